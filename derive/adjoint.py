@@ -1,0 +1,413 @@
+"""Reverse-mode differentiation of a recurrence: one table of rules, and the accumulation over steps.
+
+The adjoint of a recurrence is a recurrence in the other direction.  It pairs carry-in with carry-out, sequences written with sequences read, and
+static inputs with accumulators:
+
+====================  ==========================================
+forward               adjoint
+====================  ==========================================
+carry ``s_prev → s``  carry ``ds_next → ds_prev``
+written ``y``         sequence read ``dy``
+sequence read ``x``   written ``dx``
+static ``W``          accumulator ``dW = Σ_t Σ_b …``
+context ``v``         accumulator ``dv = Σ_t …``
+accumulator ``A``     static input ``dA``
+====================  ==========================================
+
+So `adjoint` applies to its own result, which gives second-order gradients.  Forward values that it reads are its sequences: what a tape has to keep.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import sympy as sp
+
+from . import functions as fn
+from .ir import Carry, Concat, Equation, FeatureSum, Label, LogSumExp, Map, MatVec, MatVecT, Node, Outer, Pick, Recurrence, Slice, Spread, Total
+from .ir import Transpose, Type, free_names, prune, validate
+from .naming import Names
+from .sizes import Size
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """The adjoint of a recurrence.
+
+    Attributes
+    ----------
+    recurrence : Recurrence
+    cotangent : mapping
+        From a name of the recurrence that was differentiated to the name of its cotangent: of each seeded value (a sequence read), of each result
+        (a static input), and of each input that was differentiated by (a sequence written, or a result).  States need no entry: carry number k
+        of the adjoint takes the cotangent of state k after the last step to its cotangent before the first.
+    """
+
+    recurrence: Recurrence
+    cotangent: Mapping[str, str]
+
+
+def adjoint(rec: Recurrence, seeds: Iterable[str] | None = None, wrt: Collection[str] | None = None, tag: str = "B") -> Adjoint:
+    """Return the adjoint of `rec`.
+
+    Parameters
+    ----------
+    rec : Recurrence
+    seeds : names, optional
+        The written values whose cotangents are given; all by default.  Every carried state and every result is seeded too.
+    wrt : names, optional
+        The inputs (statics, contexts, sequences) to differentiate by; all that are no indices by default.  States before the first step always are.
+    tag : str
+        Letter of the tags: B1, B2 …
+    """
+    seeds = rec.written if seeds is None else tuple(seeds)
+    if unknown := [s for s in seeds if s not in rec.written]:
+        raise ValueError(f"{rec.name}: cotangents are given for {unknown}, which are not written (written: {list(rec.written)})")
+    given = (*rec.statics, *rec.contexts, *rec.sequences)
+    wrt = tuple(name for name in given if not rec.types[name].integer and (wrt is None or name in wrt))
+    return _Reverse(rec, seeds, wrt, tag).adjoint()
+
+
+def _active(rec: Recurrence, wrt: Iterable[str]) -> set[str]:
+    """Return the names that depend on `wrt` or on a state before the first step."""
+    active = {*wrt, *(c.previous for c in rec.carries)}
+    for eq in rec.equations():
+        if not active.isdisjoint(eq.node.operands()):
+            active.add(eq.name)
+    return active
+
+
+class _Reverse:
+    """State of the reverse sweep: what has been contributed to each cotangent, and the equations made so far."""
+
+    def __init__(self, rec: Recurrence, seeds: tuple[str, ...], wrt: tuple[str, ...], tag: str) -> None:
+        self.rec, self.seeds, self.wrt, self.tag = rec, seeds, wrt, tag
+        self.types, self.labels = dict(rec.types), dict(rec.labels)
+        self.names = Names(rec.types)
+        self.active = _active(rec, wrt)
+        self.contributions: dict[str, list[sp.Expr]] = defaultdict(list)
+        self.outers: dict[str, list[Outer]] = defaultdict(list)  # sums over steps and batch
+        self.slices: dict[str, list[tuple[Slice, str]]] = defaultdict(list)
+        self.equations: list[Equation] = []
+        self.cotangent: dict[str, str] = {}
+        self.values = {
+            eq.node.expr: sp.Symbol(eq.name) for eq in rec.equations() if isinstance(eq.node, Map) and isinstance(eq.node.expr, fn.Elementwise)
+        }
+        self.count = 0
+
+    # The three stages
+
+    def adjoint(self) -> Adjoint:
+        rec = self.rec
+        result_cotangents = tuple(self.receive(name, f"d{name}", Label("cotangent", name)) for name in rec.results)
+        self.sweep(rec.epilogue)
+        prologue = self.take()
+
+        carried = [self.receive(c.value, f"d{c.value}_next", Label("carried", c.value)) for c in rec.carries]
+        seeded = tuple(self.receive(name, f"d{name}_out", Label("seed", name)) for name in self.seeds)
+        self.sweep(rec.accumulators)
+        self.sweep(rec.body)
+        carries = tuple(Carry(into, self.finish(c.previous, state=True)) for into, c in zip(carried, rec.carries, strict=True))
+        written = tuple(self.finish(name) for name in rec.sequences if name in self.wrt)
+        totals = self.static_totals()
+        body = self.take()
+        accumulators = self.accumulate(totals)
+
+        self.sweep(rec.prologue)
+        results = tuple(self.finish(name, static=True) for name in (*rec.statics, *rec.contexts) if name in self.wrt)
+        return self.assemble(prologue, body, accumulators, self.take(), carries, written, results, seeded, result_cotangents)
+
+    def assemble(
+        self,
+        prologue: list[Equation],
+        body: list[Equation],
+        accumulators: list[Equation],
+        epilogue: list[Equation],
+        carries: tuple[Carry, ...],
+        written: tuple[str, ...],
+        results: tuple[str, ...],
+        seeded: tuple[str, ...],
+        result_cotangents: tuple[str, ...],
+    ) -> Adjoint:
+        rec = self.rec
+        prologue = [*rec.prologue, *rec.epilogue, *prologue]  # recomputed: static equations cost nothing beside the loop
+        defined = {eq.name for eq in (*prologue, *body, *accumulators)}
+        outside = {c.previous for c in carries} | defined
+        free = [n for n in free_names((*prologue, *body, *accumulators, *epilogue)) if n not in outside]
+        statics = tuple(n for n in free if not self.types[n].batched and n not in result_cotangents)
+        contexts = tuple(n for n in free if n in rec.contexts)
+        saved = tuple(n for n in free if self.types[n].batched and n not in rec.contexts and n not in seeded)
+        recurrence = Recurrence(
+            name=f"{rec.name}_adjoint",
+            reverse=not rec.reverse,
+            types=self.types,
+            labels=self.labels,
+            statics=(*result_cotangents, *statics),
+            contexts=contexts,
+            sequences=(*seeded, *saved),
+            carries=carries,
+            prologue=tuple(prologue),
+            body=tuple(body),
+            accumulators=tuple(accumulators),
+            epilogue=tuple(epilogue),
+            written=written,
+            results=results,
+        )
+        return Adjoint(validate(prune(recurrence)), dict(self.cotangent))
+
+    def take(self) -> list[Equation]:
+        """Return the equations made since the last call."""
+        made, self.equations = self.equations, []
+        return made
+
+    # Cotangents
+
+    def receive(self, name: str, wish: str, label: Label) -> str:
+        """Make a cotangent that is given from outside the sweep, and contribute it to `name`."""
+        given = self.names.fresh(wish)
+        self.types[given], self.labels[given] = self.types[name], label
+        self.contributions[name].append(sp.Symbol(given))
+        if label.kind != "carried":
+            self.cotangent[name] = given
+        return given
+
+    def sweep(self, equations: tuple[Equation, ...]) -> None:
+        """Propagate cotangents through `equations`, last first."""
+        for eq in reversed(equations):
+            if eq.name in self.active and (self.contributions[eq.name] or eq.name in self.slices):
+                RULES[type(eq.node)](self, eq, self.settle(eq.name))
+
+    def settle(self, name: str) -> str:
+        """Return the name of the complete cotangent of `name`: an equation for the sum of contributions, or the only contribution itself."""
+        terms, kind = self.terms(name), self.types[name]
+        if len(terms) == 1 and isinstance(terms[0], sp.Symbol) and self.types[terms[0].name] == kind:
+            return str(terms[0].name)
+        return self.define(self.cotangent_name(name), Map(sp.Add(*terms)), kind, Label("cotangent", name), shown=True)
+
+    def terms(self, name: str) -> list[sp.Expr]:
+        """Take the contributions to the cotangent of `name`; those of slices become one vector."""
+        layers: list[list[tuple[Slice, str]]] = []
+        for part, dy in self.slices.pop(name, []):
+            free = next((layer for layer in layers if all(part.start != other.start for other, _ in layer)), None)
+            if free is None:
+                layers.append(free := [])
+            free.append((part, dy))
+        for layer in layers:
+            self.contributions[name].append(self.joined(name, layer))
+        return self.contributions.pop(name, [])
+
+    def joined(self, name: str, parts: list[tuple[Slice, str]]) -> sp.Symbol:
+        """Return the vector that has the cotangents of `parts` in their places and zero elsewhere."""
+        whole, kind = self.types[name].shape, Type(self.types[name].shape, self.types[parts[0][1]].batched)
+        names, end = [], Size()
+
+        def zeros(size: Size) -> list[str]:
+            return [] if size == Size() else [self.part(Map(sp.S.Zero), "zeros", Type((size, *whole[1:]), kind.batched)).name]
+
+        for part, dy in reversed(parts):  # slices stand in ascending order, and the sweep meets the last first
+            names += [*zeros(part.start + end * -1), dy]
+            end = part.start + part.size
+        names += zeros(whole[0] + end * -1)
+        return self.part(Concat(tuple(names)), f"d{name}_part", kind)
+
+    def cotangent_name(self, name: str) -> str:
+        label = self.labels[name]
+        return self.names.fresh(f"delta_{label.of}" if label.kind == "preactivation" else f"d{name}")
+
+    def finish(self, name: str, *, state: bool = False, static: bool = False) -> str:
+        """Return the name of an input's complete cotangent, in an equation of its own even if it is zero or a mere copy."""
+        terms = self.terms(name)
+        if static and len(terms) == 1 and isinstance(terms[0], sp.Symbol) and self.labels[terms[0].name] == Label("cotangent", name):
+            self.cotangent[name] = terms[0].name
+            return terms[0].name
+        kind = self.types[name]
+        self.cotangent[name] = self.define(self.cotangent_name(name), Map(sp.Add(*terms)), kind, Label("cotangent", name), shown=True)
+        return self.cotangent[name]
+
+    def static_totals(self) -> dict[str, str]:
+        """Name the step's contribution to each static and context value; return them by that value."""
+        rec = self.rec
+        static = {*rec.statics, *rec.contexts, *(eq.name for eq in rec.prologue)}
+        totals = {}
+        for name in [n for n in self.contributions if n in static and self.contributions[n]]:
+            steps = [t for t in self.contributions[name] if self.step_value(t)]
+            if not steps:
+                continue
+            self.contributions[name] = [t for t in self.contributions[name] if not self.step_value(t)]
+            kind = Type(self.types[name].shape, True)
+            if len(steps) == 1 and isinstance(steps[0], sp.Symbol):
+                totals[name] = str(steps[0].name)
+            else:
+                totals[name] = self.define(f"{self.cotangent_name(name)}_step", Map(sp.Add(*steps)), kind, Label("part"))
+        return totals
+
+    def step_value(self, expr: sp.Expr) -> bool:
+        """Say whether a contribution is a value of each step, to be summed, and not a static one."""
+        return any(self.types[n].batched for n in Map(expr).operands())
+
+    def accumulate(self, totals: dict[str, str]) -> list[Equation]:
+        """Return the sums over steps that static and context values receive, and contribute them."""
+        made = []
+        sums: list[tuple[str, Node]] = [(name, outer) for name, outers in self.outers.items() for outer in outers]
+        sums += [(name, Total(value)) for name, value in totals.items()]
+        self.outers.clear()
+        for name, node in sums:
+            total = self.cotangent_name(name)
+            self.types[total], self.labels[total] = self.types[name], Label("cotangent", name)
+            self.contributions[name].append(sp.Symbol(total))
+            made.append(Equation(total, node, self.next_tag()))
+        return made
+
+    def define(self, name: str, node: Node, kind: Type, label: Label, *, shown: bool = False) -> str:
+        """Add an equation; a shown one gets the next tag."""
+        self.types[name], self.labels[name] = kind, label
+        self.equations.append(Equation(name, node, self.next_tag() if shown else "", shown))
+        return name
+
+    def next_tag(self) -> str:
+        self.count += 1
+        return f"{self.tag}{self.count}"
+
+    # What the rules use
+
+    def part(self, node: Node, wish: str, kind: Type) -> sp.Symbol:
+        """Name an intermediate value."""
+        return sp.Symbol(self.define(self.names.fresh(wish), node, kind, Label("part")))
+
+    def add(self, name: str, term: sp.Expr) -> None:
+        """Contribute `term` to the cotangent of `name`, if that is wanted."""
+        if name in self.active and term != 0:
+            self.contributions[name].append(term)
+
+    def add_node(self, name: str, node: Node, wish: str, batched: bool) -> None:
+        """Contribute a node's value to the cotangent of `name`."""
+        if name in self.active:
+            self.contributions[name].append(self.part(node, wish, Type(self.types[name].shape, batched)))
+
+    def add_outer(self, name: str, left: str, right: str) -> None:
+        """Contribute an outer product (summed over steps and batch, if its operands vary) to a matrix's cotangent."""
+        if name not in self.active:
+            return
+        if self.types[left].batched or self.types[right].batched:
+            self.outers[name].append(Outer(left, right))
+        else:
+            self.add_node(name, Outer(left, right), f"d{name}", False)
+
+    def reuse(self, expr: sp.Expr) -> sp.Expr:
+        """Write the values of functions that forward equations have named by those names."""
+        return expr.xreplace(self.values)
+
+
+# The rules: what a node's cotangent `dy` contributes to its operands
+
+
+def _map(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, Map)
+    for name in node.operands():
+        if name not in sweep.active:
+            continue
+        partial = sweep.reuse(fn.derivative(node.expr, sp.Symbol(name)))
+        if partial == 0:
+            continue
+        term, kind = sp.Symbol(dy) * partial, sweep.types[dy]
+        if kind.shape != sweep.types[name].shape:
+            full = term.name if isinstance(term, sp.Symbol) else sweep.part(Map(term), f"d{name}_part", kind).name
+            term = sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))
+        sweep.add(name, term)
+
+
+def _matvec(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, MatVec)
+    if node.plus:
+        sweep.add(node.plus, sp.Symbol(dy))
+    sweep.add_node(node.vector, MatVecT(node.matrix, dy), f"{node.matrix}T_{dy}", sweep.types[dy].batched)
+    sweep.add_outer(node.matrix, dy, node.vector)
+
+
+def _matvec_t(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, MatVecT)
+    if node.plus:
+        sweep.add(node.plus, sp.Symbol(dy))
+    sweep.add_node(node.vector, MatVec(node.matrix, dy), f"{node.matrix}_{dy}", sweep.types[dy].batched)
+    sweep.add_outer(node.matrix, node.vector, dy)
+
+
+def _outer(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, Outer)
+    sweep.add_node(node.left, MatVec(dy, node.right), f"{dy}_{node.right}", sweep.types[node.right].batched)
+    sweep.add_node(node.right, MatVecT(dy, node.left), f"{dy}T_{node.left}", sweep.types[node.left].batched)
+
+
+def _total(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, Total)
+    sweep.add(node.value, sp.Symbol(dy))
+
+
+def _feature_sum(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, FeatureSum)
+    sweep.add(node.value, sp.Symbol(dy))
+
+
+def _log_sum_exp(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, LogSumExp)
+    sweep.add(node.value, sp.Symbol(dy) * sweep.reuse(fn.exp(sp.Symbol(node.value) - sp.Symbol(eq.name))))
+
+
+def _transpose(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, Transpose)
+    sweep.add_node(node.matrix, Transpose(dy), f"{dy}_T", False)
+
+
+def _concat(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, Concat)
+    start = Size()
+    for name in node.parts:
+        size = sweep.types[name].shape[0]
+        sweep.add_node(name, Slice(dy, start, size), f"{dy}_{name}", sweep.types[dy].batched)
+        start = start + size
+
+
+def _slice(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, Slice)
+    if node.value in sweep.active:
+        sweep.slices[node.value].append((node, dy))
+
+
+def _pick(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, Pick)
+    sweep.add_node(node.value, Spread(dy, node.index, sweep.types[node.value].shape[0]), f"d{node.value}_part", sweep.types[dy].batched)
+
+
+def _spread(sweep: _Reverse, eq: Equation, dy: str) -> None:
+    node = eq.node
+    assert isinstance(node, Spread)
+    sweep.add_node(node.value, Pick(dy, node.index), f"d{node.value}_part", sweep.types[dy].batched)
+
+
+RULES: dict[type[Node], Callable[..., None]] = {
+    Map: _map,
+    MatVec: _matvec,
+    MatVecT: _matvec_t,
+    Outer: _outer,
+    Total: _total,
+    FeatureSum: _feature_sum,
+    LogSumExp: _log_sum_exp,
+    Transpose: _transpose,
+    Concat: _concat,
+    Slice: _slice,
+    Pick: _pick,
+    Spread: _spread,
+}

@@ -1,0 +1,49 @@
+"""The one error that a cell's text can raise, and the hint for a misspelt name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from .syntax import Span
+
+
+class CellError(ValueError):
+    """A cell's definition is wrong.
+
+    Attributes
+    ----------
+    message : str
+        What came and what is needed.
+    line, column : int
+        The place in the text: 1-based line and 0-based column; line 0 if the error is not in the text.
+    text : str
+        The cell's text.
+    """
+
+    def __init__(self, message: str, line: int = 0, column: int = 0, text: str = "") -> None:
+        self.message, self.line, self.column, self.text = message, line, column, text
+        super().__init__(message)
+
+    @classmethod
+    def at(cls, span: Span, text: str, message: str) -> CellError:
+        """Return the error for a place in `text`."""
+        return cls(message, span.line, span.column, text)
+
+    def __str__(self) -> str:
+        lines = self.text.splitlines()
+        if not 1 <= self.line <= len(lines):
+            return self.message
+        line = lines[self.line - 1].expandtabs(1)
+        indent = len(line) - len(line.lstrip())
+        caret = " " * max(self.column - indent, 0) + "^"
+        return f"line {self.line}, column {self.column + 1}: {self.message}\n    {line.strip()}\n    {caret}"
+
+    def __reduce__(self) -> tuple[type[CellError], tuple[str, int, int, str]]:
+        return type(self), (self.message, self.line, self.column, self.text)
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Return `` (did you mean `…`?)`` for the most similar candidate, or nothing."""
+    close = get_close_matches(name, sorted(set(candidates)), n=1, cutoff=0.6)
+    return f" (did you mean `{close[0]}`?)" if close else ""

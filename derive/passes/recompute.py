@@ -1,0 +1,65 @@
+"""What to save and what to recompute.
+
+The adjoint reads forward values.  One that costs next to nothing to make again from values that are at hand in the backward pass anyway (inputs,
+parameters, other saved values) is recomputed there, and does not lie on the tape: `r * h_prev`, `[h_prev, x]`, a slice.
+
+Needs: the derivation as differentiated.  Leaves: fewer sequences in the backward pass, their equations at the head of its body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..derivation import Derivation
+from ..functions import cost
+from ..ir import Concat, Equation, Map, Slice, prune
+
+# A load, a store and the memory they take weigh about as much as this many arithmetic operations.
+CHEAP = 6
+
+
+def recompute(derivation: Derivation) -> Derivation:
+    """Return `derivation` with cheap forward values recomputed in the backward pass."""
+    forward, backward = derivation.forward, derivation.backward
+    at_hand = {*backward.inputs, *forward.inputs, *(eq.name for eq in backward.prologue)}
+    previous = {c.previous for c in forward.carries}
+    at_hand -= previous - set(backward.sequences)
+    states = {c.value for c in forward.carries}
+    made = {eq.name: eq for eq in forward.body}
+
+    def within_reach(name: str) -> bool:
+        eq = made.get(name)
+        return name in at_hand or eq is not None and name not in states and _cheap(eq) and all(map(within_reach, eq.node.operands()))
+
+    def remake(name: str) -> None:
+        wanted.add(name)
+        for operand in made[name].node.operands():
+            if operand not in at_hand:
+                remake(operand)
+
+    wanted: set[str] = set()
+    for eq in forward.body:
+        if eq.name in derivation.saved and eq.name not in states and _cheap(eq) and all(map(within_reach, eq.node.operands())):
+            remake(eq.name)
+    again = [replace(eq, shown=False) for eq in forward.body if eq.name in wanted]
+    names = {eq.name for eq in again}
+    given = tuple(dict.fromkeys((*backward.sequences, *(n for eq in again for n in eq.node.operands() if n in forward.sequences))))
+    statics = tuple(dict.fromkeys((*backward.statics, *(n for eq in again for n in eq.node.operands() if n in forward.statics))))
+    contexts = tuple(dict.fromkeys((*backward.contexts, *(n for eq in again for n in eq.node.operands() if n in forward.contexts))))
+    backward = replace(
+        backward,
+        sequences=tuple(n for n in given if n not in names),
+        statics=statics,
+        contexts=contexts,
+        body=(*again, *backward.body),
+    )
+    return replace(derivation, backward=prune(backward)).with_saved()
+
+
+def _cheap(eq: Equation) -> bool:
+    match eq.node:
+        case Map(expr=expr):
+            return cost(expr) <= CHEAP
+        case Concat() | Slice():
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""Printers: Numba code for the CPU, LaTeX, plain text."""

@@ -1,0 +1,285 @@
+"""Formulas: a cell's lines as their author ordered them, and the equations of a recurrence in textbook notation.
+
+The same code writes LaTeX and text; `notation` knows how each primitive looks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import sympy as sp
+
+from ..cell import Cell
+from ..functions import COMPARISONS, FUNCTIONS, Elementwise
+from ..ir import EYE, Concat, Equation, FeatureSum, Label, LogSumExp, Map, MatVec, MatVecT, Node, Outer, Pick, Recurrence, Slice, Spread, Total
+from ..ir import Transpose, extent_name, is_extent
+from ..shapes import shape_of
+from ..syntax import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
+from ..syntax import Concat as ConcatExpr
+from ..syntax import Transpose as TransposeExpr
+from .expression import order
+from .notation import Latex, Style
+
+SUM, PRODUCT, ATOM = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class LineFormulas:
+    """Formulas of a cell's own lines, from its expression trees."""
+
+    cell: Cell
+    style: Style
+
+    def line(self, line: Assignment) -> str:
+        targets = [self.name(t) for t in line.targets]
+        left = targets[0] if len(targets) == 1 else self.style.concat(targets)
+        return self.style.equals(left, self.text(line.value))
+
+    def name(self, identifier: str) -> str:
+        cell = self.cell
+        for state in cell.states:
+            if identifier == f"{state}_prev":
+                return self.style.name(state, "t-1")
+        varying = identifier in cell.batched and identifier not in cell.context
+        return self.style.name(identifier, "t" if varying else "")
+
+    def text(self, expr: Expr) -> str:
+        return self._print(expr)[0]
+
+    def _within(self, expr: Expr, level: int) -> str:
+        text, binding = self._print(expr)
+        return text if binding >= level else self.style.group(text)
+
+    def scalar(self, expr: Expr) -> bool:
+        return isinstance(expr, Number) or not shape_of(expr, self.cell.shapes)
+
+    def _print(self, expr: Expr) -> tuple[str, int]:
+        style = self.style
+        match expr:
+            case Number(value=value):
+                return style.number(value), ATOM if value >= 0 else SUM
+            case Name(id=name):
+                return self.name(name), ATOM
+            case Negative(operand=operand):
+                return "-" + self._within(operand, PRODUCT), SUM
+            case Binary(op="+" | "-" as op, left=left, right=right):
+                return f"{self._within(left, SUM)} {op} {self._within(right, SUM if op == '+' else PRODUCT)}", SUM
+            case Binary(op="/", left=left, right=right):
+                if isinstance(style, Latex):
+                    return style.fraction(self.text(left), self.text(right)), ATOM
+                return style.fraction(self._within(left, PRODUCT), self._within(right, ATOM)), PRODUCT
+            case Binary(left=left, right=right):
+                sign = style.space if self.scalar(left) or self.scalar(right) else style.hadamard
+                return f"{self._within(left, PRODUCT)}{sign}{self._within(right, PRODUCT)}", PRODUCT
+            case Power(base=base, exponent=exponent):
+                return style.power(self._within(base, ATOM), style.number(exponent)), ATOM
+            case MatMul(left=left, right=right):
+                inner = style.transpose if len(shape_of(left, self.cell.shapes)) == 1 else ""
+                return f"{self._within(left, PRODUCT)}{inner}{style.space}{self._within(right, ATOM)}", PRODUCT
+            case TransposeExpr(operand=operand):
+                return f"{self._within(operand, ATOM)}{style.transpose}", ATOM
+            case ConcatExpr(parts=parts):
+                return style.concat([self.text(p) for p in parts]), ATOM
+            case Compare(op=op, left=left, right=right):
+                return self._template(COMPARISONS[op].info.name, [left, right]), SUM
+            case Call(function="eye"):
+                return "I", ATOM
+            case Call(function="pick", args=(vector, index)):
+                return style.picked(self.text(vector), self.text(index)), ATOM
+            case Call(function="sum", args=(value,)):
+                return style.sum_features(self._within(value, PRODUCT)), PRODUCT
+            case Call(function=name, args=args) if name in FUNCTIONS:
+                return self._template(name, list(args)), ATOM
+            case Call(function=name, args=args):
+                roman = name.replace("_", r"\_") if isinstance(style, Latex) else name
+                return style.apply(roman, *(self.text(a) for a in args)), ATOM
+        raise TypeError(f"no formula for {type(expr).__name__}")
+
+    def _template(self, function: str, args: list[Expr]) -> str:
+        info = FUNCTIONS[function].info
+        return (info.latex if isinstance(self.style, Latex) else info.text).format(*(self.text(a) for a in args))
+
+
+@dataclass
+class Formulas:
+    """Formulas of a recurrence's equations.  Equations that are not shown are written where they are used."""
+
+    cell: Cell
+    rec: Recurrence
+    style: Style
+    inline: dict[str, Node] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.inline = {eq.name: eq.node for eq in self.rec.equations() if not eq.shown}
+
+    def equation(self, eq: Equation) -> str:
+        """Return the formula of an equation; an accumulator's is a sum over time."""
+        sums = any(other.name == eq.name for other in self.rec.accumulators)
+        right = self.node(eq.node)[0]
+        return self.style.equals(self.left(eq.name), self.style.over_time(right) if sums else right)
+
+    def left(self, name: str) -> str:
+        return self.name(name, inline=False)
+
+    # Names
+
+    def name(self, name: str, *, inline: bool = True) -> str:
+        label = self.rec.labels.get(name, Label("part"))
+        style = self.style
+        match label.kind:
+            case "own":
+                return style.name(name, self.time(name))
+            case "previous":
+                return style.name(label.of, "t-1")
+            case "preactivation":
+                return style.name(f"a_{label.of}", "t")
+            case "seed":
+                return style.seed(self.name(label.of))
+            case "carried":
+                return style.carried(style.barred_name(label.of, "t"))
+            case "cotangent":
+                return self.cotangent(label.of)
+        if inline and name in self.inline:
+            return self.node(self.inline[name])[0]
+        return style.name(name, self.time(name)) if name not in self.inline else self.node(self.inline[name])[0]
+
+    def time(self, name: str) -> str:
+        kind = self.rec.types.get(name)
+        return "t" if kind is not None and kind.batched and name not in self.rec.contexts else ""
+
+    def cotangent(self, of: str) -> str:
+        label, style = self.rec.labels.get(of, Label("part")), self.style
+        kind = self.rec.types.get(of)
+        if label.kind == "own" and kind is not None and (not kind.batched or of in self.cell.context):
+            return style.nabla(style.name(of))
+        if label.kind == "own":
+            return style.barred_name(of, "t")
+        if label.kind == "preactivation":
+            return style.delta(label.of, "t")
+        if label.kind == "previous":
+            return style.carried(style.barred_name(label.of, "t-1"))
+        return style.bar(self.name(of))
+
+    # Nodes
+
+    def node(self, node: Node) -> tuple[str, int]:
+        """Return the formula of a node and how tightly it binds."""
+        style = self.style
+        match node:
+            case Map(expr=expr):
+                return self._print(expr)
+            case MatVec(matrix=m, vector=v, plus=p):
+                return self._plus(f"{self.operand(m)}{style.space}{self.operand(v)}", p)
+            case MatVecT(matrix=m, vector=v, plus=p):
+                return self._plus(f"{self.operand(m)}{style.transpose}{style.space}{self.operand(v)}", p)
+            case Outer(left=u, right=v):
+                return f"{self.operand(u)}{style.space}{self.operand(v)}{style.transpose}", PRODUCT
+            case Total(value=v):
+                return self.operand(v), ATOM
+            case FeatureSum(value=v):
+                return style.sum_features(self.operand(v, PRODUCT)), PRODUCT
+            case LogSumExp(value=v):
+                return style.apply("logsumexp", self.name(v)), ATOM
+            case Transpose(matrix=m):
+                return f"{self.operand(m)}{style.transpose}", ATOM
+            case Concat(parts=parts):
+                return style.concat([self.name(p) for p in parts]), ATOM
+            case Slice(value=v, start=a, size=n):
+                return style.picked(self.name(v), f"{a} : {a + n}"), ATOM
+            case Pick(value=v, index=k):
+                return style.picked(self.name(v), self.name(k)), ATOM
+            case Spread(value=v, index=k):
+                return f"{self.operand(v)}{style.space}{style.unit(self.name(k))}", PRODUCT
+        raise TypeError(f"no formula for {type(node).__name__}")
+
+    def _plus(self, product: str, plus: str) -> tuple[str, int]:
+        return (f"{product} + {self.operand(plus, SUM)}", SUM) if plus else (product, PRODUCT)
+
+    def operand(self, name: str, level: int = ATOM) -> str:
+        if name in self.inline and self.rec.labels.get(name, Label("part")).kind == "part":
+            text, binding = self.node(self.inline[name])
+            return text if binding >= level else self.style.group(text)
+        return self.name(name)
+
+    # Expressions
+
+    def _within(self, expr: sp.Expr, level: int) -> str:
+        text, binding = self._print(expr)
+        return text if binding >= level else self.style.group(text)
+
+    def _print(self, expr: sp.Expr) -> tuple[str, int]:
+        style = self.style
+        if isinstance(expr, sp.Symbol):
+            return self._symbol(expr)
+        if expr.is_Rational:
+            return style.number(Fraction(int(expr.p), int(expr.q))), ATOM if expr >= 0 else SUM
+        if expr.is_number:
+            return (sp.latex(expr) if isinstance(style, Latex) else str(expr)), PRODUCT
+        softmax = self._softmax(expr)
+        if softmax:
+            return softmax, ATOM
+        if isinstance(expr, Elementwise):
+            template = expr.info.latex if isinstance(style, Latex) else expr.info.text
+            return template.format(*(self._print(a)[0] for a in expr.args)), SUM if "{0} " in template[:4] else ATOM
+        if expr.is_Add:
+            return self._sum(expr), SUM
+        if expr.is_Mul:
+            return self._product(expr)
+        if expr.exp.is_negative:
+            return self._product(sp.Mul(expr, evaluate=False))
+        if expr.exp == sp.S.Half and isinstance(style, Latex):
+            return rf"\sqrt{{{self._print(expr.base)[0]}}}", ATOM
+        exponent = style.number(Fraction(int(expr.exp.p), int(expr.exp.q)))
+        return style.power(self._within(expr.base, ATOM), exponent), ATOM
+
+    def _symbol(self, symbol: sp.Symbol) -> tuple[str, int]:
+        if symbol == EYE:
+            return "I", ATOM
+        if is_extent(symbol):
+            return extent_name(symbol), ATOM
+        label = self.rec.labels.get(symbol.name, Label("part"))
+        if label.kind == "part" and symbol.name in self.inline:
+            return self.node(self.inline[symbol.name])
+        return self.name(symbol.name), ATOM
+
+    def _softmax(self, expr: sp.Expr) -> str:
+        """``exp(a - logsumexp(a))`` is what is called softmax."""
+        if not isinstance(expr, FUNCTIONS["exp"]):
+            return ""
+        for term in sp.Add.make_args(expr.args[0]):
+            name = (-term).name if isinstance(-term, sp.Symbol) else ""
+            node = self.inline.get(name)
+            if isinstance(node, LogSumExp) or name.startswith("lse_"):
+                rest = expr.args[0] - term
+                return self.style.apply("softmax", self._print(rest)[0])
+        return ""
+
+    def _sum(self, expr: sp.Expr) -> str:
+        def negative(term: sp.Expr) -> bool:
+            return bool(term.as_coeff_Mul()[0].is_negative)
+
+        terms = sorted(expr.args, key=lambda t: (negative(t), not t.is_number, order(t)))
+        text = self._within(terms[0], SUM)
+        for term in terms[1:]:
+            text += f" - {self._within(-term, PRODUCT)}" if negative(term) else f" + {self._within(term, SUM)}"
+        return text
+
+    def _product(self, expr: sp.Expr) -> tuple[str, int]:
+        style = self.style
+        if expr.is_Mul and expr.as_coeff_Mul()[0].is_negative:
+            return "-" + self._within(-expr, PRODUCT), SUM
+        above = [f for f in sp.Mul.make_args(expr) if not (f.is_Pow and f.exp.is_number and f.exp.is_negative)]
+        below = [1 / f for f in sp.Mul.make_args(expr) if f.is_Pow and f.exp.is_number and f.exp.is_negative]
+        numbers = [f for f in above if f.is_number]
+        rest = sorted((f for f in above if not f.is_number), key=order)
+        level = PRODUCT if below and isinstance(style, Latex) else ATOM
+        factors = style.hadamard.join(self._within(f, PRODUCT if len(above) == 1 and level == PRODUCT else ATOM) for f in rest)
+        head = style.space.join(self._within(f, ATOM) for f in numbers)
+        top = style.space.join(t for t in (head, factors) if t) or "1"
+        if not below:
+            return top, PRODUCT
+        bottom = sp.Mul(*below)
+        if isinstance(style, Latex):
+            return style.fraction(top, self._print(bottom)[0]), ATOM
+        return style.fraction(top, self._within(bottom, ATOM)), PRODUCT

@@ -1,0 +1,1 @@
+"""The hand-written support that generated kernels are shipped with."""

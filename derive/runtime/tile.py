@@ -1,0 +1,256 @@
+"""The register tile: a small block of a matrix product, held in vector registers and written as LLVM vector IR.
+
+A tile computes ``c[rows, columns] (+)= a[rows, k] @ b[k, columns]`` and keeps one accumulator register for each row and vector of columns during the
+whole loop over k. The right operand is packed in *panels*: `width(dtype)` columns (two vectors) side by side, contiguous over k and aligned to a cache
+line, ``[panel][k][width]``. Every accumulator starts at zero and takes its products in the order of k, whatever the shape of the tile: an element of
+the result has the same bits in every tile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+
+def _host() -> tuple[int, int]:
+    """Return the bytes of a vector register and the number of such registers of the processor that Numba compiles for."""
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64, 32
+    if features.get("avx"):
+        return 32, 16
+    x86 = llvmlite.binding.get_process_triple().startswith(("x86", "i386", "i686"))
+    return 16, 16 if x86 else 32
+
+
+VECTOR_BYTES, REGISTERS = _host()
+VECTORS = 2  # vectors of columns in a panel
+ROWS = 8 if REGISTERS == 32 else 6  # rows of the full tile: 16 or 12 accumulators leave room for two vectors of b and the broadcast elements of a
+
+
+def lanes(dtype: types.Float) -> int:
+    """Return how many elements of a Numba float type one vector register holds."""
+    return VECTOR_BYTES * 8 // dtype.bitwidth
+
+
+def width(dtype: types.Float) -> int:
+    """Return the number of columns of a panel."""
+    return VECTORS * lanes(dtype)
+
+
+I64 = ir.IntType(64)
+
+
+class _Vectors:
+    """The vector operations of one dtype, on one LLVM builder."""
+
+    def __init__(self, builder: ir.IRBuilder, dtype: types.Float) -> None:
+        self.builder, self.size, self.bytes = builder, lanes(dtype), dtype.bitwidth // 8
+        self.type = ir.VectorType(ir.FloatType() if dtype == types.float32 else ir.DoubleType(), self.size)
+        self.suffix = f"v{self.size}f{dtype.bitwidth}"
+        self.zero = ir.Constant(self.type, None)
+
+    def _call(self, name: str, result: ir.Type, arguments: list[ir.Value]) -> ir.Value:
+        signature = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, name), arguments)
+
+    def at(self, base: ir.Value, offset: ir.Value) -> ir.Value:
+        """Return the address of the vector that begins `offset` elements after `base`."""
+        return self.builder.bitcast(self.builder.gep(base, [offset]), self.type.as_pointer())
+
+    def splat(self, value: ir.Value) -> ir.Value:
+        undefined = ir.Constant(ir.VectorType(value.type, self.size), ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.IntType(32)(0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.size), [0] * self.size))
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """Return a * b + c, fused where the processor can (a processor that cannot would call a library function for `llvm.fma`)."""
+        return self._call(f"llvm.fmuladd.{self.suffix}", self.type, [a, b, c])
+
+    def mask(self, count: ir.Value) -> ir.Value:
+        """Return the mask whose first `count` lanes are set."""
+        index = ir.Constant(ir.VectorType(I64, self.size), list(range(self.size)))
+        return self.builder.icmp_signed("<", index, self.splat(count))
+
+    def load(self, pointer: ir.Value, mask: ir.Value | None) -> ir.Value:
+        if mask is None:
+            return self.builder.load(pointer, align=self.bytes)
+        alignment = ir.IntType(32)(self.bytes)
+        return self._call(f"llvm.masked.load.{self.suffix}.p0", self.type, [pointer, alignment, mask, self.zero])
+
+    def store(self, value: ir.Value, pointer: ir.Value, mask: ir.Value | None) -> None:
+        if mask is None:
+            self.builder.store(value, pointer, align=self.bytes)
+        else:
+            self._call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), [value, pointer, ir.IntType(32)(self.bytes), mask])
+
+    def zip(self, low: ir.Value, high: ir.Value, half: int) -> ir.Value:
+        """Interleave the lower (`half` 0) or upper (1) halves of two vectors."""
+        order = [lane + side * self.size for lane in range(half * self.size // 2, (half + 1) * self.size // 2) for side in (0, 1)]
+        return self.builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), self.size), order))
+
+
+def _columns(v: _Vectors, panels: int, columns: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
+    """Return, for each vector of a tile, the panel it reads and its first column. Panels past the last column repeat the last panel."""
+    builder, wide = v.builder, VECTORS * v.size
+    last = builder.sdiv(builder.sub(columns, I64(1)), I64(wide))
+    places = []
+    for j in range(panels):
+        panel = builder.select(builder.icmp_signed("<", I64(j), last), I64(j), last)
+        places += [(panel, builder.add(builder.mul(panel, I64(wide)), I64(vector * v.size))) for vector in range(VECTORS)]
+    return places
+
+
+def _accumulate(v: _Vectors, lefts: list[ir.Value], step: ir.Value, rights: list[ir.Value], k: ir.Value) -> list[list[ir.Value]]:
+    """Emit the loop over k (at least one step) and return the accumulators, by row and vector."""
+    builder = v.builder
+    entry, loop, done = builder.block, builder.append_basic_block("k"), builder.append_basic_block("k.done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+
+    def variable(start: ir.Value) -> ir.PhiInstr:
+        phi = builder.phi(start.type)
+        phi.add_incoming(start, entry)
+        return phi
+
+    count, left_at, right_at = (variable(I64(0)) for _ in range(3))
+    sums = [[variable(v.zero) for _ in rights] for _ in lefts]
+    right = [builder.load(v.at(pointer, right_at), align=VECTOR_BYTES) for pointer in rights]
+    new = []
+    for pointer, row in zip(lefts, sums, strict=True):
+        left = v.splat(builder.load(builder.gep(pointer, [left_at])))
+        new.append([v.fma(left, b, total) for b, total in zip(right, row, strict=True)])
+    following = builder.add(count, I64(1))
+    for phi, value in [
+        (count, following),
+        (left_at, builder.add(left_at, step)),
+        (right_at, builder.add(right_at, I64(VECTORS * v.size))),
+        *((total, value) for row, values in zip(sums, new, strict=True) for total, value in zip(row, values, strict=True)),
+    ]:
+        phi.add_incoming(value, loop)
+    builder.cbranch(builder.icmp_signed("<", following, k), loop, done)
+    builder.position_at_end(done)
+    return new
+
+
+def _make_tile(rows: int, panels: int) -> Any:
+    """Return the intrinsic for a tile of `rows` rows and `panels` panels of columns."""
+
+    @intrinsic
+    def tile(typingctx, a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate):  # type: ignore[no-untyped-def]
+        """Compute ``c[i, j] = (c[i, j] if accumulate else 0) + sum(a[i * a_row + s * a_step] * b[j // width, s, j % width] for s < k)``.
+
+        Pointers a, b, c; strides in elements; k > 0; the first `columns` > 0 columns are stored, no other element of c is touched.
+        """
+        signature = types.void(a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate)
+
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate = arguments
+            v = _Vectors(builder, signature.args[0].dtype)
+            places = _columns(v, panels, columns)
+            lefts = [builder.gep(a, [builder.mul(a_row, I64(i))]) for i in range(rows)]
+            rights = [
+                builder.gep(b, [builder.add(builder.mul(panel, b_panel), I64(j % VECTORS * v.size))]) for j, (panel, _) in enumerate(places)
+            ]
+            sums = _accumulate(v, lefts, a_step, rights, k)
+            whole = builder.icmp_signed(">=", columns, I64(panels * VECTORS * v.size))
+
+            def finish(masked: bool) -> None:
+                pointers = [[v.at(builder.gep(c, [builder.mul(c_row, I64(i))]), first) for _, first in places] for i in range(rows)]
+                masks = [v.mask(builder.sub(columns, first)) if masked else None for _, first in places]
+                # All loads stand before the first store: panels that repeat the last one must see the old values.
+                old = [[v.load(p, m) for p, m in zip(row, masks, strict=True)] for row in pointers]
+                for row, before, values in zip(pointers, old, sums, strict=True):
+                    for pointer, mask, start, value in zip(row, masks, before, values, strict=True):
+                        # What lies in c may be anything when it is not accumulated upon: the selection drops it.
+                        v.store(builder.select(accumulate, builder.fadd(start, value), value), pointer, mask)
+
+            with builder.if_else(whole, likely=True) as (full, part):
+                with full:
+                    finish(masked=False)
+                with part:
+                    finish(masked=True)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+tile_full = _make_tile(ROWS, 1)
+tile_4 = _make_tile(4, 1)
+tile_2 = _make_tile(2, 2)  # fewer rows, more panels: eight independent sums hide the latency of a multiply-add
+tile_1 = _make_tile(1, 4)
+
+
+@intrinsic
+def transpose(typingctx, source, stride, target):  # type: ignore[no-untyped-def]
+    """Write the transpose of the square ``source[i * stride + j]`` of `lanes` rows to target, whose rows are one panel apart."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        source, stride, target = arguments
+        v = _Vectors(builder, signature.args[0].dtype)
+        rows = [v.load(v.at(source, builder.mul(stride, I64(i))), None) for i in range(v.size)]
+        half = v.size // 2
+        for _ in range(half.bit_length()):  # each perfect shuffle moves one bit of the column number into the row number
+            rows = [v.zip(rows[i // 2], rows[i // 2 + half], i % 2) for i in range(v.size)]
+        for i, row in enumerate(rows):
+            v.store(row, v.at(target, I64(i * VECTORS * v.size)), None)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, target), codegen
+
+
+@intrinsic
+def address(typingctx, array, offset):  # type: ignore[no-untyped-def]
+    """Return a pointer to the element that lies `offset` elements after an array's first."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.gep(arrayobj.make_array(signature.args[0])(context, builder, arguments[0]).data, [arguments[1]])
+
+    return types.CPointer(array.dtype)(array, types.int64), codegen
+
+
+@intrinsic
+def shift(typingctx, pointer, count):  # type: ignore[no-untyped-def]
+    """Return `pointer` moved on by `count` elements."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return pointer(pointer, types.int64), codegen
+
+
+@intrinsic
+def panel_width(typingctx, pointer):  # type: ignore[no-untyped-def]
+    """Return `width` of a pointer's or an array's dtype, a constant of the compiled code."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return I64(width(signature.args[0].dtype))
+
+    return types.int64(pointer), codegen
+
+
+@intrinsic
+def aligned(typingctx, like, size):  # type: ignore[no-untyped-def]
+    """Return a new flat array of `size` elements of the dtype of `like` (array or pointer), not initialised, aligned to `ALIGNMENT`."""
+    result = types.Array(like.dtype, 1, "C")
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        itemsize = I64(like.dtype.bitwidth // 8)
+        nbytes = builder.mul(arguments[1], itemsize)
+        info = context.nrt.meminfo_alloc_aligned(builder, size=nbytes, align=ALIGNMENT)
+        array = arrayobj.make_array(result)(context, builder)
+        data = builder.bitcast(context.nrt.meminfo_data(builder, info), array.data.type)
+        arrayobj.populate_array(array, data=data, shape=[arguments[1]], strides=[itemsize], itemsize=itemsize, meminfo=info)
+        return array._getvalue()
+
+    return result(like, types.int64), codegen
