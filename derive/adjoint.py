@@ -26,8 +26,29 @@ from dataclasses import dataclass
 import sympy as sp
 
 from . import functions as fn
-from .ir import Carry, Concat, Equation, FeatureSum, Label, LogSumExp, Map, MatVec, MatVecT, Node, Outer, Pick, Recurrence, Slice, Spread, Total
-from .ir import Transpose, Type, free_names, prune, validate
+from .ir import (
+    Carry,
+    Concat,
+    Equation,
+    FeatureSum,
+    Label,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Outer,
+    Pick,
+    Recurrence,
+    Slice,
+    Spread,
+    Total,
+    Transpose,
+    Type,
+    free_names,
+    prune,
+    validate,
+)
 from .naming import Names
 from .sizes import Size
 
@@ -261,7 +282,10 @@ class _Reverse:
         return made
 
     def define(self, name: str, node: Node, kind: Type, label: Label, *, shown: bool = False) -> str:
-        """Add an equation; a shown one gets the next tag."""
+        """Add an equation and return its name; a shown one gets the next tag, one that is not shown is the equal one made before if there is."""
+        for eq in self.equations if not shown else ():
+            if eq.node == node and self.types[eq.name] == kind:
+                return eq.name
         self.types[name], self.labels[name] = kind, label
         self.equations.append(Equation(name, node, self.next_tag() if shown else "", shown))
         return name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,9 +17,10 @@ import numpy as np
 from . import checks
 from .errors import CellError, nearest
 from .evaluate import evaluate
-from .fold import Rewritten, exact, rewrite
+from .expressions import walk
+from .fold import Rewritten, rewrite
 from .parse import parse
-from .shapes import Declarations, Inference, infer, is_batched, shape_of, walk
+from .shapes import Declarations, Inference, infer, is_batched, shape_of
 from .sizes import Shape, parse_shape, shape_text
 from .syntax import Assignment, Expr
 from .unparse import unparse, unparse_expression
@@ -103,7 +106,7 @@ class Cell:
         }
         for key, value in values.items():
             object.__setattr__(self, key, value)
-        if not isinstance(name, str) or not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise CellError(f"the name of a cell must be an identifier, not {name!r}")
         self._check()
 
@@ -126,7 +129,7 @@ class Cell:
     @cached_property
     def equations(self) -> tuple[Assignment, ...]:
         """The lines of the text; constants are still names."""
-        return parse(self.text, exact(self.scalar_constants))
+        return parse(self.text, self.scalar_constants)
 
     @cached_property
     def states(self) -> tuple[str, ...]:
@@ -256,7 +259,11 @@ class Cell:
 
     def _check(self) -> None:
         """Raise the first error of the text and of the declarations."""
-        given = {**dict.fromkeys(self.inputs, "an input"), **dict.fromkeys(self.context, "a context"), **dict.fromkeys(self.constants, "a constant")}
+        given = {
+            **dict.fromkeys(self.inputs, "an input"),
+            **dict.fromkeys(self.context, "a context"),
+            **dict.fromkeys(self.constants, "a constant"),
+        }
         groups = {"inputs": self.inputs, "context": self.context, "constants": tuple(self.constants)}
         checks.check_declared_names(self.text, groups)
         equations = self.equations
@@ -272,13 +279,14 @@ class Cell:
     def _check_declarations(self) -> None:
         targets = checks.targets_of(self.equations)
         read = {node.id for _, node in checks.names_in(self.equations)}
+        words = re.findall(r"\w+", self.text)  # an exponent's constant is a number in the tree
         values = (*self.inputs, *self.context, *self.parameters, *targets, *self.constants)
         for what, keys, allowed, needed in (
             ("shapes", self.declared_shapes, values, "a parameter, an input, a state or an assigned name"),
             ("fixed", self.fixed, self.parameters, "a parameter"),
             ("init", self.init, self.parameters, "a parameter"),
             ("latex", self.latex, values, "a name of the text"),
-            ("constants", self.constants, tuple(read), "a name that the text reads"),
+            ("constants", self.constants, (*read, *words), "a name that the text reads"),
         ):
             for key in keys:
                 if key not in allowed:
@@ -289,7 +297,7 @@ class Cell:
             except ValueError as error:
                 raise CellError(f"shapes: `{key}`: {error}", text=self.text) from None
         for key, value in self.init.items():
-            if not isinstance(value, str | Real) or isinstance(value, Real) and not math.isfinite(value):
+            if not isinstance(value, str | Real) or (isinstance(value, Real) and not math.isfinite(value)):
                 raise CellError(f"init: `{key}` needs a finite number or the name of a rule, not {value!r}", text=self.text)
         for key, value in self.latex.items():
             if not isinstance(value, str):
@@ -302,15 +310,17 @@ class Cell:
             shape = parse_shape(self.declared_shapes[name]) if name in self.declared_shapes else ()
             if len(shape) == 2:
                 kind = "states" if name in self.states else "inputs"
-                raise CellError(f"`{name}` is declared a matrix ({shape_text(shape)}): the language has no matrix-valued {kind} yet", text=self.text)
+                raise CellError(
+                    f"`{name}` is declared a matrix ({shape_text(shape)}): the language has no matrix-valued {kind} yet", text=self.text
+                )
         for line in equations:
             for node in walk(line.value):
                 if is_batched(node, self.batched) and self._rank(node) == 2:
                     raise CellError.at(
                         node.span,
                         self.text,
-                        f"`{unparse_expression(node)}` is a matrix that changes from row to row: the language has only matrices made of parameters and "
-                        "constants; scale the product instead, as in `a * (W @ x)`",
+                        f"`{unparse_expression(node)}` is a matrix that changes from row to row: the language has only matrices made of "
+                        "parameters and constants; scale the product instead, as in `a * (W @ x)`",
                     )
         if len(self.shapes[self.output]) == 2:
             raise CellError(f"the output `{self.output}` is a matrix: it must be a vector or a scalar", text=self.text)

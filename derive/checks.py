@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from .errors import CellError, nearest
+from .expressions import walk
 from .parse import RESERVED
-from .shapes import walk
 from .syntax import Assignment, Name
 
 
@@ -56,12 +56,16 @@ def check_assignments(text: str, equations: Sequence[Assignment], given: dict[st
     for line in equations:
         for target in line.targets:
             if target in seen:
-                raise CellError.at(line.span, text, f"`{target}` is assigned twice, first in line {seen[target]}: give one of them another name")
+                raise CellError.at(
+                    line.span, text, f"`{target}` is assigned twice, first in line {seen[target]}: give one of them another name"
+                )
             if target in given:
                 raise CellError.at(line.span, text, f"`{target}` is {given[target]} and cannot be assigned: choose another name")
             if is_previous(target):
                 raise CellError.at(
-                    line.span, text, f"`{target}` is the value of `{target[:-5]}` at the step before and cannot be assigned: assign `{target[:-5]}`"
+                    line.span,
+                    text,
+                    f"`{target}` is the value of `{target[:-5]}` at the step before and cannot be assigned: assign `{target[:-5]}`",
                 )
             seen[target] = line.span.line
 
@@ -76,7 +80,9 @@ def check_reads(text: str, equations: Sequence[Assignment], given: dict[str, str
             state = name[:-5]
             if state in given:
                 raise CellError.at(
-                    node.span, text, f"`{state}` is {given[state]}, which has no previous value: assign it to a state, as in `{state}_last = {state}`"
+                    node.span,
+                    text,
+                    f"`{state}` is {given[state]}, which has no previous value: assign it to a state, as in `{state}_last = {state}`",
                 )
             if state not in where:
                 hint = nearest(name, (f"{t}_prev" for t in targets))
@@ -85,7 +91,8 @@ def check_reads(text: str, equations: Sequence[Assignment], given: dict[str, str
             raise CellError.at(
                 node.span,
                 text,
-                f"`{name}` is used before it is assigned, in line {equations[where[name]].span.line}: its value at the step before is `{name}_prev`",
+                f"`{name}` is used before it is assigned, in line {equations[where[name]].span.line}: "
+                f"its value at the step before is `{name}_prev`",
             )
 
 
@@ -108,8 +115,8 @@ def check_inputs(text: str, names: tuple[str, ...], equations: Sequence[Assignme
 def check_typos(text: str, equations: Sequence[Assignment], parameters: tuple[str, ...], declared: frozenset[str]) -> None:
     """Refuse a parameter that is read once and is one slip away from an assigned name or a state's previous value.
 
-    Families such as `W_i` and `W_f` or `b_i` and `b_in` are left alone: only names without an underscore are compared with assigned names, and
-    only if both have four letters or more and differ in a letter.
+    Families such as `W_i` and `W_f` or `b_i` and `b_in` are left alone: only names without an underscore are compared with assigned names,
+    and only if both have four letters or more and differ in a letter.
     """
     targets = targets_of(equations)
     counts = Counter(node.id for _, node in names_in(equations))
@@ -124,7 +131,7 @@ def check_typos(text: str, equations: Sequence[Assignment], parameters: tuple[st
                 raise CellError.at(
                     node.span,
                     text,
-                    f"`{name}` is used once and looks like `{other}`; if it is a parameter, say so with `shapes={{\"{name}\": …}}`",
+                    f'`{name}` is used once and looks like `{other}`; if it is a parameter, say so with `shapes={{"{name}": …}}`',
                 )
 
 

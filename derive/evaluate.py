@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .shapes import children, is_elementwise, walk
+from .expressions import children, is_elementwise, walk
 from .syntax import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ _OPERATORS: Mapping[str, Function] = {
 def functions(xp: Any) -> Mapping[str, Function]:
     """Return the functions of the language for one framework, with the project's conventions at kinks."""
     own = _OWN[xp.__name__](xp)
-    same = {name: getattr(xp, name) for name in "exp log sqrt tanh sin cos abs sign maximum minimum where".split()}
+    same = {name: getattr(xp, name) for name in ["exp", "log", "sqrt", "tanh", "sin", "cos", "abs", "sign", "maximum", "minimum", "where"]}
     sigmoid, erf, logsumexp = own["sigmoid"], own["erf"], own["logsumexp"]
 
     def constant(x: Any, value: float) -> Any:

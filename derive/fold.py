@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from .checks import names_in, previous_names, targets_of
 from .errors import CellError, nearest
+from .expressions import children
 from .parse import parse_expression
-from .shapes import children, is_elementwise, walk
 from .syntax import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from .unparse import decimal
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 ZERO, ONE = Number(Fraction(0)), Number(Fraction(1))
 _AT_ZERO: Mapping[str, Fraction] = {
-    **dict.fromkeys("tanh relu sqrt softsign elu gelu silu hard_tanh erf sin abs sign step".split(), Fraction(0)),
-    **dict.fromkeys("exp cos".split(), Fraction(1)),
-    **dict.fromkeys("sigmoid hard_sigmoid".split(), Fraction(1, 2)),
+    **dict.fromkeys(
+        ["tanh", "relu", "sqrt", "softsign", "elu", "gelu", "silu", "hard_tanh", "erf", "sin", "abs", "sign", "step"], Fraction(0)
+    ),
+    **dict.fromkeys(["exp", "cos"], Fraction(1)),
+    **dict.fromkeys(["sigmoid", "hard_sigmoid"], Fraction(1, 2)),
 }
 
 
@@ -47,7 +49,7 @@ def rewrite(cell: Cell, expressions: Mapping[str, str]) -> Rewritten:
     for name, text in expressions.items():
         if name not in allowed:
             raise CellError(f"replace: `{name}` is neither assigned nor a parameter{nearest(name, allowed)}", text=cell.text)
-        values[name] = parse_expression(text, exact(cell.scalar_constants))
+        values[name] = parse_expression(text, cell.scalar_constants)
     parts = {name for line in cell.equations if len(line.targets) > 1 for name in line.targets}
     for name in sorted(parts & values.keys()):
         raise CellError(f"replace: `{name}` is a part of `split`: replace the parameters that make it", text=cell.text)
@@ -57,11 +59,6 @@ def rewrite(cell: Cell, expressions: Mapping[str, str]) -> Rewritten:
     equations = _settle(lines, cell.output)
     constant = tuple(line.targets[0] for line in equations if literal_value(line.value) is not None and cell.shapes[line.targets[0]])
     return Rewritten(equations, constant)
-
-
-def exact(constants: Mapping[str, Fraction | float]) -> dict[str, Fraction]:
-    """Return numbers as fractions: a float is the decimal that it is printed as."""
-    return {name: value if isinstance(value, Fraction) else Fraction(repr(value)) for name, value in constants.items()}
 
 
 def _settle(lines: Sequence[Assignment], output: str) -> tuple[Assignment, ...]:
@@ -88,7 +85,9 @@ def _needed(lines: Sequence[Assignment], output: str) -> set[str]:
     while len(needed) != before:
         before = len(needed)
         alive = [line for line in lines if needed.intersection(line.targets)]
-        needed |= {node.id.removesuffix("_prev") if node.id.removesuffix("_prev") in targets_of(lines) else node.id for _, node in names_in(alive)}
+        needed |= {
+            node.id.removesuffix("_prev") if node.id.removesuffix("_prev") in targets_of(lines) else node.id for _, node in names_in(alive)
+        }
     return needed
 
 
@@ -133,7 +132,7 @@ def literal_value(expr: Expr) -> Fraction | None:
 
 
 def fold(expr: Expr) -> Expr:
-    """Return `expr` with its constants folded: `0 * a`, `1 * a`, `a + 0`, `a / 1`, `--a`, `0 @ v`, functions of 0, numbers among themselves."""
+    """Return `expr` with its constants folded: `0 * a`, `1 * a`, `a + 0`, `a / 1`, `--a`, `0 @ v`, functions of 0, numbers."""
     expr = rebuild(expr, tuple(map(fold, children(expr))))
     match expr:
         case Negative(operand=Negative(operand=inner)):

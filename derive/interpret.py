@@ -14,9 +14,25 @@ import numpy as np
 import sympy as sp
 
 from . import functions as fn
-from .ir import EYE, Concat, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Node, Outer, Pick, Recurrence, Slice, Spread, Transpose, Type
-from .ir import extent_name, is_extent
-from .sizes import Size
+from .ir import (
+    EYE,
+    Concat,
+    FeatureSum,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Outer,
+    Pick,
+    Recurrence,
+    Slice,
+    Spread,
+    Transpose,
+    Type,
+    extent_name,
+    is_extent,
+)
 
 Array = np.ndarray
 

@@ -12,8 +12,27 @@ import sympy as sp
 
 from . import functions as fn
 from .cell import Cell
-from .ir import EYE, Carry, Concat, Equation, FeatureSum, Label, LogSumExp, Map, MatVec, MatVecT, Node, Pick, Recurrence, Slice, Transpose, Type, extent
-from .ir import prune, validate
+from .ir import (
+    EYE,
+    Carry,
+    Concat,
+    Equation,
+    FeatureSum,
+    Label,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Pick,
+    Recurrence,
+    Slice,
+    Transpose,
+    Type,
+    extent,
+    prune,
+    validate,
+)
 from .naming import Names
 from .shapes import is_batched, shape_of
 from .sizes import Shape
@@ -190,7 +209,7 @@ class _Lowering:
     def argument(self, expr: Expr, alone: bool) -> sp.Expr:
         """Return a function's argument; if it is alone and more than a name, it becomes the pre-activation, an equation of its own."""
         scalar = self.scalar(expr)
-        if not alone or not is_batched(expr, self.cell.batched) or len(scalar.free_symbols) < 2 and not scalar.is_Add:
+        if not alone or not is_batched(expr, self.cell.batched) or (len(scalar.free_symbols) < 2 and not scalar.is_Add):
             return scalar
         name = self.named(Map(scalar), f"a_{self.target}", self.shape(expr), Label("preactivation", self.target))
         return sp.Symbol(name)

@@ -30,7 +30,7 @@ def value(text: str) -> Expr:
     [
         ("A @ B @ v", MatMul(A, MatMul(B, V))),
         ("A @ B @ W @ v", MatMul(A, MatMul(B, MatMul(W, V)))),
-        ("(A @ B) @ v", MatMul(A, MatMul(B, V))),
+        ("(A @ B) @ v", MatMul(MatMul(A, B), V)),
         ("A @ (B @ v)", MatMul(A, MatMul(B, V))),
         ("A @ v * B", Binary("*", MatMul(A, V), B)),
         ("A * B @ v", MatMul(Binary("*", A, B), V)),
@@ -133,7 +133,6 @@ REFUSED = {
     "h = maximum(x)": ("`maximum` takes 2 arguments, got 1", 1, 4),
     "h = sum(x, axis=0)": ("`sum` takes plain arguments only", 1, 4),
     "h = sum(*x)": ("`sum` takes plain arguments only", 1, 4),
-    "h = eye(3)": ("unknown function `eye` (did you mean `eye`?)", 1, 4),
     "h = x % 2": ("the operator `%` is not in the language: `+ - * / ** @` are", 1, 4),
     "h = ~x": ("this operator is not in the language: unary `-` is", 1, 4),
     "h = x[0]": ("indexing is not in the language: `a, b = split(v, 2)` and `pick(v, k)` take parts of a vector", 1, 4),
@@ -182,7 +181,7 @@ def test_message_shows_line_and_caret() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "h = " + "(" * 150 + "x" + ")" * 150,
+        "h = " + "(" * 250 + "x" + ")" * 250,
         "h = " + "(" * 20_000 + "x" + ")" * 20_000,
         "h = " + "-" * 40_000 + "x",
         "h = " + "+".join(["x"] * 20_000),
@@ -236,13 +235,11 @@ numbers = st.integers(0, 10**6).flatmap(lambda p: st.integers(0, 6).map(lambda q
 
 
 def _compound(parts: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
-    # a product of two matrices on the left is what the parser never makes: it reads chains from the right
-    left = parts.filter(lambda e: not isinstance(e, MatMul))
     return st.one_of(
         st.builds(Negative, parts),
         st.builds(Binary, st.sampled_from("+-*/"), parts, parts),
         st.builds(Power, parts, st.fractions(-64, 64, max_denominator=9)),
-        st.builds(MatMul, left, parts),
+        st.builds(MatMul, parts, parts),
         st.builds(Transpose, parts),
         st.builds(lambda p: Concat(tuple(p)), st.lists(parts, min_size=1, max_size=3)),
         st.builds(lambda a: Call("tanh", (a,)), parts),

@@ -29,7 +29,7 @@ def recompute(derivation: Derivation) -> Derivation:
 
     def within_reach(name: str) -> bool:
         eq = made.get(name)
-        return name in at_hand or eq is not None and name not in states and _cheap(eq) and all(map(within_reach, eq.node.operands()))
+        return name in at_hand or (eq is not None and name not in states and _cheap(eq) and all(map(within_reach, eq.node.operands())))
 
     def remake(name: str) -> None:
         wanted.add(name)

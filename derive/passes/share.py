@@ -1,4 +1,4 @@
-"""Compute a function's value once where several equations of a step use it.
+"""Compute a function's value once: where several equations of a step use it, or, of parameters alone, once for all steps.
 
 Only applications of functions that cost something (`tanh(c)`) get a name: shared sums and products of values at hand are the compiler's business,
 and naming them would hide the formulas.
@@ -9,6 +9,7 @@ Needs: nothing.  Leaves: a `Map` for each shared application, before its first u
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import sympy as sp
@@ -27,24 +28,34 @@ def share(derivation: Derivation) -> Derivation:
 
 
 def _share(rec: Recurrence) -> Recurrence:
-    types, labels, names, body = dict(rec.types), dict(rec.labels), Names(rec.types), list(rec.body)
-    while (found := _candidate(body)) is not None:
-        operands = [s.name for s in found.free_symbols if not is_extent(s)]
+    types, labels, names = dict(rec.types), dict(rec.labels), Names(rec.types)
+    prologue, body = list(rec.prologue), list(rec.body)
+    while (found := _candidate(body, types)) is not None:
+        operands = sorted(s.name for s in found.free_symbols if not is_extent(s))
         shape = max((types[o].shape for o in operands), key=len)
         name = names.fresh(f"{type(found).__name__}_{operands[0]}" if len(operands) == 1 else f"{type(found).__name__}_value")
-        types[name], labels[name] = Type(shape, any(types[o].batched for o in operands)), Label("part")
+        static = not any(types[o].batched for o in operands)
+        types[name], labels[name] = Type(shape, not static), Label("part")
         first = next(k for k, eq in enumerate(body) if isinstance(eq.node, Map) and eq.node.expr.has(found))
         swap = {found: sp.Symbol(name)}
         body = [replace(eq, node=Map(eq.node.expr.xreplace(swap))) if isinstance(eq.node, Map) else eq for eq in body]
-        body.insert(first, Equation(name, Map(found), body[first].tag, False))
-    return validate(replace(rec, types=types, labels=labels, body=tuple(body)))
+        made = Equation(name, Map(found), shown=False)
+        if static:
+            prologue.append(made)
+        else:
+            body.insert(first, made)
+    return validate(replace(rec, types=types, labels=labels, prologue=tuple(prologue), body=tuple(body)))
 
 
-def _candidate(body: list[Equation]) -> sp.Expr | None:
-    """Return the smallest costly application that occurs more than once, or None."""
+def _candidate(body: list[Equation], types: Mapping[str, Type]) -> sp.Expr | None:
+    """Return the smallest costly application that occurs more than once, or that is static, or None."""
     counts: Counter[sp.Expr] = Counter()
     for eq in body:
         if isinstance(eq.node, Map):
             counts.update(f for f in sp.preorder_traversal(eq.node.expr) if isinstance(f, Elementwise) and f.info.cost >= COSTLY)
-    shared = [f for f, count in counts.items() if count > 1 and f.free_symbols]
-    return min(shared, key=lambda f: (sp.count_ops(f), str(f)), default=None)
+
+    def static(f: sp.Expr) -> bool:
+        return not any(types[s.name].batched for s in f.free_symbols if not is_extent(s))
+
+    found = [f for f, count in counts.items() if f.free_symbols and (count > 1 or static(f))]
+    return min(found, key=lambda f: (not static(f), sp.count_ops(f), str(f)), default=None)

@@ -182,7 +182,8 @@ class _Storage:
         """Place states, outputs and what is saved."""
         rec, kept = self.rec, self.kept
         for value in sorted(kept.tape - kept.shared):
-            self.keep(value, self.array(self.names.fresh(f"{value}_kept"), "sequence" if self.outlives(value) else "tape", value))
+            every_step = self.outlives(value) or self.region[value] != "loop"
+            self.keep(value, self.array(self.names.fresh(f"{value}_kept"), "sequence" if every_step else "tape", value))
         for carry in rec.carries:
             saved = not kept.shared.isdisjoint((carry.previous, carry.value))
             name = self.array(self.names.fresh(f"{carry.value}_state"), "tape" if saved else "carry", carry.value, 1)
@@ -214,7 +215,7 @@ class _Storage:
             base = self.places[node.value]
             self.places[eq.name] = replace(base, start=base.start + node.start)
         elif isinstance(node, Concat):
-            self.places.setdefault(eq.name, Place(self.array(self.names.fresh(eq.name + "_rows"), self.space(eq.name), eq.name)))
+            self.working(eq.name)
         else:
             self.assign_value(eq)
 
@@ -230,17 +231,20 @@ class _Storage:
             self.places.setdefault(eq.name, self.places[target.name])
         product = isinstance(eq.node, MatVec | MatVecT)
         if eq.name not in self.places and (product or self.needs_array(eq.name)):
-            place = Place(self.array(self.names.fresh(eq.name + "_rows"), self.space(eq.name), eq.name))
-            self.places[eq.name] = place
-            self.stores[eq.name].append(place)
+            self.stores[eq.name].append(self.working(eq.name))
+
+    def working(self, name: str) -> Place:
+        """Return the place of a value in working memory, made if it has none."""
+        if name not in self.places:
+            self.places[name] = Place(self.array(self.names.fresh(f"{name}_rows"), self.space(name), name))
+        return self.places[name]
 
     def wholes(self, name: str) -> list[Place]:
         """Return the places of `name` in the concatenations that it is part of, making their arrays if need be."""
         found = []
         for eq in (eq for region in REGIONS for eq in self.equations[region]):
             if isinstance(eq.node, Concat) and name in eq.node.parts:
-                if eq.name not in self.places:
-                    self.places[eq.name] = Place(self.array(self.names.fresh(eq.name + "_rows"), self.space(eq.name), eq.name))
+                self.working(eq.name)
                 before = eq.node.parts[: eq.node.parts.index(name)]
                 base = self.places[eq.name]
                 found.append(replace(base, start=sum((self.width(p) for p in before), base.start)))
@@ -253,12 +257,12 @@ class _Storage:
         if any(name in eq.node.operands() for eq in self.rec.accumulators):
             return True
         for eq in self.consumers[name]:
-            if vector and isinstance(eq.node, FeatureSum | LogSumExp | Pick | Slice) or isinstance(eq.node, MatVec | MatVecT):
+            if (vector and isinstance(eq.node, FeatureSum | LogSumExp | Pick | Slice)) or isinstance(eq.node, MatVec | MatVecT):
                 return True
             if eq.name not in self.segment_of:
                 continue
             other = self.segment_of[eq.name]
-            if other[:2] != (region, stage) or vector and other[2] != segment:
+            if other[:2] != (region, stage) or (vector and other[2] != segment):
                 return True
         return False
 

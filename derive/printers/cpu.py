@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import sympy as sp
 
-from ..ir import EYE, Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Pick, Spread, Total, Transpose, extent_name, is_extent
-from ..ir import Recurrence, Slice
+from ..ir import (
+    EYE,
+    Concat,
+    Equation,
+    FeatureSum,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Outer,
+    Pick,
+    Recurrence,
+    Slice,
+    Spread,
+    Total,
+    Transpose,
+    extent_name,
+    is_extent,
+)
 from ..naming import Names
-from ..pipeline import Compiled
 from ..program import Array, Compute, Place, Product, Program, Scalars, Stage, VectorLoop
 from ..sizes import Size
 from .expression import Expressions
 
-HOST = "np numba njit call run new row tape ring active first last t b r j end real keep y dy params state final steps batch sizes rows x d n Rows".split()
-RUNTIME = (
-    "exp log sqrt tanh sigmoid logsigmoid softplus softsign elu gelu silu hard_sigmoid hard_tanh relu erf sin cos absolute maximum minimum sign "
-    "step above inside where power square feature_sum log_sum_exp multiply pack outer_sum column_sum all_rows one two three four half zero static"
-).split()
+HOST = ["np", "njit", "call", "row", "tape", "ring", "active", "first", "last", "t", "b", "r", "j", "end", "real", "y", "dy", "params", "state", "final", "count", "saved", "grads", "dfinal", "static", "Params", "State", "Inputs", "Saved", "Tape", "Grads", "LAYER", "OPTIONS", "init", "zero_state", "spec", "forward", "infer", "step", "backward", "min", "range"]
+RUNTIME = ["exp", "log", "sqrt", "tanh", "sigmoid", "logsigmoid", "softplus", "softsign", "elu", "gelu", "silu", "hard_sigmoid", "hard_tanh", "relu", "erf", "sin", "cos", "absolute", "maximum", "minimum", "sign", "above", "inside", "where", "power", "square", "normal_cdf", "feature_sum", "log_sum_exp", "multiply", "pack", "run_rows", "multiply_rows", "outer_sums", "column_sums", "state_rows", "carried_rows", "last_rows", "one", "two", "three", "four", "half", "zero"]
 INDENT = "    "
+WIDTH = 140
 
 
 @dataclass
@@ -84,7 +99,12 @@ class Code:
         return self.host[name]
 
     def say(self, eq: Equation) -> list[str]:
+        """Return the comment of a shown equation."""
         return [f"# ({eq.tag})  {self.comment(eq)}"] if eq.shown and eq.tag else []
+
+    def note(self, eq: Equation) -> list[str]:
+        """Return a comment for any equation."""
+        return self.say(eq) or [f"# {self.comment(eq)}"]
 
     def allocate(self) -> None:
         """Make the arrays that are not given."""
@@ -165,7 +185,7 @@ class Code:
                 matrix = self.matrix(product.matrix, product.transposed)
                 vector, out = self.columns(product.vector, product.equation, 1), self.columns(product.out, product.equation, 0)
                 self.runtime.add("multiply_rows")
-                self.statements += self.say(product.equation) or [f"# {self.comment(product.equation)}"]
+                self.statements += self.note(product.equation)
                 self.statements.append(f"multiply_rows({vector}, {matrix}, {out}, {product.accumulate})")
             if stage.loops:
                 kernel = _RowKernel(self, region).kernel(self.names.fresh(f"{self.prefix}_{region}{k or ''}"), stage)
@@ -173,8 +193,7 @@ class Code:
 
     def call(self, kernel: Kernel, count: str) -> None:
         self.kernels.append(kernel)
-        arguments = ", ".join(["0", *(host for _, host in kernel.arguments)][1:])
-        self.statements.append(f"run({kernel.name}, {count}{', ' + arguments if arguments else ''})")
+        self.statements += wrapped("run_rows(", [kernel.name, count, *(host for _, host in kernel.arguments)], ")")
 
     def columns(self, place: Place, eq: Equation, operand: int) -> str:
         """Return the host's expression for the columns of an array where a value lies."""
@@ -200,7 +219,7 @@ class Code:
         """Add the sum over all rows of an accumulator."""
         kind = self.rec.types[eq.name]
         variable = self.variable(eq.name)
-        self.statements += self.say(eq) or [f"# {self.comment(eq)}"]
+        self.statements += self.note(eq)
         match eq.node:
             case Outer(left=u, right=v):
                 self.runtime.add("outer_sums")
@@ -225,9 +244,21 @@ class Code:
         return self.view(place, shape[0] if shape else Size((), 1))
 
 
-def _prefixed(text: str, function: str) -> str:
-    import re
+def wrapped(head: str, items: Iterable[str], tail: str, indent: int = 8) -> list[str]:
+    """Return ``head item, item, … tail`` on as many lines as it takes, indented by one level."""
+    items = list(items)
+    if len(head) + sum(len(i) + 2 for i in items) + indent <= WIDTH:
+        return [head + ", ".join(items) + tail]
+    lines = [head]
+    for item in items:
+        if len(lines) > 1 and len(lines[-1]) + len(item) + 2 + indent <= WIDTH:
+            lines[-1] += f" {item},"
+        else:
+            lines.append(f"{INDENT}{item},")
+    return [*lines, tail]
 
+
+def _prefixed(text: str, function: str) -> str:
     return re.sub(rf"(?<![\w.]){function}\(", f"static.{function}(", text)
 
 
@@ -241,19 +272,26 @@ class _RowKernel:
         self.arguments: dict[str, tuple[str, str]] = {}
         self.constants: dict[str, str] = {}
         self.sized: set[str] = set()
+        self._sizes: dict[str, str] = {}
         self.indices: set[str] = set()
 
     def kernel(self, name: str, *stages: Stage) -> Kernel:
-        reserved = [*self.rec.types, *self.program.arrays]
-        self.local = {value: self.names.fresh(value) for value in reserved if value in self.rec.types}
+        self.local = {value: self.names.fresh(value) for value in self.used(stages)}
         body = self.loop_over_time(stages) if self.region == "loop" else self.loop_over_rows(stages[0])
         sizes = [(self.size_name(s), self.code.sizes(s)) for s in sorted(self.sized)]
         indices = [(k, f"call.rows.{k}") for k in ("row", "tape", "ring", "active") if k in self.indices]
         arguments = [*indices, *sizes, *self.arguments.values()]
-        head = [f"def {name}(first, last, {', '.join(a for a, _ in arguments)}):"]
+        head = wrapped(f"def {name}(", [*(a for a, _ in arguments), "first", "last"], "):")
         constants = self.typed_constants()
         lines = [*head, *(INDENT + line for line in (*constants, *body))]
         return Kernel(name, lines, arguments)
+
+    def used(self, stages: Iterable[Stage]) -> list[str]:
+        """Return the batched values that the rows of `stages` compute or read: they keep their names."""
+        names: dict[str, None] = {}
+        for compute in (c for stage in stages for loop in stage.loops for c in loop.computes):
+            names |= dict.fromkeys((compute.equation.name, *compute.equation.node.operands()))
+        return [name for name in names if self.rec.types[name].batched]
 
     def typed_constants(self) -> list[str]:
         if not self.constants:
@@ -267,15 +305,16 @@ class _RowKernel:
     def array(self, name: str) -> str:
         key = f"array:{name}"
         if key not in self.arguments:
-            self.arguments[key] = (self.names.fresh(name), self.code.host[name])
+            known = name.endswith(("_rows", "_state", "_states", "_kept", "_out"))
+            self.arguments[key] = (self.names.fresh(name if known else f"{name}_rows"), self.code.host[name])
         return self.arguments[key][0]
 
     def static(self, name: str) -> str:
         """Return the kernel's variable of a static vector or scalar."""
         key = f"static:{name}"
         if key not in self.arguments:
-            self.arguments[key] = (self.names.fresh(name), f"scalars({self.code.host[name]}, call.dtype)")
-            self.code.runtime.add("scalars")
+            host = self.code.host[name]
+            self.arguments[key] = (self.names.fresh(name), host if self.rec.types[name].shape else f"np.atleast_1d({host})")
         return self.arguments[key][0]
 
     def packed(self, name: str, transposed: bool) -> str:
@@ -287,10 +326,8 @@ class _RowKernel:
 
     def size_name(self, name: str) -> str:
         self.sized.add(name)
-        if not hasattr(self, "_sizes"):
-            self._sizes: dict[str, str] = {}
         if name not in self._sizes:
-            self._sizes[name] = f"{name}_size" if name in self.rec.types else name
+            self._sizes[name] = self.names.fresh(name)
         return self._sizes[name]
 
     def size(self, size: Size) -> str:
@@ -324,7 +361,7 @@ class _RowKernel:
             self.shard(place, self.program.shape(name)[0])
             for place, name in ((product.vector, node.vector), (product.out, product.equation.name))
         ]
-        comment = self.code.say(product.equation) or [f"# {self.code.comment(product.equation)}"]
+        comment = self.code.note(product.equation)
         matrix = self.packed(product.matrix, product.transposed)
         return [*comment, f"multiply({rows[0]}, {matrix}, {rows[1]}, {product.accumulate})"]
 
@@ -373,9 +410,7 @@ class _RowKernel:
             array, shape = self.program.arrays[place.array], self.rec.types[name].shape
             index = self.row_index(array, place.shift)
             variable = self.local[name] if not suffix else self.names.fresh(f"{name}{suffix}")
-            if not shape:
-                source = f"{self.array(array.name)}[{index}]"
-            elif place.start == Size() and shape[0] == array.width:
+            if not shape or (place.start == Size() and shape[0] == array.width):
                 source = f"{self.array(array.name)}[{index}]"
             else:
                 source = f"{self.array(array.name)}[{index}, {self.size(place.start)} : {self.size(place.start + shape[0])}]"
@@ -389,7 +424,7 @@ class _RowKernel:
         if not kind.batched:
             static = self.static(name)
             return f"{static}[j]" if kind.shape else f"{static}[0]"
-        if name in self.current and element or name in self.scalars_done:
+        if (name in self.current and element) or name in self.scalars_done:
             return self.local[name]
         place = self.program.places[name]
         view = self.view(name, place, "_row" if name in self.made or not kind.shape else "")

@@ -12,8 +12,27 @@ import sympy as sp
 
 from ..cell import Cell
 from ..functions import COMPARISONS, FUNCTIONS, Elementwise
-from ..ir import EYE, Concat, Equation, FeatureSum, Label, LogSumExp, Map, MatVec, MatVecT, Node, Outer, Pick, Recurrence, Slice, Spread, Total
-from ..ir import Transpose, extent_name, is_extent
+from ..ir import (
+    EYE,
+    Concat,
+    Equation,
+    FeatureSum,
+    Label,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Outer,
+    Pick,
+    Recurrence,
+    Slice,
+    Spread,
+    Total,
+    Transpose,
+    extent_name,
+    is_extent,
+)
 from ..shapes import shape_of
 from ..syntax import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
 from ..syntax import Concat as ConcatExpr
@@ -111,7 +130,8 @@ class Formulas:
     inline: dict[str, Node] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.inline = {eq.name: eq.node for eq in self.rec.equations() if not eq.shown}
+        stacks = {eq.name for eq in self.rec.prologue if isinstance(eq.node, Concat)}  # of matrices: these have names
+        self.inline = {eq.name: eq.node for eq in self.rec.equations() if not eq.shown and eq.name not in stacks}
 
     def equation(self, eq: Equation) -> str:
         """Return the formula of an equation; an accumulator's is a sum over time."""

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..cell import Cell
-from ..ir import Concat, Equation, Label, Map, MatVec, MatVecT, Node, Outer, Total
+from ..ir import Equation
 from ..naming import Names
 from ..pipeline import Compiled
 from ..program import Program
 from ..sizes import Shape
-from .cpu import HOST, INDENT, RUNTIME, Code
-from .text import describe, forward_lines
-
-WIDTH = 140
+from .cpu import HOST, INDENT, RUNTIME, WIDTH, Code, wrapped
+from .text import formula, forward_lines, tagged_formulas
 
 
 def module(cell: Cell, compiled: Compiled, source: str, digest: str) -> str:
@@ -44,11 +42,11 @@ class _Module:
         self.backward = self.code(compiled.backward, "backward", comment, self.backward_host)
 
     def comments(self) -> Callable[[Equation], str]:
-        lines = forward_lines(self.cell)
-        derivation = self.compiled.derivation
+        """Return what says which formula an equation is: as on the cell's page, whatever the passes have made of it."""
+        lines = tagged_formulas(self.cell)
 
         def comment(eq: Equation) -> str:
-            return lines[eq.tag] if eq.shown and eq.tag in lines else describe(eq, derivation)
+            return lines[eq.tag] if eq.shown and eq.tag in lines else formula(eq, self.compiled.derivation)
 
         return comment
 
@@ -60,11 +58,11 @@ class _Module:
     # Host variables that are given
 
     def code(self, program: Program, prefix: str, comment: Callable[[Equation], str], given: Callable[[Code], None]) -> Code:
-        code = Code(program, f"_{prefix}", comment, {}, Names([*HOST, *RUNTIME, "count", "call", "saved", "grads", "dfinal"]))
+        code = Code(program, f"_{prefix}", comment, {}, Names([*HOST, *RUNTIME]))
         for name in self.cell.sizes:
             code.host[f"size:{name}"] = code.names.fresh(name)
         for name in (*self.cell.parameters, *self.cell.array_constants):
-            code.host[name] = f"params.{name}" if name in self.cell.parameters else f"{name.upper()}_CONSTANT"
+            code.host[name] = f"params.{name}" if name in self.cell.parameters else f"np.asarray({name.upper()}_CONSTANT, call.dtype)"
         for name in (*self.cell.inputs, *self.cell.context):
             code.host[name] = code.names.fresh(name)
         given(code)
@@ -102,21 +100,22 @@ class _Module:
         functions = sorted((self.forward.functions | self.backward.functions) - {"square"})
         reduce = sorted((self.forward.runtime | self.backward.runtime) & {"feature_sum", "log_sum_exp"})
         reduce += ["square"] * ("square" in self.forward.functions | self.backward.functions)
-        layer = sorted({"Layer", "carried_rows", "last_rows", "state_rows"} | (self.forward.runtime | self.backward.runtime) & {"scalars"})
+        layer = sorted({"Layer", "carried_rows", "last_rows", "state_rows"})
+        layer += ["as_rows"] if self.saved else []
         layer = [name for name in layer if self.cell.states or name not in ("carried_rows", "last_rows", "state_rows")]
         products = sorted((self.forward.runtime | self.backward.runtime) & {"multiply", "pack"})
         whole = sorted((self.forward.runtime | self.backward.runtime) & {"multiply_rows", "outer_sums", "column_sums"})
+        whole = sorted([*whole, "run_rows"]) if self.forward.kernels or self.backward.kernels else whole
         body = "\n".join(self.forward_text() + self.backward_text())
         imports = [
             "import numpy as np",
             "from numba import njit" if self.forward.kernels or self.backward.kernels else "",
             "",
             "from .runtime import static" if "static." in body else "",
-            f"from .runtime.layer import {', '.join(layer)}",
+            f"from .runtime.layer import {', '.join(sorted(layer))}",
             f"from .runtime.product import {', '.join(products)}" if products else "",
             f"from .runtime.reduce import {', '.join(sorted(reduce))}" if reduce else "",
             f"from .runtime.rows import {', '.join(whole)}" if whole else "",
-            "from .runtime.threads import run" if self.forward.kernels or self.backward.kernels else "",
             f"from .runtime.vector import {', '.join(functions)}" if functions else "",
         ]
         lines = [
@@ -168,10 +167,13 @@ class _Module:
     def table(self) -> str:
         cell, shapes = self.cell, self.cell.shapes
 
-        def table(names: Any) -> str:
-            return "{" + ", ".join(f'"{n}": {_sizes(shapes[n])}' for n in names) + "}"
+        def mapping(items: list[str]) -> str:
+            return f"\n{INDENT}".join(wrapped("{", items, "}"))
 
-        saved = "{" + ", ".join(f'"{f}": ({_sizes(self.value_shape(v))}, {int(s)})' for f, _, v, s in self.saved) + "}"
+        def table(names: Any) -> str:
+            return mapping([f'"{n}": {_sizes(shapes[n])}' for n in names])
+
+        saved = mapping([f'"{f}": ({_sizes(self.value_shape(v))}, {int(s)})' for f, _, v, s in self.saved])
         derivation = self.compiled.derivation
         indices = {
             eq.node.operands()[1]: str(derivation.forward.types[eq.node.operands()[0]].shape[0])
@@ -318,7 +320,8 @@ def _forward(call) -> tuple[np.ndarray, State, Saved]:
         tail.append(f"y = {code.host[f'{cell.output}_out']}.reshape(call.steps, call.batch{shape})")
         tail.append(f"final = State({', '.join(finals)})")
         tail += ["if not call.keep:", INDENT + "return y, final, None"]
-        tail.append(f"return y, final, Saved({', '.join(fields)})")
+        tail += wrapped("saved = Saved(", fields, ")")
+        tail.append("return y, final, saved")
         used = "\n".join([*code.statements, *tail, *states])
         head = ["params = call.params"] if "params." in used else []
         head += [*self.sizes_line(code, used), *self.given_lines(code, used)]
@@ -336,15 +339,14 @@ def _forward(call) -> tuple[np.ndarray, State, Saved]:
         for name in (*cell.inputs, *cell.context):
             grads.append("None" if name in cell.integers else self.input_gradient(name))
         params = ["None" if n in cell.fixed else code.host[derivation.cotangent[n]] for n in cell.parameters]
-        joined = _call("Params", params)
-        result = f"return Grads({', '.join([*grads, joined, _call('State', initial)])})"
-        used = "\n".join([*code.statements, *states, result])
-        head = ["saved = LAYER.saved_rows(tape.saved, call)"] if "saved." in used else []
-        head = [line.replace("LAYER.saved_rows(tape.saved, call)", "Saved(*(v.reshape(-1, v.shape[-1] if v.ndim > 2 else 1) for v in tape.saved))") for line in head]
+        result = wrapped("params = Params(", params, ")") + wrapped("initial = State(", initial, ")")
+        result.append(f"return Grads({', '.join([*grads, 'params', 'initial'])})")
+        used = "\n".join([*code.statements, *states, *result])
+        head = ["saved = Saved(*(as_rows(value) for value in tape.saved))"] if "saved." in used else []
         head += ["params = call.params"] if re.search(r"\bparams\.", used) else []
         head += [*self.sizes_line(code, used), *self.given_lines(code, used)]
         head += ["count = call.steps * call.batch"] if re.search(r"\bcount\b", used) else []
-        return [*head, *states, *code.statements, result]
+        return [*head, *states, *code.statements, *result]
 
     def input_gradient(self, name: str) -> str:
         code, derivation = self.backward, self.compiled.derivation
@@ -403,10 +405,6 @@ def _shape(*leading: str, shape: Shape) -> str:
     return _tuple([*leading, *(str(s) for s in shape)]) if leading or shape else "a scalar"
 
 
-def _call(name: str, arguments: list[str]) -> str:
-    return f"{name}({', '.join(arguments)})"
-
-
 def _wrapped_imports(lines: list[str]) -> list[str]:
     out = []
     for line in lines:
@@ -417,5 +415,3 @@ def _wrapped_imports(lines: list[str]) -> list[str]:
             out += [f"{head} import (", *(f"{INDENT}{n.strip()}," for n in names.split(",")), ")"]
     return out
 
-
-__all__ = ["Concat", "Label", "Map", "MatVec", "MatVecT", "Node", "Outer", "Total", "module"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..cell import Cell
-from ..derivation import Derivation
+from ..derivation import Derivation, differentiate
 from ..ir import Equation
 from .formula import Formulas, LineFormulas
 from .notation import Text
@@ -15,9 +15,16 @@ def forward_lines(cell: Cell) -> dict[str, str]:
     return {f"F{k}": formulas.line(line) for k, line in enumerate(cell.equations, 1)}
 
 
-def describe(eq: Equation, derivation: Derivation) -> str:
-    """Return the formula of any equation of `derivation`."""
-    rec = derivation.backward if eq.name not in derivation.forward.types or eq.tag.startswith("B") else derivation.forward
-    if eq.name not in rec.types:
-        rec = derivation.backward
-    return Formulas(derivation.cell, rec, Text({})).equation(eq)
+def tagged_formulas(cell: Cell) -> dict[str, str]:
+    """Return every numbered formula of the cell's derivation, by tag: F1, F2 …, B1, B2 …"""
+    backward = differentiate(cell).backward
+    formulas = Formulas(cell, backward, Text({}))
+    return forward_lines(cell) | {eq.tag: formulas.equation(eq) for eq in backward.equations() if eq.shown and eq.tag.startswith("B")}
+
+
+def formula(eq: Equation, derivation: Derivation) -> str:
+    """Return the right side of an equation of either pass."""
+    forward = any(eq.name == other.name for other in derivation.forward.equations())
+    rec = derivation.forward if forward else derivation.backward
+    text = Formulas(derivation.cell, rec, Text({})).node(eq.node)[0]
+    return f"Σ_t {text}" if any(eq.name == other.name for other in rec.accumulators) else text

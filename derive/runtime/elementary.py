@@ -176,7 +176,8 @@ def quadrant(x: Real) -> tuple[Bits, Real, Real]:
     constants, shifter = table(x), x.format.shifter
     first = fma(x, constants.two_over_pi, shifter)
     n = first - shifter
-    second = fma(fma(n, -constants.half_pi[0], x), constants.two_over_pi, shifter)  # the rounding of x 2/pi may be worth a turn
+    near = fma(n, -constants.half_pi[1], fma(n, -constants.half_pi[0], x))  # of a large n, the second part is worth a tenth of a turn
+    second = fma(near, constants.two_over_pi, shifter)  # the rounding of x 2/pi may be worth a turn
     n = n + (second - shifter)
     product, product_error = two_product(n, constants.half_pi[1])
     high, low = two_sum(fma(n, -constants.half_pi[0], x), -product)

@@ -126,18 +126,17 @@ class Layer:
         rows = {k: self._rows(v, k, steps, batch) for k, v in given.items()}
         return Call(sizes, steps, batch, dtype, rows, params, state, Rows.dense(steps, batch, keep), keep)
 
-    def cotangents(self, dy: Any, dfinal: Any, tape: Any, kinds: tuple[type, type]) -> tuple[Call, np.ndarray, Any]:
+    def cotangents(self, dy: Any, dfinal: Any, tape: Any, kinds: tuple[type, type, type]) -> tuple[Call, np.ndarray, Any]:
         """Check a backward call; return the call of the tape, `dy` as rows and the cotangents of the final state."""
         if not isinstance(tape, kinds[0]):
             raise ValueError(f"{self.name}.backward: tape must be a {self.name}.Tape, got {type(tape).__name__}")
-        inputs = {**tape.inputs._asdict()}
-        call = self.call(inputs, tape.params, tape.state, (type(tape.params), kinds[1]), tape.steps, True)
+        call = self.call(tape.inputs._asdict(), tape.params, tape.state, kinds[1:], tape.steps, True)
         shape = (call.steps, call.batch, *self.shape(self.output, call.sizes))
         width = int(np.prod(shape[2:], dtype=np.int64))
         dy = np.zeros(shape, call.dtype) if dy is None else self._array(dy, "dy")
         self._needs("dy", dy.shape, shape, ("T", "B", *self.output))
         self._same_dtype("dy", dy.dtype, call.dtype)
-        final = self.zero_state(call.batch, call.sizes, call.dtype, kinds[1]) if dfinal is None else self._record(dfinal, kinds[1], "dfinal")
+        final = self.zero_state(call.batch, call.sizes, call.dtype, kinds[2]) if dfinal is None else self._record(dfinal, kinds[2], "dfinal")
         for name, value in final._asdict().items():
             self._needs(f"dfinal.{name}", value.shape, (call.batch, *self.shape(self.state[name], call.sizes)), ("B", *self.state[name]))
             self._same_dtype(f"dfinal.{name}", value.dtype, call.dtype)
@@ -292,9 +291,9 @@ def last_rows(array: np.ndarray, start: int, like: np.ndarray) -> np.ndarray:
     return array[start : start + like.shape[0]].reshape(like.shape).copy()
 
 
-def scalars(value: Any, dtype: np.dtype) -> np.ndarray:
-    """Return a static value as an array of at least one axis, as kernels take it."""
-    return np.atleast_1d(np.asarray(value, dtype))
+def as_rows(value: np.ndarray) -> np.ndarray:
+    """Return an array over time and batch, `(T, B, ·)`, as rows `(T·B, ·)`; a scalar a row becomes one column."""
+    return value.reshape(value.shape[0] * value.shape[1], int(np.prod(value.shape[2:], dtype=np.int64)))
 
 
 _LINEAR: dict[str, tuple[tuple[tuple[str, int], ...], int]] = {}

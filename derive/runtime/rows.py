@@ -1,16 +1,22 @@
-"""Products and sums over all rows at once, shared among threads: what lies outside a time loop.
+"""Work on all rows at once, shared among threads: kernels, and the products and sums that lie outside a time loop.
 
 Threads share rows of the result, never the sum that makes an element, so every number of threads gives the same bits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .product import column_sum, multiply_part, outer_sum
 from .threads import run
+
+
+def run_rows(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
+    """Call ``kernel(*arguments, first, last)`` for parts of the rows 0 … count, one a thread."""
+    run(kernel, count, *arguments)
 
 
 def multiply_rows(a: np.ndarray, packed: Any, out: np.ndarray, accumulate: bool) -> None:

@@ -1,9 +1,9 @@
 """The register tile: a small block of a matrix product, held in vector registers and written as LLVM vector IR.
 
-A tile computes ``c[rows, columns] (+)= a[rows, k] @ b[k, columns]`` and keeps one accumulator register for each row and vector of columns during the
-whole loop over k. The right operand is packed in *panels*: `width(dtype)` columns (two vectors) side by side, contiguous over k and aligned to a cache
-line, ``[panel][k][width]``. Every accumulator starts at zero and takes its products in the order of k, whatever the shape of the tile: an element of
-the result has the same bits in every tile.
+A tile computes ``c[rows, columns] (+)= a[rows, k] @ b[k, columns]`` and keeps one accumulator register for each row and vector of columns
+during the whole loop over k. The right operand is packed in *panels*: `width(dtype)` columns (two vectors) side by side, contiguous over k
+and aligned to a cache line, ``[panel][k][width]``. Every accumulator starts at zero and takes its products in the order of k, whatever the
+shape of the tile: an element of the result has the same bits in every tile.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def _host() -> tuple[int, int]:
 
 VECTOR_BYTES, REGISTERS = _host()
 VECTORS = 2  # vectors of columns in a panel
-ROWS = 8 if REGISTERS == 32 else 6  # rows of the full tile: 16 or 12 accumulators leave room for two vectors of b and the broadcast elements of a
+# Rows of the full tile: 16 or 12 accumulators leave room for two vectors of b and the broadcast elements of a.
+ROWS = 8 if REGISTERS == 32 else 6
 
 
 def lanes(dtype: types.Float) -> int:
@@ -67,6 +68,7 @@ class _Vectors:
         return self.builder.bitcast(self.builder.gep(base, [offset]), self.type.as_pointer())
 
     def splat(self, value: ir.Value) -> ir.Value:
+        """Return the vector with `value` in every lane."""
         undefined = ir.Constant(ir.VectorType(value.type, self.size), ir.Undefined)
         first = self.builder.insert_element(undefined, value, ir.IntType(32)(0))
         return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.size), [0] * self.size))
@@ -91,6 +93,11 @@ class _Vectors:
             self.builder.store(value, pointer, align=self.bytes)
         else:
             self._call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), [value, pointer, ir.IntType(32)(self.bytes), mask])
+
+    def prefetch(self, pointer: ir.Value) -> None:
+        """Ask for a cache line that is to be written: the products hide the way to memory."""
+        i32 = ir.IntType(32)
+        self._call("llvm.prefetch.p0", ir.VoidType(), [self.builder.bitcast(pointer, ir.IntType(8).as_pointer()), i32(1), i32(3), i32(1)])
 
     def zip(self, low: ir.Value, high: ir.Value, half: int) -> ir.Value:
         """Interleave the lower (`half` 0) or upper (1) halves of two vectors."""
@@ -160,6 +167,9 @@ def _make_tile(rows: int, panels: int) -> Any:
             rights = [
                 builder.gep(b, [builder.add(builder.mul(panel, b_panel), I64(j % VECTORS * v.size))]) for j, (panel, _) in enumerate(places)
             ]
+            for i in range(rows):
+                for j in range(panels):
+                    v.prefetch(v.at(builder.gep(c, [builder.mul(c_row, I64(i))]), places[j * VECTORS][1]))
             sums = _accumulate(v, lefts, a_step, rights, k)
             whole = builder.icmp_signed(">=", columns, I64(panels * VECTORS * v.size))
 
@@ -237,6 +247,23 @@ def panel_width(typingctx, pointer):  # type: ignore[no-untyped-def]
         return I64(width(signature.args[0].dtype))
 
     return types.int64(pointer), codegen
+
+
+def _make_stride(axis: int) -> Any:
+    @intrinsic
+    def stride(typingctx, array):  # type: ignore[no-untyped-def]
+        """Return the distance, in elements, of neighbours along one axis of an array."""
+
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            strides = arrayobj.make_array(signature.args[0])(context, builder, arguments[0]).strides
+            return builder.sdiv(builder.extract_value(strides, axis), I64(array.dtype.bitwidth // 8))
+
+        return types.int64(array), codegen
+
+    return stride
+
+
+row_stride, column_stride = _make_stride(0), _make_stride(1)
 
 
 @intrinsic

@@ -1,0 +1,313 @@
+"""Matrix products on the register tile: serial, without the GIL, divided among threads by rows of the result (`threads.run`).
+
+    packed = pack(b)                                   # once for a right operand
+    multiply(a, packed, out, accumulate)               # out = or += a @ b
+    multiply_part(a, packed, out, accumulate, first, last)     # rows first to last of it
+    outer_sum(u, v, out, accumulate, first, last)      # out[first:last] = or += (u.T @ v)[first:last]
+    column_sum(u, out, first, last)                    # out[first:last] = sum of the rows of u
+
+Both products sweep tiles over a block of the left operand and a packed block of the right one. An element of a result sums its products in
+blocks of `STEPS`, each in the order of k, and the blocks in order: its bits do not depend on how the rows are divided.
+
+The loops are compiled once for each dtype and stay out of their callers: a caller's machine code holds a call through an address that the
+loader finds by name, so that it costs a caller no compile time, and a cached caller meets the kernels of today.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numba as nb
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .tile import (
+    ROWS,
+    VECTORS,
+    address,
+    aligned,
+    column_stride,
+    panel_width,
+    row_stride,
+    shift,
+    tile_1,
+    tile_2,
+    tile_4,
+    tile_full,
+    transpose,
+)
+
+STEPS = 256  # of k in a block: a panel of them (16 KiB, or 32 KiB with AVX-512) stays in the first-level cache
+BLOCK_ROWS = 192  # of a in a block: 192 KiB in float32, for the second-level cache
+BLOCK_COLUMNS = 512  # of v in a block of `outer_sum`: 512 KiB in float32
+SUMMED = 64  # rows that `column_sum` adds before it adds their sum to the result
+GROUP = 4  # panels that the short tiles take at once
+
+OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+DTYPES = (types.float32, types.float64)
+POINTER, INT = "pointer", "int"
+
+
+def _declare(function: Callable[..., None], kinds: tuple[str, ...], dtype: types.Float, symbol: str) -> None:
+    """Make `symbol` the address of a cell that holds the address of `function`, compiled for `dtype` at its first call."""
+    signature = types.void(*(types.CPointer(dtype) if kind == POINTER else types.int64 for kind in kinds))
+    prototype = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p if kind == POINTER else ctypes.c_int64 for kind in kinds))
+    cell = ctypes.c_void_p()
+
+    def compile_and_call(*arguments: int) -> None:
+        try:
+            compiled = nb.cfunc(signature, **OPTIONS)(function)
+        except BaseException:  # no caller can be told, and none may go on without its product
+            traceback.print_exc()
+            os.abort()
+        atexit.register(lambda: compiled)  # kept to the end: callers know its address
+        place: int = compiled.address
+        cell.value = place
+        prototype(place)(*arguments)
+
+    first = prototype(compile_and_call)
+    cell.value = ctypes.cast(first, ctypes.c_void_p).value
+    atexit.register(lambda: (cell, first))
+    binding.add_symbol(symbol, ctypes.addressof(cell))
+
+
+def _kernel(*kinds: str) -> Callable[[Callable[..., None]], Any]:
+    """Decorate a function of pointers to one dtype and integers: nopython code calls it with a tuple, and it is compiled apart."""
+    shape = hashlib.sha256(repr(kinds).encode()).hexdigest()[:8]  # two versions with different arguments never meet
+
+    def decorate(function: Callable[..., None]) -> Any:
+        name = f"derive{function.__name__}_{shape}_"
+        for dtype in DTYPES:
+            _declare(function, kinds, dtype, name + str(dtype))
+
+        @intrinsic
+        def call(typingctx, given):  # type: ignore[no-untyped-def]
+            dtype = given[kinds.index(POINTER)].dtype
+            if dtype not in DTYPES:
+                raise nb.TypingError(f"a product needs float32 or float64 arrays, not {dtype}")
+            wanted = types.Tuple([types.CPointer(dtype) if kind == POINTER else types.int64 for kind in kinds])
+
+            def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+                values = cgutils.unpack_tuple(builder, arguments[0])
+                symbol = name + str(dtype)
+                cell = builder.module.globals.get(symbol) or ir.GlobalVariable(builder.module, ir.IntType(64), symbol)
+                kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+                builder.call(builder.inttoptr(builder.load(cell), kind.as_pointer()), values)
+                return context.get_dummy_value()
+
+            return types.void(wanted), codegen
+
+        return call
+
+    return decorate
+
+
+@_kernel(POINTER, INT, INT, POINTER, INT, INT)
+def _fill(b, step, column, packed, k, n):  # type: ignore[no-untyped-def]
+    """Pack ``b[s * step + j * column]``, (k, n), in panels whose last columns are filled up with zeros."""
+    wide = panel_width(b)
+    lanes = wide // VECTORS
+    for first in range(0, n, wide):
+        source, target = shift(b, first * column), shift(packed, first * k)
+        columns, done = min(wide, n - first), 0
+        if step == 1 and columns == wide:
+            for s in range(0, k - lanes + 1, lanes):
+                transpose(shift(source, s), column, shift(target, s * wide))
+                transpose(shift(source, s + lanes * column), column, shift(target, s * wide + lanes))
+            done = k // lanes * lanes
+        for s in range(done, k):
+            row, place = shift(source, s * step), shift(target, s * wide)
+            if column == 1 and columns == wide:
+                for j in range(wide):
+                    place[j] = row[j]
+            else:
+                for j in range(columns):
+                    place[j] = row[j * column]
+                for j in range(columns, wide):
+                    place[j] = 0
+
+
+@_kernel(POINTER, INT, INT, INT, POINTER, INT, INT, POINTER, INT, INT, INT, INT)
+def _sweep(a, a_tile, a_row, a_step, b, b_panel, k, c, c_row, m, n, accumulate):  # type: ignore[no-untyped-def]
+    """Multiply m rows by all panels of n columns, k > 0. Row i of a begins at ``i // ROWS * a_tile + i % ROWS * a_row``."""
+    wide, add = panel_width(a), accumulate != 0
+    whole = m // ROWS * ROWS
+    left = m - whole
+    four = whole + (left & 4)
+    two = four + (left & 2)
+    rest = shift(a, whole // ROWS * a_tile)
+    for group in range(0, n, GROUP * wide):
+        for first in range(group, min(group + GROUP * wide, n), wide):
+            panel, target = shift(b, first // wide * b_panel), shift(c, first)
+            for i in range(0, whole, ROWS):
+                tile_full(shift(a, i // ROWS * a_tile), a_row, a_step, panel, b_panel, k, shift(target, i * c_row), c_row, n - first, add)
+            if left & 4:
+                tile_4(rest, a_row, a_step, panel, b_panel, k, shift(target, whole * c_row), c_row, n - first, add)
+        if left & 2:
+            at = shift(rest, (four - whole) * a_row)
+            for first in range(group, min(group + GROUP * wide, n), 2 * wide):
+                panel, target = shift(b, first // wide * b_panel), shift(c, first + four * c_row)
+                tile_2(at, a_row, a_step, panel, b_panel, k, target, c_row, n - first, add)
+        if left & 1:
+            panel, target = shift(b, group // wide * b_panel), shift(c, group + two * c_row)
+            tile_1(shift(rest, (two - whole) * a_row), a_row, a_step, panel, b_panel, k, target, c_row, n - group, add)
+
+
+@_kernel(POINTER, INT, INT, INT)
+def _clear(c, c_row, m, n):  # type: ignore[no-untyped-def]
+    for i in range(m):
+        row = shift(c, i * c_row)
+        for j in range(n):
+            row[j] = 0
+
+
+@_kernel(POINTER, INT, INT, POINTER, POINTER, INT, INT, INT, INT, INT)
+def _multiply(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate):  # type: ignore[no-untyped-def]
+    wide = panel_width(a)
+    for i in range(0, m, BLOCK_ROWS):
+        left, target, rows = shift(a, i * a_row), shift(c, i * c_row), min(BLOCK_ROWS, m - i)
+        if k == 0 and accumulate == 0:
+            _clear((target, c_row, rows, n))
+        for s in range(0, k, STEPS):
+            start, right = shift(left, s * a_step), shift(packed, s * wide)
+            add = 1 if s > 0 else accumulate
+            _sweep((start, ROWS * a_row, a_row, a_step, right, k * wide, min(STEPS, k - s), target, c_row, rows, n, add))
+
+
+@_kernel(POINTER, INT, POINTER, INT, INT)
+def _gather(u, u_row, target, steps, m):  # type: ignore[no-untyped-def]
+    """Pack m columns of u, `ROWS` at a time: ``target[i // ROWS, s, i % ROWS] = u[s, i]``."""
+    whole = m // ROWS * ROWS
+    for s in range(steps):
+        row, place = shift(u, s * u_row), shift(target, s * ROWS)
+        for first in range(0, whole, ROWS):
+            for i in range(ROWS):
+                place[first * steps + i] = row[first + i]
+        for i in range(m - whole):
+            place[whole * steps + i] = row[whole + i]
+
+
+@_kernel(POINTER, INT, POINTER, INT, POINTER, INT, INT, INT, INT, INT)
+def _outer_sum(u, u_row, v, v_row, c, c_row, total, m, q, accumulate):  # type: ignore[no-untyped-def]
+    wide = panel_width(u)
+    if total == 0 and accumulate == 0:
+        _clear((c, c_row, m, q))
+    steps = min(STEPS, total)
+    lefts = aligned(u, steps * (min(BLOCK_ROWS, m) + ROWS))
+    rights = aligned(u, steps * ((min(BLOCK_COLUMNS, q) + wide - 1) // wide * wide))
+    for s in range(0, total, STEPS):
+        k = min(STEPS, total - s)
+        add = 1 if s > 0 else accumulate
+        # Addresses are taken inside the loop: an array is freed after its last mention, whoever still holds its address.
+        left, right = address(lefts, 0), address(rights, 0)
+        for j in range(0, q, BLOCK_COLUMNS):
+            columns = min(BLOCK_COLUMNS, q - j)
+            _fill((shift(v, s * v_row + j), v_row, 1, right, k, columns))
+            for i in range(0, m, BLOCK_ROWS):
+                rows = min(BLOCK_ROWS, m - i)
+                _gather((shift(u, s * u_row + i), u_row, left, k, rows))
+                _sweep((left, ROWS * k, 1, ROWS, right, k * wide, k, shift(c, i * c_row + j), c_row, rows, columns, add))
+
+
+@_kernel(POINTER, INT, POINTER, INT, INT)
+def _column_sum(u, u_row, out, total, m):  # type: ignore[no-untyped-def]
+    _clear((out, m, 1, m))
+    block = aligned(u, m)
+    for start in range(0, total, SUMMED):
+        place = address(block, 0)
+        _clear((place, m, 1, m))
+        for r in range(start, min(start + SUMMED, total)):
+            row = shift(u, r * u_row)
+            for j in range(m):
+                place[j] += row[j]
+        for j in range(m):
+            out[j] += place[j]
+
+
+@nb.njit(nogil=True, **OPTIONS)
+def pack(b):  # type: ignore[no-untyped-def]
+    """Pack a right operand for `multiply`.
+
+    Parameters
+    ----------
+    b : array (k, n), float32 or float64
+        Any strides: a transposed view is packed as fast as a contiguous array.
+
+    Returns
+    -------
+    array (ceil(n / width) * k * width,)
+        One-dimensional and contiguous, Numba type ``Array(dtype, 1, "C")``; aligned to a cache line; columns past n are zero.
+    """
+    k, n = b.shape
+    wide = panel_width(b)
+    packed = aligned(b, (n + wide - 1) // wide * wide * k)
+    _fill((address(b, 0), row_stride(b), column_stride(b), address(packed, 0), k, n))
+    return packed
+
+
+@nb.njit(nogil=True, **OPTIONS)
+def multiply(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
+    """Compute ``out = a @ b``, or ``out += a @ b`` where `accumulate` is true.
+
+    Parameters
+    ----------
+    a : array (m, k)
+        Any strides; a transposed view is a transposed left operand.
+    packed : array
+        ``pack(b)`` of a right operand (k, n) of the same dtype. Sizes are not checked.
+    out : array (m, n)
+        Neighbours in a row are contiguous, rows any distance apart. It overlaps neither operand.
+    accumulate : bool
+    """
+    m, k = a.shape
+    place = (address(out, 0), row_stride(out))
+    _multiply((address(a, 0), row_stride(a), column_stride(a), address(packed, 0), *place, m, k, out.shape[1], nb.int64(accumulate)))
+
+
+@nb.njit(nogil=True, **OPTIONS)
+def multiply_part(a, packed, out, accumulate, first, last):  # type: ignore[no-untyped-def]
+    """Compute rows `first` to `last` of `multiply`: the form that `threads.run` calls."""
+    multiply(a[first:last], packed, out[first:last], accumulate)
+
+
+@nb.njit(nogil=True, **OPTIONS)
+def outer_sum(u, v, out, accumulate, first, last):  # type: ignore[no-untyped-def]
+    """Compute rows `first` to `last` of ``out = u.T @ v``, or add them to out where `accumulate` is true.
+
+    Parameters
+    ----------
+    u : array (N, p)
+    v : array (N, q)
+    out : array (p, q)
+        In all three, neighbours in a row are contiguous, rows any distance apart.
+    accumulate : bool
+    first, last : int
+        ``0 <= first <= last <= p``: other rows of out are not touched.
+    """
+    left, right = (address(u, first), row_stride(u)), (address(v, 0), row_stride(v))
+    target = (address(out, first * row_stride(out)), row_stride(out))
+    _outer_sum((*left, *right, *target, u.shape[0], last - first, v.shape[1], nb.int64(accumulate)))
+
+
+@nb.njit(nogil=True, **OPTIONS)
+def column_sum(u, out, first, last):  # type: ignore[no-untyped-def]
+    """Compute elements `first` to `last` of ``out = u.sum(axis=0)``, rows in order, `SUMMED` at a time.
+
+    Parameters
+    ----------
+    u : array (N, p)
+        Neighbours in a row are contiguous, rows any distance apart.
+    out : array (p,)
+        Contiguous.
+    first, last : int
+        ``0 <= first <= last <= p``: other elements of out are not touched.
+    """
+    _column_sum((address(u, first), row_stride(u), address(out, first), u.shape[0], last - first))

@@ -1,0 +1,253 @@
+"""Matrix products against NumPy: small sizes, boundaries of tiles, strides, padding, the same bits for every division of the rows."""
+
+from __future__ import annotations
+
+import itertools
+
+import numba as nb
+import numpy as np
+import pytest
+
+from derive.runtime import product, tile
+from derive.runtime.product import column_sum, multiply, multiply_part, outer_sum, pack
+
+DTYPES = (np.float32, np.float64)
+WIDTHS = {dtype: tile.width(nb.from_dtype(np.dtype(dtype))) for dtype in DTYPES}
+BOUNDARY = sorted(
+    {size + d for size in (tile.ROWS, 2 * tile.ROWS, *WIDTHS.values(), 4 * WIDTHS[np.float32], 128) for d in (-1, 0, 1) if size + d <= 130}
+)
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def bound(a: np.ndarray, b: np.ndarray, extra: float = 0.0) -> np.ndarray:
+    """The classical bound of a sum of k products, |error| <= (k + 2) u (|a| |b| + |c|)."""
+    unit = np.finfo(a.dtype).eps / 2
+    return (a.shape[1] + 2) * unit * (np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64) + extra) + np.finfo(a.dtype).tiny
+
+
+def check_multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
+    start = out.copy()
+    packed = pack(b)
+    multiply(a, packed, out, True)
+    assert (np.abs(out - (start + exact)) <= bound(a, b, np.abs(start).astype(np.float64))).all()
+    out[:] = np.nan
+    multiply(a, packed, out, False)
+    assert (np.abs(out - exact) <= bound(a, b)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_small_size(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    for m, k, n in itertools.product(range(10), range(5), range(1, 20)):
+        check_multiply(draw(rng, (m, k), dtype), draw(rng, (k, n), dtype), draw(rng, (m, n), dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_boundary_and_random_sizes(dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    sizes = [(m, int(rng.integers(1, 131)), n) for m, n in itertools.product(BOUNDARY, repeat=2)]
+    sizes += [tuple(int(s) for s in rng.integers(1, 131, 3)) for _ in range(150)]
+    for m, k, n in sizes:
+        check_multiply(draw(rng, (m, k), dtype), draw(rng, (k, n), dtype), draw(rng, (m, n), dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [product.STEPS - 1, product.STEPS, product.STEPS + 1, 2 * product.STEPS + 3])
+def test_more_than_one_block(dtype: type, k: int) -> None:
+    rng = np.random.default_rng(2)
+    m = product.BLOCK_ROWS + 5
+    check_multiply(draw(rng, (m, k), dtype), draw(rng, (k, 37), dtype), draw(rng, (m, 37), dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_strides_and_transposes(dtype: type) -> None:
+    rng = np.random.default_rng(3)
+    m, k, n = 23, 41, 53
+    wide = draw(rng, (m, k + 11), dtype)[:, 4 : 4 + k]
+    tall, thin = draw(rng, (k, m), dtype).T, draw(rng, (m, 2 * k), dtype)[:, ::2]
+    rights = [
+        draw(rng, (k, n), dtype),
+        draw(rng, (n, k), dtype).T,
+        draw(rng, (n, k + 7), dtype)[:, 3 : 3 + k].T,
+        draw(rng, (2 * k, 3 * n), dtype)[::2, ::3],
+    ]
+    for a, b in itertools.product([wide, tall, thin], rights):
+        around = draw(rng, (m, n + 9), dtype)
+        before = around.copy()
+        check_multiply(a, b, around[:, 5 : 5 + n])
+        np.testing.assert_array_equal(around[:, :5], before[:, :5])
+        np.testing.assert_array_equal(around[:, 5 + n :], before[:, 5 + n :])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pack_layout(dtype: type) -> None:
+    rng = np.random.default_rng(4)
+    wide = WIDTHS[dtype]
+    for k, n in [(1, 1), (wide, wide), (wide // 2 + 1, 3 * wide), (70, 2 * wide + 3), (5, wide - 1)]:
+        b = draw(rng, (k, n), dtype)
+        padded = np.zeros((k, -(-n // wide) * wide), dtype)
+        padded[:, :n] = b
+        expected = padded.reshape(k, -1, wide).transpose(1, 0, 2).ravel()
+        for view in (b, np.asfortranarray(b), np.repeat(b, 2, axis=1)[:, ::2]):
+            packed = pack(view)
+            np.testing.assert_array_equal(packed, expected)
+            assert packed.ctypes.data % tile.ALIGNMENT == 0
+            assert nb.typeof(packed) == nb.types.Array(nb.from_dtype(np.dtype(dtype)), 1, "C")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_independent_bit_for_bit(dtype: type) -> None:
+    rng = np.random.default_rng(5)
+    for m, k, n in [(29, 70, 45), (product.BLOCK_ROWS + 31, product.STEPS + 9, 19)]:
+        a, packed, start = draw(rng, (m, k), dtype), pack(draw(rng, (k, n), dtype)), draw(rng, (m, n), dtype)
+        for accumulate in (False, True):
+            whole = start.copy()
+            multiply(a, packed, whole, accumulate)
+            for cut in [1, 2, 3, 5, 7, m // 2, m - 1]:
+                parts = start.copy()
+                for rows in (slice(0, cut), slice(cut, cut + 1), slice(cut + 1, m)):
+                    multiply_part(a, packed, parts, accumulate, rows.start, rows.stop)
+                np.testing.assert_array_equal(parts, whole)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_at_any_alignment(dtype: type) -> None:
+    rng = np.random.default_rng(6)
+    m, k, n = 13, 33, 35
+    a, b = draw(rng, (m, k), dtype), draw(rng, (k, n), dtype)
+    expected = np.zeros((m, n), dtype)
+    multiply(a, pack(b), expected, False)
+    for skip in range(1, 9):
+        left = np.zeros(m * k + skip, dtype)[skip:].reshape(m, k)
+        right, out = np.zeros(k * n + skip, dtype)[skip:].reshape(k, n), np.zeros(m * n + skip, dtype)[skip:].reshape(m, n)
+        left[:], right[:] = a, b
+        multiply(left, pack(right), out, False)
+        np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_stay_in_their_row(dtype: type, value: float) -> None:
+    rng = np.random.default_rng(7)
+    k, n = 9, WIDTHS[dtype] + 3  # the last panel is padded: 0 * inf in it must not show
+    for m in range(1, 2 * tile.ROWS + 2):
+        clean = draw(rng, (m, k), dtype)
+        packed, expected, out = pack(draw(rng, (k, n), dtype)), np.zeros((m, n), dtype), np.full((m, n), np.nan, dtype)
+        multiply(clean, packed, expected, False)
+        for row in range(m):
+            a = clean.copy()
+            a[row, 4] = value
+            multiply(a, packed, out, False)
+            assert not np.isfinite(out[row]).any()
+            np.testing.assert_array_equal(np.delete(out, row, 0), np.delete(expected, row, 0))
+    a, v = np.full((3, k), value, dtype), draw(rng, (3, 5), dtype)
+    out = np.zeros((k, 5), dtype)
+    outer_sum(a[:, :k], v, out, False, 0, k)
+    assert not np.isfinite(out).any()
+
+
+def check_outer(u: np.ndarray, v: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
+    exact = (u.astype(np.longdouble).T @ v.astype(np.longdouble))[first:last]
+    start = out.copy()
+    limit = bound(u.T[first:last], v, np.abs(start[first:last]).astype(np.float64))
+    outer_sum(u, v, out, True, first, last)
+    assert (np.abs(out[first:last] - (start[first:last] + exact)) <= limit).all()
+    out[first:last] = np.nan
+    outer_sum(u, v, out, False, first, last)
+    assert (np.abs(out[first:last] - exact) <= limit).all()
+    np.testing.assert_array_equal(out[:first], start[:first])
+    np.testing.assert_array_equal(out[last:], start[last:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_outer_sum(dtype: type) -> None:
+    rng = np.random.default_rng(8)
+    sizes = list(itertools.product((0, 1, 2, 5), range(1, 9), (1, 2, 15, 17)))
+    sizes += [tuple(int(s) for s in rng.integers(1, 131, 3)) for _ in range(100)]
+    sizes += [(product.STEPS, 7, 9), (product.STEPS + 1, 33, 20), (600, product.BLOCK_ROWS + 3, 5), (300, 5, product.BLOCK_COLUMNS + 5)]
+    for total, p, q in sizes:
+        u, v = draw(rng, (total, p + 3), dtype)[:, 1 : 1 + p], draw(rng, (total, q + 2), dtype)[:, 2:]
+        first, last = sorted(int(x) for x in rng.integers(0, p + 1, 2))
+        out = draw(rng, (p, q + 4), dtype)[:, 3 : 3 + q]
+        check_outer(u, v, out, first, last)
+        check_outer(u, v, out, 0, p)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_outer_sum_is_the_same_for_any_division(dtype: type) -> None:
+    rng = np.random.default_rng(9)
+    p, q = product.BLOCK_ROWS + 13, 21
+    u, v, start = draw(rng, (product.STEPS + 50, p), dtype), draw(rng, (product.STEPS + 50, q), dtype), draw(rng, (p, q), dtype)
+    for accumulate in (False, True):
+        whole = start.copy()
+        outer_sum(u, v, whole, accumulate, 0, p)
+        for cut in (1, 4, 7, 100, p - 1):
+            parts = start.copy()
+            for first, last in [(0, cut), (cut, cut), (cut, p)]:
+                outer_sum(u, v, parts, accumulate, first, last)
+            np.testing.assert_array_equal(parts, whole)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_column_sum(dtype: type) -> None:
+    rng = np.random.default_rng(12)
+    for total, p in [(0, 3), (1, 1), (5, 17), (product.SUMMED, 4), (product.SUMMED + 1, 33), (1000, 70)]:
+        u = draw(rng, (total, p + 5), dtype)[:, 2 : 2 + p]
+        out = np.full(p, np.nan, dtype)
+        column_sum(u, out, 0, p)
+        terms = product.SUMMED + total // product.SUMMED + 2
+        assert (np.abs(out - u.astype(np.longdouble).sum(0)) <= terms * np.finfo(dtype).eps / 2 * np.abs(u).sum(0, dtype=np.float64)).all()
+        for cut in range(p + 1):
+            parts = np.full(p, np.nan, dtype)
+            column_sum(u, parts, cut, p)
+            assert np.isnan(parts[:cut]).all()
+            column_sum(u, parts, 0, cut)
+            np.testing.assert_array_equal(parts, out)
+
+
+@nb.njit
+def _many(u, v, times):  # type: ignore[no-untyped-def]
+    out = np.zeros((u.shape[1], v.shape[1]), u.dtype)
+    for _ in range(times):
+        outer_sum(u, v, out, True, 0, u.shape[1])
+    return out
+
+
+def test_scratch_memory_outlives_its_use() -> None:
+    """Scratch arrays that are freed too early corrupt the heap or the sums: many calls see it."""
+    rng = np.random.default_rng(10)
+    u, v = rng.integers(-3, 4, (700, 50)).astype(np.float64), rng.integers(-3, 4, (700, 70)).astype(np.float64)
+    np.testing.assert_array_equal(_many(u, v, 30), 30 * (u.T @ v))
+
+
+@nb.njit
+def _from_nopython(a, b, out):  # type: ignore[no-untyped-def]
+    packed = pack(b.T)
+    for t in range(a.shape[0]):
+        multiply(a[t], packed, out[t], False)
+
+
+def test_called_from_nopython_code() -> None:
+    rng = np.random.default_rng(11)
+    a, b = rng.standard_normal((3, 5, 7)), rng.standard_normal((20, 7))
+    out = np.empty((3, 5, 20))
+    _from_nopython(a, b, out)
+    np.testing.assert_allclose(out, a @ b.T, rtol=1e-13, atol=1e-14)
+
+
+def test_loops_stay_out_of_their_callers() -> None:
+    """A caller holds a call through a named address, no multiply-add of its own."""
+    _from_nopython(np.ones((1, 1, 1)), np.ones((1, 1)), np.ones((1, 1, 1)))
+    (signature,) = [s for s in _from_nopython.signatures if s[0].dtype == nb.float64]
+    code = _from_nopython.inspect_asm(signature)
+    assert "derive_multiply" in code and "derive_fill" in code
+    assert "fmadd" not in code and "fmla" not in code
+
+
+def test_integers_are_refused() -> None:
+    with pytest.raises(nb.TypingError, match="float32 or float64"):
+        pack(np.ones((2, 2), np.int64))
