@@ -117,6 +117,7 @@ class _Reverse:
             eq.node.expr: sp.Symbol(eq.name) for eq in rec.equations() if isinstance(eq.node, Map) and isinstance(eq.node.expr, fn.Elementwise)
         }
         self.count = 0
+        self.sign = 1
 
     # The three stages
 
@@ -198,7 +199,19 @@ class _Reverse:
         """Propagate cotangents through `equations`, last first."""
         for eq in reversed(equations):
             if eq.name in self.active and (self.contributions[eq.name] or eq.name in self.slices):
-                RULES[type(eq.node)](self, eq, self.settle(eq.name))
+                self.sign, dy = self.signed(eq)
+                RULES[type(eq.node)](self, eq, dy)
+                self.sign = 1
+
+    def signed(self, eq: Equation) -> tuple[int, str]:
+        """Return sign and name of the cotangent of an equation: the minus of a mere ``-v`` passes through what only moves it about."""
+        terms, kind = self.contributions[eq.name], self.types[eq.name]
+        if isinstance(eq.node, FeatureSum | LogSumExp | Pick | Spread) and len(terms) == 1 and isinstance(-terms[0], sp.Symbol):
+            name = (-self.contributions.pop(eq.name)[0]).name
+            if self.types[name] == kind:
+                return -1, name
+            self.contributions[eq.name] = terms
+        return 1, self.settle(eq.name)
 
     def settle(self, name: str) -> str:
         """Return the name of the complete cotangent of `name`: an equation for the sum of contributions, or the only contribution itself."""
@@ -303,12 +316,12 @@ class _Reverse:
     def add(self, name: str, term: sp.Expr) -> None:
         """Contribute `term` to the cotangent of `name`, if that is wanted."""
         if name in self.active and term != 0:
-            self.contributions[name].append(term)
+            self.contributions[name].append(self.sign * term)
 
     def add_node(self, name: str, node: Node, wish: str, batched: bool) -> None:
         """Contribute a node's value to the cotangent of `name`."""
         if name in self.active:
-            self.contributions[name].append(self.part(node, wish, Type(self.types[name].shape, batched)))
+            self.contributions[name].append(self.sign * self.part(node, wish, Type(self.types[name].shape, batched)))
 
     def add_outer(self, name: str, left: str, right: str) -> None:
         """Contribute an outer product (summed over steps and batch, if its operands vary) to a matrix's cotangent."""

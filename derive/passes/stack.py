@@ -166,4 +166,6 @@ def _joint_name(parts: tuple[str, ...]) -> str:
     heads = {m[1] for m in matches if m}
     if all(matches) and len(heads) == 1:
         return f"{heads.pop()}_{''.join(m[2] for m in matches if m)}"
-    return "_".join(parts) if sum(map(len, parts)) <= 24 else f"{parts[0]}_to_{parts[-1]}"
+    if sum(map(len, parts)) <= 20:
+        return "_".join(parts)
+    return "deltas" if all(p.startswith("d") for p in parts) else f"{parts[0]}_to_{parts[-1]}"

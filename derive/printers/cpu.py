@@ -268,7 +268,7 @@ class _RowKernel:
     def __init__(self, code: Code, region: str) -> None:
         self.code, self.region = code, region
         self.program, self.rec = code.program, code.program.rec
-        self.names = Names([*HOST, *RUNTIME])
+        self.names = Names([*INSIDE, *RUNTIME])
         self.arguments: dict[str, tuple[str, str]] = {}
         self.constants: dict[str, str] = {}
         self.sized: set[str] = set()
@@ -305,7 +305,7 @@ class _RowKernel:
     def array(self, name: str) -> str:
         key = f"array:{name}"
         if key not in self.arguments:
-            known = name.endswith(("_rows", "_state", "_states", "_kept", "_out"))
+            known = name.endswith(("_rows", "_state", "_states", "_kept"))
             self.arguments[key] = (self.names.fresh(name if known else f"{name}_rows"), self.code.host[name])
         return self.arguments[key][0]
 
@@ -346,12 +346,12 @@ class _RowKernel:
             for product in stage.products:
                 lines += [INDENT + line for line in self.product(product)]
             if stage.loops:
-                lines.append(INDENT + "for b in range(first, end):")
+                lines.append(INDENT + "for seq in range(first, end):")
                 lines += [2 * INDENT + line for line in self.row(stage)]
         return lines
 
     def loop_over_rows(self, stage: Stage) -> list[str]:
-        return ["for r in range(first, last):", *(INDENT + line for line in self.row(stage))]
+        return ["for at in range(first, last):", *(INDENT + line for line in self.row(stage))]
 
     def product(self, product: Product) -> list[str]:
         self.code.runtime.add("multiply")
@@ -383,9 +383,9 @@ class _RowKernel:
         if self.region != "loop":
             if array.space == "once" and self.region != "once":
                 self.indices.add("active")
-                return "r % active[0]"
-            return "r"
-        return f"{self.offset(array, shift)}b"
+                return "at % active[0]"
+            return "at"
+        return f"{self.offset(array, shift)}seq"
 
     def row(self, stage: Stage) -> list[str]:
         """Return the statements for one row: views of the arrays, then the loops."""

@@ -127,11 +127,14 @@ class Formulas:
     cell: Cell
     rec: Recurrence
     style: Style
+    forward: Recurrence | None = None
     inline: dict[str, Node] = field(init=False)
 
     def __post_init__(self) -> None:
+        """Collect what is written inside others, here and, for an adjoint, in the forward pass."""
         stacks = {eq.name for eq in self.rec.prologue if isinstance(eq.node, Concat)}  # of matrices: these have names
-        self.inline = {eq.name: eq.node for eq in self.rec.equations() if not eq.shown and eq.name not in stacks}
+        known = [*(self.forward.equations() if self.forward else ()), *self.rec.equations()]
+        self.inline = {eq.name: eq.node for eq in known if not eq.shown and eq.name not in stacks}
 
     def equation(self, eq: Equation) -> str:
         """Return the formula of an equation; an accumulator's is a sum over time."""
@@ -279,11 +282,21 @@ class Formulas:
         def negative(term: sp.Expr) -> bool:
             return bool(term.as_coeff_Mul()[0].is_negative)
 
-        terms = sorted(expr.args, key=lambda t: (negative(t), not t.is_number, order(t)))
+        terms = sorted(expr.args, key=lambda t: (negative(t), not t.is_number, self._bias(t), order(t)))
         text = self._within(terms[0], SUM)
         for term in terms[1:]:
             text += f" - {self._within(-term, PRODUCT)}" if negative(term) else f" + {self._within(term, SUM)}"
         return text
+
+    def _bias(self, term: sp.Expr) -> bool:
+        """Say whether a term is a mere parameter: such a one is written last."""
+        kind = self.rec.types.get(term.name) if isinstance(term, sp.Symbol) else None
+        return kind is not None and not kind.batched and self.rec.labels[term.name].kind == "own"
+
+    def _scalar(self, factor: sp.Expr) -> bool:
+        """Say whether a factor is a number a row, which multiplies without a sign."""
+        kinds = [self.rec.types[s.name] for s in factor.free_symbols if s.name in self.rec.types]
+        return bool(kinds) and all(not kind.shape for kind in kinds)
 
     def _product(self, expr: sp.Expr) -> tuple[str, int]:
         style = self.style
@@ -294,8 +307,9 @@ class Formulas:
         numbers = [f for f in above if f.is_number]
         rest = sorted((f for f in above if not f.is_number), key=order)
         level = PRODUCT if below and isinstance(style, Latex) else ATOM
-        factors = style.hadamard.join(self._within(f, PRODUCT if len(above) == 1 and level == PRODUCT else ATOM) for f in rest)
-        head = style.space.join(self._within(f, ATOM) for f in numbers)
+        vectors = [f for f in rest if not self._scalar(f)]
+        factors = style.hadamard.join(self._within(f, PRODUCT if len(above) == 1 and level == PRODUCT else ATOM) for f in vectors)
+        head = style.space.join(self._within(f, ATOM) for f in [*numbers, *(f for f in rest if self._scalar(f))])
         top = style.space.join(t for t in (head, factors) if t) or "1"
         if not below:
             return top, PRODUCT

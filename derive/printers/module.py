@@ -109,9 +109,9 @@ class _Module:
         body = "\n".join(self.forward_text() + self.backward_text())
         imports = [
             "import numpy as np",
-            "from numba import njit" if self.forward.kernels or self.backward.kernels else "",
             "",
             "from .runtime import static" if "static." in body else "",
+            "from .runtime.kernel import kernel" if self.forward.kernels or self.backward.kernels else "",
             f"from .runtime.layer import {', '.join(sorted(layer))}",
             f"from .runtime.product import {', '.join(products)}" if products else "",
             f"from .runtime.reduce import {', '.join(sorted(reduce))}" if reduce else "",
@@ -130,9 +130,9 @@ class _Module:
             "",
             "from __future__ import annotations",
             "",
-            "from typing import Any, NamedTuple",
+            "from typing import NamedTuple",
             "",
-            *_wrapped_imports([line for k, line in enumerate(imports) if line or k == 2]),
+            *_wrapped_imports([line for k, line in enumerate(imports) if line or k == 1]),
         ]
         return "\n".join(lines)
 
@@ -197,19 +197,20 @@ class _Module:
         if cell.init:
             entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
         constants = [f"{name.upper()}_CONSTANT = np.array({np.asarray(v).tolist()!r})" for name, v in sorted(cell.array_constants.items())]
-        return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")", "OPTIONS: dict[str, Any] = {", *_options(), "}"])
+        return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")"])
 
     def makers(self) -> str:
         cell = self.cell
-        sizes = ", ".join(cell.sizes)
-        given = "{" + ", ".join(f'"{s}": {s}' for s in cell.sizes) + "}"
+        named = [*cell.sizes, *(s for pair in cell.equal_sizes for s in pair if s not in cell.sizes)]
+        named.sort(key=lambda s: (s != "d", s != "n", s))
+        sizes = ", ".join(named)
+        given = "{" + ", ".join(f'"{s}": {s}' for s in named) + "}"
         state_sizes = [s for s in cell.sizes if any(s in size.names for state in cell.states for size in cell.shapes[state])]
         state_given = "{" + ", ".join(f'"{s}": {s}' for s in state_sizes) + "}"
-        first, rest = cell.sizes, ""
-        init_args = ", ".join([*first, "seed=0", "dtype=np.float32"]) + rest
+        init_args = ", ".join([*named, "seed=0", "dtype=np.float32"])
         zero_args = ", ".join(["batch", *state_sizes, "dtype=np.float32"])
-        spec_args = ", ".join(["T", "B", *(s for s in cell.sizes)]) if not {"T", "B"} & set(cell.sizes) else "steps, batch, " + sizes
-        steps, batch = ("T", "B") if not {"T", "B"} & set(cell.sizes) else ("steps", "batch")
+        steps, batch = ("T", "B") if not {"T", "B"} & set(named) else ("steps", "batch")
+        spec_args = ", ".join([steps, batch, *named])
         return f'''def init({init_args}) -> Params:
     """Return initial parameters: by each one's rule, else uniform in ±1/√k with k the size of the last axis."""
     return LAYER.init({given}, seed, dtype, Params)
@@ -374,11 +375,7 @@ def _forward(call) -> tuple[np.ndarray, State, Saved]:
 {self.body(self.backward_text())}'''
 
     def kernel(self, lines: list[str]) -> str:
-        return "\n".join(["@njit(**OPTIONS)", *lines])
-
-
-def _options() -> list[str]:
-    return ['    "nogil": True,', '    "error_model": "numpy",', '    "fastmath": {"contract"},', '    "cache": True,']
+        return "\n".join(["@kernel", *lines])
 
 
 def _record(name: str, doc: str, fields: list[tuple[str, str, str]]) -> str:

@@ -21,12 +21,14 @@ import hashlib
 import os
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba as nb
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from .tile import (
@@ -63,28 +65,33 @@ def _declare(function: Callable[..., None], kinds: tuple[str, ...], dtype: types
     cell = ctypes.c_void_p()
 
     def compile_and_call(*arguments: int) -> None:
-        try:
-            compiled = nb.cfunc(signature, **OPTIONS)(function)
-        except BaseException:  # no caller can be told, and none may go on without its product
-            traceback.print_exc()
-            os.abort()
-        atexit.register(lambda: compiled)  # kept to the end: callers know its address
-        place: int = compiled.address
-        cell.value = place
+        # Threads that call first at the same time must not load the function together: one that is not yet linked would run.
+        with global_compiler_lock:
+            if cell.value == stub:
+                try:
+                    compiled = nb.cfunc(signature, **OPTIONS)(function)
+                except BaseException:  # no caller can be told, and none may go on without its product
+                    traceback.print_exc()
+                    os.abort()
+                atexit.register(lambda: compiled)  # kept to the end: callers know its address
+                cell.value = compiled.address
+            place = cell.value
         prototype(place)(*arguments)
 
     first = prototype(compile_and_call)
-    cell.value = ctypes.cast(first, ctypes.c_void_p).value
+    stub = ctypes.cast(first, ctypes.c_void_p).value
+    cell.value = stub
     atexit.register(lambda: (cell, first))
     binding.add_symbol(symbol, ctypes.addressof(cell))
 
 
 def _kernel(*kinds: str) -> Callable[[Callable[..., None]], Any]:
     """Decorate a function of pointers to one dtype and integers: nopython code calls it with a tuple, and it is compiled apart."""
-    shape = hashlib.sha256(repr(kinds).encode()).hexdigest()[:8]  # two versions with different arguments never meet
+    source = Path(__file__).read_bytes() + Path(__file__).with_name("tile.py").read_bytes()
+    version = hashlib.sha256(source).hexdigest()[:8]  # two versions in one process never meet
 
     def decorate(function: Callable[..., None]) -> Any:
-        name = f"derive{function.__name__}_{shape}_"
+        name = f"derive{function.__name__}_{version}_"
         for dtype in DTYPES:
             _declare(function, kinds, dtype, name + str(dtype))
 

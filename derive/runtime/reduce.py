@@ -5,14 +5,10 @@ Eight partial sums, added in a fixed order: LLVM keeps them in one register, and
 
 from __future__ import annotations
 
-from typing import Any
-
 from numba import njit
 
+from .kernel import OPTIONS
 from .vector import exp, log
-
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}, "cache": True}
-
 
 @njit(inline="always")
 def square(x):  # type: ignore[no-untyped-def]

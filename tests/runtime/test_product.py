@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import numba as nb
 import numpy as np
@@ -246,6 +249,36 @@ def test_loops_stay_out_of_their_callers() -> None:
     code = _from_nopython.inspect_asm(signature)
     assert "derive_multiply" in code and "derive_fill" in code
     assert "fmadd" not in code and "fmla" not in code
+
+
+FIRST_CALLS = """
+import sys, threading
+import numpy as np
+sys.path.insert(0, {root!r})
+from derive.runtime.product import column_sum, outer_sum
+rng = np.random.default_rng(0)
+u, v = rng.integers(-3, 4, (600, 64)).astype(float), rng.integers(-3, 4, (600, 30)).astype(float)
+gate, wrong = threading.Barrier(4), []
+def first_calls():
+    products, sums = np.empty((64, 30)), np.empty(64)
+    gate.wait()
+    outer_sum(u, v, products, False, 0, 64)
+    column_sum(u, sums, 0, 64)
+    if not ((products == u.T @ v).all() and (sums == u.sum(0)).all()):
+        wrong.append(1)
+threads = [threading.Thread(target=first_calls) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(wrong))
+"""
+
+
+def test_first_calls_at_the_same_time() -> None:
+    """In a new process, four threads load the kernels together."""
+    code = FIRST_CALLS.format(root=str(Path(__file__).resolve().parents[2]))
+    for _ in range(6):
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "0\n", "")
 
 
 def test_integers_are_refused() -> None:

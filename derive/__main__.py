@@ -1,0 +1,132 @@
+"""The command line: `derive`, or `python -m derive`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import emit
+from .cell import Cell
+from .errors import CellError
+from .load import cells_of, find
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status: 0 done, 1 something is wrong with what was asked about, 2 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] and arguments[0] in PASSED_ON:
+        return PASSED_ON[arguments[0]](arguments[1:])
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except CellError as error:
+        print(f"derive: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="derive", description="Derive the gradients of recurrent cells and generate kernels for them.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(command=command)
+        return sub
+
+    add("list", _list, "List the cells that come with derive.")
+    show = add("show", _show, "Show a cell: its equations and their gradients.")
+    show.add_argument("cell", metavar="CELL", help="a cell's name, or a file of cells")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--text", dest="form", action="store_const", const="text", help="as plain text (default)")
+    form.add_argument("--latex", dest="form", action="store_const", const="latex", help="as LaTeX")
+    form.add_argument("--code", dest="form", action="store_const", const="code", help="the generated module")
+    form.add_argument("--stages", dest="form", action="store_const", const="stages", help="the cell after each pass of the compiler")
+    form.add_argument("--structure", dest="form", action="store_const", const="structure", help="the Jacobian of a step")
+    check = add("check", _check, "Compare kernels with automatic differentiation and finite differences.")
+    check.add_argument("cells", metavar="CELL", nargs="*", help="names or files of cells (default: all)")
+    check.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    generate = add("generate", _generate, "Write kernels as a package that needs NumPy and Numba only.")
+    generate.add_argument("files", metavar="FILE.py", nargs="*", help="files of cells (default: the cells that come with derive)")
+    generate.add_argument("--out", type=Path, metavar="DIR", help="the package's folder (default: generated; for files, it must be given)")
+    generate.add_argument("--check", action="store_true", help="write nothing; print a diff and exit 1 if the package is not what would be written")
+    docs = add("docs", _docs, "Write the derivations' pages and build the site.")
+    docs.add_argument("--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the built site (default: site)")
+    for name, text in (("bench", "Measure kernels against their peers (options: derive bench --help)."), ("demo", "Train on Bach chorales.")):
+        commands.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def _list(options: argparse.Namespace) -> int:
+    from .cells import REGISTRY
+
+    width = max(map(len, REGISTRY))
+    for name, cell in REGISTRY.items():
+        states = ", ".join(cell.states) or "none"
+        print(f"{name:<{width}}  {cell.title}  (states: {states})")
+    print(f"{len(REGISTRY)} cells")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from .printers import show
+
+    cells = cells_of(options.cell) if options.cell.endswith(".py") else [find(options.cell)]
+    print("\n\n".join(show.FORMS[options.form or "text"](cell) for cell in cells))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .cells import REGISTRY
+    from .check import run
+
+    cells = [cell for name in options.cells for cell in (cells_of(name) if name.endswith(".py") else [find(name)])]
+    return run(cells or list(REGISTRY.values()), options.json)
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from .cells import REGISTRY
+
+    if options.files and options.out is None:
+        print("derive generate: --out DIR is needed for cells of your own", file=sys.stderr)
+        return 2
+    cells: list[Cell] = [cell for name in options.files for cell in cells_of(name)] or list(REGISTRY.values())
+    out = options.out or Path("generated")
+    source = ", ".join(Path(name).name for name in options.files) or "derive/cells"
+    package = emit.files(cells, source)
+    if options.check:
+        found = emit.drift(package, out)
+        print(found or f"{out}: as generated ({len(package)} files)", end="" if found else "\n")
+        return 1 if found else 0
+    changed = emit.write(package, out)
+    print(f"{out}: {len(package)} files, {len(changed)} changed")
+    return 0
+
+
+def _docs(options: argparse.Namespace) -> int:
+    from .site import build
+
+    return build(options.out)
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    from .bench import main as bench
+
+    return bench(arguments)
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    from .demo import main as demo
+
+    return demo(arguments)
+
+
+PASSED_ON = {"bench": _bench, "demo": _demo}
+
+if __name__ == "__main__":
+    sys.exit(main())

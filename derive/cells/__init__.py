@@ -1,0 +1,33 @@
+"""The cells that come with the toolkit: one module a family, whose `CELLS` are its cells in the order of listing.
+
+A new family is a new module and an entry in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from ..cell import Cell
+from ..errors import nearest
+from . import gru, losses, lstm, readouts, rnn
+
+FAMILIES: tuple[ModuleType, ...] = (rnn, lstm, gru, readouts, losses)
+
+REGISTRY: dict[str, Cell] = {cell.name: cell for family in FAMILIES for cell in family.CELLS}
+"""Every cell by its name, in the order of listing."""
+
+
+def get(name: str) -> Cell:
+    """Return the cell called `name`.
+
+    Raises
+    ------
+    LookupError
+        If there is none; it proposes the most similar name.
+    """
+    if name not in REGISTRY:
+        raise LookupError(f"there is no cell `{name}`{nearest(name, REGISTRY)}; `derive list` names them all")
+    return REGISTRY[name]
+
+
+__all__ = ["FAMILIES", "REGISTRY", "get"]

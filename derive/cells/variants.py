@@ -1,0 +1,21 @@
+"""Variants that any cell may have."""
+
+from __future__ import annotations
+
+from ..cell import Cell
+
+
+def without_biases(cell: Cell) -> Cell:
+    """Return ``<name>_nobias``: `cell` with zero for every parameter named `b` or `b_…`."""
+    biases = {name: "0" for name in cell.parameters if name == "b" or name.startswith("b_")}
+    return cell.replace(
+        name=f"{cell.name}_nobias",
+        title=f"{cell.title}, without biases",
+        description=f"The cell `{cell.name}` with every bias left out: the plain form in which the literature often writes it. All else is as there.",
+        **biases,
+    )
+
+
+def with_bias_free(*cells: Cell) -> tuple[Cell, ...]:
+    """Return `cells`, followed by the bias-free form of each."""
+    return (*cells, *map(without_biases, cells))

@@ -1,0 +1,30 @@
+"""A derivation as LaTeX, for pages and papers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..cell import Cell
+from .notation import Latex
+from .text import backward_lines, forward_lines
+
+
+def aligned(lines: Mapping[str, str]) -> str:
+    """Return numbered formulas, one a line, aligned at their equals signs."""
+    rows = [rf"{text.replace(' = ', ' &= ', 1)} \tag{{{tag}}}" for tag, text in lines.items()]
+    return "\\begin{align}\n" + " \\\\\n".join(rows) + "\n\\end{align}"
+
+
+def equations(cell: Cell) -> str:
+    """Return the cell's own equations (F1 …)."""
+    return aligned(forward_lines(cell, Latex(dict(cell.latex or {}))))
+
+
+def adjoint(cell: Cell) -> str:
+    """Return the equations of backpropagation through time (B1 …)."""
+    return aligned(backward_lines(cell, Latex(dict(cell.latex or {}))))
+
+
+def derivation(cell: Cell) -> str:
+    """Return both passes."""
+    return f"% {cell.title or cell.name}: one step\n{equations(cell)}\n% backpropagation through time, from the last step to the first\n{adjoint(cell)}"

@@ -1,0 +1,135 @@
+"""What `derive show` prints: a cell as text, LaTeX or code, and its way through the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..cell import Cell
+from ..emit import files
+from ..ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Node, Outer, Pick, Recurrence, Slice, Spread, Total, Transpose
+from ..passes.hoist import hoist
+from ..pipeline import compile_cell, stages
+from ..program import Program
+from ..sizes import Shape
+from .latex import derivation
+from .notation import Text
+from .text import backward_lines, forward_lines
+
+
+def text(cell: Cell) -> str:
+    """Return title, symbols, equations and gradients."""
+    lines = [cell.title or cell.name, *([cell.description] if cell.description else []), *([cell.reference] if cell.reference else [])]
+    lines += ["", "Parameters", *_table(cell.parameters, cell)]
+    lines += ["", "One step", *(f"  ({tag})  {line}" for tag, line in forward_lines(cell).items())]
+    lines += ["", "Backpropagation through time, from the last step to the first", *_legend(cell)]
+    lines += [f"  ({tag})  {line}" for tag, line in backward_lines(cell, Text({})).items()]
+    return "\n".join(lines)
+
+
+def _legend(cell: Cell) -> list[str]:
+    state = cell.states[0] if cell.states else ""
+    legend = "  v̄ is ∂L/∂v, δ_v the same by the argument of the function that makes v"
+    return [f"{legend}; {state}̄⁺ is what later steps hand back" if len(state) == 1 else legend]
+
+
+def _table(names: Iterable[str], cell: Cell) -> list[str]:
+    names = list(names)
+    width = max(map(len, names), default=0)
+    return [f"  {name:<{width}}  {_shape(cell.shapes[name])}" for name in names] or ["  none"]
+
+
+def _shape(shape: Shape) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})" if shape else "a scalar"
+
+
+def code(cell: Cell) -> str:
+    """Return the generated module."""
+    return files([cell])[f"{cell.name}.py"].rstrip("\n")
+
+
+def structure(cell: Cell) -> str:
+    """Return the Jacobian of one step, block by block."""
+    from ..jacobian import jacobian
+
+    return jacobian(cell).text()
+
+
+def stages_text(cell: Cell) -> str:
+    """Return both recurrences after each pass, then their regions and their programs."""
+    parts = []
+    for name, stage in stages(cell):
+        parts += [f"== {name}", recurrence(stage.forward), recurrence(stage.backward)]
+    compiled = compile_cell(cell)
+    for rec in (compiled.derivation.forward, compiled.derivation.backward):
+        regions = hoist(rec)
+        parts.append(f"== hoist {rec.name}")
+        parts += [f"  {n}: {' '.join(eq.name for eq in getattr(regions, n))}" for n in ("once", "before", "loop", "after")]
+    parts += ["== storage", program(compiled.forward), program(compiled.backward)]
+    return "\n".join(parts)
+
+
+def recurrence(rec: Recurrence) -> str:
+    """Return a recurrence, an equation a line."""
+    lines = [f"{rec.name} ({'last step first' if rec.reverse else 'first step first'})"]
+    lines += [f"  reads {' '.join(rec.sequences)}" if rec.sequences else "  reads nothing"]
+    lines += [f"  carries {', '.join(f'{c.previous} → {c.value}' for c in rec.carries)}"] if rec.carries else []
+    for title in ("prologue", "body", "accumulators", "epilogue"):
+        equations = getattr(rec, title)
+        lines += [f"  {title}", *(f"    {_equation(eq)}" for eq in equations)] if equations else []
+    return "\n".join([*lines, f"  writes {' '.join(rec.written)}"])
+
+
+def _equation(eq: Equation) -> str:
+    return f"{eq.name} = {_node(eq.node)}" + (f"    ({eq.tag})" if eq.shown and eq.tag else "")
+
+
+def _node(node: Node) -> str:
+    match node:
+        case Map(expr=expr):
+            return str(expr)
+        case MatVec(matrix=m, vector=v, plus=p):
+            return f"{m} @ {v}" + (f" + {p}" if p else "")
+        case MatVecT(matrix=m, vector=v, plus=p):
+            return f"{m}.T @ {v}" + (f" + {p}" if p else "")
+        case Outer(left=u, right=v):
+            return f"Σ {u} {v}ᵀ"
+        case Total(value=v):
+            return f"Σ {v}"
+        case FeatureSum(value=v):
+            return f"sum({v})"
+        case LogSumExp(value=v):
+            return f"logsumexp({v})"
+        case Transpose(matrix=m):
+            return f"{m}.T"
+        case Concat(parts=parts):
+            return f"[{', '.join(parts)}]"
+        case Slice(value=v, start=a, size=n):
+            return f"{v}[{a} : {a + n}]"
+        case Pick(value=v, index=k):
+            return f"{v}[{k}]"
+        case Spread(value=v, index=k, size=n):
+            return f"{v} at {k} of {n}"
+    raise TypeError(f"no text for {type(node).__name__}")
+
+
+def program(prog: Program) -> str:
+    """Return a program's arrays and stages."""
+    lines = [f"{prog.rec.name}: arrays", *(f"  {a.name}: {a.space}, {a.width} wide" for a in prog.arrays.values())]
+    for region in ("once", "before", "loop", "after"):
+        for number, stage in enumerate(getattr(prog, region)):
+            lines.append(f"  {region}, stage {number}")
+            lines += [f"    product {p.equation.name} = {_node(p.equation.node)} → {p.out.array}" for p in stage.products]
+            for loop in stage.loops:
+                size = getattr(loop, "size", None)
+                lines.append(f"    {'scalars' if size is None else f'for j in range({size})'}")
+                lines += [f"      {_equation(c.equation)}" + "".join(f" → {p.array}" for p in c.stores) for c in loop.computes]
+    return "\n".join(lines)
+
+
+FORMS: dict[str, Callable[[Cell], str]] = {
+    "text": text,
+    "latex": derivation,
+    "code": code,
+    "stages": stages_text,
+    "structure": structure,
+}

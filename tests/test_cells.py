@@ -1,0 +1,447 @@
+"""The cells that come with the toolkit: their text, their gradients, and the identities between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from derive.cell import Cell
+from derive.cells import FAMILIES, REGISTRY, get
+from derive.derivation import Derivation
+from derive.evaluate import unroll
+from derive.interpret import run
+from derive.pipeline import stages
+
+T, B, D, N = 4, 3, 2, 5
+RECURRENT = ["rnn", "rnn_relu", "lstm", "gru", "gru_v3", "gru_v3_flipped", "rnn_concat", "lstm_concat", "lstm_stacked", "gru_v3_concat"]
+READOUTS = ["linear", "tanh_readout", "softmax_readout"]
+LOSSES = ["squared_error", "softmax_cross_entropy", "soft_cross_entropy", "sigmoid_cross_entropy"]
+Arrays = dict[str, np.ndarray]
+every_cell = pytest.mark.parametrize("name", REGISTRY)
+with_and_without_biases = pytest.mark.parametrize("suffix", ["", "_nobias"])
+
+
+# Values and gradients through the interpreter
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a cell is run on; names as in its text, states as `s_prev`."""
+
+    inputs: Arrays
+    params: Arrays
+    states: Arrays
+
+    def all(self) -> Arrays:
+        return {**self.inputs, **self.params, **self.states}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The output at every step, each state after the last, and the gradient by each name."""
+
+    output: np.ndarray
+    final: Arrays
+    grads: Arrays
+
+
+def sample(cell: Cell, seed: int = 0) -> Values:
+    random = np.random.default_rng(seed)
+    sizes = {"d": D, "n": N}
+
+    def draw(name: str, *lead: int) -> np.ndarray:
+        if name in cell.integers:
+            return random.integers(0, D, lead)
+        return random.standard_normal((*lead, *(s.evaluate(sizes) for s in cell.shapes[name])))
+
+    return Values(
+        {name: draw(name, T, B) for name in cell.inputs},
+        {name: draw(name) for name in cell.parameters},
+        {f"{s}_prev": draw(s, B) for s in cell.states},
+    )
+
+
+def seeds(cell: Cell) -> tuple[np.ndarray, Arrays]:
+    """Return the same cotangents of output and final states for all cells with these names."""
+    width = tuple(s.evaluate({"d": D, "n": N}) for s in cell.shapes[cell.output])
+    dy = np.random.default_rng(1).standard_normal((T, B, *width))
+    return dy, {s: np.random.default_rng(len(s) + ord(s[0])).standard_normal((B, N)) for s in cell.states}
+
+
+@cache
+def derivation(cell: Cell) -> Derivation:
+    """Return what the kernels are made from: the derivation after all passes."""
+    return stages(cell)[-1][1]
+
+
+def gradients(cell: Cell, values: Values, dy: np.ndarray | None = None) -> Result:
+    """Run a cell forward and backward with cotangents for its output at every step and for its final states."""
+    made, given, sizes = derivation(cell), values.all(), {"d": D, "n": N}
+    if "a" in cell.inputs:
+        sizes = {"d": given["a"].shape[-1]}
+    default, dfinal = seeds(cell)
+    dy = default if dy is None else dy
+    steps, batch = dy.shape[:2]
+    forward = run(made.forward, given, sizes, steps, batch)
+    backward, known = made.backward, {**given, **forward.sequences, made.cotangent[cell.output]: dy}
+    pairs = list(zip(made.forward.carries, backward.carries, strict=True))
+    known |= {back.previous: dfinal[ahead.value] for ahead, back in pairs}
+    found = run(backward, known, sizes, steps, batch)
+    written = {**found.results, **found.sequences}
+    differentiable = [n for n in (*cell.inputs, *cell.parameters) if n not in cell.integers]
+    grads = {name: written[made.cotangent[name]] for name in differentiable}
+    grads |= {ahead.previous: found.carries[back.previous] for ahead, back in pairs}
+    final = {ahead.value: forward.carries[ahead.previous] for ahead, _ in pairs}
+    return Result(forward.sequences[cell.output], final, grads)
+
+
+def assert_close(got: np.ndarray, want: np.ndarray, tolerance: float = 1e-13, what: str = "") -> None:
+    """Compare relative to the largest element."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape, what
+    assert np.isfinite(got).all(), what
+    scale = np.abs(want).max(initial=0.0)
+    assert np.abs(got - want).max(initial=0.0) <= tolerance * max(scale, 1e-3), what
+
+
+def assert_same(got: Result, want: Result, names: Mapping[str, str] | None = None) -> None:
+    """Compare two runs; `names` gives, for what has another name in `want`, that name."""
+    assert_close(got.output, want.output, what="output")
+    for name, grad in got.grads.items():
+        assert_close(grad, want.grads[(names or {}).get(name, name)], what=name)
+
+
+def evaluated(cell: Cell, values: Values) -> np.ndarray:
+    states = {name.removesuffix("_prev"): value for name, value in values.states.items()}
+    return unroll(cell, values.inputs, values.params, states, np)[0]
+
+
+# The registry
+
+
+def test_registry_holds_what_it_should() -> None:
+    expected = [*RECURRENT, *(f"{name}_nobias" for name in RECURRENT), *READOUTS, *LOSSES]
+    assert set(expected) <= REGISTRY.keys()
+    assert [name for family in FAMILIES for name in (cell.name for cell in family.CELLS)] == list(REGISTRY)  # no name twice
+    assert all(get(name) is cell and cell.name == name for name, cell in REGISTRY.items())
+
+
+def test_unknown_name_proposes_the_nearest() -> None:
+    with pytest.raises(LookupError, match="no cell `lstm_stakced` \\(did you mean `lstm_stacked`\\?\\)"):
+        get("lstm_stakced")
+
+
+@every_cell
+def test_cell_tells_what_it_is(name: str) -> None:
+    cell = get(name)
+    assert cell.title and cell.reference
+    assert len(cell.description) > 80 and "\n" not in cell.description
+    assert cell.description.endswith(".")
+
+
+def test_titles_are_different() -> None:
+    assert len({cell.title for cell in REGISTRY.values()}) == len(REGISTRY)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_bias_free_form_has_no_bias(name: str) -> None:
+    cell, plain = get(name), get(f"{name}_nobias")
+    biases = {p for p in cell.parameters if len(cell.shapes[p]) == 1}
+    assert biases and set(plain.parameters) == set(cell.parameters) - biases
+    assert plain.states == cell.states and plain.output == cell.output
+
+
+def test_forget_gate_starts_open() -> None:
+    assert get("lstm").init == get("lstm_concat").init == {"b_f": 1.0}
+    assert get("lstm_nobias").init == {}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_need_one_size_only(name: str) -> None:
+    cell = get(name)
+    assert cell.sizes == ("d",) and cell.shapes[cell.output] == () and not cell.parameters and not cell.states
+
+
+# The text as plain Python, without the toolkit's parser
+
+
+class Column:
+    """A column vector or a scalar: what the names of a text stand for in one row."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = np.asarray(value, dtype=np.float64) if not isinstance(value, Column) else value.value
+
+    def __add__(self, other: Any) -> Column:
+        return Column(self.value + Column(other).value)
+
+    def __sub__(self, other: Any) -> Column:
+        return Column(self.value - Column(other).value)
+
+    def __rsub__(self, other: Any) -> Column:
+        return Column(other) - self
+
+    def __mul__(self, other: Any) -> Column:
+        assert isinstance(other, Column), "elementwise product with a vector"
+        return Column(self.value * other.value)
+
+    def __truediv__(self, other: float) -> Column:
+        return Column(self.value / other)
+
+    def __pow__(self, exponent: int) -> Column:
+        return Column(self.value**exponent)
+
+
+class Matrix:
+    """A matrix, which only multiplies columns; a list is a concatenation."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        self.value = value
+
+    def __matmul__(self, other: Column | list[Column]) -> Column:
+        column = np.concatenate([part.value for part in other]) if isinstance(other, list) else other.value
+        return Column([sum(a * b for a, b in zip(row, column, strict=True)) for row in self.value])
+
+
+def of_column(function: Callable[[np.ndarray], Any]) -> Callable[[Column], Column]:
+    return lambda column: Column(function(column.value))
+
+
+FUNCTIONS: dict[str, Any] = {
+    "sigmoid": of_column(lambda v: 1 / (1 + np.exp(-v))),
+    "tanh": of_column(np.tanh),
+    "relu": of_column(lambda v: v * (v > 0)),
+    "softplus": of_column(lambda v: np.log(1 + np.exp(v))),
+    "softmax": of_column(lambda v: np.exp(v) / np.exp(v).sum()),
+    "logsumexp": of_column(lambda v: np.log(np.exp(v).sum())),
+    "sum": of_column(np.sum),
+    "pick": lambda column, index: Column(column.value[index]),
+    "split": lambda column, count: [Column(part) for part in np.split(column.value, count)],
+}
+
+
+def executed(text: str, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Execute a text of ours as Python, for one row, and return the assigned values."""
+    wrapped = {n: v if np.asarray(v).dtype.kind == "i" else Matrix(v) if np.ndim(v) == 2 else Column(v) for n, v in row.items()}
+    names: dict[str, Any] = {**FUNCTIONS, **wrapped}
+    for line in text.strip().splitlines():
+        exec(line.strip(), {"__builtins__": {}}, names)
+    return {name: value.value for name, value in names.items() if name not in FUNCTIONS and name not in row}
+
+
+@every_cell
+def test_text_means_what_python_says(name: str) -> None:
+    cell = get(name)
+    values = sample(cell)
+    step = {name: value[0] for name, value in values.inputs.items()} | values.states
+    got = cell.evaluate({**step, **values.params}, np)
+    for b in range(B):
+        want = executed(cell.text, {**{name: value[b] for name, value in step.items()}, **values.params})
+        assert want.keys() == got.keys() and cell.output in want
+        for target, value in want.items():
+            assert_close(got[target][b], value, what=target)
+
+
+# Gradients
+
+
+@every_cell
+def test_gradients_against_autograd(name: str) -> None:
+    """Every gradient after all passes, by the interpreter, against PyTorch's autograd through the cell's own text."""
+    cell = get(name)
+    values = sample(cell)
+    got = gradients(cell, values)
+    leaves = {n: torch.tensor(v, requires_grad=n not in cell.integers) for n, v in values.all().items()}
+    inputs, params = {n: leaves[n] for n in values.inputs}, {n: leaves[n] for n in values.params}
+    output, final = unroll(cell, inputs, params, {s: leaves[f"{s}_prev"] for s in cell.states}, torch)
+    dy, dfinal = seeds(cell)
+    loss = (output * torch.tensor(dy)).sum() + sum((final[s] * torch.tensor(dfinal[s])).sum() for s in cell.states)
+    loss.backward()
+    assert_close(got.output, output.detach().numpy(), what="output")
+    assert_close(evaluated(cell, values), got.output, what="evaluate on NumPy")
+    for s in cell.states:
+        assert_close(got.final[s], final[s].detach().numpy(), what=s)
+    assert got.grads.keys() == {n for n, leaf in leaves.items() if leaf.requires_grad}
+    for n, grad in got.grads.items():
+        assert_close(grad, leaves[n].grad.numpy(), 1e-12, what=n)
+
+
+# Other ways to write the same cell
+
+
+def joined(*gates: tuple[str, str, str]) -> Callable[[Arrays], Arrays]:
+    """Return what makes ``W`` of a concatenated cell from the split cell's ``U`` and ``W``; biases and all else stay."""
+
+    def assemble(split: Arrays) -> Arrays:
+        parts = {name for _, u, w in gates for name in (u, w)}
+        return {n: v for n, v in split.items() if n not in parts} | {target: np.hstack([split[u], split[w]]) for target, u, w in gates}
+
+    return assemble
+
+
+def joined_candidate(split: Arrays) -> Arrays:
+    both = joined(("W_r", "U_r", "W_r"), ("W_z", "U_z", "W_z"), ("W", "U_h", "W_h"))(split)
+    return {"b" if name == "b_h" else name: value for name, value in both.items()}
+
+
+def stacked(split: Arrays) -> Arrays:
+    kept = {name: value for name, value in split.items() if name[:2] not in ("W_", "U_", "b_")}
+    kept["W"] = np.vstack([np.hstack([split[f"U_{gate}"], split[f"W_{gate}"]]) for gate in "ifgo"])
+    return kept | ({"b": np.concatenate([split[f"b_{gate}"] for gate in "ifgo"])} if "b_i" in split else {})
+
+
+def negated_update_gate(split: Arrays) -> Arrays:
+    return {name: -value if name.endswith("_z") else value for name, value in split.items()}
+
+
+ASSEMBLED = [
+    ("rnn", "rnn_concat", joined(("W", "U", "W"))),
+    ("lstm", "lstm_concat", joined(*((f"W_{g}", f"U_{g}", f"W_{g}") for g in "ifgo"))),
+    ("lstm", "lstm_stacked", stacked),
+    ("gru_v3", "gru_v3_concat", joined_candidate),
+    ("gru_v3", "gru_v3_flipped", negated_update_gate),
+]
+
+
+@with_and_without_biases
+@pytest.mark.parametrize(("plain", "other", "assemble"), ASSEMBLED, ids=[other for _, other, _ in ASSEMBLED])
+def test_forms_are_equal(plain: str, other: str, assemble: Callable[[Arrays], Arrays], suffix: str) -> None:
+    """Equal outputs and, put together in the same way, equal gradients.
+
+    Joining and negating are orthogonal maps of the parameters, so gradients are mapped by the same function.  That `1 - σ(a) = σ(-a)` relates the
+    two readings of the update gate.
+    """
+    split, whole = get(plain + suffix), get(other + suffix)
+    values = sample(split)
+    want = gradients(split, values)
+    mapped = Values(values.inputs, assemble(values.params), values.states)
+    assert mapped.params.keys() == set(whole.parameters)
+    got = gradients(whole, mapped)
+    assert_same(got, Result(want.output, want.final, assemble(want.grads)))
+    assert_close(evaluated(whole, mapped), evaluated(split, values))
+    for state in split.states:
+        assert_close(got.final[state], want.final[state])
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_bias_free_form_equals_zero_biases(name: str) -> None:
+    cell, plain = get(name), get(f"{name}_nobias")
+    values = sample(cell)
+    zero = {n: v if n in plain.parameters else np.zeros_like(v) for n, v in values.params.items()}
+    want = gradients(cell, Values(values.inputs, zero, values.states))
+    got = gradients(plain, Values(values.inputs, {n: zero[n] for n in plain.parameters}, values.states))
+    assert_same(got, want)
+
+
+# Degenerate cases
+
+
+def test_lstm_with_constant_gates_is_a_plain_network() -> None:
+    """With i = 1, f = 0, o = 1 nothing is remembered but h: h = tanh(tanh(…))."""
+    plain = get("lstm").replace(name="lstm_degenerate", i="1", f="0", o="1")
+    assert plain.states == ("h",) and plain.parameters == ("W_g", "U_g", "b_g")
+    written = Cell("h = tanh(tanh(W_g @ x + U_g @ h_prev + b_g))", name="tanh_tanh", output="h")
+    values = sample(written)
+    assert_same(gradients(plain, values), gradients(written, values))
+
+
+def test_gru_with_constant_gates_is_the_plain_network() -> None:
+    """With r = 1, z = 0 it is the simple recurrent network with the sum of the two biases."""
+    plain = get("gru").replace(name="gru_degenerate", r="1", z="0")
+    assert plain.parameters == ("W_n", "b_in", "U_n", "b_hn")
+    values = sample(plain)
+    p = values.params
+    rnn = Values(values.inputs, {"W": p["W_n"], "U": p["U_n"], "b": p["b_in"] + p["b_hn"]}, values.states)
+    names = {"W_n": "W", "U_n": "U", "b_in": "b", "b_hn": "b"}
+    assert_same(gradients(plain, values), gradients(get("rnn"), rnn), names)
+
+
+def test_gru_v3_with_constant_gates_is_the_plain_network() -> None:
+    plain = get("gru_v3").replace(name="gru_v3_degenerate", r="1", z="0")
+    values = sample(plain)
+    rnn = Values(values.inputs, {name[0]: value for name, value in values.params.items()}, values.states)
+    assert_same(gradients(plain, values), gradients(get("rnn"), rnn), {"W_h": "W", "U_h": "U", "b_h": "b"})
+
+
+SCALAR_GATES = {"lstm": "ifo", "gru": "rz", "gru_v3": "rz"}
+
+
+def with_scalar_gates(name: str) -> Cell:
+    """Return the cell with one number a gate and row: the reading of the equations in simplified accounts."""
+    shapes = {f"{letter}_{gate}": shape for gate in SCALAR_GATES[name] for letter, shape in (("W", "d"), ("U", "n"), ("b", ""))}
+    cell = get(name)
+    return Cell(cell.text, name=f"{name}_scalar", output=cell.output, shapes=shapes)
+
+
+@pytest.mark.parametrize("name", SCALAR_GATES)
+def test_scalar_gates_are_gates_with_equal_rows(name: str) -> None:
+    scalar, full = with_scalar_gates(name), get(name)
+    assert all(scalar.shapes[gate] == () and gate in scalar.batched for gate in SCALAR_GATES[name])
+    values = sample(scalar)
+    narrow = {n for n in scalar.parameters if n[2:] in SCALAR_GATES[name]}
+    rows = {n: np.repeat(v[None], N, axis=0) if n in narrow else v for n, v in values.params.items()}
+    want = gradients(full, Values(values.inputs, rows, values.states))
+    summed = {n: g.sum(axis=0) if n in narrow else g for n, g in want.grads.items()}
+    assert_same(gradients(scalar, values), Result(want.output, want.final, summed))
+
+
+# Losses
+
+
+def softmax(a: np.ndarray) -> np.ndarray:
+    e = np.exp(a - a.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(a: np.ndarray) -> np.ndarray:
+    return (1 + np.tanh(a / 2)) / 2
+
+
+PREDICTION_LESS_TARGET: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "squared_error": lambda a, y: a - y,
+    "softmax_cross_entropy": lambda a, k: softmax(a) - np.eye(a.shape[-1])[k],
+    "soft_cross_entropy": lambda a, y: softmax(a) * y.sum(axis=-1, keepdims=True) - y,
+    "sigmoid_cross_entropy": lambda a, y: sigmoid(a) - y,
+}
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["ordinary", "logits of ±1e4"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_is_prediction_less_target(name: str, large: bool) -> None:
+    cell, random, width = get(name), np.random.default_rng(2), 6
+    a = random.choice([-1e4, 1e4], (T, B, width)) if large else random.standard_normal((T, B, width)) * 3
+    target = random.integers(0, width, (T, B)) if cell.integers else random.uniform(0, 1, (T, B, width))
+    dl = random.standard_normal((T, B))
+    values = Values({"a": a, cell.inputs[1]: target}, {}, {})
+    got = gradients(cell, values, dl)
+    assert np.isfinite(got.output).all()
+    assert_close(got.output, evaluated(cell, values))
+    assert_close(got.grads["a"], PREDICTION_LESS_TARGET[name](a, target) * dl[..., None])
+
+
+def test_with_targets_of_sum_one_the_soft_loss_is_the_integer_loss() -> None:
+    random = np.random.default_rng(3)
+    a, k, dl = random.standard_normal((T, B, 6)), random.integers(0, 6, (T, B)), random.standard_normal((T, B))
+    soft = gradients(get("soft_cross_entropy"), Values({"a": a, "y": np.eye(6)[k]}, {}, {}), dl)
+    hard = gradients(get("softmax_cross_entropy"), Values({"a": a, "k": k}, {}, {}), dl)
+    assert_close(soft.output, hard.output)
+    assert_close(soft.grads["a"], hard.grads["a"])
+
+
+def test_losses_are_the_negative_logarithm_of_the_probability() -> None:
+    """The stable forms against the definitions, where those can be computed."""
+    random = np.random.default_rng(4)
+    a, k = random.standard_normal((T, B, 6)), random.integers(0, 6, (T, B))
+    y = softmax(random.standard_normal((T, B, 6)))
+    p = softmax(a)
+    integer = evaluated(get("softmax_cross_entropy"), Values({"a": a, "k": k}, {}, {}))
+    assert_close(integer, -np.log(np.take_along_axis(p, k[..., None], -1)[..., 0]))
+    assert_close(evaluated(get("soft_cross_entropy"), Values({"a": a, "y": y}, {}, {})), -(y * np.log(p)).sum(axis=-1))
+    q = sigmoid(a)
+    several = evaluated(get("sigmoid_cross_entropy"), Values({"a": a, "y": y}, {}, {}))
+    assert_close(several, -(y * np.log(q) + (1 - y) * np.log(1 - q)).sum(axis=-1))
