@@ -71,7 +71,7 @@ def seeds(cell: Cell) -> tuple[np.ndarray, Arrays]:
     """Return the same cotangents of output and final states for all cells with these names."""
     width = tuple(s.evaluate({"d": D, "n": N}) for s in cell.shapes[cell.output])
     dy = np.random.default_rng(1).standard_normal((T, B, *width))
-    return dy, {s: np.random.default_rng(len(s) + ord(s[0])).standard_normal((B, N)) for s in cell.states}
+    return dy, {s: np.random.default_rng([*s.encode()]).standard_normal((B, N)) for s in cell.states}
 
 
 @cache
@@ -82,9 +82,8 @@ def derivation(cell: Cell) -> Derivation:
 
 def gradients(cell: Cell, values: Values, dy: np.ndarray | None = None) -> Result:
     """Run a cell forward and backward with cotangents for its output at every step and for its final states."""
-    made, given, sizes = derivation(cell), values.all(), {"d": D, "n": N}
-    if "a" in cell.inputs:
-        sizes = {"d": given["a"].shape[-1]}
+    made, given = derivation(cell), values.all()
+    sizes = {"d": given[cell.inputs[0]].shape[-1], "n": N}
     default, dfinal = seeds(cell)
     dy = default if dy is None else dy
     steps, batch = dy.shape[:2]
@@ -313,8 +312,8 @@ ASSEMBLED = [
 def test_forms_are_equal(plain: str, other: str, assemble: Callable[[Arrays], Arrays], suffix: str) -> None:
     """Equal outputs and, put together in the same way, equal gradients.
 
-    Joining and negating are orthogonal maps of the parameters, so gradients are mapped by the same function.  That `1 - σ(a) = σ(-a)` relates the
-    two readings of the update gate.
+    Joining and negating are orthogonal maps of the parameters, so gradients are mapped by the same function.  The two readings of the
+    update gate are related by `1 - σ(a) = σ(-a)`.
     """
     split, whole = get(plain + suffix), get(other + suffix)
     values = sample(split)
@@ -410,9 +409,13 @@ PREDICTION_LESS_TARGET: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]
 }
 
 
-@pytest.mark.parametrize("large", [False, True], ids=["ordinary", "logits of ±1e4"])
+@pytest.mark.parametrize("large", [False, True], ids=["ordinary", "large"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradient_is_prediction_less_target(name: str, large: bool) -> None:
+    """At logits of ±1e4 too.
+
+    There `logsumexp(a)` is a float64 near 1e4, good to half a unit in its last place: the relative error of p = exp(a - logsumexp(a)).
+    """
     cell, random, width = get(name), np.random.default_rng(2), 6
     a = random.choice([-1e4, 1e4], (T, B, width)) if large else random.standard_normal((T, B, width)) * 3
     target = random.integers(0, width, (T, B)) if cell.integers else random.uniform(0, 1, (T, B, width))
@@ -421,7 +424,8 @@ def test_gradient_is_prediction_less_target(name: str, large: bool) -> None:
     got = gradients(cell, values, dl)
     assert np.isfinite(got.output).all()
     assert_close(got.output, evaluated(cell, values))
-    assert_close(got.grads["a"], PREDICTION_LESS_TARGET[name](a, target) * dl[..., None])
+    tolerance = float(np.spacing(1e4)) / 2 if large and "logsumexp" in cell.text else 1e-13
+    assert_close(got.grads["a"], PREDICTION_LESS_TARGET[name](a, target) * dl[..., None], tolerance)
 
 
 def test_with_targets_of_sum_one_the_soft_loss_is_the_integer_loss() -> None:

@@ -17,9 +17,10 @@ gru = Cell(
     title="Gated recurrent unit, reset after the product",
     reference="Cho et al. 2014, arXiv:1406.1078v1; the form of cuDNN and of torch.nn.GRU",
     description=(
-        "The update gate z mixes the old state with a candidate h̃; z = 1 keeps the old state. The reset gate r decides how much the candidate "
-        "sees of the past. Here r multiplies the product U_n h, not h itself, so that all products of a step can be made at once: the form of "
-        "cuDNN and PyTorch, and no reparametrisation of the published one. Its candidate needs two biases, since only one is under the reset gate."
+        "The update gate z mixes the old state with a candidate h̃; z = 1 keeps the old state. The reset gate r decides how much the "
+        "candidate sees of the past. Here r multiplies the product U_n h, not h itself, so that all products of a step can be made at "
+        "once: the form of cuDNN and PyTorch, and no reparametrisation of the published one. Its candidate needs two biases, since "
+        "only one is under the reset gate."
     ),
     latex={"g": r"\tilde h"},
 )
@@ -29,8 +30,8 @@ gru_v3 = gru.replace(
     title="Gated recurrent unit, reset before the product",
     reference="Cho et al. 2014, arXiv:1406.1078v3, eqs. 5-8 (without biases)",
     description=(
-        "The gated recurrent unit as published: the reset gate r multiplies the old state before the product, so that the candidate h̃ sees "
-        "only what r lets through of it. The update gate z keeps the old state where it is 1."
+        "The gated recurrent unit as published: the reset gate r multiplies the old state before the product, so that the candidate "
+        "h̃ sees only what r lets through of it. The update gate z keeps the old state where it is 1."
     ),
     g="tanh(W_h @ x + U_h @ (r * h_prev) + b_h)",
 )
@@ -40,8 +41,8 @@ gru_v3_flipped = gru_v3.replace(
     title="Gated recurrent unit, reset before the product, update gate lets the new state in",
     reference="Chung, Gulcehre, Cho, Bengio 2014, arXiv:1412.3555, section 3.2 (without biases)",
     description=(
-        "The gated recurrent unit with the update gate read the other way round: z = 1 takes the candidate h̃, z = 0 keeps the old state. "
-        "Since 1 - σ(a) = σ(-a), it is the other form with the parameters of z negated."
+        "The gated recurrent unit with the update gate read the other way round: z = 1 takes the candidate h̃, z = 0 keeps the old "
+        "state. Since 1 - σ(a) = σ(-a), it is the other form with the parameters of z negated."
     ),
     h="(1 - z) * h_prev + z * g",
 )
@@ -49,11 +50,14 @@ gru_v3_flipped = gru_v3.replace(
 gru_v3_concat = gru_v3.replace(
     name="gru_v3_concat",
     title="Gated recurrent unit, reset before the product, one matrix for state and input",
-    reference="Cho et al. 2014, arXiv:1406.1078v3, eqs. 5-8; with concatenation (and z the other way round): Olah 2015, Understanding LSTM Networks",
+    reference=(
+        "Cho et al. 2014, arXiv:1406.1078v3, eqs. 5-8; with concatenation, and z the other way round: "
+        "Olah 2015, Understanding LSTM Networks"
+    ),
     description=(
-        "The gated recurrent unit as published, with state and input put into one long vector and one matrix for both: the left n columns of "
-        "a matrix are its recurrent weights, the others its input weights. The candidate has the reset state in the vector's first part. "
-        "The update gate z keeps the old state where it is 1."
+        "The gated recurrent unit as published, with state and input put into one long vector and one matrix for both: the left n "
+        "columns of a matrix are its recurrent weights, the others its input weights. The candidate has the reset state in the "
+        "vector's first part. The update gate z keeps the old state where it is 1."
     ),
     r="sigmoid(W_r @ [h_prev, x] + b_r)",
     z="sigmoid(W_z @ [h_prev, x] + b_z)",

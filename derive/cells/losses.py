@@ -1,7 +1,7 @@
 """Losses: cells without a state or parameters, of which each gives one number a row.
 
-All have the prediction `a` before its output nonlinearity (the logits), and the same gradient by it: prediction less target.  It is derived like
-any other cell's.
+All take the prediction `a` before its output nonlinearity (the logits) and have the same gradient by it: prediction less target.
+It is derived like any other cell's.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ squared_error = Cell(
     title="Squared error",
     reference=f"{TEXTBOOK}, eqs. 5.11 and 5.18",
     description=(
-        "Half the squared distance of the prediction a from the target y. The 2 of the square's derivative cancels the half, which leaves a - y: "
-        "prediction less target, the form that the other losses share once p is put for a."
+        "Half the squared distance of the prediction a from the target y. The 2 of the square's derivative cancels the half, which "
+        "leaves a - y: prediction less target, the form that the other losses share once p is put for a."
     ),
     latex={"l": r"\ell"},
 )
@@ -34,9 +34,9 @@ softmax_cross_entropy = Cell(
     title="Softmax cross-entropy, integer classes",
     reference=f"Bridle 1990, in Neurocomputing (NATO ASI F68), 227-236; {TEXTBOOK}, eqs. 5.18 and 5.24",
     description=(
-        "The negative logarithm of the probability that p = softmax(a) gives to the true class k: -log p_k = logsumexp(a) - a_k, which stays finite "
-        "where p_k underflows. The derivative of logsumexp is the softmax, p; that of the picked logit is 1 at k and 0 elsewhere, the one-hot "
-        "vector y. Their difference is p - y."
+        "The negative logarithm of the probability that p = softmax(a) gives to the true class k: -log p_k = logsumexp(a) - a_k, "
+        "which stays finite where p_k underflows. The derivative of logsumexp is the softmax, p; that of the picked logit is 1 at k "
+        "and 0 elsewhere, the one-hot vector y. Their difference is p - y."
     ),
     latex={"l": r"\ell"},
 )
@@ -50,8 +50,8 @@ soft_cross_entropy = Cell(
     title="Softmax cross-entropy, soft targets",
     reference=f"Bridle 1990, in Neurocomputing (NATO ASI F68), 227-236; {TEXTBOOK}, eqs. 5.18 and 5.24",
     description=(
-        "The cross-entropy -Σ_j y_j log p_j of a target distribution y and p = softmax(a), with log p_j = a_j - logsumexp(a) put in. The derivative "
-        "of logsumexp is p, so the gradient by the logits is p Σy - y; with targets of sum 1 this is p - y."
+        "The cross-entropy -Σ_j y_j log p_j of a target distribution y and p = softmax(a), with log p_j = a_j - logsumexp(a) put in. "
+        "The derivative of logsumexp is p, so the gradient by the logits is p Σy - y; with targets of sum 1 this is p - y."
     ),
     latex={"l": r"\ell"},
 )
@@ -65,9 +65,9 @@ sigmoid_cross_entropy = Cell(
     title="Sigmoid cross-entropy, several outputs at once",
     reference=f"{TEXTBOOK}, eqs. 5.18 and 5.23",
     description=(
-        "Independent yes-or-no targets, such as the notes of a chord: the sum over the outputs of -y log p - (1 - y) log(1 - p) with p = σ(a). Since "
-        "-log σ(a) = softplus(a) - a and -log(1 - σ(a)) = softplus(a), it is softplus(a) - y a, finite for every a. The derivative of softplus is σ, "
-        "so the gradient by the logits is p - y."
+        "Independent yes-or-no targets, such as the notes of a chord: the sum over the outputs of -y log p - (1 - y) log(1 - p) with "
+        "p = σ(a). Since -log σ(a) = softplus(a) - a and -log(1 - σ(a)) = softplus(a), it is softplus(a) - y a, finite for every a. "
+        "The derivative of softplus is σ, so the gradient by the logits is p - y."
     ),
     latex={"l": r"\ell"},
 )

@@ -29,10 +29,10 @@ lstm = Cell(
     title="Long short-term memory with forget gate",
     reference=ORIGIN,
     description=(
-        "A memory c beside the output h. The forget gate f says how much of the old memory stays, the input gate i how much of the candidate g "
-        "is written (PyTorch's name for what others call c̃), the output gate o how much of the memory is shown. Along c the gradient is "
-        "multiplied by f alone, not by a matrix: with f near 1 it survives many steps. The bias of the forget gate starts at 1, so that "
-        "training begins with a cell that remembers (Gers et al. 2000; Jozefowicz et al. 2015)."
+        "A memory c beside the output h. The forget gate f says how much of the old memory stays, the input gate i how much of the "
+        "candidate g is written (PyTorch's name for what others call c̃), the output gate o how much of the memory is shown. Along c "
+        "the gradient is multiplied by f alone, not by a matrix: with f near 1 it survives many steps. The bias of the forget gate "
+        "starts at 1, so that training begins with a cell that remembers (Gers et al. 2000; Jozefowicz et al. 2015)."
     ),
     init=OPEN_FORGET_GATE,
 )
@@ -42,8 +42,9 @@ lstm_concat = lstm.replace(
     title="Long short-term memory, one matrix a gate for state and input",
     reference=f"{ORIGIN}; in this notation: Olah 2015, Understanding LSTM Networks",
     description=(
-        "The LSTM with state and input put into one long vector, and one matrix for both in each gate. It is the same function: the left n "
-        "columns of a matrix are its recurrent weights, the others its input weights. The candidate is called g, as in PyTorch."
+        "The LSTM with state and input put into one long vector, and one matrix for both in each gate. It is the same function: the "
+        "left n columns of a matrix are its recurrent weights, the others its input weights. The candidate is called g, as in "
+        "PyTorch."
     ),
     i="sigmoid(W_i @ [h_prev, x] + b_i)",
     f="sigmoid(W_f @ [h_prev, x] + b_f)",
@@ -65,9 +66,9 @@ lstm_stacked = Cell(
     title="Long short-term memory, one matrix for everything",
     reference=f"{ORIGIN}; in this notation: Zaremba, Sutskever, Vinyals 2014, arXiv:1409.2329, section 3.1",
     description=(
-        "The LSTM with the pre-activations of all gates from one product, which is then split: rows of W in the order i, f, g, o, as in "
-        "PyTorch; columns for the state first, then for the input. It is the same function, and how fast implementations compute it. With a "
-        "single bias for all gates there is no rule that starts the forget gate's part at 1: set `b[n:2*n]` for that."
+        "The LSTM with the pre-activations of all gates from one product, which is then split: rows of W in the order i, f, g, o, as "
+        "in PyTorch; columns for the state first, then for the input. It is the same function, and how fast implementations compute "
+        "it. With a single bias for all gates there is no rule that starts the forget gate's part at 1: set `b[n:2*n]` for that."
     ),
 )
 

@@ -11,8 +11,9 @@ linear = Cell(
     title="Linear readout",
     reference="Goodfellow et al. 2016, Deep Learning, eq. 10.10",
     description=(
-        "A prediction that is linear in the hidden state: real values for regression, or the logits of a loss that applies its own softmax or "
-        "sigmoid. Its gradients are the pattern of all others: the cotangent goes back through Wᵀ, and ∇W sums outer products of it with the input."
+        "A prediction that is linear in the hidden state: real values for regression, or the logits of a loss that applies its own "
+        "softmax or sigmoid. Its gradients are the pattern of all others: the cotangent goes back through Wᵀ, and ∇W sums outer "
+        "products of it with the input."
     ),
 )
 
@@ -31,8 +32,9 @@ softmax_readout = Cell(
     title="Softmax readout",
     reference="Goodfellow et al. 2016, Deep Learning, eqs. 10.10-10.11",
     description=(
-        "Probabilities of n classes, positive and of sum 1. All logits share the normalisation, so that the Jacobian is Diag(p) - p pᵀ. For "
-        "training, a linear readout with `softmax_cross_entropy` is better: the logarithm of a probability that has underflowed is infinite."
+        "Probabilities of n classes, positive and of sum 1. All logits share the normalisation, so that the Jacobian is Diag(p) - p "
+        "pᵀ. For training, a linear readout with `softmax_cross_entropy` is better: the logarithm of a probability that has "
+        "underflowed is infinite."
     ),
 )
 

@@ -15,9 +15,9 @@ rnn = Cell(
         "Goodfellow et al. 2016, Deep Learning, eqs. 10.8-10.9 (there W and U are the other way round)"
     ),
     description=(
-        "The state is one layer of tanh units that sees the input and its own previous value. Going back a step multiplies the gradient by "
-        "Uᵀ Diag(1 - h²), so over many steps it vanishes or explodes: the reason why gated cells were invented. Frameworks keep two biases, "
-        "which only ever occur as their sum; here there is one."
+        "The state is one layer of tanh units that sees the input and its own previous value. Going back a step multiplies the "
+        "gradient by Uᵀ Diag(1 - h²), so over many steps it vanishes or explodes: the reason why gated cells were invented. "
+        "Frameworks keep two biases, which only ever occur as their sum; here there is one."
     ),
 )
 
@@ -36,8 +36,8 @@ rnn_concat = rnn.replace(
     name="rnn_concat",
     title="Simple recurrent network, one matrix for state and input",
     description=(
-        "The simple recurrent network with state and input put into one long vector and one matrix for both. It is the same function: the "
-        "left n columns of W are the recurrent weights, the others the input weights."
+        "The simple recurrent network with state and input put into one long vector and one matrix for both. It is the same function: "
+        "the left n columns of W are the recurrent weights, the others the input weights."
     ),
     h="tanh(W @ [h_prev, x] + b)",
 )

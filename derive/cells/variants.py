@@ -11,7 +11,10 @@ def without_biases(cell: Cell) -> Cell:
     return cell.replace(
         name=f"{cell.name}_nobias",
         title=f"{cell.title}, without biases",
-        description=f"The cell `{cell.name}` with every bias left out: the plain form in which the literature often writes it. All else is as there.",
+        description=(
+            f"The cell `{cell.name}` with every bias left out: the plain form in which the literature often writes it. "
+            "All else is as there."
+        ),
         **biases,
     )
 

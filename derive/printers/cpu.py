@@ -32,8 +32,21 @@ from ..program import Array, Compute, Place, Product, Program, Scalars, Stage, V
 from ..sizes import Size
 from .expression import Expressions
 
-HOST = ["np", "njit", "call", "row", "tape", "ring", "active", "first", "last", "t", "b", "r", "j", "end", "real", "y", "dy", "params", "state", "final", "count", "saved", "grads", "dfinal", "static", "Params", "State", "Inputs", "Saved", "Tape", "Grads", "LAYER", "OPTIONS", "init", "zero_state", "spec", "forward", "infer", "step", "backward", "min", "range"]
-RUNTIME = ["exp", "log", "sqrt", "tanh", "sigmoid", "logsigmoid", "softplus", "softsign", "elu", "gelu", "silu", "hard_sigmoid", "hard_tanh", "relu", "erf", "sin", "cos", "absolute", "maximum", "minimum", "sign", "above", "inside", "where", "power", "square", "normal_cdf", "feature_sum", "log_sum_exp", "multiply", "pack", "run_rows", "multiply_rows", "outer_sums", "column_sums", "state_rows", "carried_rows", "last_rows", "one", "two", "three", "four", "half", "zero"]
+# Names of the emitted module and of its functions' own variables: a cell's names give way to them.
+HOST = frozenset(
+    (
+        "np kernel call y dy params state final count saved initial dfinal static "
+        "Params State Inputs Saved Tape Grads LAYER init zero_state spec forward infer step backward"
+    ).split()
+)
+INSIDE = frozenset("row tape ring active first last t seq at j end real min range".split())
+RUNTIME = frozenset(
+    (
+        "exp log sqrt tanh sigmoid logsigmoid softplus softsign elu gelu silu hard_sigmoid hard_tanh relu erf sin cos absolute maximum minimum "
+        "sign heaviside above inside where power square normal_cdf feature_sum log_sum_exp multiply pack run_rows multiply_rows outer_sums "
+        "column_sums state_rows carried_rows last_rows one two three four half zero"
+    ).split()
+)
 INDENT = "    "
 WIDTH = 140
 

@@ -11,6 +11,7 @@ from ..functions import COMPARISONS, Elementwise
 
 SUM, PRODUCT, ATOM = 1, 2, 3
 OPERATORS = {cls: op for op, cls in COMPARISONS.items()}
+RENAMED = {"abs": "absolute", "step": "heaviside"}  # not to shadow a builtin, or the module's own `step`
 SMALL = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
@@ -85,7 +86,7 @@ class Expressions:
         if type(expr) in OPERATORS:
             left, right = (self._within(a, SUM) for a in expr.args)
             return f"{left} {OPERATORS[type(expr)]} {right}", 0
-        name = "absolute" if name == "abs" else name
+        name = RENAMED.get(name, name)
         self.functions.add(name)
         return f"{name}({', '.join(self.source(a) for a in expr.args)})", ATOM
 

@@ -12,6 +12,7 @@ exp, log, sqrt, tanh, sin, cos, absolute, sign, maximum, minimum = (
 )  # fmt: skip
 where = np.where
 _erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 def erf(x: Any) -> Any:
@@ -59,7 +60,7 @@ def hard_tanh(x: Any) -> Any:
     return np.clip(x, -1, 1)
 
 
-def step(x: Any) -> Any:
+def heaviside(x: Any) -> Any:
     return (np.asarray(x) > 0).astype(np.result_type(x))
 
 
@@ -70,3 +71,7 @@ def above(a: Any, b: Any) -> Any:
 
 def inside(x: Any, bound: Any) -> Any:
     return (np.abs(x) < bound).astype(np.result_type(x))
+
+
+def normal_cdf(x: Any) -> Any:
+    return 0.5 * np.asarray(_erfc(-np.asarray(x) * 0.5**0.5), np.result_type(x))

@@ -121,3 +121,4 @@ power = _binary(elementary.power)
 where = _named(_where, "where")
 
 abs = absolute  # the language's name; this module itself has no use for the builtin
+heaviside = step  # the name in generated modules, which have a function `step` of their own
