@@ -54,10 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     generate = add("generate", _generate, "Write kernels as a package that needs NumPy and Numba only.")
     generate.add_argument("files", metavar="FILE.py", nargs="*", help="files of cells (default: the cells that come with derive)")
     generate.add_argument("--out", type=Path, metavar="DIR", help="the package's folder (default: generated; for files, it must be given)")
-    generate.add_argument("--check", action="store_true", help="write nothing; print a diff and exit 1 if the package is not what would be written")
+    generate.add_argument(
+        "--check", action="store_true", help="write nothing; print a diff and exit 1 if the package is not what would be written"
+    )
     docs = add("docs", _docs, "Write the derivations' pages and build the site.")
     docs.add_argument("--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the built site (default: site)")
-    for name, text in (("bench", "Measure kernels against their peers (options: derive bench --help)."), ("demo", "Train on Bach chorales.")):
+    for name, text in (
+        ("bench", "Measure kernels against their peers (options: derive bench --help)."),
+        ("demo", "Train on Bach chorales."),
+    ):
         commands.add_parser(name, help=text, add_help=False)
     return parser
 
@@ -123,7 +128,7 @@ def _bench(arguments: Sequence[str]) -> int:
 def _demo(arguments: Sequence[str]) -> int:
     from .demo import main as demo
 
-    return demo(arguments)
+    return demo(list(arguments))
 
 
 PASSED_ON = {"bench": _bench, "demo": _demo}

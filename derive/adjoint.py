@@ -1,7 +1,7 @@
 """Reverse-mode differentiation of a recurrence: one table of rules, and the accumulation over steps.
 
-The adjoint of a recurrence is a recurrence in the other direction.  It pairs carry-in with carry-out, sequences written with sequences read, and
-static inputs with accumulators:
+The adjoint of a recurrence is a recurrence in the other direction.  It pairs carry-in with carry-out, sequences written with sequences
+read, and static inputs with accumulators:
 
 ====================  ==========================================
 forward               adjoint
@@ -14,7 +14,8 @@ context ``v``         accumulator ``dv = Σ_t …``
 accumulator ``A``     static input ``dA``
 ====================  ==========================================
 
-So `adjoint` applies to its own result, which gives second-order gradients.  Forward values that it reads are its sequences: what a tape has to keep.
+So `adjoint` applies to its own result, which gives second-order gradients.  Forward values that it reads are its sequences: what a
+tape has to keep.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ class Adjoint:
     ----------
     recurrence : Recurrence
     cotangent : mapping
-        From a name of the recurrence that was differentiated to the name of its cotangent: of each seeded value (a sequence read), of each result
-        (a static input), and of each input that was differentiated by (a sequence written, or a result).  States need no entry: carry number k
-        of the adjoint takes the cotangent of state k after the last step to its cotangent before the first.
+        From a name of the recurrence that was differentiated to the name of its cotangent: of each seeded value (a sequence read), of
+        each result (a static input), and of each input that was differentiated by (a sequence written, or a result).  States need no
+        entry: carry number k of the adjoint takes the cotangent of state k after the last step to its cotangent before the first.
     """
 
     recurrence: Recurrence
@@ -79,7 +80,8 @@ def adjoint(rec: Recurrence, seeds: Iterable[str] | None = None, wrt: Collection
     seeds : names, optional
         The written values whose cotangents are given; all by default.  Every carried state and every result is seeded too.
     wrt : names, optional
-        The inputs (statics, contexts, sequences) to differentiate by; all that are no indices by default.  States before the first step always are.
+        The inputs (statics, contexts, sequences) to differentiate by; all that are no indices by default.  States before the first
+        step always are.
     tag : str
         Letter of the tags: B1, B2 …
     """
@@ -114,7 +116,9 @@ class _Reverse:
         self.equations: list[Equation] = []
         self.cotangent: dict[str, str] = {}
         self.values = {
-            eq.node.expr: sp.Symbol(eq.name) for eq in rec.equations() if isinstance(eq.node, Map) and isinstance(eq.node.expr, fn.Elementwise)
+            eq.node.expr: sp.Symbol(eq.name)
+            for eq in rec.equations()
+            if isinstance(eq.node, Map) and isinstance(eq.node.expr, fn.Elementwise)
         }
         self.count = 0
         self.sign = 1
@@ -214,7 +218,9 @@ class _Reverse:
         return 1, self.settle(eq.name)
 
     def settle(self, name: str) -> str:
-        """Return the name of the complete cotangent of `name`: an equation for the sum of contributions, or the only contribution itself."""
+        """Return the name of the complete cotangent of `name`: an equation for the sum of contributions, or the only contribution
+        itself.
+        """
         terms, kind = self.terms(name), self.types[name]
         if len(terms) == 1 and isinstance(terms[0], sp.Symbol) and self.types[terms[0].name] == kind:
             return str(terms[0].name)
@@ -295,7 +301,9 @@ class _Reverse:
         return made
 
     def define(self, name: str, node: Node, kind: Type, label: Label, *, shown: bool = False) -> str:
-        """Add an equation and return its name; a shown one gets the next tag, one that is not shown is the equal one made before if there is."""
+        """Add an equation and return its name; a shown one gets the next tag, one that is not shown is the equal one made before if
+        there is.
+        """
         for eq in self.equations if not shown else ():
             if eq.node == node and self.types[eq.name] == kind:
                 return eq.name

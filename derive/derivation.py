@@ -24,7 +24,8 @@ class Derivation:
     backward : Recurrence
         The adjoint of `forward` by every parameter that is not fixed, every input, context and initial state.
     cotangent : mapping
-        From the output, each input, context and parameter to its cotangent's name in `backward`.  Carry k of `backward` belongs to carry k of `forward`.
+        From the output, each input, context and parameter to its cotangent's name in `backward`.  Carry k of `backward` belongs to
+        carry k of `forward`.
     """
 
     cell: Cell

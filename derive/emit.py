@@ -42,7 +42,9 @@ def files(cells: Iterable[Cell], source: str = "derive/cells") -> dict[str, str]
     _check_names(cells)
     runtime = _runtime_files()
     digest = _digest(*runtime.values())
-    found = {f"runtime/{name}": _stamped(text, f"derive/runtime/{name}", digest) for name, text in runtime.items() if name != f"{TRAINING}.py"}
+    found = {
+        f"runtime/{name}": _stamped(text, f"derive/runtime/{name}", digest) for name, text in runtime.items() if name != f"{TRAINING}.py"
+    }
     found[f"{TRAINING}.py"] = _stamped(runtime[f"{TRAINING}.py"], f"derive/runtime/{TRAINING}.py", digest)
     for cell in cells:
         compiled = compile_cell(cell)
@@ -80,7 +82,8 @@ def _stamped(text: str, source: str, digest: str) -> str:
 
 def _init(cells: tuple[Cell, ...], source: str) -> str:
     names = "\n".join(f"    {cell.name:<28}{cell.title}".rstrip() for cell in cells)
-    return f'{MARK} from {source}. Do not edit.\n"""Recurrent layers: kernels with their gradients, on NumPy and Numba alone.\n\n{names}\n"""\n'
+    title = "Recurrent layers: kernels with their gradients, on NumPy and Numba alone."
+    return f'{MARK} from {source}. Do not edit.\n"""{title}\n\n{names}\n"""\n'
 
 
 # Writing
@@ -124,7 +127,11 @@ def drift(package: Files, out: Path) -> str:
 
 def _orphans(package: Files, out: Path) -> list[str]:
     found = [p for pattern in ("*.py", "runtime/*.py") for p in sorted(out.glob(pattern))]
-    return [str(p.relative_to(out).as_posix()) for p in found if p.relative_to(out).as_posix() not in package and (_read(p) or "").startswith(MARK)]
+    return [
+        str(p.relative_to(out).as_posix())
+        for p in found
+        if p.relative_to(out).as_posix() not in package and (_read(p) or "").startswith(MARK)
+    ]
 
 
 def _read(path: Path) -> str | None:
@@ -140,8 +147,8 @@ def _read(path: Path) -> str | None:
 def compile(cell: Cell) -> ModuleType:
     """Return the module generated for `cell`, the same as `derive generate` writes.
 
-    It is kept in a cache folder by its content (``DERIVE_CACHE_DIR``, else ``$XDG_CACHE_HOME/derive-rnn``, else ``~/.cache/derive-rnn``), so that
-    machine code is compiled once: a second process starts with it.
+    It is kept in a cache folder by its content (``DERIVE_CACHE_DIR``, else ``$XDG_CACHE_HOME/derive-rnn``, else
+    ``~/.cache/derive-rnn``), so that machine code is compiled once: a second process starts with it.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """The elementwise functions of the language: derivative, typesetting and NumPy value of each, in one table.
 
-Every function is a SymPy function without automatic rewriting, so that an expression stays as its author wrote it.  Derivatives are written in
-the function's own value wherever that is possible (``sigmoid' = s (1 - s)``, ``tanh' = 1 - t**2``), which is what makes a gradient read
-like a textbook's.  At kinks they take PyTorch's value: 0 for `relu` and `abs` at 0 and for the `hard_*` functions at their ends, one half each
-for `maximum` and `minimum` at a tie.
+Every function is a SymPy function without automatic rewriting, so that an expression stays as its author wrote it.  Derivatives are
+written in the function's own value wherever that is possible (``sigmoid' = s (1 - s)``, ``tanh' = 1 - t**2``), which is what makes a
+gradient read like a textbook's.  At kinks they take PyTorch's value: 0 for `relu` and `abs` at 0 and for the `hard_*` functions at
+their ends, one half each for `maximum` and `minimum` at a tie.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Elementwise(sp.Function):
 FUNCTIONS: dict[str, type[Elementwise]] = {}
 
 
-def _define(name: str, arity: int, derivative: Derivative, value: Callable[..., Any], latex: str = "", text: str = "", cost: int = 20) -> Any:
+def _define(
+    name: str, arity: int, derivative: Derivative, value: Callable[..., Any], latex: str = "", text: str = "", cost: int = 20
+) -> Any:
     holes = ", ".join(f"{{{k}}}" for k in range(arity))
     roman = name.replace("_", r"\_")
     info = ElementwiseFunction(
@@ -95,9 +97,9 @@ TWO_OVER_SQRT_PI = 2 / sp.sqrt(sp.pi)
 ONE_OVER_SQRT_2PI = 1 / sp.sqrt(2 * sp.pi)
 
 # Piecewise constant functions: derivative zero.
-sign = _define("sign", 1, lambda f, x: (sp.S.Zero,), np.sign, cost=2)
-step = _define("step", 1, lambda f, x: (sp.S.Zero,), lambda x: (x > 0) * 1.0, latex=r"\left[{0} > 0\right]", text="[{0} > 0]", cost=1)
-above = _define(
+sign: Any = _define("sign", 1, lambda f, x: (sp.S.Zero,), np.sign, cost=2)
+step: Any = _define("step", 1, lambda f, x: (sp.S.Zero,), lambda x: (x > 0) * 1.0, latex=r"\left[{0} > 0\right]", text="[{0} > 0]", cost=1)
+above: Any = _define(
     "above",
     2,
     lambda f, a, b: (sp.S.Zero, sp.S.Zero),
@@ -106,7 +108,7 @@ above = _define(
     text="[{0} > {1}]",
     cost=2,
 )
-inside = _define(
+inside: Any = _define(
     "inside",
     2,
     lambda f, x, bound: (sp.S.Zero, sp.S.Zero),
@@ -124,7 +126,7 @@ COMPARISONS = {
         (">=", "greater_equal", r"\ge", np.greater_equal),
     )
 }
-where = _define(
+where: Any = _define(
     "where",
     3,
     lambda f, c, a, b: (sp.S.Zero, where(c, sp.S.One, sp.S.Zero), where(c, sp.S.Zero, sp.S.One)),
@@ -134,20 +136,22 @@ where = _define(
 )
 
 # Exponentials and their kin.
-exp = _define("exp", 1, lambda f, x: (f,), np.exp, latex=r"\exp\left({0}\right)")
-log = _define("log", 1, lambda f, x: (1 / x,), np.log, latex=r"\log\left({0}\right)")
-sqrt = _define("sqrt", 1, lambda f, x: (1 / (2 * f),), np.sqrt, latex=r"\sqrt{{{0}}}", cost=10)
-sigmoid = _define("sigmoid", 1, lambda f, x: (f * (1 - f),), _sigmoid, latex=r"\sigma\left({0}\right)", text="σ({0})")
-tanh = _define("tanh", 1, lambda f, x: (1 - f**2,), np.tanh, latex=r"\tanh\left({0}\right)")
-softplus = _define("softplus", 1, lambda f, x: (sigmoid(x),), _softplus)
-logsigmoid = _define("logsigmoid", 1, lambda f, x: (sigmoid(-x),), lambda x: -_softplus(-x), latex=r"\log\sigma\left({0}\right)", text="log σ({0})")
-softsign = _define("softsign", 1, lambda f, x: ((1 + abs_(x)) ** -2,), lambda x: x / (1 + np.abs(x)), cost=10)
-silu = _define("silu", 1, lambda f, x: (sigmoid(x) + f * (1 - sigmoid(x)),), lambda x: x * _sigmoid(x))
-elu = _define(
+exp: Any = _define("exp", 1, lambda f, x: (f,), np.exp, latex=r"\exp\left({0}\right)")
+log: Any = _define("log", 1, lambda f, x: (1 / x,), np.log, latex=r"\log\left({0}\right)")
+sqrt: Any = _define("sqrt", 1, lambda f, x: (1 / (2 * f),), np.sqrt, latex=r"\sqrt{{{0}}}", cost=10)
+sigmoid: Any = _define("sigmoid", 1, lambda f, x: (f * (1 - f),), _sigmoid, latex=r"\sigma\left({0}\right)", text="σ({0})")
+tanh: Any = _define("tanh", 1, lambda f, x: (1 - f**2,), np.tanh, latex=r"\tanh\left({0}\right)")
+softplus: Any = _define("softplus", 1, lambda f, x: (sigmoid(x),), _softplus)
+logsigmoid: Any = _define(
+    "logsigmoid", 1, lambda f, x: (sigmoid(-x),), lambda x: -_softplus(-x), latex=r"\log\sigma\left({0}\right)", text="log σ({0})"
+)
+softsign: Any = _define("softsign", 1, lambda f, x: ((1 + abs_(x)) ** -2,), lambda x: x / (1 + np.abs(x)), cost=10)
+silu: Any = _define("silu", 1, lambda f, x: (sigmoid(x) + f * (1 - sigmoid(x)),), lambda x: x * _sigmoid(x))
+elu: Any = _define(
     "elu", 1, lambda f, x: (where(greater(x, sp.S.Zero), sp.S.One, exp(x)),), lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 )
-erf = _define("erf", 1, lambda f, x: (TWO_OVER_SQRT_PI * exp(-(x**2)),), _erf)
-normal_cdf = _define(
+erf: Any = _define("erf", 1, lambda f, x: (TWO_OVER_SQRT_PI * exp(-(x**2)),), _erf)
+normal_cdf: Any = _define(
     "normal_cdf",
     1,
     lambda f, x: (ONE_OVER_SQRT_2PI * exp(-(x**2) / 2),),
@@ -156,24 +160,28 @@ normal_cdf = _define(
     text="Φ({0})",
     cost=30,
 )
-gelu = _define(
+gelu: Any = _define(
     "gelu",
     1,
     lambda f, x: (normal_cdf(x) + ONE_OVER_SQRT_2PI * x * exp(-(x**2) / 2),),
     lambda x: 0.5 * x * _erfc(-x / math.sqrt(2.0)),
     cost=30,
 )
-sin = _define("sin", 1, lambda f, x: (cos(x),), np.sin, latex=r"\sin\left({0}\right)")
-cos = _define("cos", 1, lambda f, x: (-sin(x),), np.cos, latex=r"\cos\left({0}\right)")
+sin: Any = _define("sin", 1, lambda f, x: (cos(x),), np.sin, latex=r"\sin\left({0}\right)")
+cos: Any = _define("cos", 1, lambda f, x: (-sin(x),), np.cos, latex=r"\cos\left({0}\right)")
 
 # Piecewise linear functions.
-relu = _define("relu", 1, lambda f, x: (step(x),), lambda x: np.where(np.isnan(x), x, np.maximum(x, 0)), cost=1)
-abs_ = _define("abs", 1, lambda f, x: (sign(x),), np.abs, latex=r"\left\lvert {0} \right\rvert", text="|{0}|", cost=1)
-hard_sigmoid = _define("hard_sigmoid", 1, lambda f, x: (SIXTH * inside(x, sp.Integer(3)),), lambda x: np.clip(x + 3, 0, 6) / 6, cost=4)
-hard_tanh = _define("hard_tanh", 1, lambda f, x: (inside(x, sp.S.One),), lambda x: np.clip(x, -1, 1), cost=2)
-maximum = _define("maximum", 2, lambda f, a, b: (above(a, b), above(b, a)), np.maximum, latex=r"\max\left({0}, {1}\right)", text="max({0}, {1})", cost=1)
-minimum = _define("minimum", 2, lambda f, a, b: (above(b, a), above(a, b)), np.minimum, latex=r"\min\left({0}, {1}\right)", text="min({0}, {1})", cost=1)
-greater = FUNCTIONS["greater"]
+relu: Any = _define("relu", 1, lambda f, x: (step(x),), lambda x: np.where(np.isnan(x), x, np.maximum(x, 0)), cost=1)
+abs_: Any = _define("abs", 1, lambda f, x: (sign(x),), np.abs, latex=r"\left\lvert {0} \right\rvert", text="|{0}|", cost=1)
+hard_sigmoid: Any = _define("hard_sigmoid", 1, lambda f, x: (SIXTH * inside(x, sp.Integer(3)),), lambda x: np.clip(x + 3, 0, 6) / 6, cost=4)
+hard_tanh: Any = _define("hard_tanh", 1, lambda f, x: (inside(x, sp.S.One),), lambda x: np.clip(x, -1, 1), cost=2)
+maximum: Any = _define(
+    "maximum", 2, lambda f, a, b: (above(a, b), above(b, a)), np.maximum, latex=r"\max\left({0}, {1}\right)", text="max({0}, {1})", cost=1
+)
+minimum: Any = _define(
+    "minimum", 2, lambda f, a, b: (above(b, a), above(a, b)), np.minimum, latex=r"\min\left({0}, {1}\right)", text="min({0}, {1})", cost=1
+)
+greater: Any = FUNCTIONS["greater"]
 
 
 def cost(expr: sp.Expr) -> int:

@@ -154,7 +154,7 @@ class _Machine:
 
         def atom(symbol: sp.Symbol) -> Array:
             if is_extent(symbol):
-                return np.float64(self.sizes[extent_name(symbol)])
+                return np.asarray(float(self.sizes[extent_name(symbol)]))
             if symbol == EYE:
                 return np.eye(shape[-1])
             missing = len(kind.shape) - len(self.rec.types[symbol.name].shape)
@@ -169,7 +169,7 @@ def elementwise(expr: sp.Expr, atom: Callable[[sp.Symbol], Array]) -> Array:
     if isinstance(expr, sp.Symbol):
         return atom(expr)
     if not expr.args:
-        return np.float64(expr)
+        return np.asarray(float(expr))
     args = [elementwise(a, atom) for a in expr.args]
     if isinstance(expr, fn.Elementwise):
         return expr.info.value(*args)

@@ -1,9 +1,9 @@
 """The intermediate representation: named equations and the recurrence that they make up.
 
-A `Recurrence` is what is computed over a sequence: static equations before the loop (`prologue`), the equations of one step (`body`), sums over
-time and batch (`accumulators`) and static equations after the loop (`epilogue`).  Equations are in single-assignment form: each names its
-value once, and refers to operands by name.  Elementwise mathematics is a scalar SymPy expression over those names: since elementwise products
-commute, a scalar expression *is* a Hadamard expression.
+A `Recurrence` is what is computed over a sequence: static equations before the loop (`prologue`), the equations of one step (`body`),
+sums over time and batch (`accumulators`) and static equations after the loop (`epilogue`).  Equations are in single-assignment form:
+each names its value once, and refers to operands by name.  Elementwise mathematics is a scalar SymPy expression over those names:
+since elementwise products commute, a scalar expression *is* a Hadamard expression.
 
 Both levels are closed under differentiation: see `derive.adjoint`.
 """
@@ -40,7 +40,9 @@ def extent_name(symbol: sp.Symbol) -> str:
 
 @dataclass(frozen=True)
 class Type:
-    """Shape of one row of a value (`()`, `(n,)` or `(m, k)`), whether there is a row for each sequence of the batch, and whether it is an index."""
+    """Shape of one row of a value (`()`, `(n,)` or `(m, k)`), whether there is a row for each sequence of the batch, and whether it is
+    an index.
+    """
 
     shape: Shape
     batched: bool
@@ -51,8 +53,9 @@ class Type:
 class Label:
     """Where a name comes from, for typesetting.
 
-    ``kind`` is one of ``own`` (the author's name), ``previous`` (state `of` at t-1), ``preactivation`` (the argument of the function that makes
-    `of`), ``part`` (an unnamed subexpression), ``cotangent`` (of `of`), ``carried`` (the cotangent of state `of` that later steps hand back).
+    ``kind`` is one of ``own`` (the author's name), ``previous`` (state `of` at t-1), ``preactivation`` (the argument of the function
+    that makes `of`), ``part`` (an unnamed subexpression), ``cotangent`` (of `of`), ``carried`` (the cotangent of state `of` that later
+    steps hand back).
     """
 
     kind: str
@@ -129,7 +132,9 @@ class FeatureSum(Node):
 
 @dataclass(frozen=True)
 class LogSumExp(Node):
-    """``log Σ_k exp(v_k)`` over a vector's features, a scalar; computed with the largest feature taken out, so that it does not overflow."""
+    """``log Σ_k exp(v_k)`` over a vector's features, a scalar; computed with the largest feature taken out, so that it does not
+    overflow.
+    """
 
     value: str
 
@@ -184,7 +189,8 @@ class Spread(Node):
 class Equation:
     """``name = node``.
 
-    `tag` is the number of the printed equation that it belongs to (F3, B7); an equation that is not `shown` is printed inside those that use it.
+    `tag` is the number of the printed equation that it belongs to (F3, B7); an equation that is not `shown` is printed inside those
+    that use it.
     """
 
     name: str
@@ -293,7 +299,9 @@ def prune(rec: Recurrence) -> Recurrence:
 
 
 def validate(rec: Recurrence) -> Recurrence:
-    """Return `rec` after checking that it is in single-assignment form, ordered, typed, and that every output exists; else raise ValueError."""
+    """Return `rec` after checking that it is in single-assignment form, ordered, typed, and that every output exists; else raise
+    ValueError.
+    """
     known = set(rec.inputs)
     for eq in rec.equations():
         for name in eq.node.operands():

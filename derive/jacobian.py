@@ -70,7 +70,7 @@ class Jacobian:
         Parameters
         ----------
         values : mapping
-            Parameters, array constants, and `(B, ·)` arrays of inputs, contexts and previous states.  Other values of the step are computed.
+            Parameters, array constants, and `(B, ·)` arrays of inputs, contexts and previous states.  The rest of the step is computed.
         sizes : mapping
             Value of each named size.
 
@@ -103,8 +103,8 @@ def jacobian(cell: Cell, of: tuple[str, ...] | None = None, by: tuple[str, ...] 
     of : tuple of str, optional
         Values of the step, all states by default.
     by : tuple of str, optional
-        Previous states (``"h_prev"``; the default is all of them), inputs, contexts, or values of the step such as pre-activations: then with
-        all that does not come from them held constant.
+        Previous states (``"h_prev"``; the default is all of them), inputs, contexts, or values of the step such as pre-activations: then
+        with all that does not come from them held constant.
 
     Raises
     ------
@@ -273,7 +273,7 @@ class _Evaluator:
 
         def atom(symbol: sp.Symbol) -> Array:
             if is_extent(symbol):
-                return np.float64(self.sizes[extent_name(symbol)])
+                return np.asarray(float(self.sizes[extent_name(symbol)]))
             value, kind = self.values[symbol.name], self.types[symbol.name]
             value = value if kind.batched else value[None]
             return value if kind.shape else value[:, None]

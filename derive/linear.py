@@ -1,7 +1,7 @@
 """Linear maps between values of a step: sums of products of diagonal matrices, weight matrices and selections.
 
-A product is kept in the order of its factors: matrices do not commute.  What does commute is used: neighbouring diagonal matrices become one,
-scalars join the first elementwise factor, and terms that differ in that factor alone are added up.
+A product is kept in the order of its factors: matrices do not commute.  What does commute is used: neighbouring diagonal matrices become
+one, scalars join the first elementwise factor, and terms that differ in that factor alone are added up.
 """
 
 from __future__ import annotations
@@ -138,11 +138,18 @@ class Term:
             return None
         if isinstance(factor, Diag) and factor.scalar:
             return Term(_scale(self.factors, factor.expr))
+        number = sp.S.One
+        if isinstance(factor, Diag | Column | Row):
+            number, rest = factor.expr.as_coeff_Mul()
+            factor = _with(factor, rest)
         *front, last = self.factors
         merged = _merge(last, factor)
-        if merged is None:
-            return None
-        return Term(_scale(tuple(f for f in (*front, *merged) if f != IDENTITY), sp.S.One))
+        return None if merged is None else Term(_scale(_tidy((*front, *merged)), number))
+
+
+def _tidy(factors: Iterable[Factor]) -> tuple[Factor, ...]:
+    """Leave out identities, unless nothing else is there."""
+    return tuple(f for f in factors if f != IDENTITY) or (IDENTITY,)
 
 
 def _first(factors: Iterable[Factor]) -> int | None:
@@ -154,8 +161,14 @@ def _scale(factors: tuple[Factor, ...], by: sp.Expr) -> tuple[Factor, ...]:
     """Return the product times a scalar, which joins the first elementwise factor or stands in front."""
     k = _first(factors)
     if k is None:
-        return (Diag(by, scalar=True), *factors) if by != 1 or not factors else factors
-    return (*factors[:k], _with(factors[k], factors[k].expr * by), *factors[k + 1 :])  # type: ignore[union-attr]
+        return _tidy((Diag(by, scalar=True), *factors))
+    scaled = _with(factors[k], _expr(factors[k]) * by)
+    return _tidy((*factors[:k], scaled, *factors[k + 1 :]))
+
+
+def _expr(factor: Factor) -> sp.Expr:
+    assert isinstance(factor, Diag | Column | Row)
+    return factor.expr
 
 
 def _with(factor: Factor, expr: sp.Expr) -> Factor:
@@ -229,14 +242,13 @@ def _combine(terms: Iterable[Term]) -> tuple[Term, ...]:
         assert k is not None
         key = k, type(factors[k]), (*factors[:k], *factors[k + 1 :])
         sums[key] = Term(_add(sums[key].factors, factors, k)) if key in sums else Term(factors)
-    kept = (tuple(f for f in t.factors if f != IDENTITY) or (IDENTITY,) for t in sums.values())
-    return tuple(Term(factors) for factors in kept if not any(isinstance(f, Diag | Column | Row) and f.expr == 0 for f in factors))
+    zero = {key for key, term in sums.items() if any(isinstance(f, Diag | Column | Row) and f.expr == 0 for f in term.factors)}
+    return tuple(Term(_tidy(term.factors)) for key, term in sums.items() if key not in zero)
 
 
 def _add(left: tuple[Factor, ...], right: tuple[Factor, ...], k: int) -> tuple[Factor, ...]:
     a, b = left[k], right[k]
-    assert isinstance(a, Diag | Column | Row) and isinstance(b, Diag | Column | Row)
-    total = _with(a, a.expr + b.expr)
+    total = _with(a, _expr(a) + _expr(b))
     if isinstance(total, Diag) and isinstance(b, Diag):
         total = replace(total, scalar=total.scalar and b.scalar)
     return (*left[:k], total, *left[k + 1 :])

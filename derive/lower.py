@@ -223,7 +223,9 @@ class _Lowering:
         return sp.Symbol(total) / sp.Mul(*(extent(size) for size in shape))
 
     def layer_norm(self, expr: Expr) -> sp.Expr:
-        """Return ``(v - mean(v)) / sqrt(mean((v - mean(v))**2) + 1e-5)`` (Ba et al. 2016, arXiv:1607.06450, eq. 3, with ε as in PyTorch)."""
+        """Return ``(v - mean(v)) / sqrt(mean((v - mean(v))**2) + 1e-5)`` (Ba et al. 2016, arXiv:1607.06450, eq. 3, with ε as in
+        PyTorch).
+        """
         v, shape = sp.Symbol(self.operand(expr)), self.shape(expr)
         mean = self.named(Map(self.mean(v, expr)), f"mean_{v}", ())
         centred = sp.Symbol(self.named(Map(v - sp.Symbol(mean)), f"centred_{v}", shape))

@@ -1,7 +1,7 @@
 """From a cell to its programs: the one ordered list of passes.
 
-Each pass takes a `Derivation` and returns one that computes the same; the interpreter can run the result of any of them.  After the last, each
-recurrence is parted into regions, given storage, and is a `Program`.
+Each pass takes a `Derivation` and returns one that computes the same; the interpreter can run the result of any of them.  After the
+last, each recurrence is parted into regions, given storage, and is a `Program`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def compile_cell(cell: Cell) -> Compiled:
 def _shared_states(derivation: Derivation, backward: Regions) -> dict[str, tuple[str, int]]:
     """Return, by saved name, the state and the shift at which the state's own array holds it.
 
-    ``s`` lies one row after ``s_prev``; only equations of the loop can read it there, since sums over all steps read equal rows of their operands.
+    ``s`` lies one row after ``s_prev``; only equations of the loop can read it there, since sums over all steps read equal rows of
+    their operands.
     """
     shared: dict[str, tuple[str, int]] = {}
     saved = set(derivation.saved)

@@ -270,6 +270,57 @@ def test_gradients_against_autograd(name: str) -> None:
         assert_close(grad, leaves[n].grad.numpy(), 1e-12, what=n)
 
 
+# PyTorch's own cells, which check the equations and not only the calculus
+
+BUILT_IN = {
+    "rnn": (torch.nn.RNN, {}, [""]),
+    "rnn_relu": (torch.nn.RNN, {"nonlinearity": "relu"}, [""]),
+    "lstm": (torch.nn.LSTM, {}, ["_i", "_f", "_g", "_o"]),
+    "gru": (torch.nn.GRU, {}, ["_r", "_z", "_n"]),
+}
+
+
+def built_in(name: str, params: Arrays) -> torch.nn.Module:
+    """Return PyTorch's layer with these parameters; its second bias is zero but for the GRU's candidate."""
+    kind, options, gates = BUILT_IN[name]
+    layer = kind(D, N, dtype=torch.float64, **options)
+    bias = [params["b_in" if gate == "_n" else f"b{gate}"] for gate in gates]
+    second = [params["b_hn"] if gate == "_n" else np.zeros(N) for gate in gates]
+    values = {
+        "weight_ih_l0": np.vstack([params[f"W{gate}"] for gate in gates]),
+        "weight_hh_l0": np.vstack([params[f"U{gate}"] for gate in gates]),
+        "bias_ih_l0": np.concatenate(bias),
+        "bias_hh_l0": np.concatenate(second),
+    }
+    layer.load_state_dict({key: torch.tensor(value) for key, value in values.items()})
+    return layer
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_against_the_built_in_layer(name: str) -> None:
+    cell, gates = get(name), BUILT_IN[name][2]
+    values = sample(cell)
+    got, layer = gradients(cell, values), built_in(name, values.params)
+    x = torch.tensor(values.inputs["x"], requires_grad=True)
+    states = {s: torch.tensor(values.states[f"{s}_prev"], requires_grad=True) for s in ("h", "c") if s in cell.states}
+    first = tuple(state[None] for state in states.values())
+    output, last = layer(x, first if len(first) > 1 else first[0])
+    final = dict(zip(states, last if isinstance(last, tuple) else (last,), strict=True))
+    dy, dfinal = seeds(cell)
+    loss = (output * torch.tensor(dy)).sum() + sum((final[s][0] * torch.tensor(dfinal[s])).sum() for s in states)
+    loss.backward()
+    assert_close(got.output, output.detach().numpy(), 1e-12, "output")
+    wanted = {"x": x.grad, **{f"{s}_prev": state.grad for s, state in states.items()}}
+    for letter, key in {"W": "weight_ih_l0", "U": "weight_hh_l0", "b": "bias_ih_l0"}.items():
+        parts = torch.chunk(getattr(layer, key).grad, len(gates))
+        wanted |= {"b_in" if (letter, gate) == ("b", "_n") else letter + gate: part for gate, part in zip(gates, parts, strict=True)}
+    if name == "gru":
+        wanted["b_hn"] = layer.bias_hh_l0.grad[2 * N :]
+    assert got.grads.keys() == wanted.keys()
+    for key, grad in wanted.items():
+        assert_close(got.grads[key], grad.numpy(), 1e-12, key)
+
+
 # Other ways to write the same cell
 
 

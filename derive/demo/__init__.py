@@ -61,17 +61,27 @@ def table(results: dict[str, Result]) -> str:
     """Hidden size, parameters and losses of each cell, the published figure below."""
     heads = ("", "n", "parameters", "train end", "best epoch", "train", "validation", "test")
     rows = [
-        (name, r.n, r.parameters, *(f"{v:.3f}" if isinstance(v, float) else v for v in (r.train_end, r.best_epoch, r.train, r.validation, r.test)))
+        (
+            name,
+            r.n,
+            r.parameters,
+            *(f"{v:.3f}" if isinstance(v, float) else v for v in (r.train_end, r.best_epoch, r.train, r.validation, r.test)),
+        )
         for name, r in results.items()
     ]
     rows.append(("GRU, published", "", "", "", "", "", "", f"{PUBLISHED:.2f}"))
     widths = [max(len(str(row[i])) for row in (heads, *rows)) for i in range(len(heads))]
-    lines = ["  ".join(f"{cell!s:>{w}}" if i else f"{cell!s:<{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in (heads, *rows)]
+    lines = [
+        "  ".join(f"{cell!s:>{w}}" if i else f"{cell!s:<{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in (heads, *rows)
+    ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="derive demo", description="Train a tanh RNN, a GRU and an LSTM of equal size on Bach's chorales.")
+    parser = argparse.ArgumentParser(
+        prog="derive demo", description="Train a tanh RNN, a GRU and an LSTM of equal size on Bach's chorales."
+    )
     parser.add_argument("--epochs", type=_positive, default=None, help="passes over the training set (default: those of the settings)")
     parser.add_argument("--out", type=Path, default=Path("demo.png"), help="picture of the learning curves (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the initial parameters and the order of batches (default: %(default)s)")

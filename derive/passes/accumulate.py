@@ -1,7 +1,8 @@
 """Let a product add to the rest of the sum that it stands in.
 
-``dh_prev = dh * z + U.T @ δ`` becomes ``base = dh * z`` and ``dh_prev = base + U.T @ δ`` as one node, whose product adds to `base` in place.  Only where
-the sum leaves the step's elementwise block anyway (it is carried, written, or the operand of another product): else it costs a store and saves nothing.
+``dh_prev = dh * z + U.T @ δ`` becomes ``base = dh * z`` and ``dh_prev = base + U.T @ δ`` as one node, whose product adds to `base` in
+place.  Only where the sum leaves the step's elementwise block anyway (it is carried, written, or the operand of another product): else
+it costs a store and saves nothing.
 
 Needs: `stack` before it, so that a sum has at most one product for each operand.  Leaves: products with `plus`.
 """
@@ -28,7 +29,11 @@ def _accumulate(rec: Recurrence) -> Recurrence:
     uses = Counter(name for eq in rec.equations() for name in eq.node.operands())
     uses.update(rec.written)
     products = {eq.name: eq for eq in rec.body if isinstance(eq.node, MatVec | MatVecT)}
-    leaving = {*rec.written, *(c.value for c in rec.carries), *(eq.node.vector for eq in products.values() if isinstance(eq.node, MatVec | MatVecT))}
+    leaving = {
+        *rec.written,
+        *(c.value for c in rec.carries),
+        *(eq.node.vector for eq in products.values() if isinstance(eq.node, MatVec | MatVecT)),
+    }
     body: list[Equation] = []
     for eq in rec.body:
         body.append(eq)

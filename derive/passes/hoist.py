@@ -2,7 +2,8 @@
 
 - What depends on no state may leave the loop *before* it: the products of a sequence (`W @ x`) become one product over all steps, with
   whatever they need.  What depends on contexts only is computed *once*.
-- What no state depends on may leave the loop *after* it: products that only make an output (`dx = W.T @ δ`, a readout), with whatever follows them.
+- What no state depends on may leave the loop *after* it: products that only make an output (`dx = W.T @ δ`, a readout), with whatever
+follows them.
 - Everything elementwise stays in the loop, where it is fused.
 
 Needs: all rewriting done.  Leaves: the equations of a step, parted into regions.
@@ -31,6 +32,7 @@ def hoist(rec: Recurrence) -> Regions:
     """Part the body of `rec` into regions."""
     varying = _downstream(rec.body, {*rec.sequences, *(c.previous for c in rec.carries)})
     once = {eq.name for eq in rec.body if eq.name not in varying} - {*rec.written, *(c.value for c in rec.carries)}
+    once -= {eq.node.plus for eq in rec.body if isinstance(eq.node, MatVec | MatVecT) and eq.node.plus and eq.name in varying}  # its memory
     if not rec.carries:  # nothing is recurrent: all steps at once
         return Regions(rec, tuple(eq for eq in rec.body if eq.name in once), tuple(eq for eq in rec.body if eq.name not in once), (), ())
     stateful = _downstream(rec.body, {c.previous for c in rec.carries})

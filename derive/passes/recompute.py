@@ -1,7 +1,7 @@
 """What to save and what to recompute.
 
-The adjoint reads forward values.  One that costs next to nothing to make again from values that are at hand in the backward pass anyway (inputs,
-parameters, other saved values) is recomputed there, and does not lie on the tape: `r * h_prev`, `[h_prev, x]`, a slice.
+The adjoint reads forward values.  One that costs next to nothing to make again from values that are at hand in the backward pass
+anyway (inputs, parameters, other saved values) is recomputed there, and does not lie on the tape: `r * h_prev`, `[h_prev, x]`, a slice.
 
 Needs: the derivation as differentiated.  Leaves: fewer sequences in the backward pass, their equations at the head of its body.
 """
@@ -29,21 +29,27 @@ def recompute(derivation: Derivation) -> Derivation:
 
     def within_reach(name: str) -> bool:
         eq = made.get(name)
-        return name in at_hand or (eq is not None and name not in states and _cheap(eq) and all(map(within_reach, eq.node.operands())))
+        return name in at_hand or (eq is not None and remakeable(eq))
+
+    def remakeable(eq: Equation) -> bool:
+        """Say whether an equation may be made again; a concatenation's states are saved in its stead, being smaller."""
+        smaller = previous if isinstance(eq.node, Concat) else set()
+        return eq.name not in states and _cheap(eq) and all(o in smaller or within_reach(o) for o in eq.node.operands())
 
     def remake(name: str) -> None:
         wanted.add(name)
         for operand in made[name].node.operands():
-            if operand not in at_hand:
+            if operand not in at_hand and operand not in previous:
                 remake(operand)
 
     wanted: set[str] = set()
     for eq in forward.body:
-        if eq.name in derivation.saved and eq.name not in states and _cheap(eq) and all(map(within_reach, eq.node.operands())):
+        if eq.name in derivation.saved and remakeable(eq):
             remake(eq.name)
     again = [replace(eq, shown=False) for eq in forward.body if eq.name in wanted]
     names = {eq.name for eq in again}
-    given = tuple(dict.fromkeys((*backward.sequences, *(n for eq in again for n in eq.node.operands() if n in forward.sequences))))
+    readable = {*forward.sequences, *previous}
+    given = tuple(dict.fromkeys((*backward.sequences, *(n for eq in again for n in eq.node.operands() if n in readable))))
     statics = tuple(dict.fromkeys((*backward.statics, *(n for eq in again for n in eq.node.operands() if n in forward.statics))))
     contexts = tuple(dict.fromkeys((*backward.contexts, *(n for eq in again for n in eq.node.operands() if n in forward.contexts))))
     backward = replace(

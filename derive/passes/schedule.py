@@ -1,7 +1,8 @@
 """Order a region's equations into stages of products and fused loops.
 
-A product needs a complete vector, so it starts a new stage when its operand is made row by row; everything else is local to a row.  Within a stage,
-elementwise equations of one size share a loop over features as long as nothing between them needs a finished row (a sum over features does).
+A product needs a complete vector, so it starts a new stage when its operand is made row by row; everything else is local to a row.
+Within a stage, elementwise equations of one size share a loop over features as long as nothing between them needs a finished row (a
+sum over features does).
 """
 
 from __future__ import annotations

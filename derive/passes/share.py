@@ -1,7 +1,7 @@
 """Compute a function's value once: where several equations of a step use it, or, of parameters alone, once for all steps.
 
-Only applications of functions that cost something (`tanh(c)`) get a name: shared sums and products of values at hand are the compiler's business,
-and naming them would hide the formulas.
+Only applications of functions that cost something (`tanh(c)`) get a name: shared sums and products of values at hand are the
+compiler's business, and naming them would hide the formulas.
 
 Needs: nothing.  Leaves: a `Map` for each shared application, before its first use.
 """

@@ -1,7 +1,8 @@
 """Where every value lives: local to its loop, in working memory, or in an array over all steps.
 
 - A value that only its own loop reads is a local variable.
-- A slice is a view of its vector; the parts of a concatenation are stored in their places of the whole, without a copy where they are computed.
+- A slice is a view of its vector; the parts of a concatenation are stored in their places of the whole, without a copy where they are
+computed.
 - A state has a row before the first step: ``s_prev`` of step t and ``s`` of step t-1 are the same row of one array.
 - What crosses regions of the body has a row for every step.
 
@@ -195,6 +196,7 @@ class _Storage:
             self.places.setdefault(carry.value, Place(name, shift=late))
         for value, name in kept.outputs.items():
             self.keep(value, self.array(name, "sequence", value))
+
     def keep(self, value: str, array: str) -> None:
         self.stores[value].append(Place(array))
         self.places.setdefault(value, Place(array))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import sympy as sp
 
+from ..functions import FUNCTIONS
 from ..ir import (
     EYE,
     Concat,
@@ -30,22 +32,18 @@ from ..ir import (
 from ..naming import Names
 from ..program import Array, Compute, Place, Product, Program, Scalars, Stage, VectorLoop
 from ..sizes import Size
-from .expression import Expressions
+from .expression import RENAMED, Expressions
 
 # Names of the emitted module and of its functions' own variables: a cell's names give way to them.
 HOST = frozenset(
-    (
-        "np kernel call y dy params state final count saved initial dfinal static "
-        "Params State Inputs Saved Tape Grads LAYER init zero_state spec forward infer step backward"
-    ).split()
+    {"np", "kernel", "call", "y", "dy", "params", "state", "final", "count", "saved", "initial", "dfinal", "static", "LAYER"}
+    | {"Params", "State", "Inputs", "Saved", "Tape", "Grads", "init", "zero_state", "spec", "forward", "infer", "step", "backward"}
 )
-INSIDE = frozenset("row tape ring active first last t seq at j end real min range".split())
+INSIDE = frozenset({"row", "tape", "ring", "active", "first", "last", "t", "seq", "at", "j", "end", "real", "min", "range"})
 RUNTIME = frozenset(
-    (
-        "exp log sqrt tanh sigmoid logsigmoid softplus softsign elu gelu silu hard_sigmoid hard_tanh relu erf sin cos absolute maximum minimum "
-        "sign heaviside above inside where power square normal_cdf feature_sum log_sum_exp multiply pack run_rows multiply_rows outer_sums "
-        "column_sums state_rows carried_rows last_rows one two three four half zero"
-    ).split()
+    {RENAMED.get(name, name) for name in FUNCTIONS}
+    | {"power", "square", "feature_sum", "log_sum_exp", "multiply", "pack", "run_rows", "multiply_rows", "outer_sums", "column_sums"}
+    | {"state_rows", "carried_rows", "last_rows", "as_rows", "one", "two", "three", "four", "half", "zero"}
 )
 INDENT = "    "
 WIDTH = 140
@@ -113,11 +111,11 @@ class Code:
 
     def say(self, eq: Equation) -> list[str]:
         """Return the comment of a shown equation."""
-        return [f"# ({eq.tag})  {self.comment(eq)}"] if eq.shown and eq.tag else []
+        return commented(f"({eq.tag})  {self.comment(eq)}") if eq.shown and eq.tag else []
 
     def note(self, eq: Equation) -> list[str]:
         """Return a comment for any equation."""
-        return self.say(eq) or [f"# {self.comment(eq)}"]
+        return self.say(eq) or commented(self.comment(eq))
 
     def allocate(self) -> None:
         """Make the arrays that are not given."""
@@ -257,6 +255,11 @@ class Code:
         return self.view(place, shape[0] if shape else Size((), 1))
 
 
+def commented(text: str) -> list[str]:
+    """Return a comment, on as many lines as it takes."""
+    return textwrap.wrap(text, WIDTH - 24, initial_indent="# ", subsequent_indent="#     ", break_long_words=False)
+
+
 def wrapped(head: str, items: Iterable[str], tail: str, indent: int = 8) -> list[str]:
     """Return ``head item, item, … tail`` on as many lines as it takes, indented by one level."""
     items = list(items)
@@ -309,7 +312,9 @@ class _RowKernel:
     def typed_constants(self) -> list[str]:
         if not self.constants:
             return []
-        array = next(local for key, (local, _) in self.arguments.items() if key.startswith("array:") and not self.program.arrays[key[6:]].integer)
+        array = next(
+            local for key, (local, _) in self.arguments.items() if key.startswith("array:") and not self.program.arrays[key[6:]].integer
+        )
         lines = [f"real = {array}.dtype.type  # constants of the kernel's dtype: one of another would widen float32"]
         return [*lines, *(f"{name} = real({value})" for name, value in sorted(self.constants.items(), key=lambda item: float(item[1])))]
 
@@ -494,5 +499,3 @@ class _RowKernel:
         name = self.local[eq.name]
         stores = [self.view(eq.name, place, "_row") for place in compute.stores]
         return [*lines, f"{name} = {value}", *(f"{view}{index} = {name}" for view in stores)]
-
-

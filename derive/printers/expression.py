@@ -143,5 +143,16 @@ class Expressions:
             return " * ".join([base] * exponent), PRODUCT
         if exponent % 2 == 0:
             self.functions.add("square")
-            return f"square({self._integer_power(base, exponent // 2, simple)[0]})", ATOM
+            inner = self._integer_power(base, exponent // 2, simple)[0]
+            return f"square({inner[1:-1] if _enclosed(inner) else inner})", ATOM
         return f"{base} * {self._integer_power(base, exponent - 1, simple)[0]}", PRODUCT
+
+
+def _enclosed(text: str) -> bool:
+    """Say whether one pair of brackets encloses the whole text."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return character == ")" and position == len(text) - 1
+    return False

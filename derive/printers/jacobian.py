@@ -19,7 +19,10 @@ Key = tuple[str, str]
 def text_lines(cell: Cell, forward: Recurrence, blocks: Mapping[Key, Block]) -> dict[Key, str]:
     """Return one line of plain text a block."""
     lines = BlockFormulas(cell, forward, Text({}))
-    return {key: f"∂{lines.value(key[0])}/∂{lines.value(key[1])} = {lines.block(block, scalar=lines.scalar(*key))}" for key, block in blocks.items()}
+    return {
+        key: f"∂{lines.value(key[0])}/∂{lines.value(key[1])} = {lines.block(block, scalar=lines.scalar(*key))}"
+        for key, block in blocks.items()
+    }
 
 
 def latex_lines(cell: Cell, forward: Recurrence, blocks: Mapping[Key, Block]) -> dict[Key, str]:

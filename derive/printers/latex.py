@@ -27,4 +27,5 @@ def adjoint(cell: Cell) -> str:
 
 def derivation(cell: Cell) -> str:
     """Return both passes."""
-    return f"% {cell.title or cell.name}: one step\n{equations(cell)}\n% backpropagation through time, from the last step to the first\n{adjoint(cell)}"
+    backward = f"% backpropagation through time, from the last step to the first\n{adjoint(cell)}"
+    return f"% {cell.title or cell.name}: one step\n{equations(cell)}\n{backward}"

@@ -6,7 +6,23 @@ from collections.abc import Callable, Iterable
 
 from ..cell import Cell
 from ..emit import files
-from ..ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Node, Outer, Pick, Recurrence, Slice, Spread, Total, Transpose
+from ..ir import (
+    Concat,
+    Equation,
+    FeatureSum,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Outer,
+    Pick,
+    Recurrence,
+    Slice,
+    Spread,
+    Total,
+    Transpose,
+)
 from ..passes.hoist import hoist
 from ..pipeline import compile_cell, stages
 from ..program import Program

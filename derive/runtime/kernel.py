@@ -1,7 +1,7 @@
 """How kernels are compiled: without the GIL, cached, and with the promise that no two arrays of a call overlap.
 
-Every array that a kernel writes is memory of its own, so the promise holds.  Without it, LLVM guards each loop by comparing all pairs of arrays, and
-gives up on vectorising where there are many.
+Every array that a kernel writes is memory of its own, so the promise holds.  Without it, LLVM guards each loop by comparing all pairs
+of arrays, and gives up on vectorising where there are many.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What all generated modules share on the host: checks of arguments, sizes found from shapes, initial values, memory.
 
-Arrays are time-major: inputs `(T, B, ·)`, states `(B, ·)`; float32 or float64 throughout.  Inside, sequences are two-dimensional: a row for each
-step t and batch index b, at ``row[t] + b``.
+Arrays are time-major: inputs `(T, B, ·)`, states `(B, ·)`; float32 or float64 throughout.  Inside, sequences are two-dimensional: a
+row for each step t and batch index b, at ``row[t] + b``.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Layer:
         rows = {k: self._rows(v, k, steps, batch) for k, v in given.items()}
         return Call(sizes, steps, batch, dtype, rows, params, state, Rows.dense(steps, batch, keep), keep)
 
-    def cotangents(self, dy: Any, dfinal: Any, tape: Any, kinds: tuple[type, type, type]) -> tuple[Call, np.ndarray, Any]:
+    def cotangents(self, dy: Any, dfinal: Any, tape: Any, kinds: tuple[Any, Any, Any]) -> tuple[Call, np.ndarray, Any]:
         """Check a backward call; return the call of the tape, `dy` as rows and the cotangents of the final state."""
         if not isinstance(tape, kinds[0]):
             raise ValueError(f"{self.name}.backward: tape must be a {self.name}.Tape, got {type(tape).__name__}")
@@ -136,7 +136,8 @@ class Layer:
         dy = np.zeros(shape, call.dtype) if dy is None else self._array(dy, "dy")
         self._needs("dy", dy.shape, shape, ("T", "B", *self.output))
         self._same_dtype("dy", dy.dtype, call.dtype)
-        final = self.zero_state(call.batch, call.sizes, call.dtype, kinds[2]) if dfinal is None else self._record(dfinal, kinds[2], "dfinal")
+        zero = self.zero_state(call.batch, call.sizes, call.dtype, kinds[2])
+        final = zero if dfinal is None else self._record(dfinal, kinds[2], "dfinal")
         for name, value in final._asdict().items():
             self._needs(f"dfinal.{name}", value.shape, (call.batch, *self.shape(self.state[name], call.sizes)), ("B", *self.state[name]))
             self._same_dtype(f"dfinal.{name}", value.dtype, call.dtype)

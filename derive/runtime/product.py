@@ -75,7 +75,7 @@ def _declare(function: Callable[..., None], kinds: tuple[str, ...], dtype: types
                     os.abort()
                 atexit.register(lambda: compiled)  # kept to the end: callers know its address
                 cell.value = compiled.address
-            place = cell.value
+            place = cell.value or 0
         prototype(place)(*arguments)
 
     first = prototype(compile_and_call)

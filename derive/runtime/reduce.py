@@ -1,6 +1,7 @@
 """Sums over the features of one row, for kernels.
 
-Eight partial sums, added in a fixed order: LLVM keeps them in one register, and rounding errors grow eight times slower than in a single sum.
+Eight partial sums, added in a fixed order: LLVM keeps them in one register, and rounding errors grow eight times slower than in a
+single sum.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from numba import njit
 
 from .kernel import OPTIONS
 from .vector import exp, log
+
 
 @njit(inline="always")
 def square(x):  # type: ignore[no-untyped-def]

@@ -58,7 +58,7 @@ def tree_map(function: Callable[..., Any], tree: T, *others: Tree) -> T:
         result = type(tree)(*children) if hasattr(tree, "_fields") else type(tree)(children)
     else:
         result = function(tree, *others)
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _describe(others: tuple[Tree, ...]) -> str:

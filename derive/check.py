@@ -1,0 +1,378 @@
+"""Proof by numbers: generated kernels against automatic differentiation, finite differences, and float32 against float64.
+
+For a loss ``L = Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩`` with random cotangents on every output and final state, the gradients by
+every parameter, input, context and initial state are compared with those of independent witnesses; so are the outputs and final states.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import emit
+from .cell import Cell
+from .derivation import differentiate
+from .evaluate import unroll
+from .expressions import walk
+from .interpret import run as interpret
+from .shapes import shape_of
+from .syntax import Call
+
+Array = np.ndarray
+Arrays = Mapping[str, Array]
+
+AUTOGRAD, INTERPRETER, DIFFERENCES, FLOAT32 = "autograd", "interpreter", "differences", "float32"
+TOLERANCES = {AUTOGRAD: 1e-10, INTERPRETER: 1e-10, DIFFERENCES: 1e-6, FLOAT32: 1e-5}
+SMALL = 1e-3  # a gradient below this part of the largest one is measured against the largest: all of it may be rounding
+STEP = 2e-5  # of central differences: balances h² |L‴| against rounding / h
+ENTRIES, DIRECTIONS = 12, 2  # differences taken of each array: single entries, and random directions through all of them
+SIZES = {"d": 3, "n": 7}
+OTHER_SIZE = 5
+
+
+@dataclass(frozen=True)
+class Report:
+    """The largest relative error of each name, by witness.
+
+    Attributes
+    ----------
+    cell : str
+    sizes : mapping
+    steps, batch, seed : int
+        T and B of the run, and what its random numbers come from.
+    parameters : int
+        How many numbers the parameters hold.
+    errors : mapping
+        By witness (`TOLERANCES` has their names) and by name.  Names are those of gradients, a state's being ``<state>_prev``, and for
+        values ``output`` and ``final <state>``.  Not finite where the kernel's result is not.
+    """
+
+    cell: str
+    sizes: Mapping[str, int]
+    steps: int
+    batch: int
+    seed: int
+    parameters: int
+    errors: Mapping[str, Mapping[str, float]]
+
+    def worst(self, witness: str) -> float:
+        """Return the largest error that a witness found; NaN if it took no part."""
+        return max(self.errors[witness].values(), default=0.0) if witness in self.errors else math.nan
+
+    @property
+    def failures(self) -> list[tuple[str, str, float]]:
+        """Witness, name and error of what is beyond tolerance."""
+        return [(w, name, error) for w, found in self.errors.items() for name, error in found.items() if not error <= TOLERANCES[w]]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all errors are within tolerance."""
+        return not self.failures
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Values to run a cell on, and cotangents; `arrays` has inputs, contexts, parameters and, as ``<state>_prev``, initial states."""
+
+    cell: Cell
+    sizes: Mapping[str, int]
+    steps: int
+    batch: int
+    arrays: Arrays
+    dy: Array
+    dfinal: Arrays
+
+    @property
+    def differentiable(self) -> list[str]:
+        """The names that have a gradient."""
+        without = {*self.cell.integers, *self.cell.fixed}
+        return [name for name in self.arrays if name not in without]
+
+    def cast(self, dtype: Any) -> Problem:
+        """Return the problem with all floating-point numbers rounded to `dtype`."""
+
+        def to(value: Array) -> Array:
+            return value.astype(dtype) if value.dtype.kind == "f" else value
+
+        arrays = {name: to(value) for name, value in self.arrays.items()}
+        dfinal = {name: to(value) for name, value in self.dfinal.items()}
+        return Problem(self.cell, self.sizes, self.steps, self.batch, arrays, to(self.dy), dfinal)
+
+    def at(self, name: str, value: Array) -> Problem:
+        """Return the problem with one array replaced."""
+        return Problem(self.cell, self.sizes, self.steps, self.batch, {**self.arrays, name: value}, self.dy, self.dfinal)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Output, final states and gradients by name."""
+
+    values: Arrays
+    grads: Arrays
+
+
+# The problem
+
+
+def complete_sizes(cell: Cell, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Return a value for every named size of `cell`: those given, else odd numbers; sizes that must be equal are."""
+    given = dict(sizes or {})
+    names = [*cell.sizes, *(name for pair in cell.equal_sizes for name in pair)]
+    found = {name: given.get(name, SIZES.get(name, OTHER_SIZE)) for name in names}
+    return found | {a: found[b] for a, b in cell.equal_sizes}
+
+
+def sample(cell: Cell, *, sizes: Mapping[str, int] | None = None, steps: int = 5, batch: int = 3, seed: int = 0) -> Problem:
+    """Return random float64 values of moderate size for everything that `cell` reads, and cotangents for all that it gives."""
+    full = complete_sizes(cell, sizes)
+    random = np.random.default_rng(seed)
+
+    def normal(name: str, *lead: int) -> Array:
+        return random.standard_normal((*lead, *(size.evaluate(full) for size in cell.shapes[name])))
+
+    def given(name: str, *lead: int) -> Array:
+        return random.integers(0, _classes(cell, name, full), lead) if name in cell.integers else normal(name, *lead)
+
+    arrays = {name: given(name, steps, batch) for name in cell.inputs}
+    arrays |= {name: given(name, batch) for name in cell.context}
+    arrays |= {name: normal(name) / 2 for name in cell.parameters}
+    arrays |= {f"{name}_prev": normal(name, batch) / 2 for name in cell.states}
+    dfinal = {name: normal(name, batch) for name in cell.states}
+    return Problem(cell, full, steps, batch, arrays, normal(cell.output, steps, batch), dfinal)
+
+
+def _classes(cell: Cell, index: str, sizes: Mapping[str, int]) -> int:
+    """Return what an index must be below: the size of the smallest vector that it picks from."""
+    nodes = [node for line in cell.equations for node in walk(line.value) if isinstance(node, Call) and node.function == "pick"]
+    picked = [node.args[0] for node in nodes if getattr(node.args[1], "id", None) == index]
+    return min(shape_of(vector, cell.shapes)[0].evaluate(sizes) for vector in picked)
+
+
+# The kernel and its witnesses
+
+
+def _arguments(module: ModuleType, p: Problem) -> tuple[list[Any], dict[str, Any]]:
+    cell = p.cell
+    names = [*cell.inputs, *cell.context]
+    first = p.arrays[names.pop(0)] if cell.inputs else None
+    params = module.Params(*(p.arrays[name] for name in cell.parameters))
+    state = module.State(*(p.arrays[f"{name}_prev"] for name in cell.states))
+    keywords: dict[str, Any] = {name: p.arrays[name] for name in names}
+    return [first, params, state], keywords if cell.inputs else {**keywords, "steps": p.steps}
+
+
+def kernel(module: ModuleType, p: Problem) -> Result:
+    """Return what the generated module computes."""
+    arguments, keywords = _arguments(module, p)
+    y, final, tape = module.forward(*arguments, **keywords)
+    grads = module.backward(p.dy, tape, module.State(*(p.dfinal[name] for name in p.cell.states)))
+    found = {name: getattr(grads, name) for name in (*p.cell.inputs, *p.cell.context)}
+    found |= grads.params._asdict() | {f"{name}_prev": value for name, value in grads.state._asdict().items()}
+    return Result(_values(p.cell, y, final._asdict()), {name: found[name] for name in p.differentiable})
+
+
+def _values(cell: Cell, y: Array, final: Arrays) -> dict[str, Array]:
+    return {"output": y, **{f"final {name}": final[name] for name in cell.states}}
+
+
+def autograd(p: Problem) -> Result:
+    """Return what PyTorch's automatic differentiation of the cell's text gives."""
+    torch = importlib.import_module("torch")
+    cell = p.cell
+    leaves = {name: torch.tensor(value, requires_grad=name in p.differentiable) for name, value in p.arrays.items()}
+    inputs, context, params = ({name: leaves[name] for name in names} for names in (cell.inputs, cell.context, cell.parameters))
+    state = {name: leaves[f"{name}_prev"] for name in cell.states}
+    y, final = unroll(cell, inputs, params, state, torch, context=context, steps=p.steps)
+    loss = (y * torch.tensor(p.dy)).sum() + sum((final[name] * torch.tensor(value)).sum() for name, value in p.dfinal.items())
+    wanted = [leaves[name] for name in p.differentiable]
+    found = torch.autograd.grad(loss, wanted, allow_unused=True) if loss.requires_grad else [None] * len(wanted)
+    grads = {n: np.zeros_like(p.arrays[n]) if g is None else g.numpy() for n, g in zip(p.differentiable, found, strict=True)}
+    final = {name: value.detach().numpy() for name, value in final.items()}
+    return Result(_values(cell, y.detach().numpy(), final), grads)
+
+
+def interpreter(p: Problem) -> Result:
+    """Return what the derivation gives, before any pass, evaluated equation by equation."""
+    made = differentiate(p.cell)
+    given = {**p.arrays, **p.cell.array_constants}
+    forward = interpret(made.forward, given, p.sizes, p.steps, p.batch)
+    pairs = list(zip(made.forward.carries, made.backward.carries, strict=True))
+    seeds = {made.cotangent[p.cell.output]: p.dy} | {back.previous: p.dfinal[ahead.value] for ahead, back in pairs}
+    backward = interpret(made.backward, {**given, **forward.sequences, **seeds}, p.sizes, p.steps, p.batch)
+    written = {**backward.results, **backward.sequences}
+    grads = {ahead.previous: backward.carries[back.previous] for ahead, back in pairs}
+    grads |= {name: written[made.cotangent[name]] for name in p.differentiable if name not in grads}
+    final = {ahead.value: forward.carries[ahead.previous] for ahead, _ in pairs}
+    return Result(_values(p.cell, forward.sequences[p.cell.output], final), grads)
+
+
+def slope(module: ModuleType, p: Problem, name: str, direction: Array) -> float:
+    """Return the central difference of the kernel's own loss at `name` along a direction."""
+    ahead, back = (_infer(module, p.at(name, p.arrays[name] + sign * STEP * direction)) for sign in (1, -1))
+    seeds = _values(p.cell, p.dy, p.dfinal)
+    return sum(float(np.sum(seeds[key] * (ahead[key] - back[key]))) for key in seeds) / (2 * STEP)
+
+
+def _infer(module: ModuleType, p: Problem) -> dict[str, Array]:
+    arguments, keywords = _arguments(module, p)
+    y, final = module.infer(*arguments, **keywords)
+    return _values(p.cell, y, final._asdict())
+
+
+# Errors
+
+
+def relative(got: Result, want: Result) -> dict[str, float]:
+    """Return, for each name, the largest error relative to the largest number; a gradient that is nearly zero is measured against the
+    others.
+    """
+    floor = SMALL * max((_size(value) for value in want.grads.values()), default=0.0)
+    errors = {name: _error(got.values[name], value, 0.0) for name, value in want.values.items()}
+    return errors | {name: _error(got.grads[name], value, floor) for name, value in want.grads.items()}
+
+
+def _size(value: Array) -> float:
+    return float(np.max(np.abs(value), initial=0.0))
+
+
+def _error(got: Array, want: Array, floor: float) -> float:
+    if got.shape != want.shape or not np.isfinite(got).all():
+        return math.inf
+    difference = _size(got - want)
+    return difference / max(_size(want), floor) if difference else 0.0
+
+
+def differences(module: ModuleType, p: Problem, found: Result, seed: int) -> dict[str, float]:
+    """Return the errors of gradients against central differences in some entries and random directions of each array."""
+    random = np.random.default_rng(seed)
+    floor = SMALL * max((_size(value) for value in found.grads.values()), default=0.0)
+    return {name: _worst_slope(module, p, name, grad, floor, random) for name, grad in found.grads.items()}
+
+
+def _worst_slope(module: ModuleType, p: Problem, name: str, grad: Array, floor: float, random: np.random.Generator) -> float:
+    if not np.isfinite(grad).all():
+        return math.inf
+    worst = 0.0
+    for direction in _directions(grad.shape, random):
+        error = abs(slope(module, p, name, direction) - float(np.sum(grad * direction)))
+        scale = max(_size(grad), floor)
+        worst = max(worst, error / scale if scale else error)
+    return worst
+
+
+def _directions(shape: tuple[int, ...], random: np.random.Generator) -> list[Array]:
+    """Return unit vectors of some entries, all of a small array, and random directions of length 1."""
+    count = math.prod(shape)
+    if not count:
+        return []
+    chosen = np.arange(count) if count <= ENTRIES else random.choice(count, ENTRIES, replace=False)
+    entries = [(np.arange(count) == k).astype(np.float64) for k in chosen]
+    vectors = [random.standard_normal(count) for _ in range(DIRECTIONS)]
+    return [v.reshape(shape) for v in (*entries, *(v / np.linalg.norm(v) for v in vectors))]
+
+
+# The check
+
+
+def check(
+    cell: Cell,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    steps: int = 5,
+    batch: int = 3,
+    seed: int = 0,
+    module: ModuleType | None = None,
+) -> Report:
+    """Compare the kernels of a cell with all witnesses at random values.
+
+    Parameters
+    ----------
+    cell : Cell
+    sizes : mapping, optional
+        Values of named sizes; odd ones by default.
+    steps, batch, seed : int
+        T, B, and what the random numbers come from.
+    module : module, optional
+        Generated from `cell`; by default it is compiled in memory.
+
+    Returns
+    -------
+    Report
+        PyTorch's autograd is a witness where it is installed, the NumPy interpreter of the derivation where it is not.
+    """
+    module = emit.compile(cell) if module is None else module
+    p = sample(cell, sizes=sizes, steps=steps, batch=batch, seed=seed)
+    found = kernel(module, p)
+    witness, reference = (AUTOGRAD, autograd) if importlib.util.find_spec("torch") else (INTERPRETER, interpreter)
+    errors = {
+        witness: relative(found, reference(p)),
+        DIFFERENCES: differences(module, p, found, seed),
+        FLOAT32: _rounding(module, p),
+    }
+    count = sum(p.arrays[name].size for name in cell.parameters)
+    return Report(cell.name, p.sizes, steps, batch, seed, count, errors)
+
+
+def _rounding(module: ModuleType, p: Problem) -> dict[str, float]:
+    """Return the errors of the float32 kernel against the float64 kernel at the same, rounded values."""
+    narrow = p.cast(np.float32)
+    got = kernel(module, narrow)
+    wrong = {name: math.inf for name, value in {**got.values, **got.grads}.items() if value.dtype != np.float32}
+    return relative(got, kernel(module, narrow.cast(np.float64))) | wrong
+
+
+# The table
+
+
+def table(reports: Sequence[Report]) -> str:
+    """Return a table with a line for each report, what is beyond tolerance, and the worst error of each witness."""
+    used = [witness for witness in TOLERANCES if any(witness in report.errors for report in reports)]
+    rows = [["cell", *used, "parameters", "ok"]]
+    rows += [[r.cell, *(f"{r.worst(w):.1e}" for w in used), str(r.parameters), "yes" if r.ok else "NO"] for r in reports]
+    rows.append(["tolerance", *(f"{TOLERANCES[w]:.0e}" for w in used), "", ""])
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = [_aligned(row, widths) for row in rows]
+    lines.insert(1, "-" * len(lines[0]))
+    lines.insert(-1, lines[1])
+    lines += [f"{r.cell}: {name}: {error:.1e} against {w}, beyond {TOLERANCES[w]:.0e}" for r in reports for w, name, error in r.failures]
+    return "\n".join([*lines, *_summary(reports, used)])
+
+
+def _aligned(row: list[str], widths: list[int]) -> str:
+    first, *others = [f"{text:>{width}}" for text, width in zip(row, widths, strict=True)]
+    return "  ".join([f"{row[0]:<{len(first)}}", *others]).rstrip()
+
+
+def _summary(reports: Sequence[Report], used: Iterable[str]) -> list[str]:
+    lines = [f"{sum(r.ok for r in reports)} of {len(reports)} cells within tolerance; worst relative error:"]
+    for witness in used:
+        every = [(error, f"{r.cell}: {name}") for r in reports for name, error in r.errors.get(witness, {}).items()]
+        error, where = max(every, default=(0.0, "nothing compared"))
+        lines.append(f"  {witness:<12}{error:.1e}  ({where})")
+    return lines
+
+
+def run(
+    cells: Sequence[Cell],
+    json_path: str | None = None,
+    *,
+    show: Callable[[str], None] = print,
+) -> int:
+    """Check cells, print the table and, if asked to, write the numbers to a file; return 1 if an error is beyond tolerance, else 0."""
+    begin = time.perf_counter()
+    reports = [check(cell) for cell in cells]
+    show(table(reports))
+    show(f"{time.perf_counter() - begin:.0f} s")
+    if json_path is not None:
+        Path(json_path).write_text(json.dumps([asdict(r) | {"ok": r.ok} for r in reports], indent=1) + "\n", encoding="utf-8")
+    return 0 if all(report.ok for report in reports) else 1

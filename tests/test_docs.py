@@ -1,0 +1,158 @@
+"""The documentation is run: its Python in order, page by page, and its `derive` commands; what is shown below a block is what it prints.
+
+    python tests/test_docs.py    # writes what the blocks print into the pages
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from derive.__main__ import main as command
+from derive.cells import REGISTRY
+from derive.printers import show
+from derive.printers.text import tagged_formulas
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+RUN = ("list", "show", "generate")  # commands that are quick and need nothing beside the working directory
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, where the text begins and ends in the page, and what stands before the fence."""
+
+    language: str
+    text: str
+    start: int
+    end: int
+    lead: str
+
+
+def blocks(text: str) -> list[Block]:
+    found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ends = [0]
+    result = []
+    for match in found:
+        result.append(Block(match[1], match[2], match.start(2), match.end(2), text[ends[-1] : match.start()]))
+        ends.append(match.end())
+    return result
+
+
+def python(block: Block, page: Path, text: str, namespace: dict[str, Any]) -> None:
+    """Run a block, with the page's line numbers in tracebacks; one that begins by importing torch only where torch is installed."""
+    if block.text.startswith("import torch") and importlib.util.find_spec("torch") is None:
+        return
+    padding = "\n" * text[: block.start].count("\n")
+    exec(compile(padding + block.text, str(page), "exec", dont_inherit=True), namespace)
+
+
+def shell(block: Block) -> None:
+    """Run the lines of a block that are `derive` commands."""
+    for line in block.text.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["derive"] and words[1] in RUN:
+            assert command(words[1:]) == 0, line
+
+
+def run(page: Path) -> Iterator[tuple[Block, str]]:
+    """Run a page in the working directory; yield each block of output, a `text` block just below another, with what was really printed."""
+    text = page.read_text(encoding="utf-8")
+    namespace: dict[str, Any] = {"__name__": f"page_{page.stem}"}
+    printed = ""
+    for block in blocks(text):
+        if block.language == "text" and not block.lead.strip():
+            yield block, printed
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            if block.language == "python":
+                python(block, page, text, namespace)
+            elif block.language == "sh":
+                shell(block)
+        printed = output.getvalue()
+
+
+@every_page
+def test_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for block, printed in run(page):
+        assert block.text == printed
+
+
+def test_blocks_are_found() -> None:
+    """Guard against a page whose fences are not seen, which would pass by running nothing."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert len(re.findall(r"^\s*```", text, re.MULTILINE)) == 2 * len(blocks(text)), page.name
+    assert {b.language for page in PAGES for b in blocks(page.read_text(encoding="utf-8"))} <= {"python", "sh", "text"}
+
+
+def test_derivations_page_shows_the_gru() -> None:
+    text = (ROOT / "docs" / "derivations.md").read_text(encoding="utf-8")
+    for tag, line in tagged_formulas(REGISTRY["gru"]).items():
+        assert f"({tag}) {line}\n" in text
+
+
+def test_readme_shows_the_derivation() -> None:
+    assert shown_in_readme(README.read_text(encoding="utf-8"))[1] == f"{show.text(REGISTRY['gru'])}\n"
+
+
+def shown_in_readme(text: str) -> tuple[int, str]:
+    """Return where the marked block of printed output begins, and the block."""
+    match = re.search(r"<!-- DERIVE-SHOW-GRU.*?```text\n(.*?)```\n<!-- /DERIVE-SHOW-GRU -->", text, re.DOTALL)
+    assert match is not None
+    return match.start(1), match[1]
+
+
+def test_readme_has_two_commands_and_ci_runs_the_second() -> None:
+    commands = re.findall(r"^python3 -m venv .*$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [line.split("/")[-1] for line in commands] == ["derive demo", "pytest"]
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    pattern = re.search(r"grep -E '(.*?)' README.md", script)
+    assert pattern is not None and [line for line in commands if re.search(pattern[1], line)] == commands[1:]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    pages = re.findall(r"\b[\w/-]+\.md\b", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(pages) == sorted(page.name for page in PAGES if page != README)
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def update() -> None:
+    """Write what the blocks print into the pages, and the derivation into the README."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            sys.path.insert(0, folder)
+            found = list(run(page))
+            sys.path.remove(folder)
+        for block, printed in reversed(found):
+            text = text[: block.start] + printed + text[block.end :]
+        if page == README:
+            start, old = shown_in_readme(text)
+            text = text[:start] + f"{show.text(REGISTRY['gru'])}\n" + text[start + len(old) :]
+        page.write_text(text, encoding="utf-8", newline=os.linesep if os.linesep == "\n" else "\n")
+
+
+if __name__ == "__main__":
+    update()

@@ -1,0 +1,405 @@
+"""Jacobian blocks against autograd, their structure and formulas, and the explicit double sum against the recursion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+
+from derive import functions as fn
+from derive.cell import Cell
+from derive.derivation import differentiate
+from derive.explicit import (
+    explicit_cotangents,
+    explicit_gradients,
+    explicit_latex,
+    immediate_gradients,
+    sensitivity,
+    step_jacobians,
+    trajectory,
+)
+from derive.interpret import run
+from derive.jacobian import jacobian, step_values
+from derive.linear import Block, Column, Diag, Matrix, Range, Row, Select, Term
+from derive.lower import previous
+from derive.sizes import Size
+
+SIZES = {"d": 3, "n": 4, "k": 5, "q": 2, "p": 3}
+LSTM = Cell(
+    """
+    i = sigmoid(W_i @ x + U_i @ h_prev + b_i)
+    f = sigmoid(W_f @ x + U_f @ h_prev + b_f)
+    g = tanh(W_g @ x + U_g @ h_prev + b_g)
+    o = sigmoid(W_o @ x + U_o @ h_prev + b_o)
+    c = f * c_prev + i * g
+    h = o * tanh(c)
+    """,
+    name="lstm",
+    output="h",
+)
+GRU = Cell(
+    """
+    r = sigmoid(W_r @ x + U_r @ h_prev + b_r)
+    z = sigmoid(W_z @ x + U_z @ h_prev + b_z)
+    g = tanh(W_n @ x + b_in + r * (U_n @ h_prev + b_hn))
+    h = (1 - z) * g + z * h_prev
+    """,
+    name="gru",
+    output="h",
+)
+GRU_V3 = Cell(
+    """
+    r = sigmoid(W_r @ x + U_r @ h_prev + b_r)
+    z = sigmoid(W_z @ x + U_z @ h_prev + b_z)
+    g = tanh(W @ x + U @ (r * h_prev) + b)
+    h = (1 - z) * g + z * h_prev
+    """,
+    name="gru_v3",
+    output="h",
+)
+LAYER_NORM = Cell("h = tanh(gamma * layer_norm(W @ x + U @ h_prev) + beta)", name="layer_norm_rnn", output="h")
+SLSTM = Cell(
+    """
+    z = tanh(W_z @ x + R_z @ h_prev + b_z)
+    a = W_i @ x + R_i @ h_prev + b_i
+    l = logsigmoid(W_f @ x + R_f @ h_prev + b_f)
+    o = sigmoid(W_o @ x + R_o @ h_prev + b_o)
+    m = maximum(l + m_prev, a)
+    i = exp(a - m)
+    f = exp(l + m_prev - m)
+    c = f * c_prev + i * z
+    v = f * v_prev + i
+    h = o * c / (v + 1)
+    """,
+    name="slstm",
+    output="h",
+)
+LRU = Cell(
+    """
+    a = exp(-exp(nu))
+    lr = a * cos(exp(theta))
+    li = a * sin(exp(theta))
+    re = lr * re_prev - li * im_prev + exp(gamma) * (B_re @ x)
+    im = lr * im_prev + li * re_prev + exp(gamma) * (B_im @ x)
+    y = C_re @ re - C_im @ im + D * x
+    """,
+    name="lru",
+    output="y",
+)
+SCALAR = Cell(
+    """
+    s = 0.5 * s_prev + sum(q * tanh(Q @ h_prev + K @ v)) - logsumexp(h_prev)
+    u = beta * u_prev * s
+    h = tanh(W @ x + s * (P @ v) + alpha * h_prev + u * w)
+    """,
+    name="scalar_state",
+    output="h",
+    context=("v",),
+    shapes={"alpha": "", "beta": "", "v": "k", "s": "", "u": ""},
+)
+CONCAT = Cell(
+    """
+    i, f, g = split(W @ [h_prev, x] + b, 3)
+    c = sigmoid(f) * c_prev + sigmoid(i) * tanh(g)
+    o = sigmoid(V @ [c, x, h_prev])
+    u, w = split([o * c, h_prev], 2)
+    h = tanh(u) - 0.1 * w
+    """,
+    name="concat_split",
+    output="h",
+)
+PICKED = Cell(
+    "h = softmax(W @ x + U @ h_prev) * pick(h_prev, j) + A.T @ (A @ h_prev) + (M - M.T - eye) @ h_prev",
+    name="picked",
+    output="h",
+    inputs=("x", "j"),
+)
+DELAYED = Cell(
+    """
+    u = e @ x + a @ h_prev + b @ m_prev
+    m = A @ m_prev + B * u
+    h = tanh(W @ x + U @ h_prev + V @ m)
+    """,
+    name="delayed",
+    output="h",
+    shapes={"e": "d", "a": "n", "b": "q", "m": "q"},
+    constants={"A": np.eye(2) * 0.5, "B": np.ones(2)},
+)
+CELLS = (LSTM, GRU, GRU_V3, LAYER_NORM, SLSTM, LRU, SCALAR, CONCAT, PICKED, DELAYED)
+EVERY = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+
+
+def step_inputs(cell: Cell, batch: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return random values of parameters, inputs, contexts and previous states."""
+    rng = np.random.default_rng(seed)
+    values: dict[str, np.ndarray] = dict(cell.array_constants)
+    for name in (*cell.parameters, *cell.inputs, *cell.context, *map(previous, cell.states)):
+        shape = tuple(size.evaluate(SIZES) for size in cell.shapes[name])
+        lead = () if name in cell.parameters else (batch,)
+        draw = rng.integers(0, SIZES["n"], lead) if name in cell.integers else rng.standard_normal((*lead, *shape))
+        values[name] = draw * 0.5 if name in cell.parameters else draw
+    return values
+
+
+def autograd_block(cell: Cell, values: Mapping[str, np.ndarray], of: str, by: str) -> np.ndarray:
+    """Return ∂of/∂by for every row, `(B, n, n')`, by PyTorch through the cell's text."""
+    given = {name: torch.from_numpy(np.array(value)) for name, value in values.items()}
+
+    def step(value: torch.Tensor) -> torch.Tensor:
+        return cell.evaluate({**given, by: value}, torch)[of]
+
+    full = torch.autograd.functional.jacobian(step, given[by])
+    rows, features = len(given[by]), int(np.prod(given[by].shape[1:]))
+    full = full.reshape(rows, -1, rows, features)
+    return np.stack([full[b, :, b].numpy() for b in range(rows)])
+
+
+@EVERY
+def test_blocks_of_states_are_those_of_autograd(cell: Cell) -> None:
+    values = step_inputs(cell)
+    blocks = jacobian(cell).evaluate(values, SIZES)
+    assert set(blocks) == {(of, previous(by)) for of in cell.states for by in cell.states}
+    for (of, by), block in blocks.items():
+        np.testing.assert_allclose(block, autograd_block(cell, values, of, by), rtol=1e-11, atol=1e-11)
+
+
+@EVERY
+def test_blocks_by_inputs_and_contexts(cell: Cell) -> None:
+    values = step_inputs(cell, seed=1)
+    by = tuple(name for name in (*cell.inputs, *cell.context) if name not in cell.integers)
+    of = tuple(dict.fromkeys((*cell.states, cell.output)))
+    for (value, wrt), block in jacobian(cell, of=of, by=by).evaluate(values, SIZES).items():
+        np.testing.assert_allclose(block, autograd_block(cell, values, value, wrt), rtol=1e-11, atol=1e-11)
+
+
+def test_blocks_by_a_pre_activation() -> None:
+    """δ: with the input weight W_i in front, ∂h/∂a_i W_i is what x contributes through the input gate."""
+    labels = jacobian(LSTM).forward.labels
+    names = {label.of: name for name, label in labels.items() if label.kind == "preactivation"}
+    values = step_inputs(LSTM)
+    local = jacobian(LSTM, of=("h",), by=tuple(names.values())).evaluate(values, SIZES)
+    total = sum(local["h", names[gate]] @ values[f"W_{gate}"] for gate in "ifgo")
+    np.testing.assert_allclose(total, autograd_block(LSTM, values, "h", "x"), rtol=1e-11, atol=1e-11)
+
+
+def test_a_value_by_itself_is_the_identity() -> None:
+    c, o = sp.symbols("c o")
+    found = jacobian(LSTM, of=("c", "h"), by=("c", "x"))
+    assert found["c", "c"].is_identity
+    assert found["h", "c"] == Block((Term((Diag(o * (1 - fn.tanh(c) ** 2)),)),))
+    assert jacobian(LSTM, of=("x",), by=("x",))["x", "x"].is_identity
+    assert jacobian(LSTM, of=("i",), by=("c",))["i", "c"].is_zero
+
+
+# Structure
+
+
+def test_structure_of_lstm() -> None:
+    found = jacobian(LSTM)
+    assert found["c", "c_prev"].is_diagonal and found["c", "c_prev"].names == {"f"}
+    assert found["h", "c_prev"].is_diagonal
+    assert not found["c", "h_prev"].is_diagonal
+    assert found["c", "h_prev"].depends_on(("U_f",)) and not found["c", "h_prev"].depends_on(("U_o", "o"))
+    assert {m for term in found["h", "h_prev"].terms for m in term.matrices} == {"U_i", "U_f", "U_g", "U_o"}
+    assert "h_prev" in found.sources(found["c", "c_prev"]) and "c_prev" not in found.sources(found["c", "c_prev"])
+    assert not found.is_affine
+
+
+def test_a_linear_recurrence_is_affine_in_its_state() -> None:
+    found = jacobian(LRU)
+    assert found.is_affine and all(block.is_diagonal for block in found.blocks.values())
+    assert found.sources(found["re", "re_prev"]) == {"nu", "theta"}
+
+
+def test_zero_blocks() -> None:
+    found = jacobian(SLSTM)
+    assert found["m", "c_prev"].is_zero and found["c", "v_prev"].is_zero and not found["m", "m_prev"].is_zero
+
+
+def test_disjoint_parts_of_a_concatenation_do_not_meet() -> None:
+    cell = Cell("u, h = split([tanh(W @ x), h_prev], 2)", name="parts", output="u", shapes={"h": "n", "W": "n, d"})
+    assert jacobian(cell)["h", "h_prev"].is_identity
+    assert jacobian(cell, of=("u",), by=("h_prev",))["u", "h_prev"].is_zero
+
+
+# Products
+
+
+def test_products_keep_their_order_and_merge_what_commutes() -> None:
+    a, b, s = sp.symbols("a b s")
+    n = Size.of("n")
+    one = Block((Term(),))
+    assert one.then(Diag(a)).then(Diag(b)) == Block((Term((Diag(a * b),)),))
+    assert one.then(Matrix("W")).then(Diag(a)) != one.then(Diag(a)).then(Matrix("W"))
+    assert one.then(Matrix("W")).then(Diag(s, scalar=True)) == one.then(Diag(s, scalar=True)).then(Matrix("W"))
+    assert one.then(Column(a, n)).then(Diag(s, scalar=True)).then(Row(b, n)) == Block((Term((Column(a * s, n), Row(b, n))),))
+    assert (one.then(Diag(a)) + one.then(Diag(-a))).is_zero
+    assert one.then(Matrix("W")) + one.then(Matrix("W")) == one.then(Diag(sp.Integer(2), scalar=True)).then(Matrix("W"))
+    assert one.then(Diag(a)).then(Matrix("W")) + one.then(Diag(b)).then(Matrix("W")) == one.then(Diag(a + b)).then(Matrix("W"))
+    assert one + one.then(Diag(a)) == one.then(Diag(a + 1))
+    assert one.then(Diag(sp.S.Zero)).is_zero
+    low, high = Range(Size(), n), Range(n, n)
+    assert one.then(Select(low, n * 2)).then(Select(low, n * 2, transposed=True)).is_identity
+    assert one.then(Select(low, n * 2)).then(Select(high, n * 2, transposed=True)).is_zero
+
+
+# Formulas
+
+
+def test_text_of_lstm() -> None:
+    assert jacobian(LSTM).text().splitlines() == [
+        "∂c_t/∂c_{t-1} = Diag(f)",
+        "∂c_t/∂h_{t-1} = Diag(g ⊙ i ⊙ (1 - i)) U_i + Diag(f ⊙ c_{t-1} ⊙ (1 - f)) U_f + Diag(i ⊙ (1 - g²)) U_g",
+        "∂h_t/∂c_{t-1} = Diag(f ⊙ o ⊙ (1 - tanh(c)²))",
+        "∂h_t/∂h_{t-1} = Diag(g ⊙ i ⊙ o ⊙ (1 - i) ⊙ (1 - tanh(c)²)) U_i"
+        " + Diag(f ⊙ o ⊙ c_{t-1} ⊙ (1 - f) ⊙ (1 - tanh(c)²)) U_f"
+        " + Diag(i ⊙ o ⊙ (1 - g²) ⊙ (1 - tanh(c)²)) U_g"
+        " + Diag(o ⊙ (1 - o) ⊙ tanh(c)) U_o",
+    ]
+
+
+def test_text_of_gru() -> None:
+    assert jacobian(GRU).text() == (
+        "∂h_t/∂h_{t-1} = Diag(z)"
+        " + Diag(r ⊙ (1 - r) ⊙ (1 - z) ⊙ (U_n h_{t-1} + b_hn) ⊙ (1 - g²)) U_r"
+        " + Diag(z ⊙ (h_{t-1} - g) ⊙ (1 - z)) U_z"
+        " + Diag(r ⊙ (1 - z) ⊙ (1 - g²)) U_n"
+    )
+    assert jacobian(GRU_V3).text().endswith("U Diag(r) + Diag((1 - z) ⊙ (1 - g²)) U Diag(r ⊙ h_{t-1} ⊙ (1 - r)) U_r")
+
+
+def test_text_of_other_factors() -> None:
+    assert jacobian(DELAYED).text().splitlines() == [
+        "∂m_t/∂m_{t-1} = B bᵀ + A",
+        "∂m_t/∂h_{t-1} = B aᵀ",
+        "∂h_t/∂m_{t-1} = Diag(1 - h²) V B bᵀ + Diag(1 - h²) V A",
+        "∂h_t/∂h_{t-1} = Diag(1 - h²) U + Diag(1 - h²) V B aᵀ",
+    ]
+    assert "W[0 : n, 0 : n]" in jacobian(CONCAT).text()
+    assert "e_jᵀ" in jacobian(PICKED).text() and "Aᵀ A" in jacobian(PICKED).text()
+    lines = jacobian(SCALAR).text().splitlines()
+    assert "∂s_t/∂s_{t-1} = 0.5" in lines and "∂s_t/∂u_{t-1} = 0" in lines and "∂u_t/∂u_{t-1} = s beta" in lines
+
+
+def test_latex_of_lstm() -> None:
+    first, second, *_ = jacobian(LSTM).latex().splitlines()
+    assert first == r"\frac{\partial c_{t}}{\partial c_{t-1}} = \operatorname{Diag}\left(f_{t}\right)"
+    assert second.endswith(r" + \operatorname{Diag}\left(i_{t} \odot \left(1 - g_{t}^{2}\right)\right)\, U_{g}")
+
+
+@EVERY
+def test_every_formula_prints(cell: Cell) -> None:
+    found = jacobian(cell)
+    assert len(found.text().splitlines()) == len(found.latex().splitlines()) == len(cell.states) ** 2
+    assert found.latex().count("{") == found.latex().count("}")
+
+
+# Errors
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="`W_i` is no value of a step"):
+        jacobian(LSTM, by=("W_i",))
+    with pytest.raises(ValueError, match="`j` is no value of a step"):
+        jacobian(PICKED, by=("j",))
+    values = step_inputs(LSTM)
+    with pytest.raises(ValueError, match="values are missing for `c_prev`, `h_prev`"):
+        jacobian(LSTM).evaluate({k: v for k, v in values.items() if k not in ("c_prev", "h_prev")}, SIZES)
+    with pytest.raises(ValueError, match=r"different numbers of rows: \[1, 2\]"):
+        step_values(jacobian(LSTM).forward, {**values, "x": values["x"][:1]}, SIZES)
+
+
+# The explicit double sum
+
+
+def sequence_inputs(cell: Cell, steps: int = 4, batch: int = 2) -> dict[str, np.ndarray]:
+    frames = [step_inputs(cell, batch, seed=t) for t in range(steps)]
+    return {name: np.stack([frame[name] for frame in frames]) if name in cell.inputs else value for name, value in frames[0].items()}
+
+
+def cotangents(cell: Cell, steps: int, batch: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(9)
+
+    def draw(name: str, *lead: int) -> np.ndarray:
+        return rng.standard_normal((*lead, *(size.evaluate(SIZES) for size in cell.shapes[name])))
+
+    return draw(cell.output, steps, batch), {state: draw(state, batch) for state in cell.states}
+
+
+def recursion(cell: Cell, values: Mapping[str, np.ndarray], dy: np.ndarray, dfinal: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the gradients by the derived backward pass."""
+    steps, batch = dy.shape[:2]
+    derivation = differentiate(cell)
+    backward = derivation.backward
+    forward = run(derivation.forward, values, SIZES, steps, batch)
+    given = {**values, **forward.sequences, derivation.cotangent[cell.output]: dy}
+    given |= {carry.previous: dfinal[state] for state, carry in zip(cell.states, backward.carries, strict=True)}
+    result = run(backward, given, SIZES, steps, batch)
+    found = {**result.results, **result.sequences}
+    free = [name for name in (*cell.parameters, *cell.inputs, *cell.context) if name not in cell.integers]
+    gradients = {name: found[derivation.cotangent[name]] for name in free}
+    return gradients | {previous(s): result.carries[c.previous] for s, c in zip(cell.states, backward.carries, strict=True)}
+
+
+@EVERY
+def test_the_explicit_sum_is_the_recursion(cell: Cell) -> None:
+    values = sequence_inputs(cell)
+    dy, dfinal = cotangents(cell, 4, 2)
+    explicit, expected = explicit_gradients(cell, values, SIZES, dy, dfinal), recursion(cell, values, dy, dfinal)
+    free = [name for name in (*cell.parameters, *cell.inputs, *cell.context) if name not in cell.integers]
+    assert explicit.keys() == expected.keys() == {*free, *map(previous, cell.states)}
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(explicit[name], gradient, rtol=1e-11, atol=1e-11 * np.abs(gradient).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("cell", [LSTM, GRU], ids=lambda cell: cell.name)
+def test_the_order_of_the_product_matters(cell: Cell) -> None:
+    """J_{t+1} … J_k in place of J_k … J_{t+1} is another gradient, and so is a power of one Jacobian."""
+    values = sequence_inputs(cell)
+    dy, dfinal = cotangents(cell, 4, 2)
+    expected = recursion(cell, values, dy, dfinal)
+    path = trajectory(cell, values, SIZES, 4, 2)
+    jacobians = step_jacobians(path)
+    direct = np.stack([path.pack({cell.output: row}) for row in dy])
+    direct[-1] += path.pack(dfinal)
+    ordered = explicit_cotangents(jacobians, direct)
+    assert np.array_equal(sensitivity(jacobians, 2, 0), jacobians[2] @ jacobians[1])
+
+    def double_sum(product: str) -> np.ndarray:
+        totals = direct.copy()
+        for t in range(4):
+            for k in range(t + 1, 4):
+                chain = {"ordered": range(k, t, -1), "reversed": range(t + 1, k + 1), "power": [t + 1] * (k - t)}[product]
+                matrix = np.eye(direct.shape[-1])
+                for j in chain:
+                    matrix = matrix @ jacobians[j]
+                totals[t] += np.einsum("bij,bi->bj", matrix, direct[k])
+        return totals
+
+    np.testing.assert_allclose(double_sum("ordered"), ordered[1:], rtol=1e-12, atol=1e-13)
+    for wrong in ("reversed", "power"):
+        gradients = immediate_gradients(path, double_sum(wrong))
+        for name in cell.parameters:
+            assert np.linalg.norm(gradients[name] - expected[name]) > 1e-4 * np.linalg.norm(expected[name]), (wrong, name)
+
+
+def test_one_step_has_no_product() -> None:
+    values = sequence_inputs(GRU, steps=1)
+    dy, dfinal = cotangents(GRU, 1, 2)
+    explicit, expected = explicit_gradients(GRU, values, SIZES, dy, dfinal), recursion(GRU, values, dy, dfinal)
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(explicit[name], gradient, rtol=1e-11, atol=1e-12)
+
+
+def test_latex_of_the_explicit_sum() -> None:
+    assert explicit_latex(GRU, "U_r") == (
+        r"\frac{\partial L}{\partial U_{r}} = \sum_{t} \sum_{k \ge t} \left(\frac{\partial^{+} h_{t}}{\partial U_{r}}\right)^{\top} "
+        r"\left(\frac{\partial h_{t+1}}{\partial h_{t}}\right)^{\top} \cdots \left(\frac{\partial h_{k}}{\partial h_{k-1}}\right)^{\top} "
+        r"\frac{\partial L_{k}}{\partial h_{k}}"
+    )
+    assert explicit_latex(LSTM, "W_f").endswith(r"\qquad \mathbf{s}_{t} = \begin{bmatrix} c_{t} \\ h_{t} \end{bmatrix}")
+    with pytest.raises(ValueError, match="no explicit sum for `x`"):
+        explicit_latex(LSTM, "x")
