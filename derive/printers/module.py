@@ -261,9 +261,9 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
 {what}
     """
     LAYER.options(lengths=lengths, reverse=reverse, tape=tape)
-    call = LAYER.call({inputs}, params, state, (Params, State), {given}, keep=True)
+    call, given = LAYER.call({inputs}, params, state, (Params, State), {given}, keep=True), Inputs({", ".join(names)})
     y, final, saved = _forward(call)
-    return y, final, Tape(Inputs({", ".join(names)}), params, call.state, saved, call.steps)
+    return y, final, Tape(given, params, call.state, saved, call.steps)
 
 
 def infer({args}) -> tuple[np.ndarray, State]:

@@ -87,8 +87,9 @@ def _declare(function: Callable[..., None], kinds: tuple[str, ...], dtype: types
 
 def _kernel(*kinds: str) -> Callable[[Callable[..., None]], Any]:
     """Decorate a function of pointers to one dtype and integers: nopython code calls it with a tuple, and it is compiled apart."""
-    source = Path(__file__).read_bytes() + Path(__file__).with_name("tile.py").read_bytes()
-    version = hashlib.sha256(source).hexdigest()[:8]  # two versions in one process never meet
+    # The second line of an emitted file tells its version: two versions in one process never meet.
+    made_from = Path(__file__).read_text(encoding="utf-8").splitlines()[1]
+    version = hashlib.sha256(f"{made_from} {kinds}".encode()).hexdigest()[:8]
 
     def decorate(function: Callable[..., None]) -> Any:
         name = f"derive{function.__name__}_{version}_"
