@@ -138,7 +138,9 @@ class _Reverse:
         carries = tuple(Carry(into, self.finish(c.previous, state=True)) for into, c in zip(carried, rec.carries, strict=True))
         written = tuple(self.finish(name) for name in rec.sequences if name in self.wrt)
         totals = self.static_totals()
-        body = self.take()
+        made = self.take()
+        prologue += [eq for eq in made if not self.types[eq.name].batched]  # of cotangents of sums alone: the same at every step
+        body = [eq for eq in made if self.types[eq.name].batched]
         accumulators = self.accumulate(totals)
 
         self.sweep(rec.prologue)
@@ -162,16 +164,18 @@ class _Reverse:
         defined = {eq.name for eq in (*prologue, *body, *accumulators)}
         outside = {c.previous for c in carries} | defined
         free = [n for n in free_names((*prologue, *body, *accumulators, *epilogue)) if n not in outside]
-        statics = tuple(n for n in free if not self.types[n].batched and n not in result_cotangents)
-        contexts = tuple(n for n in free if n in rec.contexts)
-        saved = tuple(n for n in free if self.types[n].batched and n not in rec.contexts and n not in seeded)
+        statics = [n for n in result_cotangents if not self.types[n].batched]
+        statics += [n for n in free if not self.types[n].batched and n not in statics]
+        contexts = [n for n in result_cotangents if self.types[n].batched]  # the gradient of a context has a row a sequence
+        contexts += [n for n in free if n in rec.contexts]
+        saved = [n for n in free if self.types[n].batched and n not in contexts and n not in seeded]
         recurrence = Recurrence(
             name=f"{rec.name}_adjoint",
             reverse=not rec.reverse,
             types=self.types,
             labels=self.labels,
-            statics=(*result_cotangents, *statics),
-            contexts=contexts,
+            statics=tuple(statics),
+            contexts=tuple(contexts),
             sequences=(*seeded, *saved),
             carries=carries,
             prologue=tuple(prologue),
@@ -230,7 +234,7 @@ class _Reverse:
         """Take the contributions to the cotangent of `name`; those of slices become one vector."""
         layers: list[list[tuple[Slice, str]]] = []
         for part, dy in self.slices.pop(name, []):
-            free = next((layer for layer in layers if all(part.start != other.start for other, _ in layer)), None)
+            free = next((layer for layer in layers if _ends_before(part, layer[-1][0])), None)
             if free is None:
                 layers.append(free := [])
             free.append((part, dy))
@@ -246,7 +250,7 @@ class _Reverse:
         def zeros(size: Size) -> list[str]:
             return [] if size == Size() else [self.part(Map(sp.S.Zero), "zeros", Type((size, *whole[1:]), kind.batched)).name]
 
-        for part, dy in reversed(parts):  # slices stand in ascending order, and the sweep meets the last first
+        for part, dy in reversed(parts):  # each was put before those that stand in the list already
             names += [*zeros(part.start + end * -1), dy]
             end = part.start + part.size
         names += zeros(whole[0] + end * -1)
@@ -293,6 +297,8 @@ class _Reverse:
         sums: list[tuple[str, Node]] = [(name, outer) for name, outers in self.outers.items() for outer in outers]
         sums += [(name, Total(value)) for name, value in totals.items()]
         self.outers.clear()
+        given = (*self.rec.statics, *self.rec.contexts)
+        sums.sort(key=lambda item: given.index(item[0]) if item[0] in given else len(given))  # in the author's order
         for name, node in sums:
             total = self.cotangent_name(name)
             self.types[total], self.labels[total] = self.types[name], Label("cotangent", name)
@@ -343,6 +349,12 @@ class _Reverse:
     def reuse(self, expr: sp.Expr) -> sp.Expr:
         """Write the values of functions that forward equations have named by those names."""
         return expr.xreplace(self.values)
+
+
+def _ends_before(part: Slice, other: Slice) -> bool:
+    """Say whether `part` ends where `other` begins or earlier, whatever the sizes are."""
+    gap = other.start - (part.start + part.size)
+    return gap.constant >= 0 and all(k >= 0 for _, k in gap.terms)
 
 
 # The rules: what a node's cotangent `dy` contributes to its operands

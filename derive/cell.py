@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from numbers import Rational, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from .shapes import Declarations, Inference, infer, is_batched, shape_of
 from .sizes import Shape, parse_shape, shape_text
 from .syntax import Assignment, Expr
 from .unparse import unparse, unparse_expression
+
+if TYPE_CHECKING:
+    from .jacobian import Jacobian
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -206,6 +209,18 @@ class Cell:
     def evaluate(self, namespace: Mapping[str, Any], xp: Any) -> dict[str, Any]:
         """Return all assigned names after one step on arrays of NumPy, PyTorch or JAX: see `derive.evaluate.evaluate`."""
         return evaluate(self, namespace, xp)
+
+    def jacobian(self) -> Jacobian:
+        """Return ∂s_t/∂s'_{t-1} for every pair of states, as sums of products of ``Diag(v)`` and matrices: see `derive.jacobian`."""
+        from .jacobian import jacobian
+
+        return jacobian(self)
+
+    def _repr_latex_(self) -> str:
+        """Return the equations typeset, for notebooks."""
+        from .printers.latex import equations
+
+        return equations(self, tags=False)
 
     def replace(
         self,

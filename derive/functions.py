@@ -73,7 +73,7 @@ def _define(
     holes = ", ".join(f"{{{k}}}" for k in range(arity))
     roman = name.replace("_", r"\_")
     info = ElementwiseFunction(
-        name, arity, derivative, latex or rf"\operatorname{{{roman}}}\left({holes}\right)", text or f"{name}({holes})", value, cost
+        name, arity, derivative, latex or rf"\operatorname{{{{{roman}}}}}\left({holes}\right)", text or f"{name}({holes})", value, cost
     )
     FUNCTIONS[name] = type(name, (Elementwise,), {"info": info, "nargs": arity})
     return FUNCTIONS[name]

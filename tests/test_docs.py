@@ -1,6 +1,6 @@
 """The documentation is run: its Python in order, page by page, and its `derive` commands; what is shown below a block is what it prints.
 
-    python tests/test_docs.py    # writes what the blocks print into the pages
+`python tests/test_docs.py [PAGE…]` writes what the blocks print into the pages.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import os
 import re
 import shlex
 import sys
@@ -54,7 +53,12 @@ def blocks(text: str) -> list[Block]:
 
 
 def python(block: Block, page: Path, text: str, namespace: dict[str, Any]) -> None:
-    """Run a block, with the page's line numbers in tracebacks; one that begins by importing torch only where torch is installed."""
+    """Run a block, with the page's line numbers in tracebacks.
+
+    One that begins with the name of a file is that file too; one that begins by importing torch is run only where torch is installed.
+    """
+    if file := re.match(r"# (\w+\.py)\n", block.text):
+        Path(file[1]).write_text(block.text, encoding="utf-8")
     if block.text.startswith("import torch") and importlib.util.find_spec("torch") is None:
         return
     padding = "\n" * text[: block.start].count("\n")
@@ -138,9 +142,9 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-def update() -> None:
-    """Write what the blocks print into the pages, and the derivation into the README."""
-    for page in PAGES:
+def update(pages: list[Path]) -> None:
+    """Write what the blocks print into `pages`, and the derivation into the README."""
+    for page in pages:
         text = page.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             sys.path.insert(0, folder)
@@ -151,8 +155,8 @@ def update() -> None:
         if page == README:
             start, old = shown_in_readme(text)
             text = text[:start] + f"{show.text(REGISTRY['gru'])}\n" + text[start + len(old) :]
-        page.write_text(text, encoding="utf-8", newline=os.linesep if os.linesep == "\n" else "\n")
+        page.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
-    update()
+    update([Path(name).resolve() for name in sys.argv[1:]] or PAGES)

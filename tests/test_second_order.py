@@ -124,8 +124,8 @@ CELLS = (LSTM, GRU, GRU_V3, LAYER_NORM, SLSTM, SPLIT, STATIC)
 class Problem:
     """Values of everything that a double backward pass starts from.
 
-    `given` has parameters, inputs, contexts and previous states; `dy` and `dfinal` are the first cotangents; `second` has a cotangent of the
-    gradient by each name of `given`.
+    `given` has parameters, inputs, contexts and previous states; `dy` and `dfinal` are the first cotangents; `second` has a cotangent of
+    the gradient by each name of `given`.
     """
 
     cell: Cell
@@ -172,10 +172,19 @@ def torch_second_order(p: Problem) -> Values:
     return {n: np.zeros(v.shape) if g is None else g.numpy() for (n, v), g in zip(wanted.items(), second, strict=True)}
 
 
-def seeds_of(adj: Adjoint) -> dict[str, str]:
-    """Return, by the value that a cotangent is given for at every step, that cotangent's name."""
-    rec = adj.recurrence
-    return {rec.labels[name].of: name for name in rec.sequences if rec.labels[name].kind == "seed"}
+def seeds_of(rec: Recurrence, adj: Adjoint) -> dict[str, str]:
+    """Return, by each written value of `rec`, the name of the cotangent that `adj` takes for it at every step."""
+    read = adj.recurrence
+    return {read.labels[n].of: n for n in read.sequences if n not in rec.types and read.labels[n].kind == "seed"}
+
+
+def keeping_for(rec: Recurrence, adj: Adjoint) -> Recurrence:
+    """Return `rec` handing out all that its adjoint reads."""
+    steps = {*(eq.name for eq in rec.body), *(carry.previous for carry in rec.carries)}
+    statics = {eq.name for eq in (*rec.prologue, *rec.accumulators, *rec.epilogue)}
+    written = (*rec.written, *(n for n in adj.recurrence.sequences if n in steps))
+    results = (*rec.results, *(n for n in adj.recurrence.statics if n in statics))
+    return replace(rec, written=tuple(dict.fromkeys(written)), results=tuple(dict.fromkeys(results)))
 
 
 def derived_second_order(p: Problem) -> Values:
@@ -184,17 +193,9 @@ def derived_second_order(p: Problem) -> Values:
     forward, backward = derivation.forward, derivation.backward
     known = {**p.given, **run(forward, p.given, SIZES, T, B).sequences, derivation.cotangent[p.cell.output]: p.dy}
     carried = {carry.previous: p.dfinal[state] for state, carry in zip(p.cell.states, backward.carries, strict=True)}
-    twice = adjoint(
-        replace(backward, written=tuple(dict.fromkeys((*backward.written, *_read_by_second(backward))))), seeds=backward.written
-    )
+    twice = adjoint(backward)
     values, second = _run_adjoint_of_backward(p, derivation, twice, known, carried)
     return _combine(p, derivation, twice, values, second)
-
-
-def _read_by_second(backward: Recurrence) -> tuple[str, ...]:
-    """Return the values of the backward pass that its adjoint reads: what the backward pass, run once more, has to keep."""
-    made = {*(eq.name for eq in backward.body), *(carry.previous for carry in backward.carries)}
-    return tuple(name for name in adjoint(backward).recurrence.sequences if name in made)
 
 
 def _run_adjoint_of_backward(
@@ -202,19 +203,16 @@ def _run_adjoint_of_backward(
 ) -> tuple[Values, Run]:
     """Run the backward pass and its adjoint; return what has been computed so far, and the adjoint's results."""
     backward, rec = derivation.backward, twice.recurrence
-    keep = tuple(dict.fromkeys((*backward.written, *_read_by_second(backward))))
-    kept = run(replace(backward, written=keep), {**known, **carried}, SIZES, T, B)
-    values = {**known, **kept.sequences}
+    kept = run(keeping_for(backward, twice), {**known, **carried}, SIZES, T, B)
+    values = {**known, **kept.sequences, **kept.results}
     by_cotangent = {cotangent: name for name, cotangent in derivation.cotangent.items() if name in p.given}
-    seeds = seeds_of(twice)
+    seeds = seeds_of(backward, twice)
     for written in backward.written:
         values[seeds[written]] = p.second[by_cotangent[written]]
     for result in backward.results:
         values[twice.cotangent[result]] = p.second[by_cotangent[result]]
     for state, carry in zip(p.cell.states, rec.carries, strict=True):
         values[carry.previous] = p.second[previous(state)]
-    missing = [name for name in rec.inputs if name not in values]
-    assert not missing, missing
     return values, run(rec, values, SIZES, T, B)
 
 
@@ -228,7 +226,7 @@ def _combine(p: Problem, derivation: Derivation, twice: Adjoint, values: Values,
         return direct.get(twice.cotangent.get(name, ""), 0.0)
 
     seeded = dict(values)
-    for name, seed in seeds_of(through).items():
+    for name, seed in seeds_of(forward, through).items():
         seeded[seed] = np.broadcast_to(by(name), (T, B, *(size.evaluate(SIZES) for size in forward.types[name].shape)))
     for state, carry in zip(cell.states, through.recurrence.carries, strict=True):
         seeded[carry.previous] = np.zeros_like(p.given[previous(state)])
@@ -338,8 +336,8 @@ RECURRENCES: dict[str, Recurrence] = {
         context={"w": "n"},
         read={"x": "d"},
         carries={"h_prev": "h"},
-        sums={"M": (Outer("h", "u"), "n, d"), "K": (Outer("b", "u"), "n, d"), "c": (Total("h"), "n"), "e": (Total("b"), "n")},
-        after={"z": (expr("M * K + 1"), "n, d"), "f": (FeatureSum("M"), ""), "R": (Outer("c", "e"), "n, n")},
+        sums={"M": (Outer("h", "u"), "n, d"), "K": (Outer("b", "u"), "n, d"), "c": (Total("h"), "n"), "e": (Total("u"), "d")},
+        after={"z": (expr("M * K + 1"), "n, d"), "f": (FeatureSum("M"), ""), "R": (Outer("c", "e"), "n, d")},
         results=("z", "f", "R"),
     ),
     "features": recurrence(
@@ -443,9 +441,9 @@ def check_gradient(rec: Recurrence, adj: Adjoint) -> None:
     weights = {name: rng.standard_normal(value.shape) for name, value in outputs_of(rec, values).items()}
     expected = differences(rec, values, weights)
     read = adj.recurrence
-    made = tuple(n for n in read.sequences if n in rec.types and n not in rec.sequences)
-    given = {**values, **run(replace(rec, written=made), values, SIZES, T, B).sequences}
-    given |= {seed: weights[value] for value, seed in seeds_of(adj).items()}
+    kept = run(keeping_for(rec, adj), values, SIZES, T, B)
+    given = {**values, **kept.sequences, **kept.results}
+    given |= {seed: weights[value] for value, seed in seeds_of(rec, adj).items()}
     given |= {adj.cotangent[result]: weights[result] for result in rec.results}
     given |= {into.previous: weights[f"final:{carry.previous}"] for into, carry in zip(read.carries, rec.carries, strict=True)}
     result = run(read, given, SIZES, T, B)

@@ -60,6 +60,8 @@ class LineFormulas:
         for state in cell.states:
             if identifier == f"{state}_prev":
                 return self.style.name(state, "t-1")
+        if identifier in cell.inputs:
+            return self.style.current(identifier)
         varying = identifier in cell.batched and identifier not in cell.context
         return self.style.name(identifier, "t" if varying else "")
 
@@ -152,7 +154,7 @@ class Formulas:
         style = self.style
         match label.kind:
             case "own":
-                return style.name(name, self.time(name))
+                return style.current(name) if name in self.cell.inputs else style.name(name, self.time(name))
             case "previous":
                 return style.name(label.of, "t-1")
             case "preactivation":

@@ -9,15 +9,15 @@ from .notation import Latex
 from .text import backward_lines, forward_lines
 
 
-def aligned(lines: Mapping[str, str]) -> str:
-    """Return numbered formulas, one a line, aligned at their equals signs."""
-    rows = [rf"{text.replace(' = ', ' &= ', 1)} \tag{{{tag}}}" for tag, text in lines.items()]
+def aligned(lines: Mapping[str, str], *, tags: bool = True) -> str:
+    """Return formulas, one a line, aligned at their equals signs, with their numbers if `tags`."""
+    rows = [text.replace(" = ", " &= ", 1) + (rf" \tag{{{tag}}}" if tags else "") for tag, text in lines.items()]
     return "\\begin{align}\n" + " \\\\\n".join(rows) + "\n\\end{align}"
 
 
-def equations(cell: Cell) -> str:
+def equations(cell: Cell, *, tags: bool = True) -> str:
     """Return the cell's own equations (F1 …)."""
-    return aligned(forward_lines(cell, Latex(dict(cell.latex or {}))))
+    return aligned(forward_lines(cell, Latex(dict(cell.latex or {}))), tags=tags)
 
 
 def adjoint(cell: Cell) -> str:

@@ -62,6 +62,10 @@ class Notation:
         """Return an author's name; `time` is ``t``, ``t-1`` or empty."""
         raise NotImplementedError
 
+    def current(self, identifier: str) -> str:
+        """Return an input at step t."""
+        return self.name(identifier, "t")
+
     def bar(self, text: str) -> str:
         raise NotImplementedError
 
@@ -178,6 +182,9 @@ class Text(Notation):
 
     def name(self, identifier: str, time: str = "") -> str:
         return f"{identifier}_{{{time}}}" if time and time != "t" else identifier
+
+    def current(self, identifier: str) -> str:
+        return f"{identifier}_t"
 
     def bar(self, text: str) -> str:
         return text + MACRON if len(text) == 1 else f"bar({text})"

@@ -1,0 +1,97 @@
+"""What the tests share: where compiled kernels are kept, the generated modules, values in unusual memory, processes of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+for folder in (str(ROOT), str(ROOT / "tests")):  # for `pytest` as for `python -m pytest`, and without an installation
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+from derive import emit  # noqa: E402
+from derive.cell import Cell  # noqa: E402
+from derive.cells import REGISTRY  # noqa: E402
+
+settings.register_profile("derive", deadline=None, max_examples=20, derandomize=True)
+settings.load_profile("derive")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel_cache() -> Iterator[Path]:
+    """Keep compiled kernels in one folder for all workers and runs: its contents are named by what they were made from."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "DERIVE_CACHE_DIR" not in os.environ:
+            patch.setenv("DERIVE_CACHE_DIR", str(ROOT / ".pytest_cache" / "kernels"))
+        yield emit.cache_folder()
+
+
+@cache
+def package(*cells: Cell) -> dict[str, ModuleType]:
+    """Return modules generated for `cells`, by name: one package, whose runtime is compiled once."""
+    files = emit.files(cells, "tests")
+    name = "package_" + hashlib.sha256("\0".join(files.values()).encode()).hexdigest()[:16]
+    folder = emit.cache_folder() / name
+    if emit.drift(files, folder):
+        emit.write(files, folder)
+    if str(folder.parent) not in sys.path:
+        sys.path.append(str(folder.parent))
+    importlib.invalidate_caches()
+    return {cell.name: importlib.import_module(f"{name}.{cell.name}") for cell in cells}
+
+
+def generated(name: str) -> ModuleType:
+    """Return the module of a cell that comes with the toolkit, from the package in the repository."""
+    return importlib.import_module(f"generated.{REGISTRY[name].name}")
+
+
+def python(code: str, *, path: Path = ROOT, **environment: str) -> str:
+    """Return what a fresh interpreter prints; warnings are errors, and only `path` and what is installed can be imported."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    env = {**os.environ, "PYTHONPATH": str(path), **environment}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env, cwd=path, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def leaves(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Return the arrays of nested NamedTuples by their dotted names; what is not an array is left out."""
+    if isinstance(tree, np.ndarray):
+        return {prefix: tree}
+    found: dict[str, np.ndarray] = {}
+    names = getattr(tree, "_fields", range(len(tree)) if isinstance(tree, tuple) else ())
+    for name, value in zip(names, tree if names else (), strict=True):
+        found |= leaves(value, f"{prefix}.{name}".lstrip("."))
+    return found
+
+
+def assert_same_bits(got: Any, want: Any) -> None:
+    """Compare results bit by bit."""
+    a, b = leaves(got), leaves(want)
+    assert a.keys() == b.keys() and b
+    for name in b:
+        assert a[name].dtype == b[name].dtype and a[name].shape == b[name].shape, name
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def assert_close(got: Any, want: Any, tolerance: float = 1e-12) -> None:
+    """Compare results relative to the largest number of each array."""
+    a, b = leaves(got), leaves(want)
+    assert a.keys() == b.keys() and b
+    for name in b:
+        assert a[name].shape == b[name].shape, name
+        scale = max(float(np.abs(b[name]).max(initial=0.0)), 1e-3)
+        assert float(np.abs(a[name] - b[name]).max(initial=0.0)) <= tolerance * scale, name
