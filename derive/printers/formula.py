@@ -60,7 +60,7 @@ class LineFormulas:
         for state in cell.states:
             if identifier == f"{state}_prev":
                 return self.style.name(state, "t-1")
-        if identifier in cell.inputs:
+        if identifier in cell.inputs and identifier not in cell.integers:
             return self.style.current(identifier)
         varying = identifier in cell.batched and identifier not in cell.context
         return self.style.name(identifier, "t" if varying else "")
@@ -154,7 +154,7 @@ class Formulas:
         style = self.style
         match label.kind:
             case "own":
-                return style.current(name) if name in self.cell.inputs else style.name(name, self.time(name))
+                return style.current(name) if self.read(name) else style.name(name, self.time(name))
             case "previous":
                 return style.name(label.of, "t-1")
             case "preactivation":
@@ -168,6 +168,10 @@ class Formulas:
         if inline and name in self.inline:
             return self.node(self.inline[name])[0]
         return style.name(name, self.time(name)) if name not in self.inline else self.node(self.inline[name])[0]
+
+    def read(self, name: str) -> bool:
+        """Say whether a name is an input of numbers, which is written with its step."""
+        return name in self.cell.inputs and name not in self.cell.integers
 
     def time(self, name: str) -> str:
         kind = self.rec.types.get(name)
