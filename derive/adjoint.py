@@ -214,11 +214,15 @@ class _Reverse:
     def signed(self, eq: Equation) -> tuple[int, str]:
         """Return sign and name of the cotangent of an equation: the minus of a mere ``-v`` passes through what only moves it about."""
         terms, kind = self.contributions[eq.name], self.types[eq.name]
-        if isinstance(eq.node, FeatureSum | LogSumExp | Pick | Spread) and len(terms) == 1 and isinstance(-terms[0], sp.Symbol):
-            name = (-self.contributions.pop(eq.name)[0]).name
-            if self.types[name] == kind:
-                return -1, name
-            self.contributions[eq.name] = terms
+        if len(terms) == 1 and eq.name not in self.slices:
+            sign = 1 if isinstance(terms[0], sp.Symbol) else -1
+            symbol = sign * terms[0]
+            known = isinstance(symbol, sp.Symbol) and self.types[symbol.name].batched == kind.batched
+            inside = isinstance(eq.node, Map) and self.labels[eq.name].kind == "part"  # whose cotangent may be a number for all features
+            moved = isinstance(eq.node, FeatureSum | LogSumExp | Pick | Spread) and known and self.types[symbol.name] == kind
+            if known and (inside or moved):
+                del self.contributions[eq.name]
+                return sign, str(symbol.name)
         return 1, self.settle(eq.name)
 
     def settle(self, name: str) -> str:
@@ -281,7 +285,7 @@ class _Reverse:
                 continue
             self.contributions[name] = [t for t in self.contributions[name] if not self.step_value(t)]
             kind = Type(self.types[name].shape, True)
-            if len(steps) == 1 and isinstance(steps[0], sp.Symbol):
+            if len(steps) == 1 and isinstance(steps[0], sp.Symbol) and self.types[steps[0].name].shape == kind.shape:
                 totals[name] = str(steps[0].name)
             else:
                 totals[name] = self.define(f"{self.cotangent_name(name)}_step", Map(sp.Add(*steps)), kind, Label("part"))
@@ -369,7 +373,7 @@ def _map(sweep: _Reverse, eq: Equation, dy: str) -> None:
         partial = sweep.reuse(fn.derivative(node.expr, sp.Symbol(name)))
         if partial == 0:
             continue
-        term, kind = sp.Symbol(dy) * partial, sweep.types[dy]
+        term, kind = sp.Symbol(dy) * partial, sweep.types[eq.name]
         if kind.shape != sweep.types[name].shape:
             full = term.name if isinstance(term, sp.Symbol) else sweep.part(Map(term), f"d{name}_part", kind).name
             term = sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))

@@ -20,6 +20,7 @@ from .evaluate import evaluate
 from .expressions import walk
 from .fold import Rewritten, rewrite
 from .parse import parse
+from .runtime.layer import MATRIX_RULES, RULES
 from .shapes import Declarations, Inference, infer, is_batched, shape_of
 from .sizes import Shape, parse_shape, shape_text
 from .syntax import Assignment, Expr
@@ -314,6 +315,10 @@ class Cell:
         for key, value in self.init.items():
             if not isinstance(value, str | Real) or (isinstance(value, Real) and not math.isfinite(value)):
                 raise CellError(f"init: `{key}` needs a finite number or the name of a rule, not {value!r}", text=self.text)
+            if isinstance(value, str) and value not in RULES:
+                raise CellError(f"init: `{key}`: there is no rule `{value}`{nearest(value, RULES)}: {', '.join(RULES)}", text=self.text)
+            if value in MATRIX_RULES and len(self.shapes[key]) != 2:
+                raise CellError(f"init: the rule `{value}` needs a matrix, `{key}` is {shape_text(self.shapes[key])}", text=self.text)
         for key, value in self.latex.items():
             if not isinstance(value, str):
                 raise CellError(f"latex: `{key}` needs a text, not {value!r}", text=self.text)

@@ -65,6 +65,9 @@ def _check_names(cells: tuple[Cell, ...]) -> None:
         for name in (*cell.inputs, *cell.context):
             if name in ARGUMENTS:
                 raise CellError(f"{cell.name}: an input cannot be named `{name}`: the generated functions have an argument of that name")
+        for name in cell.sizes:
+            if name in ARGUMENTS:
+                raise CellError(f"{cell.name}: a size cannot be named `{name}`: the generated functions have an argument of that name")
 
 
 @lru_cache(maxsize=1)

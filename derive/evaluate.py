@@ -135,7 +135,7 @@ class _Evaluator:
         value, rank = self.of(line.value)
         if len(line.targets) > 1:
             size = value.shape[-1] // len(line.targets)
-            return [(target, value[..., k * size : (k + 1) * size]) for k, target in enumerate(line.targets)]
+            return [(target, self.full(target, value[..., k * size : (k + 1) * size], 1)) for k, target in enumerate(line.targets)]
         (target,) = line.targets
         return [(target, self.full(target, value, rank))]
 

@@ -142,7 +142,8 @@ class _Machine:
                 b = a + size.evaluate(self.sizes)
                 return env[v][..., a:b] if len(kind.shape) == 1 else env[v][a:b]
             case Pick(value=v, index=k):
-                return np.take_along_axis(env[v], env[k][..., None], axis=-1)[..., 0]
+                vector = env[v] if env[v].ndim > env[k].ndim else np.broadcast_to(env[v], (*env[k].shape, env[v].shape[-1]))
+                return np.take_along_axis(vector, env[k][..., None], axis=-1)[..., 0]
             case Spread(value=v, index=k, size=size):
                 out = np.zeros((*env[v].shape, size.evaluate(self.sizes)))
                 np.put_along_axis(out, env[k][..., None], env[v][..., None], axis=-1)

@@ -273,6 +273,15 @@ def free_names(equations: Iterable[Equation]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for eq in equations for name in eq.node.operands() if name not in defined))
 
 
+def downstream(equations: Iterable[Equation], sources: set[str]) -> set[str]:
+    """Return `sources` and the names that depend on them."""
+    found = set(sources)
+    for eq in equations:
+        if not found.isdisjoint(eq.node.operands()):
+            found.add(eq.name)
+    return found
+
+
 def prune(rec: Recurrence) -> Recurrence:
     """Return `rec` without equations whose value reaches no result, and without inputs (other than carries) that nothing reads."""
     needed = {*rec.written, *rec.results, *(c.value for c in rec.carries)}

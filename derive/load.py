@@ -16,7 +16,7 @@ def find(name: str) -> Cell:
 
     try:
         return get(name)
-    except (KeyError, ValueError) as error:
+    except LookupError as error:
         raise CellError(str(error.args[0]) if error.args else str(error)) from None
 
 

@@ -6,6 +6,7 @@ argument is more than a name, because its cotangent is what the literature calls
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import sympy as sp
@@ -94,19 +95,26 @@ class _Lowering:
             body=tuple(self.body),
             written=(cell.output,),
         )
-        return validate(prune(rec))
+        # what reaches no result is left out, but the inputs stay: their gradient is zero
+        return validate(replace(prune(rec), statics=rec.statics, contexts=rec.contexts, sequences=rec.sequences))
 
     def assign(self, line: Assignment) -> None:
         """Add the equations of one line."""
         if len(line.targets) > 1:
             whole, size = self.operand(line.value), self.types[line.targets[0]].shape[0]
-            for k, target in enumerate(line.targets):
-                self.emit(target, Slice(whole, size * k, size), self.types[target], shown=True)
+            for k, self.target in enumerate(line.targets):
+                self.define(Slice(whole, size * k, size))
             return
         (self.target,) = line.targets
-        kind = self.types[self.target]
         node = self.structural(line.value)
-        self.emit(self.target, Map(self.scalar(line.value)) if node is None else node, kind, shown=True)
+        self.define(Map(self.scalar(line.value)) if node is None else node)
+
+    def define(self, node: Node) -> None:
+        """Add the equation of the line's target; a static value that is assigned to a state or the output is broadcast by a `Map`."""
+        kind = self.types[self.target]
+        if kind.batched and not isinstance(node, Map) and not any(self.types[o].batched for o in node.operands()):
+            node = Map(sp.Symbol(self.named(node, self.wish(node), kind.shape)))
+        self.emit(self.target, node, kind, shown=True)
 
     # Equations
 
@@ -208,11 +216,14 @@ class _Lowering:
 
     def argument(self, expr: Expr, alone: bool) -> sp.Expr:
         """Return a function's argument; if it is alone and more than a name, it becomes the pre-activation, an equation of its own."""
+        batched = is_batched(expr, self.cell.batched)
+        label = Label("preactivation", self.target)
+        if alone and batched and isinstance(expr, MatMul):
+            return sp.Symbol(self.named(self.product(expr.left, expr.right), f"a_{self.target}", self.shape(expr), label))
         scalar = self.scalar(expr)
-        if not alone or not is_batched(expr, self.cell.batched) or (len(scalar.free_symbols) < 2 and not scalar.is_Add):
+        if not alone or not batched or (len(scalar.free_symbols) < 2 and not scalar.is_Add):
             return scalar
-        name = self.named(Map(scalar), f"a_{self.target}", self.shape(expr), Label("preactivation", self.target))
-        return sp.Symbol(name)
+        return sp.Symbol(self.named(Map(scalar), f"a_{self.target}", self.shape(expr), label))
 
     def mean(self, value: sp.Expr, expr: Expr) -> sp.Expr:
         """Return the mean of the features of `value`, which has the shape of `expr`."""

@@ -13,6 +13,7 @@ from functools import lru_cache
 from .cell import Cell
 from .derivation import Derivation, differentiate
 from .ir import Concat, Map, Slice
+from .naming import Names
 from .passes.accumulate import accumulate
 from .passes.hoist import Regions, hoist
 from .passes.recompute import recompute
@@ -38,6 +39,8 @@ class Compiled:
     derivation : Derivation
         After all passes.
     forward, backward : Program
+    output : str
+        The forward program's array that is handed out.
     saved : mapping
         By the name of each array on the tape, the value that it holds, and whether it is a state's (with a row before the first step).
     """
@@ -45,6 +48,7 @@ class Compiled:
     derivation: Derivation
     forward: Program
     backward: Program
+    output: str
     saved: tuple[tuple[str, str, bool], ...]
 
 
@@ -64,7 +68,8 @@ def compile_cell(cell: Cell) -> Compiled:
     saved = frozenset(derivation.saved)
     states = _shared_states(derivation, backward)
     shared = frozenset(states)
-    forward_program = store(forward, Kept(outputs={cell.output: f"{cell.output}_out"}, tape=saved, shared=shared))
+    output = Names(derivation.forward.types).fresh(f"{cell.output}_out")
+    forward_program = store(forward, Kept(outputs={cell.output: output}, tape=saved, shared=shared))
     tape = []
     for carry in derivation.forward.carries:
         if not shared.isdisjoint((carry.previous, carry.value)):
@@ -72,10 +77,11 @@ def compile_cell(cell: Cell) -> Compiled:
     for value in sorted(saved - shared):
         place = next(a for a in forward_program.arrays if a == forward_program.places[value].array)
         tape.append((place, value, False))
-    names = {value: f"{value}_states" for _, value, is_state in tape if is_state}
+    taken = Names(derivation.backward.types)
+    names = {value: taken.fresh(f"{value}_states") for _, value, is_state in tape if is_state}
     written = {name: name for name in derivation.backward.written}
     kept = Kept(outputs=written, states={s: (names[value], shift) for s, (value, shift) in states.items()})
-    return Compiled(derivation, forward_program, store(backward, kept), tuple(tape))
+    return Compiled(derivation, forward_program, store(backward, kept), output, tuple(tape))
 
 
 def _shared_states(derivation: Derivation, backward: Regions) -> dict[str, tuple[str, int]]:

@@ -2,123 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from helpers.columns import executed
+from helpers.interpreted import (
+    Arrays,
+    B,
+    D,
+    N,
+    Result,
+    T,
+    Values,
+    assert_close,
+    assert_same,
+    autograd,
+    evaluated,
+    gradients,
+    sample,
+    seeds,
+)
 
 from derive.cell import Cell
 from derive.cells import FAMILIES, REGISTRY, get
-from derive.derivation import Derivation
-from derive.evaluate import unroll
-from derive.interpret import run
-from derive.pipeline import stages
 
-T, B, D, N = 4, 3, 2, 5
 RECURRENT = ["rnn", "rnn_relu", "lstm", "gru", "gru_v3", "gru_v3_flipped", "rnn_concat", "lstm_concat", "lstm_stacked", "gru_v3_concat"]
 READOUTS = ["linear", "tanh_readout", "softmax_readout"]
 LOSSES = ["squared_error", "softmax_cross_entropy", "soft_cross_entropy", "sigmoid_cross_entropy"]
-Arrays = dict[str, np.ndarray]
 every_cell = pytest.mark.parametrize("name", REGISTRY)
 with_and_without_biases = pytest.mark.parametrize("suffix", ["", "_nobias"])
-
-
-# Values and gradients through the interpreter
-
-
-@dataclass(frozen=True)
-class Values:
-    """What a cell is run on; names as in its text, states as `s_prev`."""
-
-    inputs: Arrays
-    params: Arrays
-    states: Arrays
-
-    def all(self) -> Arrays:
-        return {**self.inputs, **self.params, **self.states}
-
-
-@dataclass(frozen=True)
-class Result:
-    """The output at every step, each state after the last, and the gradient by each name."""
-
-    output: np.ndarray
-    final: Arrays
-    grads: Arrays
-
-
-def sample(cell: Cell, seed: int = 0) -> Values:
-    random = np.random.default_rng(seed)
-    sizes = {"d": D, "n": N}
-
-    def draw(name: str, *lead: int) -> np.ndarray:
-        if name in cell.integers:
-            return random.integers(0, D, lead)
-        return random.standard_normal((*lead, *(s.evaluate(sizes) for s in cell.shapes[name])))
-
-    return Values(
-        {name: draw(name, T, B) for name in cell.inputs},
-        {name: draw(name) for name in cell.parameters},
-        {f"{s}_prev": draw(s, B) for s in cell.states},
-    )
-
-
-def seeds(cell: Cell) -> tuple[np.ndarray, Arrays]:
-    """Return the same cotangents of output and final states for all cells with these names."""
-    width = tuple(s.evaluate({"d": D, "n": N}) for s in cell.shapes[cell.output])
-    dy = np.random.default_rng(1).standard_normal((T, B, *width))
-    return dy, {s: np.random.default_rng([*s.encode()]).standard_normal((B, N)) for s in cell.states}
-
-
-@cache
-def derivation(cell: Cell) -> Derivation:
-    """Return what the kernels are made from: the derivation after all passes."""
-    return stages(cell)[-1][1]
-
-
-def gradients(cell: Cell, values: Values, dy: np.ndarray | None = None) -> Result:
-    """Run a cell forward and backward with cotangents for its output at every step and for its final states."""
-    made, given = derivation(cell), values.all()
-    sizes = {"d": given[cell.inputs[0]].shape[-1], "n": N}
-    default, dfinal = seeds(cell)
-    dy = default if dy is None else dy
-    steps, batch = dy.shape[:2]
-    forward = run(made.forward, given, sizes, steps, batch)
-    backward, known = made.backward, {**given, **forward.sequences, made.cotangent[cell.output]: dy}
-    pairs = list(zip(made.forward.carries, backward.carries, strict=True))
-    known |= {back.previous: dfinal[ahead.value] for ahead, back in pairs}
-    found = run(backward, known, sizes, steps, batch)
-    written = {**found.results, **found.sequences}
-    differentiable = [n for n in (*cell.inputs, *cell.parameters) if n not in cell.integers]
-    grads = {name: written[made.cotangent[name]] for name in differentiable}
-    grads |= {ahead.previous: found.carries[back.previous] for ahead, back in pairs}
-    final = {ahead.value: forward.carries[ahead.previous] for ahead, _ in pairs}
-    return Result(forward.sequences[cell.output], final, grads)
-
-
-def assert_close(got: np.ndarray, want: np.ndarray, tolerance: float = 1e-13, what: str = "") -> None:
-    """Compare relative to the largest element."""
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.shape == want.shape, what
-    assert np.isfinite(got).all(), what
-    scale = np.abs(want).max(initial=0.0)
-    assert np.abs(got - want).max(initial=0.0) <= tolerance * max(scale, 1e-3), what
-
-
-def assert_same(got: Result, want: Result, names: Mapping[str, str] | None = None) -> None:
-    """Compare two runs; `names` gives, for what has another name in `want`, that name."""
-    assert_close(got.output, want.output, what="output")
-    for name, grad in got.grads.items():
-        assert_close(grad, want.grads[(names or {}).get(name, name)], what=name)
-
-
-def evaluated(cell: Cell, values: Values) -> np.ndarray:
-    states = {name.removesuffix("_prev"): value for name, value in values.states.items()}
-    return unroll(cell, values.inputs, values.params, states, np)[0]
 
 
 # The registry
@@ -170,69 +84,6 @@ def test_losses_need_one_size_only(name: str) -> None:
 # The text as plain Python, without the toolkit's parser
 
 
-class Column:
-    """A column vector or a scalar: what the names of a text stand for in one row."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = np.asarray(value, dtype=np.float64) if not isinstance(value, Column) else value.value
-
-    def __add__(self, other: Any) -> Column:
-        return Column(self.value + Column(other).value)
-
-    def __sub__(self, other: Any) -> Column:
-        return Column(self.value - Column(other).value)
-
-    def __rsub__(self, other: Any) -> Column:
-        return Column(other) - self
-
-    def __mul__(self, other: Any) -> Column:
-        assert isinstance(other, Column), "elementwise product with a vector"
-        return Column(self.value * other.value)
-
-    def __truediv__(self, other: float) -> Column:
-        return Column(self.value / other)
-
-    def __pow__(self, exponent: int) -> Column:
-        return Column(self.value**exponent)
-
-
-class Matrix:
-    """A matrix, which only multiplies columns; a list is a concatenation."""
-
-    def __init__(self, value: np.ndarray) -> None:
-        self.value = value
-
-    def __matmul__(self, other: Column | list[Column]) -> Column:
-        column = np.concatenate([part.value for part in other]) if isinstance(other, list) else other.value
-        return Column([sum(a * b for a, b in zip(row, column, strict=True)) for row in self.value])
-
-
-def of_column(function: Callable[[np.ndarray], Any]) -> Callable[[Column], Column]:
-    return lambda column: Column(function(column.value))
-
-
-FUNCTIONS: dict[str, Any] = {
-    "sigmoid": of_column(lambda v: 1 / (1 + np.exp(-v))),
-    "tanh": of_column(np.tanh),
-    "relu": of_column(lambda v: v * (v > 0)),
-    "softplus": of_column(lambda v: np.log(1 + np.exp(v))),
-    "softmax": of_column(lambda v: np.exp(v) / np.exp(v).sum()),
-    "logsumexp": of_column(lambda v: np.log(np.exp(v).sum())),
-    "sum": of_column(np.sum),
-    "pick": lambda column, index: Column(column.value[index]),
-    "split": lambda column, count: [Column(part) for part in np.split(column.value, count)],
-}
-
-
-def executed(text: str, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Execute a text of ours as Python, for one row, and return the assigned values."""
-    wrapped = {n: v if np.asarray(v).dtype.kind == "i" else Matrix(v) if np.ndim(v) == 2 else Column(v) for n, v in row.items()}
-    names: dict[str, Any] = {**FUNCTIONS, **wrapped}
-    for line in text.strip().splitlines():
-        exec(line.strip(), {"__builtins__": {}}, names)
-    return {name: value.value for name, value in names.items() if name not in FUNCTIONS and name not in row}
-
-
 @every_cell
 def test_text_means_what_python_says(name: str) -> None:
     cell = get(name)
@@ -254,20 +105,14 @@ def test_gradients_against_autograd(name: str) -> None:
     """Every gradient after all passes, by the interpreter, against PyTorch's autograd through the cell's own text."""
     cell = get(name)
     values = sample(cell)
-    got = gradients(cell, values)
-    leaves = {n: torch.tensor(v, requires_grad=n not in cell.integers) for n, v in values.all().items()}
-    inputs, params = {n: leaves[n] for n in values.inputs}, {n: leaves[n] for n in values.params}
-    output, final = unroll(cell, inputs, params, {s: leaves[f"{s}_prev"] for s in cell.states}, torch)
-    dy, dfinal = seeds(cell)
-    loss = (output * torch.tensor(dy)).sum() + sum((final[s] * torch.tensor(dfinal[s])).sum() for s in cell.states)
-    loss.backward()
-    assert_close(got.output, output.detach().numpy(), what="output")
+    got, want = gradients(cell, values), autograd(cell, values)
+    assert_close(got.output, want.output, what="output")
     assert_close(evaluated(cell, values), got.output, what="evaluate on NumPy")
     for s in cell.states:
-        assert_close(got.final[s], final[s].detach().numpy(), what=s)
-    assert got.grads.keys() == {n for n, leaf in leaves.items() if leaf.requires_grad}
+        assert_close(got.final[s], want.final[s], what=s)
+    assert got.grads.keys() == want.grads.keys()
     for n, grad in got.grads.items():
-        assert_close(grad, leaves[n].grad.numpy(), 1e-12, what=n)
+        assert_close(grad, want.grads[n], 1e-12, what=n)
 
 
 # PyTorch's own cells, which check the equations and not only the calculus

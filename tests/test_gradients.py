@@ -56,6 +56,8 @@ FURTHER = (
         shapes={"v": "k", "m": "3", "w": "d", "nu": "n"},
         constants={"B": np.array([1.0, -0.5, 0.25]), "gamma": 0.1},
     ),
+    # What is read one step late only: the cotangent that a sum over all steps needs is itself carried.
+    Cell("c = a * c_prev + W @ x + b\ne = k\nh = tanh(c_prev) * e_prev", name="delayed", output="h", shapes={"a": "n"}),
 )
 SWEEP = [((1, 1), 1, 1), ((2, 16), 3, 8), ((5, 33), 9, 4), ((17, 8), 2, 19), ((3, 7), 0, 2), ((64, 96), 12, 2)]
 

@@ -12,9 +12,11 @@ Needs: all rewriting done.  Leaves: the equations of a step, parted into regions
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..ir import Equation, MatVec, MatVecT, Recurrence
+import sympy as sp
+
+from ..ir import Equation, MatVec, MatVecT, Recurrence, downstream
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,21 @@ class Regions:
 
 def hoist(rec: Recurrence) -> Regions:
     """Part the body of `rec` into regions."""
-    varying = _downstream(rec.body, {*rec.sequences, *(c.previous for c in rec.carries)})
+    varying = downstream(rec.body, {*rec.sequences, *(c.previous for c in rec.carries)})
     once = {eq.name for eq in rec.body if eq.name not in varying} - {*rec.written, *(c.value for c in rec.carries)}
     once -= {eq.node.plus for eq in rec.body if isinstance(eq.node, MatVec | MatVecT) and eq.node.plus and eq.name in varying}  # its memory
     if not rec.carries:  # nothing is recurrent: all steps at once
         return Regions(rec, tuple(eq for eq in rec.body if eq.name in once), tuple(eq for eq in rec.body if eq.name not in once), (), ())
-    stateful = _downstream(rec.body, {c.previous for c in rec.carries})
+    stateful = downstream(rec.body, {c.previous for c in rec.carries})
     free_products = {eq.name for eq in rec.body if _product(eq) and eq.name not in stateful and eq.name not in once}
     before = _upstream(rec.body, free_products) - once
+    early = before.intersection(c.value for c in rec.carries)
+    if early:
+        return hoist(_handed_on(rec, early))
     rest = [eq for eq in rec.body if eq.name not in once | before]
     feeding = _upstream(rec.body, {c.value for c in rec.carries})
     sinks = {eq.name for eq in rest if _product(eq) and eq.name not in feeding}
-    after = _downstream(rest, sinks)
+    after = downstream(rest, sinks)
 
     def pick(names: Iterable[str]) -> tuple[Equation, ...]:
         chosen = set(names)
@@ -50,17 +55,27 @@ def hoist(rec: Recurrence) -> Regions:
     return Regions(rec, pick(once), pick(before), pick({eq.name for eq in rest} - after), pick(after))
 
 
+def _handed_on(rec: Recurrence, early: set[str]) -> Recurrence:
+    """Return `rec` with the states that need not wait for the loop computed under other names: the loop only hands them on."""
+    types, labels, names = dict(rec.types), dict(rec.labels), Names(rec.types)
+    raw = {name: names.fresh(f"{name}_value") for name in sorted(early)}
+    types |= {new: types[old] for old, new in raw.items()}
+    labels |= {new: Label("part") for new in raw.values()}
+
+    def renamed(eq: Equation) -> Equation:
+        return replace(eq, node=eq.node.rename(raw))
+
+    body: list[Equation] = []
+    for eq in map(renamed, rec.body):
+        body.append(replace(eq, name=raw.get(eq.name, eq.name)))
+        if eq.name in raw:
+            body.append(Equation(eq.name, Map(sp.Symbol(raw[eq.name])), eq.tag, False))
+    sums = tuple(map(renamed, rec.accumulators))
+    return replace(rec, types=types, labels=labels, body=tuple(body), accumulators=sums)
+
+
 def _product(eq: Equation) -> bool:
     return isinstance(eq.node, MatVec | MatVecT)
-
-
-def _downstream(body: Iterable[Equation], sources: set[str]) -> set[str]:
-    """Return `sources` and the names that depend on them."""
-    found = set(sources)
-    for eq in body:
-        if not found.isdisjoint(eq.node.operands()):
-            found.add(eq.name)
-    return found
 
 
 def _upstream(body: tuple[Equation, ...], targets: set[str]) -> set[str]:

@@ -1,7 +1,8 @@
 """What to save and what to recompute.
 
 The adjoint reads forward values.  One that costs next to nothing to make again from values that are at hand in the backward pass
-anyway (inputs, parameters, other saved values) is recomputed there, and does not lie on the tape: `r * h_prev`, `[h_prev, x]`, a slice.
+anyway (inputs, parameters, other saved values) is recomputed there, and does not lie on the tape: `r * h_prev`, `[h_prev, x]`, a slice.  So is what depends on contexts
+only, which is made once a sequence and not at every step.
 
 Needs: the derivation as differentiated.  Leaves: fewer sequences in the backward pass, their equations at the head of its body.
 """
@@ -12,7 +13,7 @@ from dataclasses import replace
 
 from ..derivation import Derivation
 from ..functions import cost
-from ..ir import Concat, Equation, Map, Slice, prune
+from ..ir import Concat, Equation, Map, Slice, downstream, prune
 
 # A load, a store and the memory they take weigh about as much as this many arithmetic operations.
 CHEAP = 6
@@ -26,6 +27,8 @@ def recompute(derivation: Derivation) -> Derivation:
     at_hand -= previous - set(backward.sequences)
     states = {c.value for c in forward.carries}
     made = {eq.name: eq for eq in forward.body}
+    varying = downstream(forward.body, {*forward.sequences, *previous})
+    once = made.keys() - varying - {derivation.cell.output, *states}
 
     def within_reach(name: str) -> bool:
         eq = made.get(name)
@@ -34,7 +37,8 @@ def recompute(derivation: Derivation) -> Derivation:
     def remakeable(eq: Equation) -> bool:
         """Say whether an equation may be made again; a concatenation's states are saved in its stead, being smaller."""
         smaller = previous if isinstance(eq.node, Concat) else set()
-        return eq.name not in states and _cheap(eq) and all(o in smaller or within_reach(o) for o in eq.node.operands())
+        worth = eq.name in once or (eq.name not in states and _cheap(eq))
+        return worth and all(o in smaller or within_reach(o) for o in eq.node.operands())
 
     def remake(name: str) -> None:
         wanted.add(name)

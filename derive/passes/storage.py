@@ -87,7 +87,9 @@ def _materialise(regions: Regions, kept: Kept) -> Regions:
             if not isinstance(eq.node, Slice | Concat | MatVec | MatVecT):
                 here.add(eq.name)
         changed[region] = made
-    return Regions(replace(rec, types=types), **{region: tuple(eqs) for region, eqs in changed.items()})
+    sums = tuple(_read_copies(eq, previous, changed["loop"], types, names) for eq in rec.accumulators)
+    rec = replace(rec, types=types, accumulators=sums)
+    return Regions(rec, **{region: tuple(eqs) for region, eqs in changed.items()})
 
 
 def _copy(name: str, types: dict[str, Type], names: Names) -> Equation:
@@ -99,8 +101,11 @@ def _copy(name: str, types: dict[str, Type], names: Names) -> Equation:
 def _read_copies(eq: Equation, previous: set[str], loop: list[Equation], types: dict[str, Type], names: Names) -> Equation:
     """Let an equation after the loop read a copy of a previous state that the loop makes: states lie in memory for two steps only."""
     for name in [o for o in eq.node.operands() if o in previous]:
-        loop.append(_copy(name, types, names))
-        eq = replace(eq, node=eq.node.rename({name: loop[-1].name}))
+        copy = next((e for e in loop if e.node == Map(sp.Symbol(name)) and types[e.name] == types[name]), None)
+        if copy is None:
+            copy = _copy(name, types, names)
+            loop.append(copy)
+        eq = replace(eq, node=eq.node.rename({name: copy.name}))
     return eq
 
 

@@ -142,7 +142,7 @@ class Code:
             case Map(expr=expr):
                 value = self.static_map(eq, expr)
             case Concat(parts=parts):
-                value = f"np.concatenate(({', '.join(host[p] for p in parts)}))"
+                value = f"np.concatenate(({', '.join(host[p] for p in parts)}{',' if len(parts) == 1 else ''}))"
             case Slice(value=v, start=start, size=size):
                 value = f"{host[v]}[{self.size(start)} : {self.size(start + size)}]"
             case Transpose(matrix=m):
@@ -163,9 +163,6 @@ class Code:
 
     def static_map(self, eq: Equation, expr: sp.Expr) -> str:
         kind = self.rec.types[eq.name]
-        if expr.is_number:
-            shape = f"({', '.join(self.size(s) for s in kind.shape)}{',' if len(kind.shape) == 1 else ''})"
-            return f"np.full({shape}, {float(expr)!r}, call.dtype)"
         last = kind.shape[-1] if kind.shape else Size()
 
         def atom(symbol: sp.Symbol) -> str:
@@ -177,6 +174,12 @@ class Code:
         text = printer.source(expr)
         for name in sorted(printer.functions, key=len, reverse=True):
             text = _prefixed(text, name)
+        lead, rank = ["call.batch"] if kind.batched else [], len(kind.shape)
+        values = [self.rec.types[s.name] for s in expr.free_symbols if s != EYE and not is_extent(s)]
+        full = EYE in expr.free_symbols or any(len(v.shape) == rank and v.batched == kind.batched for v in values)
+        if not full and (lead or rank):
+            shape = [*lead, *(self.size(s) for s in kind.shape)]
+            return f"np.full(({', '.join(shape)}{',' if len(shape) == 1 else ''}), {text}, call.dtype)"
         return f"np.asarray({text}, call.dtype)"
 
     def matrix(self, name: str, transposed: bool) -> str:
@@ -441,7 +444,7 @@ class _RowKernel:
         kind = self.rec.types[name]
         if not kind.batched:
             static = self.static(name)
-            return f"{static}[j]" if kind.shape else f"{static}[0]"
+            return static if not element else f"{static}[j]" if kind.shape else f"{static}[0]"
         if (name in self.current and element) or name in self.scalars_done:
             return self.local[name]
         place = self.program.places[name]

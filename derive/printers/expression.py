@@ -48,7 +48,7 @@ class Expressions:
         """Return source and how tightly it binds."""
         if isinstance(expr, sp.Symbol):
             return self.atom(expr), ATOM
-        if expr.is_number:
+        if expr.is_number and not expr.has(Elementwise):  # SymPy knows no value of the language's functions
             return self._number(expr)
         if isinstance(expr, Elementwise):
             return self._function(expr)

@@ -215,9 +215,9 @@ class Formulas:
             case Concat(parts=parts):
                 return style.concat([self.name(p) for p in parts]), ATOM
             case Slice(value=v, start=a, size=n):
-                return style.picked(self.name(v), f"{a} : {a + n}"), ATOM
+                return style.picked(self.operand(v), f"{a} : {a + n}"), ATOM
             case Pick(value=v, index=k):
-                return style.picked(self.name(v), self.name(k)), ATOM
+                return style.picked(self.operand(v), self.name(k)), ATOM
             case Spread(value=v, index=k):
                 return f"{self.operand(v)}{style.space}{style.unit(self.name(k))}", PRODUCT
         raise TypeError(f"no formula for {type(node).__name__}")
@@ -268,7 +268,7 @@ class Formulas:
         if is_extent(symbol):
             return extent_name(symbol), ATOM
         label = self.rec.labels.get(symbol.name, Label("part"))
-        if label.kind == "part" and symbol.name in self.inline:
+        if label.kind in ("part", "preactivation") and symbol.name in self.inline:
             return self.node(self.inline[symbol.name])
         return self.name(symbol.name), ATOM
 

@@ -208,7 +208,14 @@ class _Module:
         if cell.init:
             entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
         constants = [f"{name.upper()}_CONSTANT = np.array({np.asarray(v).tolist()!r})" for name, v in sorted(cell.array_constants.items())]
-        return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")"])
+        aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
+        return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")", *aliases])
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Return how functions that take the inputs call what the module defines: an input of the same name hides it."""
+        arguments = {*self.cell.inputs, *self.cell.context}
+        return {name: f"_{name}" if name in arguments else name for name in ("LAYER", "Params", "State", "Inputs", "Tape")}
 
     def makers(self) -> str:
         cell = self.cell
@@ -240,7 +247,7 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
         cell = self.cell
         names = [*cell.inputs, *cell.context]
         keywords = names[1:] if cell.inputs else names
-        head = cell.inputs[0] if cell.inputs else "x"
+        head = cell.inputs[0] if cell.inputs else Names(keywords).fresh("x")
         star = "".join(f", {k}" for k in keywords)
         mapping = ", ".join(f'"{n}": {n}' for n in names)
         return f"{head}, params, state=None, *{star}{first}", "{" + mapping + "}"
@@ -255,29 +262,29 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
         args_step = self.signature(", out=None")[0]
         names = [*cell.inputs, *cell.context]
         step_inputs = "{" + ", ".join(f'"{n}": {n}[None]' if n in cell.inputs else f'"{n}": {n}' for n in names) + "}"
-        what = self.describe_arguments()
+        what, own = self.describe_arguments(), self.own
         return f'''def forward({args_tape}) -> tuple[np.ndarray, State, Tape]:
     """Run the cell over a sequence; return the output at every step, the final state, and a tape for `backward`.
 {what}
     """
-    LAYER.options(lengths=lengths, reverse=reverse, tape=tape)
-    call, given = LAYER.call({inputs}, params, state, (Params, State), {given}, keep=True), Inputs({", ".join(names)})
+    {own['LAYER']}.options(lengths=lengths, reverse=reverse, tape=tape)
+    call, given = {own['LAYER']}.call({inputs}, params, state, ({own['Params']}, {own['State']}), {given}, keep=True), {own['Inputs']}({", ".join(names)})
     y, final, saved = _forward(call)
-    return y, final, Tape(given, params, call.state, saved, call.steps)
+    return y, final, {own['Tape']}(given, params, call.state, saved, call.steps)
 
 
 def infer({args}) -> tuple[np.ndarray, State]:
     """Run the cell over a sequence and keep nothing for a backward pass; arguments as for `forward`."""
-    LAYER.options(lengths=lengths, reverse=reverse)
-    y, final, _ = _forward(LAYER.call({inputs}, params, state, (Params, State), {given}, keep=False))
+    {own['LAYER']}.options(lengths=lengths, reverse=reverse)
+    y, final, _ = _forward({own['LAYER']}.call({inputs}, params, state, ({own['Params']}, {own['State']}), {given}, keep=False))
     return y, final
 
 
 def step({args_step}) -> tuple[np.ndarray, State]:
     """Run one step; inputs `(B, ·)`, without the axis of time.  The output is written to `out` if that is given."""
-    LAYER.one_step({inputs})
-    y, final, _ = _forward(LAYER.call({step_inputs}, params, state, (Params, State), {"None" if cell.inputs else "1"}, keep=False))
-    return LAYER.written(y[0], out), final
+    {own['LAYER']}.one_step({inputs})
+    y, final, _ = _forward({own['LAYER']}.call({step_inputs}, params, state, ({own['Params']}, {own['State']}), {"None" if cell.inputs else "1"}, keep=False))
+    return {own['LAYER']}.written(y[0], out), final
 
 
 def _forward(call) -> tuple[np.ndarray, State, Saved]:
@@ -328,7 +335,7 @@ def _forward(call) -> tuple[np.ndarray, State, Saved]:
             steps = "call.steps + 1" if is_state else "call.steps"
             width = "".join(f", {code.size(s)}" for s in self.value_shape(value))
             fields.append(f"{code.host[array]}.reshape({steps}, call.batch{width})")
-        tail.append(f"y = {code.host[f'{cell.output}_out']}.reshape(call.steps, call.batch{shape})")
+        tail.append(f"y = {code.host[self.compiled.output]}.reshape(call.steps, call.batch{shape})")
         tail.append(f"final = State({', '.join(finals)})")
         tail += ["if not call.keep:", INDENT + "return y, final, None"]
         tail += wrapped("saved = Saved(", fields, ")")

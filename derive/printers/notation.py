@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from unicodedata import normalize
 
 GREEK = [
     "alpha",
@@ -187,11 +188,11 @@ class Text(Notation):
         return f"{identifier}_t"
 
     def bar(self, text: str) -> str:
-        return text + MACRON if len(text) == 1 else f"bar({text})"
+        return normalize("NFC", text + MACRON) if len(text) == 1 else f"bar({text})"
 
     def barred_name(self, identifier: str, time: str) -> str:
         head, _, rest = identifier.partition("_")
-        barred = head + MACRON if len(head) == 1 else f"{head}{MACRON}"
+        barred = normalize("NFC", head + MACRON)
         tail = f"_{rest}" if rest else ""
         return barred + tail + (f"_{{{time}}}" if time and time != "t" else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable
 
 from ..cell import Cell
@@ -34,7 +35,7 @@ from .text import backward_lines, forward_lines
 
 def text(cell: Cell) -> str:
     """Return title, symbols, equations and gradients."""
-    lines = [cell.title or cell.name, *([cell.description] if cell.description else []), *([cell.reference] if cell.reference else [])]
+    lines = [cell.title or cell.name, *textwrap.wrap(cell.description, 100), *textwrap.wrap(cell.reference, 100)]
     lines += ["", "Parameters", *_table(cell.parameters, cell)]
     lines += ["", "One step", *(f"  ({tag})  {line}" for tag, line in forward_lines(cell).items())]
     lines += ["", "Backpropagation through time, from the last step to the first", *_legend(cell)]

@@ -129,8 +129,14 @@ class Layer:
     def cotangents(self, dy: Any, dfinal: Any, tape: Any, kinds: tuple[Any, Any, Any]) -> tuple[Call, np.ndarray, Any]:
         """Check a backward call; return the call of the tape, `dy` as rows and the cotangents of the final state."""
         if not isinstance(tape, kinds[0]):
-            raise ValueError(f"{self.name}.backward: tape must be a {self.name}.Tape, got {type(tape).__name__}")
+            got = f"{type(tape).__module__.rpartition('.')[2]}.{type(tape).__name__}"
+            raise ValueError(f"{self.name}.backward: tape must be a {self.name}.Tape, got a {got}")
         call = self.call(tape.inputs._asdict(), tape.params, tape.state, kinds[1:], tape.steps, True)
+        spec = self.spec(call.steps, call.batch, call.sizes)["saved"]
+        for name, (row, extra) in self.saved.items():
+            value = self._array(getattr(tape.saved, name, None), f"tape.saved.{name}")
+            self._needs(f"tape.saved.{name}", value.shape, spec[name], ("T + 1" if extra else "T", "B", *row))
+            self._same_dtype(f"tape.saved.{name}", value.dtype, call.dtype)
         shape = (call.steps, call.batch, *self.shape(self.output, call.sizes))
         width = int(np.prod(shape[2:], dtype=np.int64))
         dy = np.zeros(shape, call.dtype) if dy is None else self._array(dy, "dy")
@@ -156,6 +162,9 @@ class Layer:
         """Return `y`, in `out` if that is given."""
         if out is None:
             return y
+        if not isinstance(out, np.ndarray) or out.dtype != y.dtype:
+            got = getattr(out, "dtype", type(out).__name__)
+            raise ValueError(f"{self.name}.step: out must be an array of {y.dtype}, got {got}")
         self._needs("out", out.shape, y.shape, ("B", *self.output))
         out[...] = y
         return out
@@ -163,9 +172,9 @@ class Layer:
     def one_step(self, inputs: Mapping[str, Any]) -> None:
         """Check the ranks of one step's inputs, which lack the axis of time."""
         for name, shape in self.inputs.items():
-            rank = 1 + len(shape)
-            if getattr(inputs[name], "ndim", rank) != rank:
-                raise ValueError(f"{self.name}.step: {name} has shape {inputs[name].shape}, needs {_shown(('B', *shape))}")
+            value = self._array(inputs[name], name)
+            if value.ndim != 1 + len(shape):
+                raise ValueError(f"{self.name}.step: {name} has shape {value.shape}, needs {_shown(('B', *shape))}")
 
     def _record(self, record: Any, kind: type, argument: str) -> Any:
         """Return a NamedTuple of `kind` with contiguous arrays."""
@@ -176,6 +185,8 @@ class Layer:
         return kind(*(self._array(v, f"{argument}.{k}") for k, v in zip(fields, record, strict=True)))
 
     def _array(self, value: Any, argument: str) -> np.ndarray:
+        if isinstance(value, np.generic):  # what NumPy makes of arithmetic on an array without axes
+            value = np.asarray(value)
         if not isinstance(value, np.ndarray):
             raise ValueError(f"{self.name}: {argument} must be a NumPy array, got {type(value).__name__}")
         return np.ascontiguousarray(value) if value.ndim else value
@@ -210,7 +221,7 @@ class Layer:
             if steps is not None and steps != value.shape[0]:
                 raise ValueError(f"{self.name}: steps={steps}, but {name} has {value.shape[0]} steps")
             return value.shape[0], value.shape[1]
-        if steps is None or steps < 0:
+        if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 0:
             raise ValueError(f"{self.name}: a cell without inputs needs steps, a number of at least 0, got {steps}")
         for value in (*inputs.values(), *(() if state is None else state)):
             if value.ndim:
@@ -333,20 +344,27 @@ def _float(dtype: Any, argument: str) -> np.dtype:
     return dtype
 
 
+RULES = ("uniform", "glorot", "orthogonal", "normal", "eye", "zeros", "ones")
+MATRIX_RULES = ("orthogonal", "eye")
+
+
 def _initial(rule: Any, shape: tuple[int, ...], random: np.random.Generator, dtype: np.dtype) -> np.ndarray:
     """Return initial values: a number, an array, or what a rule says; U(-1/√k, 1/√k) over the last axis k where there is none."""
     fan = shape[-1] if shape else 1
-    if rule is None or rule == "uniform":
-        return np.asarray(random.uniform(-(fan**-0.5), fan**-0.5, shape), dtype)
-    if rule == "glorot":
-        bound = (6 / (shape[0] + fan)) ** 0.5 if shape else 1.0
-        return np.asarray(random.uniform(-bound, bound, shape), dtype)
-    if rule == "orthogonal":
-        square = np.linalg.qr(random.standard_normal((max(shape), max(shape))))[0]
-        return np.ascontiguousarray(square[: shape[0], : shape[1]], dtype)
-    if rule == "normal":
-        return np.asarray(random.standard_normal(shape), dtype)
-    if rule == "eye":
-        return np.eye(*shape, dtype=dtype)
-    value = np.asarray({"zeros": 0.0, "ones": 1.0}.get(rule, rule) if isinstance(rule, str) else rule, dtype)
-    return np.ascontiguousarray(np.broadcast_to(value, shape)).astype(dtype)
+    match rule:
+        case None | "uniform":
+            value = random.uniform(-(fan**-0.5), fan**-0.5, shape)
+        case "glorot":
+            bound = (6 / (shape[0] + fan)) ** 0.5 if shape else 1.0
+            value = random.uniform(-bound, bound, shape)
+        case "orthogonal":
+            value = np.linalg.qr(random.standard_normal((max(shape), max(shape))))[0][: shape[0], : shape[1]]
+        case "normal":
+            value = random.standard_normal(shape)
+        case "eye":
+            value = np.eye(*shape)
+        case "zeros" | "ones":
+            value = np.asarray(float(rule == "ones"))
+        case _:
+            value = np.asarray(rule)
+    return np.array(np.broadcast_to(value, shape), dtype, order="C")

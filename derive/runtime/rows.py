@@ -13,26 +13,36 @@ import numpy as np
 from .product import column_sum, multiply_part, outer_sum
 from .threads import run
 
+# Waking a thread takes some 50 µs: below about twice that much work it does not pay.  Measured in elements that are gone through, and in
+# multiplications of products.
+LIGHT = 200_000
+LIGHT_PRODUCT = 4_000_000
+
+
+def _run(kernel: Callable[..., None], count: int, light: bool, *arguments: Any) -> None:
+    run(kernel, [(0, count)] if light else count, *arguments)
+
 
 def run_rows(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
     """Call ``kernel(*arguments, first, last)`` for parts of the rows 0 … count, one a thread."""
-    run(kernel, count, *arguments)
+    elements = sum(value.size for value in arguments if isinstance(value, np.ndarray))
+    _run(kernel, count, elements < LIGHT, *arguments)
 
 
 def multiply_rows(a: np.ndarray, packed: Any, out: np.ndarray, accumulate: bool) -> None:
     """``out = a @ b``, or ``out += a @ b``, for the packed `b`; a `(N, k)`, out `(N, m)`."""
-    run(multiply_part, a.shape[0], a, packed, out, accumulate)
+    _run(multiply_part, a.shape[0], a.size * out.shape[1] < LIGHT_PRODUCT, a, packed, out, accumulate)
 
 
 def outer_sums(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Return Σ_r u_r v_rᵀ, `(p, q)`, for rows u `(N, p)` and v `(N, q)`."""
     out = np.empty((u.shape[1], v.shape[1]), u.dtype)
-    run(outer_sum, out.shape[0], u, v, out, False)
+    _run(outer_sum, out.shape[0], u.size * v.shape[1] < LIGHT_PRODUCT, u, v, out, False)
     return out
 
 
 def column_sums(u: np.ndarray) -> np.ndarray:
     """Return Σ_r u_r, `(p,)`, for rows u `(N, p)`."""
     out = np.empty(u.shape[1], u.dtype)
-    run(column_sum, out.shape[0], u, out)
+    _run(column_sum, out.shape[0], u.size < LIGHT, u, out)
     return out

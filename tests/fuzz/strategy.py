@@ -1,0 +1,433 @@
+"""Random well-shaped cells, as text: a typed generator of expressions that draws from Hypothesis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from derive.cell import Cell
+from derive.emit import ARGUMENTS
+from derive.errors import CellError
+from derive.parse import ELEMENTWISE, RESERVED
+
+Shape = tuple[str, ...]
+
+# Names that emitted code, SymPy, NumPy or the interface use themselves.
+AWKWARD = (
+    *("T", "B", "n", "d", "y", "np", "t", "j", "seq", "at", "row", "tape_", "first", "last", "end", "real", "one", "half", "zero", "count"),
+    *("call", "static", "kernel", "given", "dy", "dx", "dh", "dW", "delta_h", "h_out", "h_state", "h_rows", "W_x", "sum_v", "LAYER", "Params"),
+    *("State", "Inputs", "Grads", "Saved", "Tape", "saved", "final", "initial", "init", "spec", "forward", "infer", "backward", "size", "I"),
+    *("pi", "N", "S", "E", "Q", "oo", "zoo", "Symbol", "range", "min", "max", "float", "print", "square", "power", "multiply", "pack", "α"),
+    *("σ_1", "absolute", "heaviside", "above", "inside", "normal_cdf", "less", "x_", "a", "A", "b_", "k_0p5", "params", "state", "index"),
+)
+PLAIN = ("W", "U", "V", "b", "g", "v", "w", "p", "q", "r", "z", "c", "s", "m", "alpha", "beta", "gamma", "tau", "R", "h", "i", "f", "o", "u")
+INPUTS = ("x", "u", "x_2", "xs", "e", "in_", "y", "np", "call", "T", "dx", "LAYER", "n", "d", "Inputs", "given", "kernel", "Params", "α")
+SAFE_UNARY = tuple(sorted(ELEMENTWISE - {"log", "sqrt", "exp"}))
+NUMBERS = ("0", "1", "2", "0.5", "0.1", "3", "1.5", "0.001", "7", "1e-2", "0.3333333333")
+POWERS = ("2", "3", "4", "5", "1", "0", "(1 + 1)", "6")
+POSITIVE_POWERS = ("0.5", "-1", "-2", "-0.5", "1.5", "-3", "(1/3)", "0.3", "-1.7", "64/32")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A random cell: its text and declarations, the numbers for its sizes, and the cell itself or why it was refused."""
+
+    text: str
+    declarations: dict[str, Any]
+    sizes: dict[str, int]
+    cell: Cell | None = None
+    refusal: str = ""
+
+    def __repr__(self) -> str:
+        given = "".join(f", {k}={_plain(v)!r}" for k, v in self.declarations.items() if v)
+        return f'Case("""\n{self.text}\n"""{given}, sizes={self.sizes!r})'
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def case(text: str, *, sizes: dict[str, int] | None = None, **declarations: Any) -> Drawn:
+    """Return a cell written out, as the fuzzer prints it."""
+    declarations = {"name": "fuzz", **declarations}
+    try:
+        cell = Cell(text, **declarations)
+    except CellError as error:
+        return Drawn(text, declarations, sizes or {}, None, str(error))
+    return Drawn(text, declarations, sizes or {}, cell)
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> Drawn:
+    """A random cell; about one in a hundred is refused by the language, and says why."""
+    return _Writer(draw).write()
+
+
+@dataclass
+class _Writer:
+    """The cell that is being written.
+
+    `scope` has every name that an expression may read: its shape, and whether it changes from row to row.
+    """
+
+    draw: st.DrawFn
+    scope: dict[str, tuple[Shape, bool]] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
+    parameters: list[str] = field(default_factory=list)
+    shapes: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
+    indices: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    budget: int = 0
+
+    # Choices
+
+    def number(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+    def chance(self, one_in: int) -> bool:
+        return self.number(1, one_in) == one_in
+
+    def choose(self, options: Any) -> Any:
+        options = list(options)
+        return options[self.number(0, len(options) - 1)]
+
+    def name(self, pool: tuple[str, ...] = PLAIN) -> str:
+        """Return a new name; it claims its previous value's name too."""
+        name = base = self.choose(AWKWARD if self.chance(4) and pool is PLAIN else pool)
+        count = 1
+        while name in self.taken or name in RESERVED or (pool is INPUTS and name in ARGUMENTS):
+            count += 1
+            name = f"{base}{count}"
+        self.taken.add(name)
+        return name
+
+    # The cell
+
+    def write(self) -> Drawn:
+        self.sizes = {"n": self.choose((1, 3, 5, 5, 17)), "d": self.choose((1, 2, 7, 2))}
+        if self.chance(2):
+            self.sizes[self.choose(("p", "T", "h", "B", "q"))] = self.choose((1, 4, 2, 6))
+        self.widths = [*self.sizes, *self.choose(([], [], ["2*n"], ["n + d"], ["3"]))]
+        inputs, context = self.given()
+        states = self.declare_states()
+        if not (inputs or context or states):
+            states = [self.state("n")]
+        targets = self.equations(states)
+        self.read_everything(states, inputs, context)
+        return self.finish(inputs, context, [*targets, *states])
+
+    def given(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        inputs, context = [], []
+        for group, count in ((inputs, self.choose((1, 1, 1, 1, 0, 2, 3))), (context, self.choose((0, 0, 0, 1, 2)))):
+            for k in range(count):
+                if group is inputs and k == 0:
+                    name = self.name(INPUTS) if self.chance(3) else self.name(("x",))
+                    shape: Shape = (self.choose(("d", "d", "d", "n")),)
+                else:
+                    name, shape = self.name(INPUTS), self.choose(((self.width(),), (self.width(),), ()))
+                group.append(name)
+                if shape == () and self.chance(2):
+                    self.indices.append(name)
+                else:
+                    self.scope[name] = (shape, True)
+                self.shapes[name] = ", ".join(shape)
+        return tuple(inputs), tuple(context)
+
+    def declare_states(self) -> list[str]:
+        count = self.choose((1, 1, 1, 2, 2, 3, 4, 0))
+        return [self.state(self.choose(("n", "n", "n", self.width(), ""))) for _ in range(count)]
+
+    def state(self, width: str) -> str:
+        name = self.name()
+        shape = (width,) if width else ()
+        self.scope[f"{name}_prev"] = (shape, True)
+        self.taken.add(f"{name}_prev")
+        self.shapes[name] = width
+        return name
+
+    def equations(self, states: list[str]) -> list[str]:
+        """Write one line for each state, and others between them; return the other names."""
+        extra: list[str] = []
+        todo = [*states, *[""] * self.number(0 if states else 1, 8 - len(states))]
+        while todo:
+            state = todo.pop(self.number(0, len(todo) - 1))
+            self.budget = self.number(2, 14)
+            if state:
+                shape = self.scope[f"{state}_prev"][0]
+                self.line(state, shape, self.expression(shape))
+            else:
+                extra += self.other_line()
+        return extra
+
+    def line(self, name: str, shape: Shape, text: str) -> None:
+        self.lines.append(f"{name} = {text}")
+        self.scope[name] = (shape, self.scope.get(f"{name}_prev", ((), False))[1] or self.varies(text))
+
+    def varies(self, text: str) -> bool:
+        words = set(re.findall(r"\w+", text))
+        return any(varies and name in words for name, (_, varies) in self.scope.items()) or not words.isdisjoint(self.indices)
+
+    def other_line(self) -> list[str]:
+        kind = self.number(0, 9)
+        if kind == 0:  # static matrix
+            shape = self.choose((("n", "n"), (self.width(), self.width())))
+            name = self.name()
+            self.line(name, shape, self.matrix(*shape))
+            return []
+        if kind == 1:
+            return self.split()
+        shape = self.choose(((self.width(),), (self.width(),), (self.width(),), ()))
+        text = self.expression(shape, static=kind == 2)
+        name = self.name()
+        if len(shape) == 1:
+            self.shapes[name] = shape[0]
+        else:
+            self.shapes[name] = ""
+        self.line(name, shape, text)
+        return [name] if self.scope[name][1] else []
+
+    def split(self) -> list[str]:
+        width, parts = self.choose(list(self.sizes)), self.number(2, 4)
+        if self.chance(2):
+            text = f"{self.parameter((f'{parts}*{width}', other := self.width()))} @ {self.vector(other)}"
+        else:
+            text = "[" + ", ".join(self.vector(width) for _ in range(parts)) + "]"
+        if self.chance(2):
+            text = f"{self.choose(('tanh', 'sin', 'silu'))}({text})"
+        names = [self.name() for _ in range(parts)]
+        varies = self.varies(text)
+        for name in names:
+            self.scope[name] = ((width,), varies)
+        self.lines.append(f"{', '.join(names)} = split({text}, {parts})")
+        return names if varies else []
+
+    def read_everything(self, states: list[str], inputs: tuple[str, ...], context: tuple[str, ...]) -> None:
+        """Let the last lines read what must be read: every previous value, input and context."""
+        words = set(re.findall(r"\w+", "\n".join(line.split(" = ", 1)[1] for line in self.lines)))
+        for state in states:
+            if f"{state}_prev" not in words:
+                self.append(state, f"0.5 * {state}_prev")
+        for name in (*inputs, *context):
+            if name not in words:
+                self.append(states[-1] if states else "", f"pick({self.parameter((self.width(),))}, {name})" if name in self.indices else (f"mean({name})" if self.shapes[name] else name))
+
+    def append(self, state: str, term: str) -> None:
+        """Add a term to the line that assigns `state`, or to the last line of a name that is no matrix."""
+        candidates = [k for k, line in enumerate(self.lines) if line.startswith(f"{state} = ")] if state else []
+        if not candidates:
+            single = [k for k, line in enumerate(self.lines) if "split(" not in line and len(self.scope[line.split(" = ")[0]][0]) < 2]
+            scalar_term = not term.startswith("0.5")
+            if not single or not scalar_term:
+                name = self.name()
+                self.lines.append(f"{name} = {term}")
+                self.scope[name], self.shapes[name] = ((), True), ""
+                return
+            candidates = single
+        position = candidates[-1]
+        name, text = self.lines[position].split(" = ", 1)
+        self.lines[position] = f"{name} = {text} + {term}"
+        self.scope[name] = (self.scope[name][0], True)
+
+    def finish(self, inputs: tuple[str, ...], context: tuple[str, ...], targets: list[str]) -> Drawn:
+        assigned = [t for line in self.lines for t in line.split(" = ")[0].split(", ")]
+        vectors = [t for t in assigned if len(self.scope[t][0]) < 2]
+        output = self.choose([t for t in vectors if self.scope[t][1]] or vectors or assigned)
+        text = "\n".join(self.lines)
+        words = set(re.findall(r"\w+", text))
+        used = [p for p in self.parameters if p in words]
+        fixed = tuple(p for p in used if self.chance(10))
+        shapes = {k: v for k, v in self.shapes.items() if k in words}
+        constants = {k: v for k, v in self.constants.items() if k in words}
+        declarations = {"output": output, "inputs": inputs, "context": context, "fixed": fixed, "constants": constants}
+        if self.chance(4):  # let the shapes be found, but for those that nothing else tells
+            told = {k: v for k, v in shapes.items() if v not in ("n", "d", "n, n", "n, d")}
+            sparse = case(text, sizes=self.sizes, **declarations, shapes=told)
+            if sparse.cell is not None:
+                return sparse
+        return case(text, sizes=self.sizes, **declarations, shapes=shapes)
+
+    # Expressions; each costs from the budget, and without budget is a name or a number
+
+    def width(self) -> str:
+        return str(self.choose(self.widths))
+
+    def spend(self) -> bool:
+        self.budget -= 1
+        return self.budget > 0
+
+    def expression(self, shape: Shape, static: bool = False) -> str:
+        return self.vector(shape[0], static) if shape else self.scalar(static)
+
+    def parameter(self, shape: Shape) -> str:
+        """Return a parameter or an array constant of `shape`, now and then one that was made before."""
+        known = [p for p in (*self.parameters, *self.constants) if self.scope.get(p, (None,))[0] == shape]
+        if known and self.chance(2):
+            return str(self.choose(known))
+        name = self.name()
+        self.scope[name] = (shape, False)
+        if shape and all(s.isdigit() for s in shape) and self.chance(2):
+            size = tuple(map(int, shape))
+            self.constants[name] = (np.arange(np.prod(size)).reshape(size) % 5 - 2) / 4
+            return name
+        if shape == () and self.chance(3):
+            self.constants[name] = self.choose((0.1, 2, 0.75, -1, 3))
+            return name
+        self.parameters.append(name)
+        self.shapes[name] = ", ".join(shape)
+        return name
+
+    def known(self, shape: Shape, static: bool) -> list[str]:
+        return [name for name, (its, varies) in self.scope.items() if its == shape and not (static and varies)]
+
+    def leaf(self, shape: Shape, static: bool) -> str:
+        known = self.known(shape, static)
+        varying = [name for name in known if self.scope[name][1]]
+        if varying and not self.chance(4):
+            return str(self.choose(varying))
+        return str(self.choose(known)) if known and self.chance(2) else self.parameter(shape)
+
+    def vector(self, width: str, static: bool = False) -> str:
+        if not self.spend():
+            return self.leaf((width,), static)
+
+        def same() -> str:
+            return self.vector(width, static)
+
+        kinds: list[Callable[[], str]] = [
+            lambda: self.leaf((width,), static),
+            lambda: self.product(width, static),
+            lambda: self.product(width, static),
+            lambda: self.product(width, static),
+            lambda: f"{self.bracket(same())} + {self.bracket(same())}",
+            lambda: f"{same()} + {self.product(width, static)} + {self.leaf((width,), True)}",
+            lambda: f"{self.bracket(same())} {self.choose('+-*')} {self.bracket(self.scalar(static))}",
+            lambda: f"{self.bracket(self.scalar(static))} {self.choose('+-*')} {self.bracket(same())}",
+            lambda: f"{self.choose(('softmax', 'layer_norm'))}({same()})",
+            lambda: self.elementwise(same),
+            lambda: self.elementwise(same),
+            lambda: self.elementwise(same),
+            lambda: self.elementwise(same),
+            lambda: self.mixed(same, lambda: self.scalar(static)),
+            lambda: self.concat(width, static),
+        ]
+        return str(self.choose(kinds)())
+
+    def concat(self, width: str, static: bool) -> str:
+        if width == "2*n":
+            return f"[{self.vector('n', static)}, {self.vector('n', static)}]"
+        if width == "n + d":
+            first, second = self.choose((("n", "d"), ("d", "n")))
+            return f"[{self.vector(first, static)}, {self.vector(second, static)}]"
+        return f"[{self.vector(width, static)}]" if self.chance(4) else self.leaf((width,), static)
+
+    def scalar(self, static: bool = False) -> str:
+        if not self.spend():
+            return str(self.choose(NUMBERS)) if self.chance(3) else self.leaf((), static)
+
+        def same() -> str:
+            return self.scalar(static)
+
+        width = self.width()
+        kinds: list[Callable[[], str]] = [
+            lambda: str(self.choose(NUMBERS)),
+            lambda: self.leaf((), static),
+            lambda: self.leaf((), static),
+            lambda: f"{self.choose(('sum', 'mean', 'logsumexp'))}({self.vector(width, static)})",
+            lambda: f"{self.choose(('sum', 'mean', 'logsumexp'))}({self.vector(width, static)})",
+            lambda: f"{self.choose(('sum', 'mean'))}({self.matrix(width, self.width())})",
+            lambda: f"({self.bracket(self.vector(width, static))} @ {self.bracket(self.vector(width, static))})",
+            lambda: f"({self.leaf((width,), static)} @ {self.bracket(self.vector(width, static))})",
+            lambda: self.elementwise(same),
+            lambda: self.elementwise(same),
+        ]
+        if self.indices and not static:
+            kinds += [lambda: f"pick({self.vector(width, static)}, {self.choose(self.indices)})"] * 2
+        return str(self.choose(kinds)())
+
+    def product(self, width: str, static: bool) -> str:
+        other = self.width()
+        if self.chance(6):
+            return f"({self.factor(width, other)} @ {self.product(other, static) if self.spend() else self.leaf((other,), static)})"
+        return f"({self.factor(width, other)} @ {self.bracket(self.vector(other, static))})"
+
+    def factor(self, rows: str, columns: str) -> str:
+        """Return the left operand of a product."""
+        if self.chance(4) and self.spend():
+            return f"({self.matrix(rows, columns)})"
+        return f"{self.leaf((columns, rows), True)}.T" if self.chance(5) else self.leaf((rows, columns), True)
+
+    def matrix(self, rows: str, columns: str) -> str:
+        if not self.spend():
+            return self.leaf((rows, columns), True)
+
+        def same() -> str:
+            return self.matrix(rows, columns)
+
+        kinds: list[Callable[[], str]] = [
+            lambda: self.leaf((rows, columns), True),
+            lambda: f"{self.leaf((columns, rows), True)}.T",
+            lambda: self.elementwise(same),
+            lambda: self.elementwise(same),
+            lambda: f"{self.bracket(self.scalar(True))} * {self.bracket(same())}",
+        ]
+        if rows == columns:
+            kinds.append(lambda: f"{(w := self.leaf((rows, rows), True))} - {w}.T - {self.choose(('0.1', '2', self.leaf((), True)))} * eye")
+            kinds.append(lambda: f"eye + {self.bracket(same())} * {self.leaf((rows, rows), True)}")
+        return str(self.choose(kinds)())
+
+    def elementwise(self, same: Callable[[], str]) -> str:
+        """Return an elementwise operation on values of one shape, defined for all of them."""
+
+        def one() -> str:
+            return self.bracket(same())
+
+        kinds: list[Callable[[], str]] = [
+            lambda: f"{self.choose(SAFE_UNARY)}({same()})",
+            lambda: f"{self.choose(SAFE_UNARY)}({same()})",
+            lambda: f"{self.choose(SAFE_UNARY)}({same()})",
+            lambda: f"{self.choose(('exp(sin', 'exp(-abs', 'exp(tanh', 'exp(-exp'))}({same()}))",
+            lambda: f"{self.choose(('log', 'sqrt'))}({self.positive(same())})",
+            lambda: f"{one()} {self.choose('+-')} {one()}",
+            lambda: f"{one()} * {one()}",
+            lambda: f"{one()} * {one()}",
+            lambda: f"{one()} / {self.bracket(self.positive(same()))}",
+            lambda: f"{one()} ** {self.choose(POWERS)}",
+            lambda: f"({self.positive(same())}) ** {self.choose(POSITIVE_POWERS)}",
+            lambda: f"{self.choose(('maximum', 'minimum'))}({same()}, {same()})",
+            lambda: f"{self.choose(('maximum', 'minimum'))}({same()}, {self.choose(NUMBERS)})",
+            lambda: f"where({same()} {self.choose(('<', '<=', '>', '>='))} {same()}, {same()}, {same()})",
+            lambda: f"where({same()} > {self.choose(NUMBERS)}, {same()}, {self.choose(NUMBERS)})",
+            lambda: f"-{one()}",
+            lambda: f"{self.choose(NUMBERS)} {self.choose('+-*')} {one()}",
+            lambda: f"{one()} / {self.choose(('3', '7', '2', '0.3'))}",
+            lambda: f"{self.choose(('1', '2', '0.7'))} / {self.bracket(self.positive(same()))}",
+        ]
+        return str(self.choose(kinds)())
+
+    def mixed(self, same: Callable[[], str], scalar: Callable[[], str]) -> str:
+        """Return an elementwise operation on a vector and a scalar a row."""
+        kinds: list[Callable[[], str]] = [
+            lambda: f"{self.bracket(same())} / {self.bracket(self.positive(scalar()))}",
+            lambda: f"maximum({scalar()}, {same()})",
+            lambda: f"where({scalar()} < {same()}, {same()}, {scalar()})",
+            lambda: f"where({scalar()} < {scalar()}, {same()}, {same()})",
+            lambda: f"tanh({self.bracket(scalar())} * {self.bracket(same())})",
+        ]
+        return str(self.choose(kinds)())
+
+    def positive(self, text: str) -> str:
+        inner = self.bracket(text)
+        return str(self.choose((f"2 + sin({text})", f"1 + {inner} ** 2", f"softplus({text}) + 0.1", f"0.5 + sigmoid({text})", f"1 + abs({text})")))
+
+    @staticmethod
+    def bracket(text: str) -> str:
+        return text if re.fullmatch(r"\w+(\.\w+)?", text) else f"({text})"

@@ -1,0 +1,113 @@
+"""The command line, as it is used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from derive.__main__ import main
+
+MINE = '''
+from derive import Cell
+
+leaky = Cell(
+    """
+    g = tanh(W @ x + U @ h_prev + b)
+    h = sigmoid(a) * h_prev + (1 - sigmoid(a)) * g
+    """,
+    name="leaky", output="h", shapes={"a": ""},
+)
+'''
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "my_cell.py"
+    path.write_text(MINE)
+    return path
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "gru_v3_flipped" in out and out.splitlines()[-1].endswith("cells")
+
+
+@pytest.mark.parametrize("form", [[], ["--text"], ["--latex"], ["--code"], ["--stages"], ["--structure"]])
+def test_show(form: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "rnn", *form]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_show_a_file(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(mine)]) == 0
+    assert "∇a" in capsys.readouterr().out
+
+
+def test_an_unknown_cell_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "gru_v4"]) == 1
+    err = capsys.readouterr().err
+    assert "gru_v4" in err and "gru_v3" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("x = 1", "makes no Cell"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("from derive import Cell\nc = Cell('h = tanh(W @ x', name='c', output='h')", "line 1"),
+        ("def", "SyntaxError"),
+    ],
+)
+def test_files_that_fail(text: str, part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    assert main(["show", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert part in err and "Traceback" not in err
+
+
+def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "nowhere.py"]) == 1
+    assert "nowhere.py" in capsys.readouterr().err
+
+
+def test_generate_a_package_of_ones_own(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "my_kernels"
+    assert main(["generate", str(mine), "--out", str(out)]) == 0
+    assert main(["generate", str(mine), "--out", str(out), "--check"]) == 0
+    (out / "leaky.py").write_text("# changed\n")
+    capsys.readouterr()
+    assert main(["generate", str(mine), "--out", str(out), "--check"]) == 1
+    assert "leaky.py" in capsys.readouterr().out
+    assert main(["generate", str(mine), "--out", str(out)]) == 0
+    assert main(["generate", str(mine), "--out", str(out), "--check"]) == 0
+
+
+def test_a_package_of_ones_own_works_by_itself(mine: Path, tmp_path: Path) -> None:
+    main(["generate", str(mine), "--out", str(tmp_path / "my_kernels")])
+    script = (
+        "import sys, numpy as np\n"
+        "from my_kernels import leaky\n"
+        "p = leaky.init(3, 5, dtype=np.float64)\n"
+        "y, final, tape = leaky.forward(np.ones((4, 2, 3)), p)\n"
+        "grads = leaky.backward(np.ones_like(y), tape)\n"
+        "assert grads.params.a.shape == () and np.isfinite(grads.params.a)\n"
+        "assert 'sympy' not in sys.modules and 'derive' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_generate_for_files_needs_a_folder(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", str(mine)]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_no_command_is_wrong_usage() -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2

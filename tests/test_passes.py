@@ -1,0 +1,110 @@
+"""What each pass does to a derivation; that it changes no value is shown for every cell in `test_cells` and by the fuzzer."""
+
+from __future__ import annotations
+
+import pytest
+
+from derive import Cell
+from derive.cells import get
+from derive.ir import Concat, Map, MatVec, MatVecT, Outer, Recurrence
+from derive.passes.hoist import hoist
+from derive.pipeline import PASSES, compile_cell, stages
+
+
+def nodes(rec: Recurrence, kind: type) -> list:
+    return [eq for eq in rec.equations() if isinstance(eq.node, kind)]
+
+
+def after(name: str, cell: Cell):
+    return dict(stages(cell))[name]
+
+
+def test_every_pass_is_a_stage() -> None:
+    assert [name for name, _ in stages(get("lstm"))] == ["differentiate", *(name for name, _ in PASSES)]
+
+
+def test_products_of_one_operand_are_stacked() -> None:
+    derivation = after("stack", get("lstm"))
+    assert {eq.node.vector for eq in nodes(derivation.forward, MatVec)} == {"x", "h_prev"}
+    assert len(nodes(derivation.forward, MatVec)) == 2
+    assert len(nodes(derivation.backward, MatVecT)) == 2  # δ to h_prev and to x
+    assert len(nodes(derivation.backward, Outer)) == 2
+
+
+def test_a_product_with_another_operand_is_left_alone() -> None:
+    products = nodes(after("stack", get("gru_v3")).forward, MatVec)
+    assert len(products) == 3  # all of x, two of h_prev, one of r * h_prev
+
+
+@pytest.mark.parametrize(
+    ("name", "saved"),
+    [
+        ("rnn", {"h", "h_prev"}),
+        ("lstm", {"c", "c_prev", "h_prev", "i", "f", "g", "o"}),
+        ("gru", {"h_prev", "r", "z", "g", "U_n_h_prev"}),
+        ("gru_v3", {"h_prev", "r", "z", "g"}),
+        ("gru_v3_concat", {"h_prev", "r", "z", "g"}),
+        ("linear", set()),
+        ("softmax_cross_entropy", {"lse_a"}),
+    ],
+)
+def test_only_what_the_adjoint_needs_is_saved(name: str, saved: set[str]) -> None:
+    assert set(compile_cell(get(name)).derivation.saved) == saved
+
+
+def test_states_are_kept_once() -> None:
+    """`c` and `c_prev` are rows of one array, which has a row before the first step."""
+    tape = {value: is_state for _, value, is_state in compile_cell(get("lstm")).saved}
+    assert tape == {"c": True, "h": True, "f": False, "g": False, "i": False, "o": False}
+
+
+def test_sums_are_folded_into_products() -> None:
+    (carried,) = [eq for eq in after("accumulate", get("gru")).backward.body if eq.name == "dh_prev"]
+    assert isinstance(carried.node, MatVecT) and carried.node.plus == "dh_prev_rest"
+
+
+def test_shared_functions_are_named() -> None:
+    derivation = after("share", get("lstm"))
+    assert [str(eq.node.expr) for eq in derivation.backward.body if eq.name == "tanh_c"] == ["tanh(c)"]
+
+
+def test_functions_of_parameters_leave_the_loop() -> None:
+    cell = Cell("h = sigmoid(a) * tanh(W @ x + U @ h_prev)", name="scaled", output="h", shapes={"a": ""})
+    derivation = after("share", cell)
+    assert "sigmoid_a" in {eq.name for eq in derivation.forward.prologue}
+
+
+def test_regions_of_the_lstm() -> None:
+    compiled = compile_cell(get("lstm"))
+    forward, backward = hoist(compiled.derivation.forward), hoist(compiled.derivation.backward)
+    assert [eq.name for eq in forward.before if isinstance(eq.node, MatVec)] == ["W_ifgo_x"]
+    assert not forward.after and not forward.once
+    assert [eq.name for eq in backward.after] == ["dx"]
+
+
+def test_a_readout_leaves_the_loop() -> None:
+    cell = Cell("h = tanh(W @ x + U @ h_prev)\ny = V @ h", name="with_readout", output="y", shapes={"V": "m, n"})
+    regions = hoist(compile_cell(cell).derivation.forward)
+    assert [eq.name for eq in regions.after] == ["y"]
+
+
+def test_what_depends_on_a_context_only_is_computed_once() -> None:
+    cell = Cell("h = tanh(W @ x + U @ h_prev + tanh(V @ v))", name="captioner", output="h", context=("v",), shapes={"v": "k"})
+    regions = hoist(compile_cell(cell).derivation.forward)
+    assert [eq.node for eq in regions.once] == [MatVec("V", "v")]
+    assert set(compile_cell(cell).derivation.saved) == {"h", "h_prev"}
+
+
+def test_a_cell_without_states_has_no_loop() -> None:
+    compiled = compile_cell(get("softmax_readout"))
+    assert not compiled.forward.loop and not compiled.backward.loop
+
+
+def test_parts_of_a_concatenation_are_stored_in_place() -> None:
+    program = compile_cell(get("lstm")).backward
+    (stage,) = [s for s in program.loop if s.loops]
+    stores = {c.equation.name: c.stores for loop in stage.loops for c in loop.computes}
+    whole = {stores[f"delta_{g}"][0].array for g in "ifgo"}
+    assert len(whole) == 1 and len({stores[f"delta_{g}"][0].start for g in "ifgo"}) == 4
+    assert not any(isinstance(eq.node, Map) and eq.name.endswith("_copy") for eq in program.rec.body)
+    assert any(isinstance(eq.node, Concat) for eq in program.rec.body)
