@@ -95,7 +95,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from .cells import REGISTRY
+    from .cells import REGISTRY, SOURCES
 
     if options.files and options.out is None:
         print("derive generate: --out DIR is needed for cells of your own", file=sys.stderr)
@@ -103,7 +103,7 @@ def _generate(options: argparse.Namespace) -> int:
     cells: list[Cell] = [cell for name in options.files for cell in cells_of(name)] or list(REGISTRY.values())
     out = options.out or Path("generated")
     source = ", ".join(Path(name).name for name in options.files) or "derive/cells"
-    package = emit.files(cells, source)
+    package = emit.files(cells, source, {} if options.files else SOURCES)
     if options.check:
         found = emit.drift(package, out)
         print(found or f"{out}: as generated ({len(package)} files)", end="" if found else "\n")

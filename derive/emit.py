@@ -28,10 +28,18 @@ ARGUMENTS = ("params", "state", "steps", "lengths", "reverse", "tape", "out", "d
 Files = Mapping[str, str]
 
 
-def files(cells: Iterable[Cell], source: str = "derive/cells") -> dict[str, str]:
+def files(cells: Iterable[Cell], source: str = "derive/cells", sources: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the files of the package generated for `cells`, by path.
 
     The same on every machine: no date, no version, no path of the machine.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+    source : str
+        Where the cells are defined, for the headers.
+    sources : mapping, optional
+        The same for single cells, by name, where it is known more closely.
 
     Raises
     ------
@@ -48,8 +56,9 @@ def files(cells: Iterable[Cell], source: str = "derive/cells") -> dict[str, str]
     found[f"{TRAINING}.py"] = _stamped(runtime[f"{TRAINING}.py"], f"derive/runtime/{TRAINING}.py", digest)
     for cell in cells:
         compiled = compile_cell(cell)
-        body = module(cell, compiled, source, "")
-        found[f"{cell.name}.py"] = module(cell, compiled, source, _digest(body, digest))
+        where = (sources or {}).get(cell.name, source)
+        body = module(cell, compiled, where, "")
+        found[f"{cell.name}.py"] = module(cell, compiled, where, _digest(body, digest))
     found["__init__.py"] = _init(cells, source)
     return dict(sorted(found.items()))
 

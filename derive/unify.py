@@ -106,6 +106,9 @@ class Sizes:
         if self.unify(left, right):
             return
         if not self.d_is_n(left, right):
+            difference = self.resolve(left) - self.resolve(right)
+            if not self.elementwise and any(name.startswith(_UNKNOWN) for name in difference.names):
+                return  # without the elementwise equations, too little is known
             raise error
         if elementwise:
             self.merge()

@@ -16,6 +16,9 @@ FAMILIES: tuple[ModuleType, ...] = (rnn, lstm, gru, readouts, losses)
 REGISTRY: dict[str, Cell] = {cell.name: cell for family in FAMILIES for cell in family.CELLS}
 """Every cell by its name, in the order of listing."""
 
+SOURCES: dict[str, str] = {cell.name: f"{family.__name__.replace('.', '/')}.py" for family in FAMILIES for cell in family.CELLS}
+"""The file that each cell is defined in, by its name."""
+
 
 def get(name: str) -> Cell:
     """Return the cell called `name`.
@@ -30,4 +33,4 @@ def get(name: str) -> Cell:
     return REGISTRY[name]
 
 
-__all__ = ["FAMILIES", "REGISTRY", "get"]
+__all__ = ["FAMILIES", "REGISTRY", "SOURCES", "get"]

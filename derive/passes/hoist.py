@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from ..ir import Equation, MatVec, MatVecT, Recurrence, downstream
+from ..ir import Equation, Label, Map, MatVec, MatVecT, Recurrence, downstream
+from ..naming import Names
 
 
 @dataclass(frozen=True)

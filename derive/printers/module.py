@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..cell import Cell
+from ..expressions import walk
 from ..ir import Equation
 from ..naming import Names
 from ..pipeline import Compiled
 from ..program import Program
+from ..shapes import shape_of
 from ..sizes import Shape
+from ..syntax import Call, Name
 from .cpu import HOST, INDENT, RUNTIME, WIDTH, Code, wrapped
 from .text import formula, forward_lines, tagged_formulas
 
@@ -185,12 +188,11 @@ class _Module:
             return mapping([f'"{n}": {_sizes(shapes[n])}' for n in names])
 
         saved = mapping([f'"{f}": ({_sizes(self.value_shape(v))}, {int(s)})' for f, _, v, s in self.saved])
-        derivation = self.compiled.derivation
-        indices = {
-            eq.node.operands()[1]: str(derivation.forward.types[eq.node.operands()[0]].shape[0])
-            for eq in derivation.forward.body
-            if type(eq.node).__name__ == "Pick"
-        }
+        indices: dict[str, set[str]] = {}
+        for line in cell.equations:
+            for call in walk(line.value):
+                if isinstance(call, Call) and call.function == "pick" and isinstance(call.args[1], Name):
+                    indices.setdefault(call.args[1].id, set()).add(str(shape_of(call.args[0], shapes)[0]))
         entries = [
             f'name="{cell.name}"',
             f"sizes={_tuple(repr_(s) for s in cell.sizes)}",
@@ -202,7 +204,8 @@ class _Module:
             f"saved={saved}",
         ]
         if indices:
-            entries.append("indices={" + ", ".join(f'"{k}": "{v}"' for k, v in sorted(indices.items())) + "}")
+            below = [f'"{k}": {_tuple(repr_(size) for size in sorted(v))}' for k, v in sorted(indices.items())]
+            entries.append("indices={" + ", ".join(below) + "}")
         if cell.equal_sizes:
             entries.append("equal=" + _tuple(_tuple(repr_(s) for s in pair) for pair in cell.equal_sizes))
         if cell.init:

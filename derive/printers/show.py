@@ -61,7 +61,9 @@ def _shape(shape: Shape) -> str:
 
 def code(cell: Cell) -> str:
     """Return the generated module."""
-    return files([cell])[f"{cell.name}.py"].rstrip("\n")
+    from ..cells import SOURCES
+
+    return files([cell], sources=SOURCES)[f"{cell.name}.py"].rstrip("\n")
 
 
 def structure(cell: Cell) -> str:

@@ -61,7 +61,7 @@ class Layer:
     sizes : names of the sizes, in the order in which `init` takes them
     inputs, context, params, state : mapping from name to shape of one row
     output : shape of one row of the output
-    indices : mapping from an integer input to the size that it must be below
+    indices : mapping from an integer input to the sizes that it must be below
     saved : mapping from what the tape keeps to (shape of one row, rows before the first step)
     equal : pairs of sizes that must be equal
     rules : mapping from a parameter to its initial value or the name of a rule
@@ -74,7 +74,7 @@ class Layer:
     params: Mapping[str, Shape]
     state: Mapping[str, Shape]
     output: Shape
-    indices: Mapping[str, str] = field(default_factory=dict)
+    indices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     saved: Mapping[str, tuple[Shape, int]] = field(default_factory=dict)
     equal: tuple[tuple[str, str], ...] = ()
     rules: Mapping[str, Any] = field(default_factory=dict)
@@ -258,8 +258,8 @@ class Layer:
         for name, shape in self.state.items():
             self._needs(f"state.{name}", state._asdict()[name].shape, (batch, *self.shape(shape, sizes)), ("B", *shape))
         self._check_sizes(sizes)
-        for name, size in self.indices.items():
-            value, top = inputs[name], evaluate(size, sizes)
+        for name, below in self.indices.items():
+            value, top = inputs[name], min(evaluate(size, sizes) for size in below)
             if value.size and (value.min() < 0 or value.max() >= top):
                 raise ValueError(f"{self.name}: {name} must lie in 0 … {top - 1}, got {value.min()} … {value.max()}")
 
