@@ -350,9 +350,10 @@ class _Reverse:
         else:
             self.add_node(name, Outer(left, right), f"d{name}", False)
 
-    def reuse(self, expr: sp.Expr) -> sp.Expr:
-        """Write the values of functions that forward equations have named by those names."""
-        return expr.xreplace(self.values)
+    def reuse(self, expr: sp.Expr, eq: Equation) -> sp.Expr:
+        """Write the values of functions that forward equations have named by those names; for a static equation, static ones only."""
+        batched = self.types[eq.name].batched
+        return expr.xreplace({value: name for value, name in self.values.items() if batched or not self.types[name.name].batched})
 
 
 def _ends_before(part: Slice, other: Slice) -> bool:
@@ -370,12 +371,13 @@ def _map(sweep: _Reverse, eq: Equation, dy: str) -> None:
     for name in node.operands():
         if name not in sweep.active:
             continue
-        partial = sweep.reuse(fn.derivative(node.expr, sp.Symbol(name)))
+        partial = sweep.reuse(fn.derivative(node.expr, sp.Symbol(name)), eq)
         if partial == 0:
             continue
         term, kind = sp.Symbol(dy) * partial, sweep.types[eq.name]
         if kind.shape != sweep.types[name].shape:
-            full = term.name if isinstance(term, sp.Symbol) else sweep.part(Map(term), f"d{name}_part", kind).name
+            whole = isinstance(term, sp.Symbol) and sweep.types[term.name] == kind  # and not one number for all features
+            full = term.name if whole else sweep.part(Map(term), f"d{name}_part", kind).name
             term = sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))
         sweep.add(name, term)
 
@@ -420,7 +422,7 @@ def _feature_sum(sweep: _Reverse, eq: Equation, dy: str) -> None:
 def _log_sum_exp(sweep: _Reverse, eq: Equation, dy: str) -> None:
     node = eq.node
     assert isinstance(node, LogSumExp)
-    sweep.add(node.value, sp.Symbol(dy) * sweep.reuse(fn.exp(sp.Symbol(node.value) - sp.Symbol(eq.name))))
+    sweep.add(node.value, sp.Symbol(dy) * sweep.reuse(fn.exp(sp.Symbol(node.value) - sp.Symbol(eq.name)), eq))
 
 
 def _transpose(sweep: _Reverse, eq: Equation, dy: str) -> None:

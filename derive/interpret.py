@@ -136,7 +136,8 @@ class _Machine:
             case Transpose(matrix=m):
                 return env[m].T
             case Concat(parts=parts):
-                return np.concatenate([env[p] for p in parts], axis=-1 if len(kind.shape) == 1 else 0)
+                rows = [self.rows(env[p], self.rec.types[p]) for p in parts] if kind.batched else [env[p] for p in parts]
+                return np.concatenate(rows, axis=-1 if len(kind.shape) == 1 else 0)
             case Slice(value=v, start=start, size=size):
                 a = start.evaluate(self.sizes)
                 b = a + size.evaluate(self.sizes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import subprocess
@@ -42,15 +41,7 @@ def kernel_cache() -> Iterator[Path]:
 @cache
 def package(*cells: Cell) -> dict[str, ModuleType]:
     """Return modules generated for `cells`, by name: one package, whose runtime is compiled once."""
-    files = emit.files(cells, "tests")
-    name = "package_" + hashlib.sha256("\0".join(files.values()).encode()).hexdigest()[:16]
-    folder = emit.cache_folder() / name
-    if emit.drift(files, folder):
-        emit.write(files, folder)
-    if str(folder.parent) not in sys.path:
-        sys.path.append(str(folder.parent))
-    importlib.invalidate_caches()
-    return {cell.name: importlib.import_module(f"{name}.{cell.name}") for cell in cells}
+    return emit.compile_all(cells)
 
 
 def generated(name: str) -> ModuleType:

@@ -98,7 +98,7 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
 
 
 def test_a_changed_runtime_is_never_served_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel's own file is all that Numba's cache looks at: here the runtime changes, under a warm cache, and the kernel's text does not."""
+    """A kernel's own file is all that Numba's cache looks at: here the runtime changes under a warm cache, not the kernel's text."""
     runtime = tmp_path / "edited"
     shutil.copytree(emit.RUNTIME, runtime, ignore=shutil.ignore_patterns("__pycache__"))
     emit.write(emit.files([RNN]), tmp_path / "kernels")

@@ -15,8 +15,8 @@ from conftest import generated
 T, B, D, N = 9, 4, 5, 11
 Arrays = Mapping[str, np.ndarray]
 
-# By rows of PyTorch's stacked matrices: what the parts are called here, as (W, U, b of the input, b of the state). PyTorch keeps two biases a
-# gate. Where only their sum counts, there is one here; None is PyTorch's second.
+# By rows of PyTorch's stacked matrices: what the parts are called here, as (W, U, b of the input, b of the state).
+# PyTorch keeps two biases a gate. Where only their sum counts, there is one here; None is PyTorch's second.
 ROWS: dict[str, list[tuple[str, str, str, str | None]]] = {
     "rnn": [("W", "U", "b", None)],
     "rnn_relu": [("W", "U", "b", None)],

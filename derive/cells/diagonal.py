@@ -167,7 +167,6 @@ lru = Cell(
     """,
     name="lru",
     output="y",
-    shapes={"x": "d", "Dv": "d", "y": "d", "nu": "n", "theta": "n", "gamma": "n", "sr": "n", "si": "n"},
     title="Linear recurrent unit",
     reference="Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu, De 2023, ICML, arXiv:2303.06349",
     description=(

@@ -41,7 +41,7 @@ lmu = Cell(
     """,
     name="lmu",
     output="h",
-    shapes={"e_x": "d", "e_h": "n", "e_m": str(ORDER), "m": str(ORDER)},
+    shapes={"e_x": "d", "e_h": "n", "e_m": str(ORDER)},
     title="Legendre memory unit",
     reference="Voelker, Kajić, Eliasmith 2019, Legendre Memory Units: Continuous-Time Representation in Recurrent Neural Networks, NeurIPS",
     description=(

@@ -33,8 +33,9 @@ class Regions:
 
 def hoist(rec: Recurrence) -> Regions:
     """Part the body of `rec` into regions."""
-    varying = downstream(rec.body, {*rec.sequences, *(c.previous for c in rec.carries)})
-    once = {eq.name for eq in rec.body if eq.name not in varying} - {*rec.written, *(c.value for c in rec.carries)}
+    every_step = {*rec.written, *(c.value for c in rec.carries)}  # stored at every step, and so are the values made of them
+    varying = downstream(rec.body, {*rec.sequences, *(c.previous for c in rec.carries), *every_step})
+    once = {eq.name for eq in rec.body if eq.name not in varying}
     once -= {eq.node.plus for eq in rec.body if isinstance(eq.node, MatVec | MatVecT) and eq.node.plus and eq.name in varying}  # its memory
     if not rec.carries:  # nothing is recurrent: all steps at once
         return Regions(rec, tuple(eq for eq in rec.body if eq.name in once), tuple(eq for eq in rec.body if eq.name not in once), (), ())

@@ -94,7 +94,7 @@ def _materialise(regions: Regions, kept: Kept) -> Regions:
 
 def _copy(name: str, types: dict[str, Type], names: Names) -> Equation:
     copy = names.fresh(f"{name}_copy")
-    types[copy] = types[name]
+    types[copy] = replace(types[name], batched=True)  # a static value has a row for each sequence now
     return Equation(copy, Map(sp.Symbol(name)), shown=False)
 
 
@@ -121,6 +121,7 @@ class _Storage:
         self.arrays: dict[str, Array] = {}
         self.places: dict[str, Place] = {}
         self.stores: dict[str, list[Place]] = defaultdict(list)
+        self.sums = {o for eq in self.rec.accumulators for o in eq.node.operands()}
         self.segment_of = self.locate()
         self.consumers = self.consumed()
 
@@ -209,8 +210,9 @@ class _Storage:
     def outlives(self, name: str) -> bool:
         """Say whether another region than the one that makes `name` reads it."""
         here = self.region.get(name, "loop")
-        sums = {o for eq in self.rec.accumulators for o in eq.node.operands()}
-        return any(self.region[eq.name] != here for eq in self.consumers[name]) or name in sums
+        readers = self.consumers[name]
+        summed = not self.sums.isdisjoint((name, *(eq.name for eq in readers if isinstance(eq.node, Slice))))
+        return summed or any(self.region[eq.name] != here for eq in readers)
 
     # The rest, in order
 
@@ -261,7 +263,7 @@ class _Storage:
         """Say whether a row-local value is read outside its loop."""
         region, stage, segment = self.segment_of[name]
         vector = bool(self.rec.types[name].shape)
-        if any(name in eq.node.operands() for eq in self.rec.accumulators):
+        if name in self.sums:
             return True
         for eq in self.consumers[name]:
             if (vector and isinstance(eq.node, FeatureSum | LogSumExp | Pick | Slice)) or isinstance(eq.node, MatVec | MatVecT):

@@ -198,6 +198,8 @@ class Code:
             for product in stage.products:
                 matrix = self.matrix(product.matrix, product.transposed)
                 vector, out = self.columns(product.vector, product.equation, 1), self.columns(product.out, product.equation, 0)
+                if region != "once" and self.program.arrays[product.vector.array].space == "once":
+                    vector = f"np.tile({vector}, (call.steps, 1))"
                 self.runtime.add("multiply_rows")
                 self.statements += self.note(product.equation)
                 self.statements.append(f"multiply_rows({vector}, {matrix}, {out}, {product.accumulate})")

@@ -20,12 +20,70 @@ Shape = tuple[str, ...]
 # Names that emitted code, SymPy, NumPy or the interface use themselves.
 AWKWARD = (
     *("T", "B", "n", "d", "y", "np", "t", "j", "seq", "at", "row", "tape_", "first", "last", "end", "real", "one", "half", "zero", "count"),
-    *("call", "static", "kernel", "given", "dy", "dx", "dh", "dW", "delta_h", "h_out", "h_state", "h_rows", "W_x", "sum_v", "LAYER", "Params"),
-    *("State", "Inputs", "Grads", "Saved", "Tape", "saved", "final", "initial", "init", "spec", "forward", "infer", "backward", "size", "I"),
+    *(
+        "call",
+        "static",
+        "kernel",
+        "given",
+        "dy",
+        "dx",
+        "dh",
+        "dW",
+        "delta_h",
+        "h_out",
+        "h_state",
+        "h_rows",
+        "W_x",
+        "sum_v",
+        "LAYER",
+        "Params",
+    ),
+    *(
+        "State",
+        "Inputs",
+        "Grads",
+        "Saved",
+        "Tape",
+        "saved",
+        "final",
+        "initial",
+        "init",
+        "spec",
+        "forward",
+        "infer",
+        "backward",
+        "size",
+        "I",
+    ),
     *("pi", "N", "S", "E", "Q", "oo", "zoo", "Symbol", "range", "min", "max", "float", "print", "square", "power", "multiply", "pack", "α"),
     *("σ_1", "absolute", "heaviside", "above", "inside", "normal_cdf", "less", "x_", "a", "A", "b_", "k_0p5", "params", "state", "index"),
 )
-PLAIN = ("W", "U", "V", "b", "g", "v", "w", "p", "q", "r", "z", "c", "s", "m", "alpha", "beta", "gamma", "tau", "R", "h", "i", "f", "o", "u")
+PLAIN = (
+    "W",
+    "U",
+    "V",
+    "b",
+    "g",
+    "v",
+    "w",
+    "p",
+    "q",
+    "r",
+    "z",
+    "c",
+    "s",
+    "m",
+    "alpha",
+    "beta",
+    "gamma",
+    "tau",
+    "R",
+    "h",
+    "i",
+    "f",
+    "o",
+    "u",
+)
 INPUTS = ("x", "u", "x_2", "xs", "e", "in_", "y", "np", "call", "T", "dx", "LAYER", "n", "d", "Inputs", "given", "kernel", "Params", "α")
 SAFE_UNARY = tuple(sorted(ELEMENTWISE - {"log", "sqrt", "exp"}))
 NUMBERS = ("0", "1", "2", "0.5", "0.1", "3", "1.5", "0.001", "7", "1e-2", "0.3333333333")
@@ -46,6 +104,10 @@ class Drawn:
     def __repr__(self) -> str:
         given = "".join(f", {k}={_plain(v)!r}" for k, v in self.declarations.items() if v)
         return f'Case("""\n{self.text}\n"""{given}, sizes={self.sizes!r})'
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"(?<!\.)\b\w+", text))
 
 
 def _plain(value: Any) -> Any:
@@ -173,7 +235,7 @@ class _Writer:
         self.scope[name] = (shape, self.scope.get(f"{name}_prev", ((), False))[1] or self.varies(text))
 
     def varies(self, text: str) -> bool:
-        words = set(re.findall(r"\w+", text))
+        words = _words(text)
         return any(varies and name in words for name, (_, varies) in self.scope.items()) or not words.isdisjoint(self.indices)
 
     def other_line(self) -> list[str]:
@@ -198,7 +260,7 @@ class _Writer:
     def split(self) -> list[str]:
         width, parts = self.choose(list(self.sizes)), self.number(2, 4)
         if self.chance(2):
-            text = f"{self.parameter((f'{parts}*{width}', other := self.width()))} @ {self.vector(other)}"
+            text = f"{self.parameter((f'{parts}*{width}', other := self.width()))} @ {self.bracket(self.vector(other))}"
         else:
             text = "[" + ", ".join(self.vector(width) for _ in range(parts)) + "]"
         if self.chance(2):
@@ -212,13 +274,18 @@ class _Writer:
 
     def read_everything(self, states: list[str], inputs: tuple[str, ...], context: tuple[str, ...]) -> None:
         """Let the last lines read what must be read: every previous value, input and context."""
-        words = set(re.findall(r"\w+", "\n".join(line.split(" = ", 1)[1] for line in self.lines)))
+        words = _words("\n".join(line.split(" = ", 1)[1] for line in self.lines))
         for state in states:
             if f"{state}_prev" not in words:
                 self.append(state, f"0.5 * {state}_prev")
         for name in (*inputs, *context):
             if name not in words:
-                self.append(states[-1] if states else "", f"pick({self.parameter((self.width(),))}, {name})" if name in self.indices else (f"mean({name})" if self.shapes[name] else name))
+                self.append(
+                    states[-1] if states else "",
+                    f"pick({self.parameter((self.width(),))}, {name})"
+                    if name in self.indices
+                    else (f"mean({name})" if self.shapes[name] else name),
+                )
 
     def append(self, state: str, term: str) -> None:
         """Add a term to the line that assigns `state`, or to the last line of a name that is no matrix."""
@@ -242,7 +309,7 @@ class _Writer:
         vectors = [t for t in assigned if len(self.scope[t][0]) < 2]
         output = self.choose([t for t in vectors if self.scope[t][1]] or vectors or assigned)
         text = "\n".join(self.lines)
-        words = set(re.findall(r"\w+", text))
+        words = _words(text)
         used = [p for p in self.parameters if p in words]
         fixed = tuple(p for p in used if self.chance(10))
         shapes = {k: v for k, v in self.shapes.items() if k in words}
@@ -426,7 +493,9 @@ class _Writer:
 
     def positive(self, text: str) -> str:
         inner = self.bracket(text)
-        return str(self.choose((f"2 + sin({text})", f"1 + {inner} ** 2", f"softplus({text}) + 0.1", f"0.5 + sigmoid({text})", f"1 + abs({text})")))
+        return str(
+            self.choose((f"2 + sin({text})", f"1 + {inner} ** 2", f"softplus({text}) + 0.1", f"0.5 + sigmoid({text})", f"1 + abs({text})"))
+        )
 
     @staticmethod
     def bracket(text: str) -> str:

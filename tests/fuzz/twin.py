@@ -116,8 +116,6 @@ RUNTIME = {
     "runtime.reduce": SimpleNamespace(
         feature_sum=lambda v: v.sum(), log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(), square=lambda x: x * x
     ),
-    "runtime.rows": SimpleNamespace(
-        run_rows=_run_rows, multiply_rows=_multiply_rows, outer_sums=_outer_sums, column_sums=_column_sums
-    ),
+    "runtime.rows": SimpleNamespace(run_rows=_run_rows, multiply_rows=_multiply_rows, outer_sums=_outer_sums, column_sums=_column_sums),
     "runtime.vector": SimpleNamespace(**_functions),
 }

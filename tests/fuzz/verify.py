@@ -103,7 +103,11 @@ def draw_sample(cell: Cell, sizes: Mapping[str, int], seed: int) -> Sample:
 
     def draw(name: str, *lead: int, scale: float = 1.0) -> np.ndarray:
         shape = (*lead, *(s.evaluate(sizes) for s in cell.shapes[name]))
-        return random.integers(0, _classes(cell, name, sizes), shape) if name in cell.integers else np.asarray(random.standard_normal(shape) * scale)
+        return (
+            random.integers(0, _classes(cell, name, sizes), shape)
+            if name in cell.integers
+            else np.asarray(random.standard_normal(shape) * scale)
+        )
 
     return Sample(
         sizes,

@@ -1,0 +1,174 @@
+"""Random cells: a short run, and every cell that once failed."""
+
+from __future__ import annotations
+
+import pytest
+from fuzz.strategy import Drawn, case, cells
+from fuzz.verify import Skipped, verify
+from hypothesis import HealthCheck, Phase, given, settings
+
+FOUND: list[Drawn] = [
+    # a mean of a transposed matrix has one number as its gradient
+    case(
+        """
+index = mean(final.T) + 0.5 * index_prev
+""",
+        name="fuzz",
+        output="index",
+        inputs=(),
+        shapes={"index": "", "final": "n, B"},
+        sizes={"n": 3, "d": 7, "B": 4},
+    ),
+    # a sum over steps of a carried cotangent
+    case(
+        """
+beta = x + 0.5 * beta_prev
+n = (b2 @ dx) + 0.5 * n_prev
+""",
+        name="fuzz",
+        output="beta",
+        context=("dx",),
+        shapes={"x": "d", "dx": "p", "beta": "d", "n": "p", "b2": "p, p"},
+        sizes={"n": 5, "d": 7, "p": 4},
+    ),
+    # a concatenation of one static part
+    case(
+        """
+g2, c = split(size @ ([minimum(T, 2)]), 2)
+q = q_prev + (R2 @ g2) + x
+""",
+        name="fuzz",
+        output="c",
+        inputs=("x",),
+        shapes={"x": "d", "q": "d", "size": "2*d, q", "T": "q", "R2": "d, d"},
+        sizes={"n": 3, "d": 2, "q": 6},
+    ),
+    # a state that no state feeds
+    case(
+        """
+y = z @ g_prev
+g = (p2 @ x)
+""",
+        name="fuzz",
+        output="g",
+        inputs=("x",),
+        shapes={"x": "d", "g": "n + d", "y": "n", "z": "n, n + d", "p2": "n + d, d"},
+        sizes={"n": 5, "d": 1, "h": 1},
+    ),
+    # an output made once, read by a product
+    case(
+        """
+i, h = split(U @ T, 2)
+p =  where(h > p_prev, h, LAYER @ i) 
+""",
+        name="fuzz",
+        output="i",
+        inputs=(),
+        context=("T",),
+        shapes={"T": "d", "p": "n", "LAYER": "n, n", "U": "2*n, d"},
+        sizes={"n": 3, "d": 1, "B": 4},
+    ),
+    # a concatenation of static and batched parts
+    case(
+        """
+a = [backward, x, backward]
+p = p_prev * a
+""",
+        name="fuzz",
+        output="p",
+        inputs=("x",),
+        shapes={"x": "d", "backward": "d", "p": "3*d"},
+        sizes={"n": 3, "d": 2, "B": 4},
+    ),
+    # a static softmax as a state
+    case(
+        """
+r = softmax(u)
+v = r_prev * x
+""",
+        name="fuzz",
+        output="v",
+        inputs=("x",),
+        shapes={"x": "n", "r": "n", "u": "n"},
+        sizes={"n": 3, "d": 2, "q": 2},
+    ),
+    # a sum over steps of a part of a concatenation
+    case(
+        """
+v = v_prev + LAYER
+h, s = split(tanh([v_prev * y + tau @ range, v]), 2)
+""",
+        name="fuzz",
+        output="h",
+        inputs=("LAYER",),
+        context=("y",),
+        shapes={"LAYER": "", "y": "n", "v": "n", "range": "T", "tau": "n, T"},
+        sizes={"n": 5, "d": 2, "T": 4},
+    ),
+    # a scalar broadcast within a sum
+    case(
+        """
+m = mean(x) + z_prev
+z = m 
+W = sum(m - z_prev + x)
+""",
+        name="fuzz",
+        output="W",
+        inputs=("x",),
+        shapes={"x": "n", "z": "", "m": "", "W": ""},
+        sizes={"n": 5, "d": 2},
+    ),
+    # a product of a value made once, in a region of all steps
+    case(
+        """
+z = (U @ (elu((layer_norm((i @ (u+0*x)))) * g)))
+""",
+        name="fuzz",
+        output="z",
+        inputs=("x",),
+        context=("u",),
+        constants={"g": 3},
+        shapes={"i": "d, d", "z": "d", "U": "d, d"},
+        sizes={"n": 1, "d": 2},
+    ),
+    # parameters and inputs that reach no result have a gradient of zero
+    case("h = tanh(x + h_prev)\nv = w + b", name="fuzz", output="h"),
+    # a function of a number
+    case("h = softplus(1) * x + h_prev", name="fuzz", output="h"),
+    # an index into a static vector, and two vectors of different sizes under one index
+    case("h = h_prev + pick(w, k) + pick(x, k)", name="fuzz", output="h", inputs=("x", "k"), shapes={"w": "p", "h": ""}, sizes={"p": 2}),
+    # inputs that are named like what a module defines
+    case("h = h_prev + Inputs + LAYER", name="fuzz", output="h", inputs=("Inputs", "LAYER"), shapes={"Inputs": "n", "LAYER": "n"}),
+    case("h = h_prev + x", name="fuzz", output="h", inputs=(), context=("x",), shapes={"x": "n"}),
+    # a concatenation of parts of unknown size that is split
+    case("a, b = split([w + h_prev, h_prev], 2)\nh = a * x + b", name="fuzz", output="h", shapes={"h": "n"}),
+]
+
+
+@pytest.mark.parametrize("found", FOUND, ids=lambda found: found.text.splitlines()[0])
+def test_cells_that_once_failed(found: Drawn) -> None:
+    assert found.cell is not None, found.refusal
+    assert verify(found.cell, found.sizes) <= 1
+
+
+@settings(max_examples=40, derandomize=True, deadline=None, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
+@given(cells())
+def test_random_cells(drawn: Drawn) -> None:
+    if drawn.cell is None:
+        return
+    try:
+        assert verify(drawn.cell, drawn.sizes) <= 1
+    except Skipped:
+        pass
+
+
+@given(cells())
+@settings(
+    max_examples=100, derandomize=True, deadline=None, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck)
+)
+def test_few_random_cells_are_refused(drawn: Drawn) -> None:
+    REFUSED.append(drawn.cell is None)
+    assert sum(REFUSED) <= 5
+
+
+REFUSED: list[bool] = []
