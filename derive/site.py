@@ -1,6 +1,7 @@
 """`derive docs`: the site, with a page for each cell's derivation.
 
-Pages of cells are written anew at each build, from the same objects as the kernels, beside copies of the hand-written pages; MkDocs makes the site.
+Pages of cells are written anew at each build, from the same objects as the kernels, beside copies of the hand-written pages; MkDocs makes
+the site.
 """
 
 from __future__ import annotations

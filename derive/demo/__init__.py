@@ -22,8 +22,10 @@ CELLS = {"tanh RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}  # as printed: the gen
 SPLIT_SEED = 0  # the parts of the data stay the same for every --seed
 PUBLISHED = 8.54
 NOTE = (
-    "Nats a step, summed over the 88 keys; `train end` with the last parameters, the columns right of it with those of the best validation loss.\n"
-    "Published: Chung et al. 2014, arXiv:1412.3555, on JSB chorales, with their own split and preparation of the data: beside ours, not the same test."
+    "Nats a step, summed over the 88 keys; `train end` with the last parameters,\n"
+    "the columns right of it with those of the best validation loss.\n"
+    "Published: Chung et al. 2014, arXiv:1412.3555, on JSB chorales, with their own split and preparation of the data:\n"
+    "beside ours, not the same test."
 )
 
 

@@ -29,7 +29,7 @@ class Settings(NamedTuple):
     parameters: int = 20_000
     batch_size: int = 16
     epochs: int = 200
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-2
     max_norm: float = 1.0
     seed: int = 0
 
@@ -79,7 +79,8 @@ def hidden_size(cell: Module, parameters: int) -> int:
 def gradients(cell: Module, params: Params, batch: Batch) -> tuple[float, Params]:
     """Mean nats a step of one batch and its gradient.
 
-    The padding stands at the end of a sequence, so that it cannot change an output that counts; a zero cotangent keeps it out of the gradient.
+    The padding stands at the end of a sequence, so that it cannot change an output that counts;
+    a zero cotangent keeps it out of the gradient.
     """
     h, _, cell_tape = cell.forward(batch.x, params.cell)
     logits, _, readout_tape = linear.forward(h, params.readout)
@@ -112,7 +113,7 @@ def fit(
     settings: Settings,
     report: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Result:
-    """Train one cell: Adam, its step size falling linearly to zero, gradients clipped at a joint norm, batches in a new order every epoch.
+    """Train one cell: Adam, gradients clipped at a joint norm, batches in a new order every epoch.
 
     Parameters
     ----------
@@ -146,7 +147,6 @@ def fit(
     epochs: list[Epoch] = []
     best_epoch = 0
     for done in range(settings.epochs):
-        optimiser.learning_rate = settings.learning_rate * (1 - done / settings.epochs)
         params, loss = _epoch(cell, params, optimiser, [train[i] for i in rng.permutation(len(train))], settings.max_norm)
         epochs.append(Epoch(loss, evaluate(cell, params, validation)))
         report(epochs[-1])

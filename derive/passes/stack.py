@@ -146,7 +146,8 @@ class _Stacking:
                 self.sum(members, Outer(left, right))
         for node, whole in tuple(self.made.items()):
             totals = {eq.node.value: eq for eq in self.accumulators if isinstance(eq.node, Total) and not self.types[eq.name].batched}
-            if self.types[whole].batched and isinstance(node, Concat) and all(p in totals for p in node.parts):
+            once = isinstance(node, Concat) and len(set(node.parts)) == len(node.parts)
+            if self.types[whole].batched and isinstance(node, Concat) and once and all(p in totals for p in node.parts):
                 self.sum([totals[p] for p in node.parts], Total(whole))
 
     def sum(self, members: list[Equation], node: Node) -> None:

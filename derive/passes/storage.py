@@ -61,13 +61,14 @@ def _materialise(regions: Regions, kept: Kept) -> Regions:
     types, names = dict(rec.types), Names([*rec.types, *kept.outputs.values()])
     carried = {c.value for c in rec.carries}
     changed: dict[str, list[Equation]] = {}
-    previous = {c.previous for c in rec.carries}
+    copies: dict[str, Equation] = {}  # of what lies in memory for two steps only
+    previous = {c.previous for c in rec.carries}  # and, below, their slices: what lies in memory for two steps only
     for region in REGIONS:
         made: list[Equation] = []
         here: set[str] = set()
         for eq in getattr(regions, region):
             if region == "after":
-                eq = _read_copies(eq, previous, changed["loop"], types, names)
+                eq = _read_copies(eq, previous, copies, changed["loop"], types, names)
             if isinstance(eq.node, Concat):
                 parts = []
                 for k, part in enumerate(eq.node.parts):
@@ -84,10 +85,12 @@ def _materialise(regions: Regions, kept: Kept) -> Regions:
                 made.append(replace(eq, name=raw, shown=False))
                 eq = replace(eq, node=Map(sp.Symbol(raw)))
             made.append(eq)
+            if isinstance(eq.node, Slice) and eq.node.value in previous:
+                previous.add(eq.name)
             if not isinstance(eq.node, Slice | Concat | MatVec | MatVecT):
                 here.add(eq.name)
         changed[region] = made
-    sums = tuple(_read_copies(eq, previous, changed["loop"], types, names) for eq in rec.accumulators)
+    sums = tuple(_read_copies(eq, previous, copies, changed["loop"], types, names) for eq in rec.accumulators)
     rec = replace(rec, types=types, accumulators=sums)
     return Regions(rec, **{region: tuple(eqs) for region, eqs in changed.items()})
 
@@ -98,14 +101,15 @@ def _copy(name: str, types: dict[str, Type], names: Names) -> Equation:
     return Equation(copy, Map(sp.Symbol(name)), shown=False)
 
 
-def _read_copies(eq: Equation, previous: set[str], loop: list[Equation], types: dict[str, Type], names: Names) -> Equation:
+def _read_copies(
+    eq: Equation, previous: set[str], copies: dict[str, Equation], loop: list[Equation], types: dict[str, Type], names: Names
+) -> Equation:
     """Let an equation after the loop read a copy of a previous state that the loop makes: states lie in memory for two steps only."""
     for name in [o for o in eq.node.operands() if o in previous]:
-        copy = next((e for e in loop if e.node == Map(sp.Symbol(name)) and types[e.name] == types[name]), None)
-        if copy is None:
-            copy = _copy(name, types, names)
-            loop.append(copy)
-        eq = replace(eq, node=eq.node.rename({name: copy.name}))
+        if name not in copies:
+            copies[name] = _copy(name, types, names)
+            loop.append(copies[name])
+        eq = replace(eq, node=eq.node.rename({name: copies[name].name}))
     return eq
 
 

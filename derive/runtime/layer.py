@@ -362,7 +362,7 @@ def _initial(rule: Any, shape: tuple[int, ...], random: np.random.Generator, dty
         case "normal":
             value = random.standard_normal(shape)
         case "eye":
-            value = np.eye(*shape)
+            value = np.eye(shape[0], shape[1])
         case "zeros" | "ones":
             value = np.asarray(float(rule == "ones"))
         case _:
