@@ -1,8 +1,8 @@
 """What to save and what to recompute.
 
 The adjoint reads forward values.  One that costs next to nothing to make again from values that are at hand in the backward pass
-anyway (inputs, parameters, other saved values) is recomputed there, and does not lie on the tape: `r * h_prev`, `[h_prev, x]`, a slice.  So is what depends on contexts
-only, which is made once a sequence and not at every step.
+anyway (inputs, parameters, other saved values) is recomputed there, and does not lie on the tape: `r * h_prev`, `[h_prev, x]`, a slice.
+So is what depends on contexts only, which is made once a sequence and not at every step.
 
 Needs: the derivation as differentiated.  Leaves: fewer sequences in the backward pass, their equations at the head of its body.
 """
