@@ -21,7 +21,7 @@ tape has to keep.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import sympy as sp
@@ -35,8 +35,6 @@ from .ir import (
     Label,
     LogSumExp,
     Map,
-    MatVec,
-    MatVecT,
     Node,
     Outer,
     Pick,
@@ -44,7 +42,6 @@ from .ir import (
     Slice,
     Spread,
     Total,
-    Transpose,
     Type,
     free_names,
     prune,
@@ -52,6 +49,7 @@ from .ir import (
 )
 from .naming import Names
 from .sizes import Size
+from .vjp import RULES
 
 
 @dataclass(frozen=True)
@@ -360,117 +358,3 @@ def _ends_before(part: Slice, other: Slice) -> bool:
     """Say whether `part` ends where `other` begins or earlier, whatever the sizes are."""
     gap = other.start - (part.start + part.size)
     return gap.constant >= 0 and all(k >= 0 for _, k in gap.terms)
-
-
-# The rules: what a node's cotangent `dy` contributes to its operands
-
-
-def _map(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Map)
-    for name in node.operands():
-        if name not in sweep.active:
-            continue
-        partial = sweep.reuse(fn.derivative(node.expr, sp.Symbol(name)), eq)
-        if partial == 0:
-            continue
-        term, kind = sp.Symbol(dy) * partial, sweep.types[eq.name]
-        if kind.shape != sweep.types[name].shape:
-            whole = isinstance(term, sp.Symbol) and sweep.types[term.name] == kind  # and not one number for all features
-            full = term.name if whole else sweep.part(Map(term), f"d{name}_part", kind).name
-            term = sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))
-        sweep.add(name, term)
-
-
-def _matvec(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, MatVec)
-    if node.plus:
-        sweep.add(node.plus, sp.Symbol(dy))
-    sweep.add_node(node.vector, MatVecT(node.matrix, dy), f"{node.matrix}T_{dy}", sweep.types[dy].batched)
-    sweep.add_outer(node.matrix, dy, node.vector)
-
-
-def _matvec_t(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, MatVecT)
-    if node.plus:
-        sweep.add(node.plus, sp.Symbol(dy))
-    sweep.add_node(node.vector, MatVec(node.matrix, dy), f"{node.matrix}_{dy}", sweep.types[dy].batched)
-    sweep.add_outer(node.matrix, node.vector, dy)
-
-
-def _outer(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Outer)
-    sweep.add_node(node.left, MatVec(dy, node.right), f"{dy}_{node.right}", sweep.types[node.right].batched)
-    sweep.add_node(node.right, MatVecT(dy, node.left), f"{dy}T_{node.left}", sweep.types[node.left].batched)
-
-
-def _total(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Total)
-    sweep.add(node.value, sp.Symbol(dy))
-
-
-def _feature_sum(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, FeatureSum)
-    sweep.add(node.value, sp.Symbol(dy))
-
-
-def _log_sum_exp(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, LogSumExp)
-    sweep.add(node.value, sp.Symbol(dy) * sweep.reuse(fn.exp(sp.Symbol(node.value) - sp.Symbol(eq.name)), eq))
-
-
-def _transpose(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Transpose)
-    sweep.add_node(node.matrix, Transpose(dy), f"{dy}_T", False)
-
-
-def _concat(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Concat)
-    start = Size()
-    for name in node.parts:
-        size = sweep.types[name].shape[0]
-        sweep.add_node(name, Slice(dy, start, size), f"{dy}_{name}", sweep.types[dy].batched)
-        start = start + size
-
-
-def _slice(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Slice)
-    if node.value in sweep.active:
-        sweep.slices[node.value].append((node, dy))
-
-
-def _pick(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Pick)
-    sweep.add_node(node.value, Spread(dy, node.index, sweep.types[node.value].shape[0]), f"d{node.value}_part", sweep.types[dy].batched)
-
-
-def _spread(sweep: _Reverse, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Spread)
-    sweep.add_node(node.value, Pick(dy, node.index), f"d{node.value}_part", sweep.types[dy].batched)
-
-
-RULES: dict[type[Node], Callable[..., None]] = {
-    Map: _map,
-    MatVec: _matvec,
-    MatVecT: _matvec_t,
-    Outer: _outer,
-    Total: _total,
-    FeatureSum: _feature_sum,
-    LogSumExp: _log_sum_exp,
-    Transpose: _transpose,
-    Concat: _concat,
-    Slice: _slice,
-    Pick: _pick,
-    Spread: _spread,
-}

@@ -11,7 +11,7 @@ import sympy as sp
 import torch
 
 from derive import functions as fn
-from derive.adjoint import RULES, Adjoint, adjoint
+from derive.adjoint import Adjoint, adjoint
 from derive.cell import Cell
 from derive.derivation import Derivation, differentiate
 from derive.evaluate import unroll
@@ -39,6 +39,7 @@ from derive.ir import (
 )
 from derive.lower import previous
 from derive.sizes import Size, parse_shape
+from derive.vjp import RULES
 
 Array = np.ndarray
 Values = dict[str, Array]

@@ -18,7 +18,8 @@ from ..program import Program
 from ..shapes import shape_of
 from ..sizes import Shape
 from ..syntax import Call, Name
-from .cpu import HOST, INDENT, RUNTIME, WIDTH, Code, wrapped
+from .cpu import Code
+from .layout import HOST, INDENT, RUNTIME, WIDTH, wrapped
 from .text import formula, forward_lines, tagged_formulas
 
 

@@ -1,0 +1,42 @@
+"""Layout of emitted code, and the names that it keeps for itself."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from ..functions import FUNCTIONS
+from .expression import RENAMED
+
+# Names of the emitted module and of its functions' own variables: a cell's names give way to them.
+HOST = frozenset(
+    {"np", "kernel", "call", "y", "dy", "params", "state", "final", "count", "saved", "initial", "dfinal", "static", "LAYER"}
+    | {"Params", "State", "Inputs", "Saved", "Tape", "Grads", "init", "zero_state", "spec", "forward", "infer", "step", "backward"}
+)
+INSIDE = frozenset({"row", "tape", "ring", "active", "first", "last", "t", "seq", "at", "j", "end", "real", "min", "range"})
+RUNTIME = frozenset(
+    {RENAMED.get(name, name) for name in FUNCTIONS}
+    | {"power", "square", "feature_sum", "log_sum_exp", "multiply", "pack", "run_rows", "multiply_rows", "outer_sums", "column_sums"}
+    | {"state_rows", "carried_rows", "last_rows", "as_rows", "one", "two", "three", "four", "half", "zero"}
+)
+INDENT = "    "
+WIDTH = 140
+
+
+def commented(text: str) -> list[str]:
+    """Return a comment, on as many lines as it takes."""
+    return textwrap.wrap(text, WIDTH - 24, initial_indent="# ", subsequent_indent="#     ", break_long_words=False)
+
+
+def wrapped(head: str, items: Iterable[str], tail: str, indent: int = 8) -> list[str]:
+    """Return ``head item, item, … tail`` on as many lines as it takes, indented by one level."""
+    items = list(items)
+    if len(head) + sum(len(i) + 2 for i in items) + indent <= WIDTH:
+        return [head + ", ".join(items) + tail]
+    lines = [head]
+    for item in items:
+        if len(lines) > 1 and len(lines[-1]) + len(item) + 2 + indent <= WIDTH:
+            lines[-1] += f" {item},"
+        else:
+            lines.append(f"{INDENT}{item},")
+    return [*lines, tail]
