@@ -1,0 +1,191 @@
+"""The interface of a cell's generated module: its records, its table of shapes, and the functions that make parameters and states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..cell import Cell
+from ..expressions import walk
+from ..naming import Names
+from ..pipeline import Compiled
+from ..shapes import shape_of
+from ..sizes import Shape
+from ..syntax import Call, Name
+from .layout import INDENT, wrapped
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a module shows to its users.
+
+    Attributes
+    ----------
+    cell : Cell
+    compiled : Compiled
+    saved : list
+        Of what the tape keeps: field of `Saved`, array of the forward program, value, and whether it is a state's.
+    """
+
+    cell: Cell
+    compiled: Compiled
+    saved: list[tuple[str, str, str, bool]]
+
+    def records(self) -> str:
+        cell, shapes = self.cell, self.cell.shapes
+        inputs = [(n, shape_text("T", "B", shape=shapes[n])) for n in cell.inputs] + [
+            (n, shape_text("B", shape=shapes[n])) for n in cell.context
+        ]
+        over = [(field, shape_text("T + 1" if state else "T", "B", shape=self.value_shape(value))) for field, _, value, state in self.saved]
+        gradient = "gradients by {0}; None for indices" if cell.integers else "gradients by {0}"
+        grads = [(n, f"np.ndarray{' | None' if n in cell.integers else ''}", s) for n, s in inputs]
+        return "\n\n\n".join(
+            [
+                _record(
+                    "Params",
+                    "Parameters, by the names of the equations.",
+                    [(n, "np.ndarray", shape_text(shape=shapes[n])) for n in cell.parameters],
+                ),
+                _record("State", "States, one row a sequence.", [(n, "np.ndarray", shape_text("B", shape=shapes[n])) for n in cell.states]),
+                _record("Inputs", "What was given to a forward pass.", [(n, "np.ndarray", s) for n, s in inputs]),
+                _record("Saved", "What a forward pass keeps for the backward pass.", [(n, "np.ndarray", s) for n, s in over]),
+                _record(
+                    "Tape",
+                    "A forward pass, ready for `backward`: references to what was given, and new arrays in `saved`.",
+                    [
+                        ("inputs", "Inputs", ""),
+                        ("params", "Params", ""),
+                        ("state", "State", ""),
+                        ("saved", "Saved", ""),
+                        ("steps", "int", ""),
+                    ],
+                ),
+                _record(
+                    "Grads",
+                    gradient.format("inputs, parameters and initial state").capitalize() + ".",
+                    [*grads, ("params", "Params", "None for what is fixed" if cell.fixed else ""), ("state", "State", "")],
+                ),
+            ]
+        )
+
+    def value_shape(self, value: str) -> Shape:
+        return self.compiled.derivation.forward.types[value].shape
+
+    def table(self) -> str:
+        cell, shapes = self.cell, self.cell.shapes
+
+        def mapping(items: list[str]) -> str:
+            return f"\n{INDENT}".join(wrapped("{", items, "}"))
+
+        def table(names: Any) -> str:
+            return mapping([f'"{n}": {_sizes(shapes[n])}' for n in names])
+
+        saved = mapping([f'"{f}": ({_sizes(self.value_shape(v))}, {int(s)})' for f, _, v, s in self.saved])
+        indices: dict[str, set[str]] = {}
+        for line in cell.equations:
+            for call in walk(line.value):
+                if isinstance(call, Call) and call.function == "pick" and isinstance(call.args[1], Name):
+                    indices.setdefault(call.args[1].id, set()).add(str(shape_of(call.args[0], shapes)[0]))
+        entries = [
+            f'name="{cell.name}"',
+            f"sizes={_tuple(_quoted(s) for s in cell.sizes)}",
+            f"inputs={table(cell.inputs)}",
+            f"context={table(cell.context)}",
+            f"params={table(cell.parameters)}",
+            f"state={table(cell.states)}",
+            f"output={_sizes(shapes[cell.output])}",
+            f"saved={saved}",
+        ]
+        if indices:
+            below = [f'"{k}": {_tuple(_quoted(size) for size in sorted(v))}' for k, v in sorted(indices.items())]
+            entries.append("indices={" + ", ".join(below) + "}")
+        if cell.equal_sizes:
+            entries.append("equal=" + _tuple(_tuple(_quoted(s) for s in pair) for pair in cell.equal_sizes))
+        if cell.init:
+            entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
+        constants = [f"{name.upper()}_CONSTANT = np.array({np.asarray(v).tolist()!r})" for name, v in sorted(cell.array_constants.items())]
+        aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
+        return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")", *aliases])
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Return how functions that take the inputs call what the module defines: an input of the same name hides it."""
+        arguments = {*self.cell.inputs, *self.cell.context}
+        return {name: f"_{name}" if name in arguments else name for name in ("LAYER", "Params", "State", "Inputs", "Tape")}
+
+    def makers(self) -> str:
+        cell = self.cell
+        named = [*cell.sizes, *(s for pair in cell.equal_sizes for s in pair if s not in cell.sizes)]
+        named.sort(key=lambda s: (s != "d", s != "n", s))
+        given = "{" + ", ".join(f'"{s}": {s}' for s in named) + "}"
+        state_sizes = [s for s in cell.sizes if any(s in size.names for state in cell.states for size in cell.shapes[state])]
+        state_given = "{" + ", ".join(f'"{s}": {s}' for s in state_sizes) + "}"
+        init_args = ", ".join([*named, "seed=0", "dtype=np.float32"])
+        zero_args = ", ".join(["batch", *state_sizes, "dtype=np.float32"])
+        steps, batch = ("T", "B") if not {"T", "B"} & set(named) else ("steps", "batch")
+        spec_args = ", ".join([steps, batch, *named])
+        return f'''def init({init_args}) -> Params:
+    """Return initial parameters: by each one's rule, else uniform in ±1/√k with k the size of the last axis."""
+    return LAYER.init({given}, seed, dtype, Params)
+
+
+def zero_state({zero_args}) -> State:
+    """Return states of zero for a batch."""
+    return LAYER.zero_state(batch, {state_given}, dtype, State)
+
+
+def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return the shape of every array of a call with T steps and B sequences."""
+    return LAYER.spec({steps}, {batch}, {given})'''
+
+    def signature(self, first: str) -> tuple[str, str]:
+        """Return the arguments of a forward function and the source of its inputs as a mapping."""
+        cell = self.cell
+        names = [*cell.inputs, *cell.context]
+        keywords = names[1:] if cell.inputs else names
+        head = cell.inputs[0] if cell.inputs else Names(keywords).fresh("x")
+        star = "".join(f", {k}" for k in keywords)
+        mapping = ", ".join(f'"{n}": {n}' for n in names)
+        return f"{head}, params, state=None, *{star}{first}", "{" + mapping + "}"
+
+    def describe_arguments(self) -> str:
+        cell, shapes = self.cell, self.cell.shapes
+        lines = ["", "    Parameters", "    ----------"]
+        for name in cell.inputs:
+            kind = "integers" if name in cell.integers else "float32 or float64"
+            lines.append(f"    {name} : array {shape_text('T', 'B', shape=shapes[name])}, {kind}")
+        if not cell.inputs:
+            lines.append("    x : None")
+        lines.append("    params : Params")
+        lines.append("    state : State, optional; zero by default")
+        lines += [f"    {name} : array {shape_text('B', shape=shapes[name])}, constant in time" for name in cell.context]
+        lines += ["    steps : int"] if not cell.inputs else []
+        lines += ["", "    Returns", "    -------"]
+        lines += [f"    y : array {shape_text('T', 'B', shape=shapes[cell.output])}", "    final : State", "    tape : Tape"]
+        return "\n".join(lines)
+
+
+def _record(name: str, doc: str, fields: list[tuple[str, str, str]]) -> str:
+    lines = [f"class {name}(NamedTuple):", f'{INDENT}"""{doc}"""']
+    if fields:
+        lines += ["", *(f"{INDENT}{n}: {kind}" + (f"  # {note}" if note else "") for n, kind, note in fields)]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+def _tuple(items: Any) -> str:
+    items = list(items)
+    return "(" + ", ".join(items) + ("," if len(items) == 1 else "") + ")"
+
+
+def _sizes(shape: Shape) -> str:
+    return _tuple(f'"{s}"' for s in shape)
+
+
+def shape_text(*leading: str, shape: Shape) -> str:
+    return _tuple([*leading, *(str(s) for s in shape)]) if leading or shape else "a scalar"
