@@ -1,0 +1,50 @@
+"""Every function of the language through the kernels: value and derivative, against automatic differentiation."""
+
+from __future__ import annotations
+
+import pytest
+
+from derive import Cell
+from derive.check import check
+from derive.parse import ARITY, ELEMENTWISE
+
+SMOOTH = """
+a = W @ x + U @ h_prev
+p = {terms}
+h = tanh(p)
+"""
+
+
+def cell(name: str, terms: list[str]) -> Cell:
+    """Return a cell whose state is made of `terms`, expressions in `a`."""
+    return Cell(SMOOTH.format(terms=" + ".join(f"{0.1 + 0.05 * k:.2f} * {term}" for k, term in enumerate(terms))), name=name, output="h")
+
+
+UNARY = [f"{name}(a)" for name in sorted(ELEMENTWISE) if ARITY[name] == 1 and name not in ("log", "sqrt")]
+OTHERS = [
+    "log(softplus(a) + 0.1)",
+    "sqrt(1 + a**2)",
+    "maximum(a, 0.3 * x)",
+    "minimum(a, h_prev)",
+    "where(a > x, a, h_prev)",
+    "where(a <= 0.1, 2, a)",
+    "softmax(a)",
+    "logsumexp(a)",
+    "sum(a * x)",
+    "mean(a)",
+    "layer_norm(a)",
+    "(a @ h_prev)",
+    "(1 + a**2) ** -1.5",
+    "a**3 / (2 + sin(a))",
+]
+
+
+def test_nothing_is_left_out() -> None:
+    named = {text.split("(")[0] for text in (*UNARY, *OTHERS)}
+    assert set(ARITY) - named == {"pick", "split"}  # these have tests of their own
+
+
+@pytest.mark.parametrize("terms", [UNARY, OTHERS], ids=["of one argument", "others"])
+def test_values_and_gradients(terms: list[str]) -> None:
+    report = check(cell("all_functions", terms), sizes={"d": 9, "n": 9}, steps=3, batch=2)
+    assert report.ok, report.failures
