@@ -145,10 +145,14 @@ class _Lowering:
         node = self.structural(expr)
         if node is None:
             scalar = self.scalar(expr)
-            if isinstance(scalar, sp.Symbol):
+            if self.is_whole(scalar, self.shape(expr)):
                 return str(scalar.name)
             node = Map(scalar)
         return self.named(node, self.wish(node), self.shape(expr))
+
+    def is_whole(self, scalar: sp.Expr, shape: Shape) -> bool:
+        """Say whether an expression is a mere name of that shape: ``v + 0 * x`` is one number where `v` is."""
+        return isinstance(scalar, sp.Symbol) and scalar != EYE and self.types[scalar.name].shape == shape
 
     def wish(self, node: Node) -> str:
         """Propose a name that tells what the node is, as long as that is short."""
@@ -229,7 +233,7 @@ class _Lowering:
         """Return the mean of the features of `value`, which has the shape of `expr`."""
         shape = self.shape(expr)
         node = Map(value)
-        name = value.name if isinstance(value, sp.Symbol) else self.named(node, self.wish(node), shape)
+        name = value.name if self.is_whole(value, shape) else self.named(node, self.wish(node), shape)
         total = self.named(FeatureSum(name), f"sum_{name}", ())
         return sp.Symbol(total) / sp.Mul(*(extent(size) for size in shape))
 

@@ -7,6 +7,7 @@ the site.
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,8 @@ def build(out: Path) -> int:
         write_pages(REGISTRY.values(), pages / "cells")
         names = "".join(f"      - {cell.title}: cells/{cell.name}.md\n" for cell in REGISTRY.values())
         text = config.read_text(encoding="utf-8")
-        (Path(folder) / "mkdocs.yml").write_text(f"{text.rstrip()}\n  - Cells:\n      - cells/index.md\n{names}", encoding="utf-8")
+        text = re.sub(r"nav:\n(?: +.*\n)+", lambda nav: f"{nav[0]}  - Cells:\n      - cells/index.md\n{names}", text)
+        (Path(folder) / "mkdocs.yml").write_text(text, encoding="utf-8")
         command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-f", f"{folder}/mkdocs.yml", "-d", str(out.resolve())]
         return subprocess.run(command, check=False).returncode
 

@@ -10,6 +10,27 @@ from fuzz.verify import Skipped, verify
 from hypothesis import HealthCheck, Phase, given, settings
 
 FOUND: list[Drawn] = [
+    # a number for each feature that SymPy writes as one
+    case(
+        """
+y = sum(v * (1 + t) ** 0) + 0.5 * y_prev
+""",
+        name="fuzz",
+        output="y",
+        inputs=(),
+        shapes={"v": "", "t": "d", "y": ""},
+        sizes={"d": 3},
+    ),
+    # the identity in a function's argument
+    case(
+        """
+y = sum(tanh(eye + m)) * x + sum(tanh(eye + m)) * y_prev
+""",
+        name="fuzz",
+        output="y",
+        shapes={"m": "n, n", "x": "n", "y": "n"},
+        sizes={"n": 3, "d": 3},
+    ),
     # a sum over steps of a slice of a carried cotangent
     case(
         """

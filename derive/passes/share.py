@@ -16,7 +16,7 @@ import sympy as sp
 
 from ..derivation import Derivation
 from ..functions import Elementwise
-from ..ir import Equation, Label, Map, Recurrence, Type, is_extent, validate
+from ..ir import Equation, Label, Map, Recurrence, Type, validate
 from ..naming import Names
 
 COSTLY = 10
@@ -31,7 +31,7 @@ def _share(rec: Recurrence) -> Recurrence:
     types, labels, names = dict(rec.types), dict(rec.labels), Names(rec.types)
     prologue, body = list(rec.prologue), list(rec.body)
     while (found := _candidate(body, types)) is not None:
-        operands = sorted(s.name for s in found.free_symbols if not is_extent(s))
+        operands = Map(found).operands()
         shape = max((types[o].shape for o in operands), key=len)
         name = names.fresh(f"{type(found).__name__}_{operands[0]}" if len(operands) == 1 else f"{type(found).__name__}_value")
         static = not any(types[o].batched for o in operands)
@@ -55,7 +55,7 @@ def _candidate(body: list[Equation], types: Mapping[str, Type]) -> sp.Expr | Non
             counts.update(f for f in sp.preorder_traversal(eq.node.expr) if isinstance(f, Elementwise) and f.info.cost >= COSTLY)
 
     def static(f: sp.Expr) -> bool:
-        return not any(types[s.name].batched for s in f.free_symbols if not is_extent(s))
+        return not any(types[name].batched for name in Map(f).operands())
 
-    found = [f for f, count in counts.items() if f.free_symbols and (count > 1 or static(f))]
+    found = [f for f, count in counts.items() if Map(f).operands() and (count > 1 or static(f))]
     return min(found, key=lambda f: (not static(f), sp.count_ops(f), str(f)), default=None)
