@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def page(cell: Cell) -> str:
             *([f"Reference: {cell.reference}", ""] if cell.reference else []),
             "## Definition",
             "",
-            _fenced(cell.text.strip("\n"), "python"),
+            _fenced(textwrap.dedent(cell.text).strip("\n"), "python"),
             "## Derivation",
             "",
             _fenced(show.text(cell).split("\n\n", 1)[1], "text"),

@@ -44,9 +44,12 @@ def text(cell: Cell) -> str:
 
 
 def _legend(cell: Cell) -> list[str]:
-    state = cell.states[0] if cell.states else ""
-    legend = "  v̄ is ∂L/∂v, δ_v the same by the argument of the function that makes v"
-    return [f"{legend}; {state}̄⁺ is what later steps hand back" if len(state) == 1 else legend]
+    style = Text({})
+    lines = ["  v̄ is ∂L/∂v; δ_v is the same by the argument of the function that makes v"]
+    if cell.states:
+        carried = style.carried(style.barred_name(cell.states[0], "t"))
+        lines.append(f"  {carried} is what later steps hand back: ∂L/∂{cell.states[0]} through them")
+    return lines
 
 
 def _table(names: Iterable[str], cell: Cell) -> list[str]:
