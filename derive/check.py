@@ -150,7 +150,26 @@ def sample(cell: Cell, *, sizes: Mapping[str, int] | None = None, steps: int = 5
     arrays |= {name: _moderate(normal(name)) for name in cell.parameters}
     arrays |= {f"{name}_prev": normal(name, batch) / 2 for name in cell.states}
     dfinal = {name: normal(name, batch) for name in cell.states}
-    return Problem(cell, full, steps, batch, arrays, normal(cell.output, steps, batch), dfinal)
+    return _reached(Problem(cell, full, steps, batch, arrays, normal(cell.output, steps, batch), dfinal))
+
+
+def _reached(p: Problem) -> Problem:
+    """Return the problem with initial states that the cell comes to from zero, if it comes to any.
+
+    A state may mean something: a normaliser, the sum of exponentials, is positive.  At values of either sign, a quotient by it may have no
+    accurate value in float32.
+    """
+    cell = p.cell
+    given = {name: p.arrays[name] for name in cell.parameters}
+    zero = {name: np.zeros_like(p.arrays[f"{name}_prev"]) for name in cell.states}
+    context = {name: p.arrays[name] for name in cell.context}
+    with np.errstate(all="ignore"):
+        inputs = {name: p.arrays[name][::-1] for name in cell.inputs}
+        _, final = unroll(cell, inputs, given, zero, np, context=context, steps=p.steps)
+    for name, value in final.items():
+        if np.isfinite(value).all() and value.all():
+            p = p.at(f"{name}_prev", np.array(value))
+    return p
 
 
 def _moderate(parameter: Array) -> Array:

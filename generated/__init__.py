@@ -21,6 +21,39 @@
     gru_v3_nobias               Gated recurrent unit, reset before the product, without biases
     gru_v3_flipped_nobias       Gated recurrent unit, reset before the product, update gate lets the new state in, without biases
     gru_v3_concat_nobias        Gated recurrent unit, reset before the product, one matrix for state and input, without biases
+    lstm_peephole               Long short-term memory with peepholes
+    greff_nog                   Peephole LSTM, no output gate
+    greff_niaf                  Peephole LSTM, no input activation function
+    greff_cifg                  Peephole LSTM, coupled input and forget gate
+    greff_np                    Peephole LSTM, no peepholes
+    lstm_original               Long short-term memory of 1997, without forget gate
+    lstmp                       Long short-term memory with recurrent projection
+    slstm                       sLSTM: exponential input gate with stabiliser
+    mgu                         Minimal gated unit
+    ligru                       Light gated recurrent unit
+    janet                       JANET: an LSTM of just a forget gate
+    ugrnn                       Update gate recurrent network
+    ran                         Recurrent additive network
+    mut1                        MUT1, a mutant of the GRU
+    mut3                        MUT3, a mutant of the GRU
+    lstm_layernorm              Long short-term memory with layer normalisation
+    gru_layernorm               Gated recurrent unit with layer normalisation
+    rhn                         Recurrent highway network of depth 3
+    lmu                         Legendre memory unit
+    cornn                       Coupled oscillatory recurrent network
+    antisymmetric               Antisymmetric recurrent network
+    antisymmetric_gated         Antisymmetric recurrent network with input gate
+    fastrnn                     FastRNN: a residual connection with two scalars
+    fastgrnn                    FastGRNN: gate and candidate from the same product
+    indrnn                      Independently recurrent network
+    brc                         Bistable recurrent cell
+    sru_v1                      Simple recurrent unit, first version
+    qrnn                        Quasi-recurrent network, fo-pooling, window 2
+    mingru                      Minimal GRU for parallel scans
+    minlstm                     Minimal LSTM for parallel scans
+    trnn                        Strongly-typed recurrent network
+    tgru                        Strongly-typed gated recurrent unit
+    lru                         Linear recurrent unit
     linear                      Linear readout
     tanh_readout                Readout with tanh
     softmax_readout             Softmax readout

@@ -9,9 +9,29 @@ from types import ModuleType
 
 from ..cell import Cell
 from ..errors import nearest
-from . import gru, losses, lstm, readouts, rnn
+from . import (
+    diagonal,
+    fast,
+    gated,
+    gru,
+    highway,
+    losses,
+    lstm,
+    lstm_variants,
+    memory,
+    mutants,
+    normalised,
+    oscillators,
+    peephole,
+    readouts,
+    rnn,
+)
 
-FAMILIES: tuple[ModuleType, ...] = (rnn, lstm, gru, readouts, losses)
+FAMILIES: tuple[ModuleType, ...] = (
+    *(rnn, lstm, gru),
+    *(peephole, lstm_variants, gated, mutants, normalised, highway, memory, oscillators, fast, diagonal),
+    *(readouts, losses),
+)
 
 REGISTRY: dict[str, Cell] = {cell.name: cell for family in FAMILIES for cell in family.CELLS}
 """Every cell by its name, in the order of listing."""

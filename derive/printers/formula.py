@@ -96,10 +96,11 @@ class LineFormulas:
             case Power(base=base, exponent=exponent):
                 return style.power(self._within(base, ATOM), style.number(exponent)), ATOM
             case MatMul(left=left, right=right):
-                inner = style.transpose if len(shape_of(left, self.cell.shapes)) == 1 else ""
-                return f"{self._within(left, PRODUCT)}{inner}{style.space}{self._within(right, ATOM)}", PRODUCT
+                inner = len(shape_of(left, self.cell.shapes)) == 1
+                first = self._within(left, PRODUCT)
+                return f"{style.transposed(first) if inner else first}{style.space}{self._within(right, ATOM)}", PRODUCT
             case TransposeExpr(operand=operand):
-                return f"{self._within(operand, ATOM)}{style.transpose}", ATOM
+                return style.transposed(self._within(operand, ATOM)), ATOM
             case ConcatExpr(parts=parts):
                 return style.concat([self.text(p) for p in parts]), ATOM
             case Compare(op=op, left=left, right=right):
@@ -201,9 +202,9 @@ class Formulas:
             case MatVec(matrix=m, vector=v, plus=p):
                 return self._plus(f"{self.operand(m)}{style.space}{self.operand(v)}", p)
             case MatVecT(matrix=m, vector=v, plus=p):
-                return self._plus(f"{self.operand(m)}{style.transpose}{style.space}{self.operand(v)}", p)
+                return self._plus(f"{style.transposed(self.operand(m))}{style.space}{self.operand(v)}", p)
             case Outer(left=u, right=v):
-                return f"{self.operand(u)}{style.space}{self.operand(v)}{style.transpose}", PRODUCT
+                return f"{self.operand(u)}{style.space}{style.transposed(self.operand(v))}", PRODUCT
             case Total(value=v):
                 return self.operand(v), ATOM
             case FeatureSum(value=v):
@@ -211,7 +212,7 @@ class Formulas:
             case LogSumExp(value=v):
                 return style.apply("logsumexp", self.name(v)), ATOM
             case Transpose(matrix=m):
-                return f"{self.operand(m)}{style.transpose}", ATOM
+                return style.transposed(self.operand(m)), ATOM
             case Concat(parts=parts):
                 return style.concat([self.name(p) for p in parts]), ATOM
             case Slice(value=v, start=a, size=n):

@@ -84,14 +84,15 @@ class BlockFormulas:
             case Column(expr=expr):
                 return self.vector(expr, PRODUCT if alone else ATOM)
             case Row(expr=expr):
-                return self.vector(expr, ATOM) + style.transpose
+                return style.transposed(self.vector(expr, ATOM))
             case Matrix(name=name, transposed=transposed, rows=rows, columns=columns):
-                text = self.formulas.operand(name) + (style.transpose if transposed else "")
+                text = style.transposed(self.formulas.operand(name)) if transposed else self.formulas.operand(name)
                 return text if rows is columns is None else style.picked(text, f"{self.span(rows)}, {self.span(columns)}")
             case Select(part=part, transposed=transposed):
                 return style.picked("I", f":, {self.span(part)}" if transposed else f"{self.span(part)}, :")
             case Unit(index=index, transposed=transposed):
-                return style.unit(self.formulas.name(index)) + (style.transpose if transposed else "")
+                unit = style.unit(self.formulas.name(index))
+                return style.transposed(unit) if transposed else unit
 
     def span(self, part: Range | None) -> str:
         return ":" if part is None else f"{part.start} : {part.start + part.size}"

@@ -47,6 +47,7 @@ class RowKernel:
         self.names = Names([*INSIDE, *RUNTIME])
         self.arguments: dict[str, tuple[str, str]] = {}
         self.constants: dict[str, str] = {}
+        self.counts = False  # whether a size is used as a number
         self.sized: set[str] = set()
         self._sizes: dict[str, str] = {}
         self.indices: set[str] = set()
@@ -70,7 +71,7 @@ class RowKernel:
         return [name for name in names if self.rec.types[name].batched]
 
     def typed_constants(self) -> list[str]:
-        if not self.constants:
+        if not self.constants and not self.counts:
             return []
         array = next(
             local for key, (local, _) in self.arguments.items() if key.startswith("array:") and not self.program.arrays[key[6:]].integer
@@ -217,7 +218,7 @@ class RowKernel:
             return self.read(symbol.name, element=True)
 
         if any(is_extent(s) for s in expr.free_symbols):
-            self.constants.setdefault("one", "1.0")
+            self.counts = True
         printer = Expressions(atom)
         text = printer.source(expr)
         self.code.functions |= printer.functions

@@ -63,6 +63,9 @@ class Notation:
         """Return an author's name; `time` is ``t``, ``t-1`` or empty."""
         raise NotImplementedError
 
+    def transposed(self, text: str) -> str:
+        return text + self.transpose
+
     def current(self, identifier: str) -> str:
         """Return an input at step t."""
         return self.name(identifier, "t")
@@ -95,6 +98,14 @@ class Latex(Notation):
         if identifier in self.names and time and "_" in head:
             return rf"\left({head}\right)_{{{time}}}" if re.search(r"_[^{]*$|_\{[^}]*\}$", head) is None else self._merge(head, time)
         return f"{head}_{{{','.join(parts)}}}" if parts else head
+
+    @staticmethod
+    def _single(text: str) -> str:
+        """Return what may get a superscript: TeX refuses a second one."""
+        return f"{{{text}}}" if "^" in text or "'" in text else text
+
+    def transposed(self, text: str) -> str:
+        return self._single(text) + self.transpose
 
     @staticmethod
     def _merge(head: str, time: str) -> str:
@@ -132,7 +143,7 @@ class Latex(Notation):
         return rf"\frac{{\partial L}}{{\partial {text}}}"
 
     def carried(self, text: str) -> str:
-        return rf"{text}^{{+}}"
+        return rf"{self._single(text)}^{{+}}"
 
     def group(self, text: str) -> str:
         return rf"\left({text}\right)"
@@ -144,7 +155,7 @@ class Latex(Notation):
         return rf"\frac{{{top}}}{{{bottom}}}"
 
     def power(self, base: str, exponent: str) -> str:
-        return f"{base}^{{{exponent}}}"
+        return f"{self._single(base)}^{{{exponent}}}"
 
     def number(self, value: Fraction) -> str:
         if value.denominator == 1:
