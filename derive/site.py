@@ -7,6 +7,7 @@ the site.
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -41,7 +42,7 @@ def build(out: Path) -> int:
         pages = Path(folder) / "docs"
         shutil.copytree(ROOT / "docs", pages)
         write_pages(REGISTRY.values(), pages / "cells")
-        names = "".join(f"      - {cell.title}: cells/{cell.name}.md\n" for cell in REGISTRY.values())
+        names = "".join(f"      - {json.dumps(cell.title, ensure_ascii=False)}: cells/{cell.name}.md\n" for cell in REGISTRY.values())
         text = config.read_text(encoding="utf-8")
         text = re.sub(r"nav:\n(?: +.*\n)+", lambda nav: f"{nav[0]}  - Cells:\n      - cells/index.md\n{names}", text)
         (Path(folder) / "mkdocs.yml").write_text(text, encoding="utf-8")
