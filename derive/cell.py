@@ -28,6 +28,7 @@ from .unparse import unparse, unparse_expression
 
 if TYPE_CHECKING:
     from .jacobian import Jacobian
+    from .structure import Structure
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -216,6 +217,13 @@ class Cell:
         from .jacobian import jacobian
 
         return jacobian(self)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """How states couple, whether the step is affine in them, which parameters only add: see `derive.structure`."""
+        from .structure import structure
+
+        return structure(self)
 
     def _repr_latex_(self) -> str:
         """Return the equations typeset, for notebooks."""

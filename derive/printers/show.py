@@ -70,10 +70,8 @@ def code(cell: Cell) -> str:
 
 
 def structure(cell: Cell) -> str:
-    """Return the Jacobian of one step, block by block."""
-    from ..jacobian import jacobian
-
-    return jacobian(cell).text()
+    """Return how states couple, and the Jacobian of one step, block by block."""
+    return "\n".join([cell.structure.text(), "", *([cell.jacobian().text()] if cell.states else [])]).rstrip()
 
 
 def stages_text(cell: Cell) -> str:

@@ -1,0 +1,49 @@
+"""Structure read off the symbolic Jacobian, against what is known of the published cells."""
+
+from __future__ import annotations
+
+import pytest
+
+from derive import Cell
+from derive.cells import REGISTRY, get
+
+DIAGONAL = {"indrnn", "brc", "sru_v1", "qrnn", "mingru", "minlstm", "trnn", "tgru"}
+AFFINE = {"sru_v1", "qrnn", "mingru", "minlstm", "trnn", "tgru", "lru"}
+STATELESS = {name for name, cell in REGISTRY.items() if not cell.states}
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_published_cells(name: str) -> None:
+    found = get(name).structure
+    expected = "none" if name in STATELESS else "diagonal" if name in DIAGONAL else "blocks" if name == "lru" else "dense"
+    assert found.coupling == expected
+    assert found.affine == (name in AFFINE | STATELESS)
+
+
+def test_lru() -> None:
+    found = get("lru").structure
+    assert found.per_unit == 2 and found.affine
+    assert set(found.additive) == {"gamma", "B_re", "B_im", "C_re", "C_im", "Dv"}
+
+
+@pytest.mark.parametrize("name", ["qrnn", "tgru"])
+def test_buffers_do_not_count(name: str) -> None:
+    assert get(name).structure.buffers == ("xl",)
+
+
+def test_only_added() -> None:
+    assert get("mingru").structure.additive == ("W_h", "b_h")
+    assert get("lstm").structure.additive == ()
+
+
+def test_blocks_are_what_is_coupled() -> None:
+    cell = Cell("a = 0.5 * a_prev + 0.1 * b_prev + x\nb = a_prev - b_prev\nc = 0.9 * c_prev + x\ny = a + b + c", name="pairs", output="y")
+    assert (cell.structure.coupling, cell.structure.per_unit, cell.structure.affine) == ("blocks", 2, True)
+
+
+def test_in_words() -> None:
+    assert get("lru").structure.text().splitlines() == [
+        "state to state   2×2 blocks: the 2 states of a unit see one another, and no other unit's",
+        "affine in state  yes: a parallel scan would do",
+        "only added       gamma, B_re, B_im, C_re, C_im, Dv",
+    ]
