@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--code", dest="form", action="store_const", const="code", help="the generated module")
     form.add_argument("--stages", dest="form", action="store_const", const="stages", help="the cell after each pass of the compiler")
     form.add_argument("--structure", dest="form", action="store_const", const="structure", help="the Jacobian of a step")
+    new = add("new", _new, "Write a commented file of a cell, to start from.")
+    new.add_argument("file", type=Path, metavar="FILE.py")
     check = add("check", _check, "Compare kernels with automatic differentiation and finite differences.")
     check.add_argument("cells", metavar="CELL", nargs="*", help="names or files of cells (default: all)")
     check.add_argument("--json", metavar="FILE", help="write the numbers there too")
@@ -75,6 +77,14 @@ def _list(options: argparse.Namespace) -> int:
         states = ", ".join(cell.states) or "none"
         print(f"{name:<{width}}  {cell.title}  (states: {states})")
     print(f"{len(REGISTRY)} cells")
+    return 0
+
+
+def _new(options: argparse.Namespace) -> int:
+    from .template import write_template
+
+    write_template(options.file)
+    print(f"{options.file}: now `derive show {options.file}`, `derive check {options.file}`")
     return 0
 
 

@@ -53,7 +53,7 @@ class Cell:
     constants : mapping, optional
         Numbers and arrays by name.
     init : mapping, optional
-        Initial value of a parameter, or the name of a rule.
+        Initial value of a parameter, or the name of a rule; the value of a state before the first step, where it is not zero.
     latex : mapping, optional
         How a name is typeset.
 
@@ -308,7 +308,7 @@ class Cell:
         for what, keys, allowed, needed in (
             ("shapes", self.declared_shapes, values, "a parameter, an input, a state or an assigned name"),
             ("fixed", self.fixed, self.parameters, "a parameter"),
-            ("init", self.init, self.parameters, "a parameter"),
+            ("init", self.init, (*self.parameters, *self.states), "a parameter or a state"),
             ("latex", self.latex, values, "a name of the text"),
             ("constants", self.constants, (*read, *words), "a name that the text reads"),
         ):
@@ -323,6 +323,10 @@ class Cell:
         for key, value in self.init.items():
             if not isinstance(value, str | Real) or (isinstance(value, Real) and not math.isfinite(value)):
                 raise CellError(f"init: `{key}` needs a finite number or the name of a rule, not {value!r}", text=self.text)
+            if key in self.states and isinstance(value, str):
+                raise CellError(
+                    f"init: `{key}` is a state, whose value before the first step must be a number, not {value!r}", text=self.text
+                )
             if isinstance(value, str) and value not in RULES:
                 raise CellError(f"init: `{key}`: there is no rule `{value}`{nearest(value, RULES)}: {', '.join(RULES)}", text=self.text)
             if value in MATRIX_RULES and len(self.shapes[key]) != 2:

@@ -18,12 +18,12 @@ class Structure:
     Attributes
     ----------
     coupling : str
-        ``none`` without states; ``dense`` if units see one another across a step; ``diagonal`` if each unit sees only itself; ``blocks`` if
-        each unit's few states see one another, and no other unit's.
+        ``none`` without states; ``dense`` if units see one another across a step; ``diagonal`` if each unit sees only itself;
+        ``blocks`` if each unit's few states see one another, and no other unit's.
     per_unit : int
         States of a unit that are coupled: the k of its k×k blocks; 1 for a diagonal.
     affine : bool
-        Whether ``s_t = A(x_t) s_{t-1} + b(x_t)``, so that the forward pass could be a parallel scan.  (The backward recursion always is affine.)
+        Whether ``s_t = A(x_t) s_{t-1} + b(x_t)``, so that the forward pass could be a parallel scan.  (The backward recursion always is.)
     buffers : tuple of str
         States that no state feeds, such as the previous input: they hold something for a step, and do not count above.
     additive : tuple of str

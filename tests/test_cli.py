@@ -47,6 +47,20 @@ def test_show_a_file(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "∇a" in capsys.readouterr().out
 
 
+def test_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The template is a cell that can be shown and generated as it is, and is never written over a file."""
+    path = tmp_path / "my_cell.py"
+    assert main(["new", str(path)]) == 0
+    assert main(["show", str(path), "--latex"]) == 0
+    assert r"\tag{B1}" in capsys.readouterr().out
+    assert main(["generate", str(path), "--out", str(tmp_path / "kernels")]) == 0
+    assert (tmp_path / "kernels" / "my_cell.py").is_file()
+    text = path.read_text()
+    assert main(["new", str(path)]) == 1 and path.read_text() == text
+    assert main(["new", str(tmp_path / "my-cell.py")]) == 1
+    assert "identifier" in capsys.readouterr().err
+
+
 def test_an_unknown_cell_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "gru_v4"]) == 1
     err = capsys.readouterr().err

@@ -62,7 +62,7 @@ slstm = Cell(
         "logarithms, scales both by e⁻ᵐ so that no exponential overflows: h does not depend on it. The forget gate is a sigmoid; "
         "the recurrent weights are full matrices here, where the original has one block a head."
     ),
-    init=OPEN_FORGET_GATE,
+    init={**OPEN_FORGET_GATE, "m": -1e30},  # no gate seen yet: the first one sets the stabiliser
     latex={
         "zt": "z",
         "it": r"\tilde i",

@@ -124,6 +124,8 @@ class Interface:
         state_given = "{" + ", ".join(f'"{s}": {s}' for s in state_sizes) + "}"
         init_args = ", ".join([*named, "seed=0", "dtype=np.float32"])
         zero_args = ", ".join(["batch", *state_sizes, "dtype=np.float32"])
+        start = ", ".join(f"{name} = {cell.init[name]}" for name in cell.states if name in cell.init)
+        started = f": zero, but {start}" if start else ": zero"
         steps, batch = ("T", "B") if not {"T", "B"} & set(named) else ("steps", "batch")
         spec_args = ", ".join([steps, batch, *named])
         return f'''def init({init_args}) -> Params:
@@ -132,7 +134,7 @@ class Interface:
 
 
 def zero_state({zero_args}) -> State:
-    """Return states of zero for a batch."""
+    """Return the states before the first step, for a batch{started}."""
     return LAYER.zero_state(batch, {state_given}, dtype, State)
 
 

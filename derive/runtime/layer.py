@@ -64,7 +64,7 @@ class Layer:
     indices : mapping from an integer input to the sizes that it must be below
     saved : mapping from what the tape keeps to (shape of one row, rows before the first step)
     equal : pairs of sizes that must be equal
-    rules : mapping from a parameter to its initial value or the name of a rule
+    rules : mapping from a parameter to its initial value or the name of a rule, and from a state to its value before the first step
     """
 
     name: str
@@ -89,9 +89,9 @@ class Layer:
         return kind(*(_initial(self.rules.get(name), self.shape(shape, sizes), random, dtype) for name, shape in self.params.items()))
 
     def zero_state(self, batch: int, sizes: Sizes, dtype: Any, kind: type) -> Any:
-        """Return states of zero, `(batch, ·)`."""
+        """Return the states before the first step, `(batch, ·)`: zero, or the value that `rules` gives."""
         dtype = _float(dtype, f"{self.name}.zero_state: dtype")
-        return kind(*(np.zeros((batch, *self.shape(shape, sizes)), dtype) for shape in self.state.values()))
+        return kind(*(np.full((batch, *self.shape(shape, sizes)), self.rules.get(name, 0.0), dtype) for name, shape in self.state.items()))
 
     def spec(self, steps: int, batch: int, sizes: Sizes) -> dict[str, dict[str, tuple[int, ...]]]:
         """Return the shape of every array of a call with these sizes."""
@@ -142,7 +142,7 @@ class Layer:
         dy = np.zeros(shape, call.dtype) if dy is None else self._array(dy, "dy")
         self._needs("dy", dy.shape, shape, ("T", "B", *self.output))
         self._same_dtype("dy", dy.dtype, call.dtype)
-        zero = self.zero_state(call.batch, call.sizes, call.dtype, kinds[2])
+        zero = kinds[2](*map(np.zeros_like, call.state))
         final = zero if dfinal is None else self._record(dfinal, kinds[2], "dfinal")
         for name, value in final._asdict().items():
             self._needs(f"dfinal.{name}", value.shape, (call.batch, *self.shape(self.state[name], call.sizes)), ("B", *self.state[name]))
