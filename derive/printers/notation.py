@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,7 +50,7 @@ SUPERSCRIPTS = str.maketrans("0123456789-/.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ
 
 
 @dataclass(frozen=True)
-class Notation:
+class Notation(ABC):
     """Base of the two notations: what formulas are composed of."""
 
     names: Mapping[str, str]
@@ -59,9 +60,9 @@ class Notation:
     space = " "
     transpose = "ᵀ"
 
+    @abstractmethod
     def name(self, identifier: str, time: str = "") -> str:
         """Return an author's name; `time` is ``t``, ``t-1`` or empty."""
-        raise NotImplementedError
 
     def transposed(self, text: str) -> str:
         return text + self.transpose
@@ -70,12 +71,13 @@ class Notation:
         """Return an input at step t."""
         return self.name(identifier, "t")
 
+    @abstractmethod
     def bar(self, text: str) -> str:
-        raise NotImplementedError
+        """Return the cotangent of what is written as `text`."""
 
+    @abstractmethod
     def carried(self, text: str) -> str:
         """Return the cotangent that later steps hand back."""
-        raise NotImplementedError
 
     def group(self, text: str) -> str:
         return f"({text})"
