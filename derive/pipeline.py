@@ -6,7 +6,7 @@ last, each recurrence is parted into regions, given storage, and is a `Program`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,6 +41,8 @@ class Compiled:
     forward, backward : Program
     output : str
         The forward program's array that is handed out.
+    states : mapping
+        From a state on the tape to the backward program's array of it.
     saved : mapping
         By the name of each array on the tape, the value that it holds, and whether it is a state's (with a row before the first step).
     """
@@ -49,6 +51,7 @@ class Compiled:
     forward: Program
     backward: Program
     output: str
+    states: Mapping[str, str]
     saved: tuple[tuple[str, str, bool], ...]
 
 
@@ -81,7 +84,7 @@ def compile_cell(cell: Cell) -> Compiled:
     names = {value: taken.fresh(f"{value}_states") for _, value, is_state in tape if is_state}
     written = {name: name for name in derivation.backward.written}
     kept = Kept(outputs=written, states={s: (names[value], shift) for s, (value, shift) in states.items()})
-    return Compiled(derivation, forward_program, store(backward, kept), output, tuple(tape))
+    return Compiled(derivation, forward_program, store(backward, kept), output, names, tuple(tape))
 
 
 def _shared_states(derivation: Derivation, backward: Regions) -> dict[str, tuple[str, int]]:

@@ -114,3 +114,9 @@ class Program:
 
     def shape(self, name: str) -> Shape:
         return self.rec.types[name].shape
+
+    def written_arrays(self) -> set[str]:
+        """Return the arrays that a product or a loop stores to."""
+        stages = (*self.once, *self.before, *self.loop, *self.after)
+        products = {product.out.array for stage in stages for product in stage.products}
+        return products | {place.array for stage in stages for loop in stage.loops for c in loop.computes for place in c.stores}

@@ -10,6 +10,16 @@ from fuzz.verify import Skipped, verify
 from hypothesis import HealthCheck, Phase, given, settings
 
 FOUND: list[Drawn] = [
+    # a parameter that is called like the array of a state
+    case(
+        """
+h = tanh(W @ x + U @ h_prev + h_states)
+""",
+        name="fuzz",
+        output="h",
+        shapes={"W": "n, d", "U": "n, n", "h_states": "n"},
+        sizes={"n": 3, "d": 2},
+    ),
     # a number for each feature that SymPy writes as one
     case(
         """

@@ -93,10 +93,12 @@ class Code:
         return self.say(eq) or commented(self.comment(eq))
 
     def allocate(self) -> None:
-        """Make the arrays that are not given."""
+        """Make the arrays that are not given; what nothing writes must be given, or it would be read as it lies in memory."""
+        written = self.program.written_arrays()
         for array in self.program.arrays.values():
             if array.name in self.host:
                 continue
+            assert array.name in written, f"{self.rec.name}: nothing writes the array {array.name}"
             count = {"sequence": "count", "tape": "call.rows.kept", "once": "call.batch", "scratch": "call.batch"}[array.space]
             self.statements.append(f"{self.variable(array.name)} = np.empty(({count}, {self.size(array.width)}), call.dtype)")
 

@@ -77,7 +77,7 @@ class _Module:
         derivation = self.compiled.derivation
         code.host[derivation.cotangent[self.cell.output]] = "dy"
         for field, _, value, state in self.saved:
-            code.host[f"{value}_states" if state else value] = f"saved.{field}"
+            code.host[self.compiled.states[value] if state else value] = f"saved.{field}"
         for carry in code.rec.carries:
             code.variable(code.program.places[carry.previous].array)
 
