@@ -83,14 +83,6 @@ def parse_expression(text: str, constants: Mapping[str, Fraction | float] = Mapp
     return reader.expression(body[0].value, 0)
 
 
-def check_identifier(name: str, what: str) -> None:
-    """Raise unless `name` can be a name in a cell; `what` says whose name it is."""
-    if not isinstance(name, str) or not name.isidentifier():
-        raise CellError(f"{what} must be an identifier, not {name!r}")
-    if reason := _bad_name(name):
-        raise CellError(f"{what}: {reason}")
-
-
 def _bad_name(name: str) -> str:
     if keyword.iskeyword(name):
         return f"`{name}` is a keyword of Python: choose another name, such as `{name}_`"

@@ -170,7 +170,6 @@ class RowKernel:
         """Return the statements for one row: views of the arrays, then the loops."""
         made = {c.equation.name for loop in stage.loops for c in loop.computes}
         views: list[str] = []
-        self.stored: dict[str, list[str]] = {}
         body: list[str] = []
         self.viewed: dict[str, str] = {}
         self.fresh_views = views
