@@ -112,6 +112,7 @@ class _Reverse:
         self.outers: dict[str, list[Outer]] = defaultdict(list)  # sums over steps and batch
         self.slices: dict[str, list[tuple[Slice, str]]] = defaultdict(list)
         self.equations: list[Equation] = []
+        self.made: dict[tuple[Node, Type], str] = {}  # by what those equations say
         self.cotangent: dict[str, str] = {}
         self.values = {
             eq.node.expr: sp.Symbol(eq.name)
@@ -187,7 +188,7 @@ class _Reverse:
 
     def take(self) -> list[Equation]:
         """Return the equations made since the last call."""
-        made, self.equations = self.equations, []
+        made, self.equations, self.made = self.equations, [], {}
         return made
 
     # Cotangents
@@ -312,9 +313,9 @@ class _Reverse:
         """Add an equation and return its name; a shown one gets the next tag, one that is not shown is the equal one made before if
         there is.
         """
-        for eq in self.equations if not shown else ():
-            if eq.node == node and self.types[eq.name] == kind:
-                return eq.name
+        if not shown and (node, kind) in self.made:
+            return self.made[node, kind]
+        self.made.setdefault((node, kind), name)
         self.types[name], self.labels[name] = kind, label
         self.equations.append(Equation(name, node, self.next_tag() if shown else "", shown))
         return name

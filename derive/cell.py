@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -19,6 +19,7 @@ from .errors import CellError, nearest
 from .evaluate import evaluate
 from .expressions import walk
 from .fold import Rewritten, rewrite
+from .hints import HEADS, MATRICES, limit
 from .parse import parse
 from .runtime.layer import MATRIX_RULES, RULES
 from .shapes import Declarations, Inference, infer, is_batched, shape_of
@@ -104,11 +105,14 @@ class Cell:
             "inputs": _names("inputs", inputs),
             "context": _names("context", context),
             "fixed": _names("fixed", fixed),
-            "declared_shapes": dict(shapes or {}),
-            "constants": dict(constants or {}),
-            "init": dict(init or {}),
-            "latex": dict(latex or {}),
+            "declared_shapes": _mapping("shapes", shapes),
+            "constants": _mapping("constants", constants),
+            "init": _mapping("init", init),
+            "latex": _mapping("latex", latex),
         }
+        for key in ("output", "title", "reference", "description"):
+            if not isinstance(values[key], str):
+                raise CellError(f"{key} needs a text, not {values[key]!r}")
         for key, value in values.items():
             object.__setattr__(self, key, value)
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
@@ -152,12 +156,12 @@ class Cell:
     @cached_property
     def scalar_constants(self) -> Mapping[str, Fraction | float]:
         """The constants that are numbers, exact where they were given exactly."""
-        return {name: _number(name, value) for name, value in self.constants.items() if np.ndim(value) == 0}
+        return {name: _number(name, value) for name, value in self.constants.items() if _is_number(value)}
 
     @cached_property
     def array_constants(self) -> Mapping[str, np.ndarray]:
         """The constants that are vectors or matrices, as read-only float64 arrays."""
-        return {name: _array(name, value) for name, value in self.constants.items() if np.ndim(value) > 0}
+        return {name: _array(name, value) for name, value in self.constants.items() if not _is_number(value)}
 
     # What follows from it
 
@@ -295,7 +299,7 @@ class Cell:
         checks.check_reads(self.text, equations, given)
         checks.check_output(self.text, self.output, equations)
         declared = frozenset({*self.declared_shapes, *self.fixed, *self.init})
-        checks.check_typos(self.text, equations, self.parameters, declared)
+        checks.check_typos(self.text, equations, (*self.inputs, *self.context), self.parameters, declared)
         self._check_declarations()
         self._check_matrices(equations)
         checks.check_inputs(self.text, (*self.inputs, *self.context), equations)
@@ -303,7 +307,7 @@ class Cell:
     def _check_declarations(self) -> None:
         targets = checks.targets_of(self.equations)
         read = {node.id for _, node in checks.names_in(self.equations)}
-        words = re.findall(r"\w+", self.text)  # an exponent's constant is a number in the tree
+        words = re.findall(r"\w+", re.sub("#.*", "", self.text))  # an exponent's constant is a number in the tree
         values = (*self.inputs, *self.context, *self.parameters, *targets, *self.constants)
         for what, keys, allowed, needed in (
             ("shapes", self.declared_shapes, values, "a parameter, an input, a state or an assigned name"),
@@ -319,7 +323,8 @@ class Cell:
             try:
                 parse_shape(shape)
             except ValueError as error:
-                raise CellError(f"shapes: `{key}`: {error}", text=self.text) from None
+                heads = f"; {limit(HEADS)}" if "axes" in str(error) else ""
+                raise CellError(f"shapes: `{key}`: {error}{heads}", text=self.text) from None
         for key, value in self.init.items():
             if not isinstance(value, str | Real) or (isinstance(value, Real) and not math.isfinite(value)):
                 raise CellError(f"init: `{key}` needs a finite number or the name of a rule, not {value!r}", text=self.text)
@@ -343,7 +348,8 @@ class Cell:
             if len(shape) == 2:
                 kind = "states" if name in self.states else "inputs"
                 raise CellError(
-                    f"`{name}` is declared a matrix ({shape_text(shape)}): the language has no matrix-valued {kind} yet", text=self.text
+                    f"`{name}` is declared a matrix ({shape_text(shape)}): the language has no matrix-valued {kind}; {limit(MATRICES)}",
+                    text=self.text,
                 )
         for line in equations:
             for node in walk(line.value):
@@ -352,7 +358,7 @@ class Cell:
                         node.span,
                         self.text,
                         f"`{unparse_expression(node)}` is a matrix that changes from row to row: the language has only matrices made of "
-                        "parameters and constants; scale the product instead, as in `a * (W @ x)`",
+                        f"parameters and constants; scale the product instead, as in `a * (W @ x)`, or {limit(MATRICES)}",
                     )
         if len(self.shapes[self.output]) == 2:
             raise CellError(f"the output `{self.output}` is a matrix: it must be a vector or a scalar", text=self.text)
@@ -364,10 +370,27 @@ class Cell:
             return 0
 
 
-def _names(what: str, names: tuple[str, ...]) -> tuple[str, ...]:
+def _names(what: str, names: Iterable[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         raise CellError(f'{what} needs a tuple of names, such as ("{names}",), not a text')
+    if not isinstance(names, Iterable):
+        raise CellError(f'{what} needs a tuple of names, such as ("x",), not {names!r}')
     return tuple(names)
+
+
+def _mapping(what: str, mapping: Mapping[str, Any] | None) -> dict[str, Any]:
+    if mapping is None:
+        return {}
+    if not isinstance(mapping, Mapping) or not all(isinstance(name, str) for name in mapping):
+        raise CellError(f'{what} needs a mapping from names, such as {{"W": …}}, not {mapping!r}')
+    return dict(mapping)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return np.ndim(value) == 0
+    except ValueError:  # rows of different lengths
+        return False
 
 
 def _number(name: str, value: Any) -> Fraction | float:
@@ -390,7 +413,7 @@ def _array(name: str, value: Any) -> np.ndarray:
 
 def _content(value: Any) -> Any:
     """Return what stands for a value in comparisons."""
-    if np.ndim(value) == 0:
+    if _is_number(value):
         return value.item() if isinstance(value, np.ndarray | np.generic) else value
     array = np.asarray(value, dtype=np.float64)
     return array.shape, array.tobytes()

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from .errors import CellError, nearest
 from .expressions import walk
-from .parse import RESERVED
+from .hints import OTHER_STEPS, limit
+from .parse import bad_name
 from .syntax import Assignment, Name
 
 
@@ -41,8 +42,8 @@ def check_declared_names(text: str, groups: dict[str, tuple[str, ...]]) -> None:
         for name in names:
             if not isinstance(name, str) or not name.isidentifier():
                 raise CellError(f"{group}: {name!r} is not a name", text=text)
-            if name in RESERVED:
-                raise CellError(f"{group}: `{name}` is a function of the language: choose another name", text=text)
+            if reason := bad_name(name):
+                raise CellError(f"{group}: {reason}", text=text)
             if is_previous(name):
                 raise CellError(f"{group}: `{name}` would be the previous value of a state `{name[:-5]}`: choose another name", text=text)
             if name in seen:
@@ -82,7 +83,16 @@ def check_reads(text: str, equations: Sequence[Assignment], given: dict[str, str
                 raise CellError.at(
                     node.span,
                     text,
-                    f"`{state}` is {given[state]}, which has no previous value: assign it to a state, as in `{state}_last = {state}`",
+                    f"`{state}` is {given[state]}, which has no previous value: assign it to a state, `{state}_last = {state}`, and read "
+                    f"`{state}_last_prev`",
+                )
+            if is_previous(state):
+                last = f"{state[:-5]}_last"
+                raise CellError.at(
+                    node.span,
+                    text,
+                    f"`{name}` is two steps back: keep the older value in a state of its own, `{last} = {state}`, and read `{last}_prev`; "
+                    f"{limit(OTHER_STEPS)}",
                 )
             if state not in where:
                 hint = nearest(name, (f"{t}_prev" for t in targets))
@@ -112,11 +122,13 @@ def check_inputs(text: str, names: tuple[str, ...], equations: Sequence[Assignme
             raise CellError(f"the input `{name}` is never used{hint}", text=text)
 
 
-def check_typos(text: str, equations: Sequence[Assignment], parameters: tuple[str, ...], declared: frozenset[str]) -> None:
+def check_typos(
+    text: str, equations: Sequence[Assignment], inputs: tuple[str, ...], parameters: tuple[str, ...], declared: frozenset[str]
+) -> None:
     """Refuse a parameter that is read once and is one slip away from an assigned name or a state's previous value.
 
-    Families such as `W_i` and `W_f` or `b_i` and `b_in` are left alone: only names without an underscore are compared with assigned names,
-    and only if both have four letters or more and differ in a letter.
+    Families such as `W_i` and `W_f` or `p10` and `h10` are left alone: only names of letters alone, four or more, are compared with
+    assigned names.  A name such as `h_t` is a paper's for `h`.
     """
     targets = targets_of(equations)
     counts = Counter(node.id for _, node in names_in(equations))
@@ -125,13 +137,18 @@ def check_typos(text: str, equations: Sequence[Assignment], parameters: tuple[st
         name = node.id
         if name not in parameters or name in declared or counts[name] > 1:
             continue
-        plain = [t for t in targets if len(t) >= 4 and "_" not in t] if len(name) >= 4 and "_" not in name else []
-        for other in (*previous, *(f"{t}_prev" for t in targets), *plain):
+        said = f'if it is a parameter, say so with `shapes={{"{name}": …}}`'
+        if name.endswith("_t") and name[:-2] in (*targets, *inputs):
+            now = name[:-2]
+            before = f", at the step before `{now}_prev`" if now in targets else ""
+            raise CellError.at(node.span, text, f"`{name}` is used once: at this step `{now}` is written `{now}`{before}; {said}")
+        plain = [t for t in targets if len(t) >= 4 and t.isalpha()] if len(name) >= 4 and name.isalpha() else []
+        for other in (*previous, *(f"{t}_prev" for t in targets), *plain, "eye"):
             if _one_slip(name, other):
                 raise CellError.at(
                     node.span,
                     text,
-                    f'`{name}` is used once and looks like `{other}`; if it is a parameter, say so with `shapes={{"{name}": …}}`',
+                    f"`{name}` is used once and looks like `{other}`; {said}",
                 )
 
 

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 
 from .syntax import Span
 
+WIDTH = 140  # characters of a line of the text that are shown
+
 
 class CellError(ValueError):
     """A cell's definition is wrong.
@@ -35,9 +37,13 @@ class CellError(ValueError):
         if not 1 <= self.line <= len(lines):
             return self.message
         line = lines[self.line - 1].expandtabs(1)
-        indent = len(line) - len(line.lstrip())
-        caret = " " * max(self.column - indent, 0) + "^"
-        return f"line {self.line}, column {self.column + 1}: {self.message}\n    {line.strip()}\n    {caret}"
+        start = len(line) - len(line.lstrip())
+        shown, dots = line.strip(), ""
+        if len(shown) > WIDTH:  # what stands around the place
+            start, dots = max(start, self.column - WIDTH // 2), "… "
+            shown = f"{dots}{line[start : start + WIDTH].strip()} …"
+        caret = " " * max(self.column - start + len(dots), 0) + "^"
+        return f"line {self.line}, column {self.column + 1}: {self.message}\n    {shown}\n    {caret}"
 
     def __reduce__(self) -> tuple[type[CellError], tuple[str, int, int, str]]:
         return type(self), (self.message, self.line, self.column, self.text)

@@ -16,13 +16,15 @@ import sympy as sp
 
 from .adjoint import adjoint
 from .cell import Cell
+from .errors import CellError
 from .interpret import elementwise, run
 from .ir import Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Node, Pick, Recurrence, Slice, Spread, Type, extent_name, is_extent
-from .linear import IDENTITY, Block, Column, Diag, Factor, Matrix, Range, Row, Select, Term, Unit
+from .linear import IDENTITY, Block, Column, Diag, Elementwise, Factor, Matrix, Range, Row, Select, Term, Unit
 from .lower import lower, previous
 from .printers.jacobian import latex_lines, text_lines
 from .sizes import Size
 
+LARGEST = 100_000  # terms and factors on all paths of a step's Jacobian
 Array = np.ndarray
 Key = tuple[str, str]
 
@@ -47,10 +49,10 @@ class Jacobian:
     def __getitem__(self, key: Key) -> Block:
         return self.blocks[key]
 
-    def sources(self, block: Block) -> frozenset[str]:
-        """Return the inputs, previous states, contexts and statics that the value of `block` depends on."""
+    def sources(self, *blocks: Block) -> frozenset[str]:
+        """Return the inputs, previous states, contexts and statics that the values of `blocks` depend on."""
         made = {eq.name: eq.node.operands() for eq in self.forward.equations()}
-        found, waiting = set(), list(block.names)
+        found, waiting = set(), [name for block in blocks for name in block.names]
         while waiting:
             name = waiting.pop()
             if name not in found:
@@ -62,7 +64,7 @@ class Jacobian:
     def is_affine(self) -> bool:
         """Whether no block depends on a previous state: with states by states, whether the step is affine in the state."""
         before = {c.previous for c in self.forward.carries}
-        return all(self.sources(block).isdisjoint(before) for block in self.blocks.values())
+        return self.sources(*self.blocks.values()).isdisjoint(before)
 
     def evaluate(self, values: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[Key, Array]:
         """Return the value of each block, `(B, n, n')`; a scalar counts as one feature.
@@ -120,18 +122,23 @@ def jacobian(cell: Cell, of: tuple[str, ...] | None = None, by: tuple[str, ...] 
         for name in names:
             if name not in allowed or forward.types[name].integer:
                 raise ValueError(f"{cell.name}: `{name}` is no value of a step that can be differentiated")
-    columns = {name: _column(forward, of, name) for name in by}
+    states = [c.previous for c in forward.carries]
+    columns = _state_columns(forward, of) if not {*states}.isdisjoint(by) else {}
+    columns |= {name: _column(forward, of, name) for name in by if name not in states}
     return Jacobian(cell, forward, {(name, wrt): _ordered(columns[wrt].get(name, Block()), forward) for name in of for wrt in by})
 
 
-def _column(forward: Recurrence, of: tuple[str, ...], by: str) -> dict[str, Block]:
-    """Return the derivatives of `of` by one value."""
-    states = [c.previous for c in forward.carries]
-    rec = replace(forward if by in states else _freed(forward, by), written=of)
-    backward = adjoint(rec, wrt=() if by in states else (by,)).recurrence
+def _state_columns(forward: Recurrence, of: tuple[str, ...]) -> dict[str, dict[str, Block]]:
+    """Return the derivatives of `of` by each previous state."""
+    backward = adjoint(replace(forward, written=of), wrt=()).recurrence
     paths = _paths(backward)
-    result = backward.carries[states.index(by)].value if by in states else backward.written[0]
-    return paths.get(result, {})
+    return {c.previous: paths.get(back.value, {}) for c, back in zip(forward.carries, backward.carries, strict=True)}
+
+
+def _column(forward: Recurrence, of: tuple[str, ...], by: str) -> dict[str, Block]:
+    """Return the derivatives of `of` by a value that is no previous state."""
+    backward = adjoint(replace(_freed(forward, by), written=of), wrt=(by,)).recurrence
+    return _paths(backward).get(backward.written[0], {})
 
 
 def _freed(forward: Recurrence, name: str) -> Recurrence:
@@ -148,14 +155,30 @@ def _paths(backward: Recurrence) -> dict[str, dict[str, Block]]:
     """Return, for each cotangent of the step, the transposed linear map that makes it from the cotangent of each seeded value."""
     seeds = [name for name in backward.sequences if backward.labels[name].kind == "seed"]
     paths: dict[str, dict[str, Block]] = {name: {backward.labels[name].of: Block((Term(),))} for name in seeds}
+    lengths: dict[sp.Basic, int] = {}
+    work = 0
     for eq in backward.body:
         found: dict[str, Block] = {}
         for operand, factor in _transposed_factors(eq, backward.types, paths.keys()):
             for of, block in paths[operand].items():
                 found[of] = found.get(of, Block()) + block.then(factor)
+                work += sum(_length(f.expr, lengths) for term in found[of].terms for f in term.factors if isinstance(f, Elementwise))
+                if work > LARGEST:
+                    raise CellError(
+                        f"{backward.name.removesuffix('_adjoint')}: the Jacobian of a step is too long to be written out: the "
+                        f"paths through its equations have more than {LARGEST} terms and factors; the derivation by lines and the kernels "
+                        "do without it"
+                    )
         if found:
             paths[eq.name] = found
     return paths
+
+
+def _length(expr: sp.Basic, known: dict[sp.Basic, int]) -> int:
+    """Return the length of an expression when it is written out; parts that it shares count each time, but are looked at once."""
+    if expr not in known:
+        known[expr] = 1 + sum(_length(part, known) for part in expr.args)
+    return known[expr]
 
 
 def _transposed_factors(eq: Equation, types: Mapping[str, Type], linear: Iterable[str]) -> Iterator[tuple[str, Factor]]:

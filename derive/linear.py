@@ -105,6 +105,7 @@ class Unit:
 
 
 Factor = Diag | Column | Row | Matrix | Select | Unit
+Elementwise = Diag | Column | Row
 IDENTITY = Diag(sp.S.One, scalar=True)
 
 
@@ -134,12 +135,12 @@ class Term:
 
     def then(self, factor: Factor) -> Term | None:
         """Return the product with one more factor on its right; None if it is zero."""
-        if isinstance(factor, Diag | Column | Row) and factor.expr == 0:
+        if isinstance(factor, Elementwise) and factor.expr == 0:
             return None
         if isinstance(factor, Diag) and factor.scalar:
             return Term(_scale(self.factors, factor.expr))
         number = sp.S.One
-        if isinstance(factor, Diag | Column | Row):
+        if isinstance(factor, Elementwise):
             number, rest = factor.expr.as_coeff_Mul()
             factor = _with(factor, rest)
         *front, last = self.factors
@@ -154,7 +155,7 @@ def _tidy(factors: Iterable[Factor]) -> tuple[Factor, ...]:
 
 def _first(factors: Iterable[Factor]) -> int | None:
     """Return the position of the first elementwise factor."""
-    return next((k for k, f in enumerate(factors) if isinstance(f, Diag | Column | Row)), None)
+    return next((k for k, f in enumerate(factors) if isinstance(f, Elementwise)), None)
 
 
 def _scale(factors: tuple[Factor, ...], by: sp.Expr) -> tuple[Factor, ...]:
@@ -167,12 +168,12 @@ def _scale(factors: tuple[Factor, ...], by: sp.Expr) -> tuple[Factor, ...]:
 
 
 def _expr(factor: Factor) -> sp.Expr:
-    assert isinstance(factor, Diag | Column | Row)
+    assert isinstance(factor, Elementwise)
     return factor.expr
 
 
 def _with(factor: Factor, expr: sp.Expr) -> Factor:
-    assert isinstance(factor, Diag | Column | Row)
+    assert isinstance(factor, Elementwise)
     return replace(factor, expr=expr)
 
 
@@ -242,7 +243,7 @@ def _combine(terms: Iterable[Term]) -> tuple[Term, ...]:
         assert k is not None
         key = k, type(factors[k]), (*factors[:k], *factors[k + 1 :])
         sums[key] = Term(_add(sums[key].factors, factors, k)) if key in sums else Term(factors)
-    zero = {key for key, term in sums.items() if any(isinstance(f, Diag | Column | Row) and f.expr == 0 for f in term.factors)}
+    zero = {key for key, term in sums.items() if any(isinstance(f, Elementwise) and f.expr == 0 for f in term.factors)}
     return tuple(Term(_tidy(term.factors)) for key, term in sums.items() if key not in zero)
 
 

@@ -13,7 +13,8 @@ from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
 
-from .errors import CellError, nearest
+from .errors import CellError
+from .hints import HABITS, character_hint, function_hint
 from .syntax import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Span, Transpose
 
 MAX_TEXT = 50_000
@@ -83,14 +84,37 @@ def parse_expression(text: str, constants: Mapping[str, Fraction | float] = Mapp
     return reader.expression(body[0].value, 0)
 
 
-def _bad_name(name: str) -> str:
+def bad_name(name: str) -> str:
+    """Return why `name` cannot stand for a value; nothing, if it can."""
     if keyword.iskeyword(name):
         return f"`{name}` is a keyword of Python: choose another name, such as `{name}_`"
     if name in RESERVED:
         return f"`{name}` is a function of the language and cannot name a value"
     if name.startswith("_"):
         return f"`{name}` begins with an underscore: choose another name, such as `{name.strip('_') or 'v'}`"
+    if hint := character_hint(name):
+        return f"`{name}` is read as one name: {hint}"
     return ""
+
+
+def _reason(message: str, line: str, column: int) -> tuple[int, str]:
+    """Return where and why Python cannot read a line, in the terms of the language."""
+    if "nested" in message:
+        return column, f"nested too deeply: at most {MAX_DEPTH} levels are read"
+    if "Exceeds the limit" in message:
+        return column, _TOO_LARGE
+    if "invalid character" in message and (hint := character_hint(line[column : column + 1])):
+        return column, f"`{line[column]}` is not in the language: {hint}"
+    if "invalid decimal literal" in message:
+        return column, "a number stands before a name: write `2 * a` for the product"
+    code = line.split("#")[0]
+    if "invalid syntax" in message and (gap := re.search(r"[\w)\]][ \t]+(?=\w)", code)):
+        return gap.end(), "two values beside each other: the product of a matrix and a vector is `W @ x`, the elementwise one `a * b`"
+    if "invalid syntax" in message and ":=" in code:
+        return code.index(":="), "`:=` is not in the language: a line is `name = expression`"
+    if "invalid syntax" in message and ";" in code:
+        return code.index(";"), "`;` is not in the language: `[a, b]` concatenates, and each assignment has a line of its own"
+    return column, f"cannot be read: {message}"
 
 
 @dataclass(frozen=True)
@@ -147,11 +171,7 @@ class _Reader:
                 message = f"`{word[0]}` is a keyword of Python, not part of the language: a line is `name = expression`"
                 return CellError.at(Span(row, word.start(), word.end()), self.text, message)
         start = len(line) - len(line.lstrip()) + max((error.offset or 1) - 1, 0)
-        reason = f"cannot be read: {error.msg}"
-        if "nested" in error.msg:
-            reason = f"nested too deeply: at most {MAX_DEPTH} levels are read"
-        if "Exceeds the limit" in error.msg:
-            reason = _TOO_LARGE
+        start, reason = _reason(error.msg, line, start)
         return CellError.at(Span(row, start, start + 1), self.text, reason)
 
     def statements(self) -> list[ast.stmt]:
@@ -178,14 +198,16 @@ class _Reader:
     def target(self, node: ast.expr) -> str:
         if not isinstance(node, ast.Name):
             raise self.error("the left side must be a name, or names before a `split`", node)
-        if reason := _bad_name(node.id):
+        if reason := bad_name(node.id):
             raise self.error(reason, node)
         return node.id
 
     def split(self, node: ast.expr, count: int) -> Expr:
         """The vector that is split in `a, b, … = split(vector, count)`."""
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "split"):
-            raise self.error(f"several names on the left need `split(vector, {count})` on the right", node)
+            raise self.error(
+                f"several names on the left need `split(vector, {count})` on the right; values of their own have a line each", node
+            )
         if len(node.args) != 2 or node.keywords:
             raise self.error(f"`split` takes a vector and the number of parts: `split(vector, {count})`", node)
         parts = node.args[1]
@@ -216,6 +238,8 @@ class _Reader:
                 return Power(self.expression(base, depth), self.exponent(exponent))
             case ast.BinOp(op=ast.MatMult()):
                 return self.product(node, depth)
+            case ast.BinOp(op=ast.Div(), right=ast.Constant(value=0 | 0.0)):
+                raise self.error("division by zero", node)
             case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
                 return Binary(_BINARY[type(op)], self.expression(left, depth), self.expression(right, depth))
             case ast.Attribute(value=operand, attr="T"):
@@ -229,6 +253,8 @@ class _Reader:
     def refusal(self, node: ast.expr) -> str:
         """Why a node of Python is not in the language."""
         match node:
+            case ast.BinOp(op=ast.BitXor()):
+                return "the operator `^` is not in the language: a power is `a ** 2`"
             case ast.BinOp(op=op):
                 return f"the operator `{_SYMBOL[type(op)]}` is not in the language: `+ - * / ** @` are"
             case ast.UnaryOp():
@@ -237,6 +263,8 @@ class _Reader:
                 return f"the attribute `.{attr}` is not in the language: only `.T`, the transpose of a matrix, is"
             case ast.Compare() | ast.BoolOp():
                 return "a comparison may only be the first argument of `where(a > b, c, d)`"
+            case ast.Subscript(value=ast.Name(id=name), slice=index) if "t" in {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}:
+                return f"there is no index of time: `{name}` is the value at this step, `{name}_prev` that of a state at the step before"
             case ast.Subscript():
                 return "indexing is not in the language: `a, b = split(v, 2)` and `pick(v, k)` take parts of a vector"
             case ast.Tuple():
@@ -260,7 +288,7 @@ class _Reader:
             return Call("eye", ())
         if name in RESERVED:
             raise self.error(f"`{name}` is a function: write `{name}(…)`", node)
-        if reason := _bad_name(name):
+        if reason := bad_name(name):
             raise self.error(reason, node)
         return Name(name)
 
@@ -309,12 +337,12 @@ class _Reader:
         """A call of a function of the language."""
         if not isinstance(node.func, ast.Name):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-            hint = f": write `{name}(…)`" if name in ARITY else ""
+            hint = f": write `{name}(…)`" if name in ARITY else function_hint(name, frozenset()) if name in HABITS else ""
             raise self.error(f"only a function's name can be called{hint}", node.func)
         name = node.func.id
         if name not in ARITY:
-            hint = nearest(name, RESERVED) or f": known are {', '.join(sorted(ARITY))}"
-            raise self.error(f"unknown function `{name}`{hint}", node.func)
+            what = "`eye` is not a function" if name == "eye" else f"unknown function `{name}`"
+            raise self.error(what + function_hint(name, RESERVED), node.func)
         if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
             raise self.error(f"`{name}` takes plain arguments only", node)
         if len(node.args) != ARITY[name]:

@@ -77,6 +77,8 @@ class _Ranks:
             for node in walk(line.value):
                 self.matrix(node)
         self.sweep()
+        # what is made of parameters alone may still have no rank: then it takes that of what stands beside it, as they do
+        self.open |= {name for name, rank in self.rank.items() if rank < 0 and name not in self.known.states}
         while self.default():
             self.sweep()
         return self.rank
@@ -85,7 +87,7 @@ class _Ranks:
         return base_name(name, self.known.states)
 
     def raise_to(self, name: str, rank: int) -> None:
-        if name in self.known.inputs or name in self.known.context:
+        if name in (*self.known.inputs, *self.known.context, *self.known.states):
             rank = min(rank, 1)  # never a matrix: what is wrong is said where it is used
         if name not in self.fixed and self.rank[name] < rank:
             self.rank[name], self.changed = rank, True
@@ -171,8 +173,9 @@ class _Ranks:
         """Decide one more unknown; False if there is none."""
         for line in self.equations:
             for node in walk(line.value):
-                if isinstance(node, MatMul) and self.of(node.left) < 0:
-                    for unknown in self.unknown(node.left):
+                operand = node.left if isinstance(node, MatMul) else node.operand if isinstance(node, Transpose) else None
+                if operand is not None and (isinstance(node, Transpose) or self.of(operand) < 0):
+                    for unknown in self.unknown(operand):
                         name = self.base(unknown.id)
                         self.rank[name] = 1 if name in self.known.states else 2
                         return True

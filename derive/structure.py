@@ -59,7 +59,7 @@ def structure(cell: Cell) -> Structure:
     buffers = tuple(s for s in cell.states if all(found[s, f"{other}_prev"].is_zero for other in cell.states))
     live = [s for s in cell.states if s not in buffers]
     blocks = [found[of, f"{by}_prev"] for of in live for by in live]
-    reached = frozenset[str]().union(*(found.sources(block) for block in blocks))
+    reached = found.sources(*blocks)
     additive = tuple(name for name in cell.parameters if name not in reached)
     if not live:
         return Structure("none", 0, True, buffers, additive)

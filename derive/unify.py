@@ -8,12 +8,14 @@ from math import gcd
 
 from .errors import CellError
 from .expressions import children, is_eye, leaves
+from .hints import MATRICES, limit
 from .ranks import Declarations, base_name, x_input
 from .sizes import Shape, Size, shape_text
 from .syntax import Assignment, Binary, Call, Concat, Expr, MatMul, Name, Number, Transpose
 from .unparse import unparse_expression
 
 D, N = Size.of("d"), Size.of("n")
+LONGEST = 90  # characters of an expression in a message
 _UNKNOWN = "?"
 
 
@@ -34,7 +36,7 @@ class Sizes:
         self.bound: dict[str, Size] = {}
         self.deferred: list[_Deferred] = []
         self.later: list[Callable[[], _Deferred]] = []
-        self.first_use: dict[str, MatMul] = {}
+        self.first_use: dict[Expr, MatMul] = {}
         self.count = 0
         self.table: dict[str, Shape] = {name: tuple(self.fresh() for _ in range(max(rank, 0))) for name, rank in ranks.items()}
         self.table |= {name: tuple(Size((), k) for k in shape) for name, shape in known.arrays.items()}
@@ -65,6 +67,10 @@ class Sizes:
         """Return a size with what is still free set to n."""
         size = self.resolve(size)
         return size.substitute({name: N for name in size.names if name.startswith(_UNKNOWN)})
+
+    def is_open(self, size: Size) -> bool:
+        """Say whether a size is not fully known yet."""
+        return any(name.startswith(_UNKNOWN) for name in size.names)
 
     def show(self, shape: Shape) -> str:
         return ", ".join(str(self.settled(size)) for size in shape)
@@ -105,15 +111,12 @@ class Sizes:
         """Make two sizes equal, or raise `error`; that d = n follows from elementwise operations only."""
         if self.unify(left, right):
             return
-        if not self.d_is_n(left, right):
-            difference = self.resolve(left) - self.resolve(right)
-            if not self.elementwise and any(name.startswith(_UNKNOWN) for name in difference.names):
-                return  # without the elementwise equations, too little is known
-            raise error
-        if elementwise:
+        if elementwise and self.d_is_n(left, right):
             self.merge()
-        else:
+        elif self.d_is_n(left, right) or self.is_open(self.resolve(left) - self.resolve(right)):
             self.deferred.append(_Deferred(left, right, error))
+        else:
+            raise error
 
     def error(self, expr: Expr, message: str) -> CellError:
         return CellError.at(expr.span, self.known.text, message)
@@ -138,7 +141,9 @@ class Sizes:
             later = make()
             self.equal(later.left, later.right, later.error, elementwise=False)
         for item in self.deferred:
-            if not self.unify(item.left, item.right):
+            self.unify(item.left, item.right)
+        for item in self.deferred:
+            if self.settled(item.left) != self.settled(item.right):
                 raise item.error
         for name, shape in self.table.items():
             for size in shape:
@@ -183,7 +188,9 @@ class Sizes:
     # Expressions
 
     def text(self, expr: Expr) -> str:
-        return unparse_expression(expr)
+        """Return an expression for a message, its middle left out if it is long."""
+        text = unparse_expression(expr)
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 3 :]}"
 
     def kind(self, shape: Shape) -> str:
         shown = self.show(shape)
@@ -200,7 +207,9 @@ class Sizes:
             case Transpose(operand=operand):
                 shape = self.shape(operand)
                 if len(shape) != 2:
-                    raise self.error(expr, f"`.T` needs a matrix, `{self.text(operand)}` is {self.kind(shape)}")
+                    message = f"`.T` needs a matrix, `{self.text(operand)}` is {self.kind(shape)}"
+                    outer = f": `a @ b` is the inner product of two vectors, an outer product is a matrix; {limit(MATRICES)}"
+                    raise self.error(expr, message + (outer if shape else ""))
                 return shape[::-1]
             case Concat(parts=parts):
                 return (sum((self.vector(part, "a concatenation").__getitem__(0) for part in parts), Size()),)
@@ -278,7 +287,7 @@ class Sizes:
         if len(left) == 1:
             self.later.append(lambda: _Deferred(left[0], right[0], self.unequal_vectors(expr, left, right)))
             return ()
-        if any(name.startswith(_UNKNOWN) for name in left[1].names):
+        if self.is_open(left[1]):
             self.later.append(lambda: _Deferred(left[1], right[0], self.wrong_operand(expr, left, right[0])))
         else:
             self.equal(left[1], right[0], self.wrong_operand(expr, left, right[0]), elementwise=False)
@@ -292,7 +301,7 @@ class Sizes:
         matrix, vector = self.text(use.left), self.text(use.right)
         needed = f"its right operand must have size {self.show(left[1:])}"
         message = f"`{matrix}` is ({self.show(left)}): {needed}, `{vector}` has size {self.settled(size)}"
-        first = self.first_use.get(matrix)
+        first = self.first_use.get(use.left)
         if first is not None and first is not use:
             message += f"; {self.both(first, left, use, (left[0], size))}"
         return self.error(use, message)
@@ -306,8 +315,8 @@ class Sizes:
 
     def rows(self, use: MatMul, left: Shape) -> Size:
         """Return the size of a product; further uses of a matrix have one of their own at first, so that a conflict names both."""
-        first = self.first_use.setdefault(self.text(use.left), use)
-        if first is use or not any(name.startswith(_UNKNOWN) for name in left[0].names):
+        first = self.first_use.setdefault(use.left, use)
+        if first is use or not self.is_open(left[0]):
             return left[0]
         size = self.fresh()
         self.later.append(lambda: _Deferred(left[0], size, self.error(use, self.both(first, left, use, (size, left[1])))))

@@ -86,7 +86,11 @@ def test_families_of_names_are_no_typos() -> None:
         ("x = W @ h_prev\nh = x", {}, "`x` is an input and cannot be assigned: choose another name"),
         ("h = c + W @ x\nc = h", {}, "`c` is used before it is assigned, in line 2: its value at the step before is `c_prev`"),
         ("h = tanh(W @ x)\nh_prev = h", {}, "`h_prev` is the value of `h` at the step before and cannot be assigned: assign `h`"),
-        ("h = tanh(b) * x_prev + x", {}, "`x` is an input, which has no previous value: assign it to a state, as in `x_last = x`"),
+        (
+            "h = tanh(b) * x_prev + x",
+            {},
+            "`x` is an input, which has no previous value: assign it to a state, `x_last = x`, and read `x_last_prev`",
+        ),
         ("h = W @ x + h_perv + U @ h_prev", {}, 'looks like `h_prev`; if it is a parameter, say so with `shapes={"h_perv": …}`'),
         ("gate = W @ x\nh = gate * gaet", {}, "`gaet` is used once and looks like `gate`"),
         ("h = W @ x", {"output": "y"}, "the output `y` is not assigned by any line"),

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from derive import hints
 from derive.__main__ import main as command
 from derive.cells import REGISTRY
 from derive.printers import show
@@ -140,6 +141,17 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_messages_point_to_sections_that_are_there() -> None:
+    titles = re.findall(r"^## (.*)$", (ROOT / "docs" / "limits.md").read_text(encoding="utf-8"), re.MULTILINE)
+    pointers = {value for name, value in vars(hints).items() if name.isupper() and name[0] != "_" and isinstance(value, str)}
+    assert pointers and pointers <= {*titles}
+
+
+def test_the_gallery_shows_every_kind_of_error() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert sum(block.language == "text" for block in blocks(text)) >= 45
 
 
 def update(pages: list[Path]) -> None:

@@ -208,6 +208,11 @@ z = (U @ (elu((layer_norm((i @ (u+0*x)))) * g)))
     # inputs that are named like what a module defines
     case("h = h_prev + Inputs + LAYER", name="fuzz", output="h", inputs=("Inputs", "LAYER"), shapes={"Inputs": "n", "LAYER": "n"}),
     case("h = h_prev + x", name="fuzz", output="h", inputs=(), context=("x",), shapes={"x": "n"}),
+    # a state that is a product, read after the loop
+    case("s = U @ s_prev\na, b = split([V @ s_prev, s], 2)", name="fuzz", output="a", inputs=(), shapes={"s": "n"}, sizes={"n": 3}),
+    case("h = U @ h_prev\na, b = split(V @ h, 2)", name="fuzz", output="a", inputs=(), sizes={"n": 3}),
+    # an index that one line reads in vain
+    case("a = pick(x, k)\nh = pick(w, k) + 0.5 * h_prev", name="fuzz", output="h", inputs=("x", "k"), shapes={"w": "p"}, sizes={"p": 5}),
     # a concatenation of parts of unknown size that is split
     case("a, b = split([w + h_prev, h_prev], 2)\nh = a * x + b", name="fuzz", output="h", shapes={"h": "n"}),
 ]

@@ -154,7 +154,7 @@ REFUSED = {
     "h = x ** -64.5": ("the exponent is -64.5: at most 64 in magnitude", 1, 9),
     "h = x ** (1/0)": ("division by zero", 1, 10),
     "h = split(x, 2)": ("`split` must be the whole right side of an assignment to several names: `a, b = split(v, 2)`", 1, 4),
-    "a, b = x": ("several names on the left need `split(vector, 2)` on the right", 1, 7),
+    "a, b = x": ("several names on the left need `split(vector, 2)` on the right; values of their own have a line each", 1, 7),
     "a, b = split(x, 3)": ("there are 2 names on the left: the second argument of `split` must be 2", 1, 16),
     "a, b = split(x)": ("`split` takes a vector and the number of parts: `split(vector, 2)`", 1, 7),
     "h = pick(x, 1)": ("the index of `pick` must be the name of an input", 1, 12),

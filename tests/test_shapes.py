@@ -174,7 +174,9 @@ def test_shape_of_any_part() -> None:
         (
             "h = x.T",
             {},
-            "line 1, column 5: `.T` needs a matrix, `x` is a vector of size d\n    h = x.T\n        ^",
+            "line 1, column 5: `.T` needs a matrix, `x` is a vector of size d: `a @ b` is the inner product of two vectors, "
+            'an outer product is a matrix; see "Matrix-valued states" in the guide\'s list of limits (docs/limits.md)\n'
+            "    h = x.T\n        ^",
         ),
         (
             "i, f = split(x, 2)\nh = i * f",
@@ -192,13 +194,15 @@ def test_shape_of_any_part() -> None:
         (
             "C = C_prev * 2\nh = C @ x",
             {"shapes": {"C": "n, d"}},
-            "`C` is declared a matrix (n, d): the language has no matrix-valued states yet",
+            "`C` is declared a matrix (n, d): the language has no matrix-valued states; "
+            'see "Matrix-valued states" in the guide\'s list of limits (docs/limits.md)',
         ),
         (
             "h = sum(x) * W @ x",
             {},
             "line 1, column 5: `sum(x) * W` is a matrix that changes from row to row: the language has only matrices made of "
-            "parameters and constants; scale the product instead, as in `a * (W @ x)`\n    h = sum(x) * W @ x\n        ^",
+            'parameters and constants; scale the product instead, as in `a * (W @ x)`, or see "Matrix-valued states" in the guide\'s list '
+            "of limits (docs/limits.md)\n    h = sum(x) * W @ x\n        ^",
         ),
         (
             "h = x * k + pick(x, k)",

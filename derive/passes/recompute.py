@@ -30,26 +30,19 @@ def recompute(derivation: Derivation) -> Derivation:
     varying = downstream(forward.body, {*forward.sequences, *previous})
     once = made.keys() - varying - {derivation.cell.output, *states}
 
-    def within_reach(name: str) -> bool:
-        eq = made.get(name)
-        return name in at_hand or (eq is not None and remakeable(eq))
+    def within_reach(name: str, *, or_state: bool) -> bool:
+        return name in at_hand or name in remakeable or (or_state and name in previous)
 
-    def remakeable(eq: Equation) -> bool:
-        """Say whether an equation may be made again; a concatenation's states are saved in its stead, being smaller."""
-        smaller = previous if isinstance(eq.node, Concat) else set()
-        worth = eq.name in once or (eq.name not in states and _cheap(eq))
-        return worth and all(o in smaller or within_reach(o) for o in eq.node.operands())
-
-    def remake(name: str) -> None:
-        wanted.add(name)
-        for operand in made[name].node.operands():
-            if operand not in at_hand and operand not in previous:
-                remake(operand)
-
-    wanted: set[str] = set()
+    remakeable: set[str] = set()
     for eq in forward.body:
-        if eq.name in derivation.saved and remakeable(eq):
-            remake(eq.name)
+        worth = eq.name in once or (eq.name not in states and _cheap(eq))
+        # a concatenation's states are saved in its stead, being smaller
+        if worth and all(within_reach(o, or_state=isinstance(eq.node, Concat)) for o in eq.node.operands()):
+            remakeable.add(eq.name)
+    wanted: set[str] = set()
+    for eq in reversed(forward.body):
+        if (eq.name in derivation.saved and eq.name in remakeable) or eq.name in wanted:
+            wanted |= {eq.name, *(o for o in eq.node.operands() if o not in at_hand and o not in previous)}
     again = [replace(eq, shown=False) for eq in forward.body if eq.name in wanted]
     names = {eq.name for eq in again}
     readable = {*forward.sequences, *previous}

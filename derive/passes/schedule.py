@@ -24,11 +24,21 @@ class Segment:
 
 @dataclass
 class Draft:
-    """A stage before its values have places: `views` (slices and concatenations) are no computation."""
+    """A stage before its values have places.
+
+    Attributes
+    ----------
+    products, segments : list
+    views : dict
+        Slices and concatenations, by name: they are no computation.
+    place : dict
+        The number of the segment that makes each row-local value.
+    """
 
     products: list[Equation] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
-    views: list[Equation] = field(default_factory=list)
+    views: dict[str, Equation] = field(default_factory=dict)
+    place: dict[str, int] = field(default_factory=dict)
 
 
 def schedule(equations: tuple[Equation, ...], types: Mapping[str, Type]) -> list[Draft]:
@@ -50,7 +60,7 @@ def schedule(equations: tuple[Equation, ...], types: Mapping[str, Type]) -> list
             by_row[eq.name] = False
         elif isinstance(eq.node, Slice | Concat):
             number = max((level[o] for o in operands), default=0)
-            draft(number).views.append(eq)
+            draft(number).views[eq.name] = eq
             by_row[eq.name] = any(by_row[o] for o in operands)
         else:
             number = max((level[o] for o in operands), default=0)
@@ -67,21 +77,26 @@ def _place(draft: Draft, eq: Equation, types: Mapping[str, Type]) -> None:
     size = shape[0] if shape else None
     earliest = 0
     for operand in eq.node.operands():
-        for made in _made_by(draft, operand):
-            for k, segment in enumerate(draft.segments):
-                if any(other.name == made for other in segment.equations):
-                    fused = elementwise and segment.size == size
-                    earliest = max(earliest, k if fused else k + 1)
-    for segment in draft.segments[earliest:]:
-        if segment.size == size:
-            segment.equations.append(eq)
-            return
-    draft.segments.append(Segment(size, [eq]))
+        for k in _made_in(draft, operand):
+            fused = elementwise and draft.segments[k].size == size
+            earliest = max(earliest, k if fused else k + 1)
+    number = next((k for k in range(earliest, len(draft.segments)) if draft.segments[k].size == size), len(draft.segments))
+    if number == len(draft.segments):
+        draft.segments.append(Segment(size))
+    draft.segments[number].equations.append(eq)
+    draft.place[eq.name] = number
 
 
-def _made_by(draft: Draft, name: str) -> list[str]:
-    """Return the row-local values that `name` consists of: itself, or what a view of this stage shows."""
-    for view in draft.views:
-        if view.name == name:
-            return [made for o in view.node.operands() for made in _made_by(draft, o)]
-    return [name]
+def _made_in(draft: Draft, name: str) -> set[int]:
+    """Return the segments that make `name`, or what a view of this stage shows."""
+    found, waiting, seen = set(), [name], set()
+    while waiting:
+        made = waiting.pop()
+        if made in seen:
+            continue
+        seen.add(made)
+        if made in draft.views:
+            waiting.extend(draft.views[made].node.operands())
+        elif made in draft.place:
+            found.add(draft.place[made])
+    return found

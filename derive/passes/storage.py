@@ -63,6 +63,7 @@ def _materialise(regions: Regions, kept: Kept) -> Regions:
     changed: dict[str, list[Equation]] = {}
     copies: dict[str, Equation] = {}  # of what lies in memory for two steps only
     previous = {c.previous for c in rec.carries}  # and, below, their slices: what lies in memory for two steps only
+    elsewhere = _read_elsewhere(regions)
     for region in REGIONS:
         made: list[Equation] = []
         here: set[str] = set()
@@ -78,6 +79,7 @@ def _materialise(regions: Regions, kept: Kept) -> Regions:
                     parts.append(part)
                 eq = replace(eq, node=Concat(tuple(parts)))
             wanted = (eq.name in carried) + (eq.name in kept.outputs) + (eq.name in kept.tape and eq.name not in kept.shared)
+            wanted += eq.name in carried & elsewhere  # a state's own array may hold two steps only
             view = isinstance(eq.node, Slice | Concat)
             if wanted > (0 if view else 1) and not isinstance(eq.node, Map) and types[eq.name].shape:
                 raw = names.fresh(f"{eq.name}_value")
@@ -93,6 +95,19 @@ def _materialise(regions: Regions, kept: Kept) -> Regions:
     sums = tuple(_read_copies(eq, previous, copies, changed["loop"], types, names) for eq in rec.accumulators)
     rec = replace(rec, types=types, accumulators=sums)
     return Regions(rec, **{region: tuple(eqs) for region, eqs in changed.items()})
+
+
+def _read_elsewhere(regions: Regions) -> set[str]:
+    """Return what is read, itself or a slice of it, outside the region that makes it, or summed over steps."""
+    base: dict[str, str] = {}
+    made, found = {}, set()
+    for region in REGIONS:
+        for eq in getattr(regions, region):
+            made[eq.name] = region
+            if isinstance(eq.node, Slice):
+                base[eq.name] = base.get(eq.node.value, eq.node.value)
+            found |= {name for o in eq.node.operands() if made.get(name := base.get(o, o), region) != region}
+    return found | {base.get(o, o) for eq in regions.rec.accumulators for o in eq.node.operands()}
 
 
 def _copy(name: str, types: dict[str, Type], names: Names) -> Equation:
@@ -128,6 +143,7 @@ class _Storage:
         self.sums = {o for eq in self.rec.accumulators for o in eq.node.operands()}
         self.segment_of = self.locate()
         self.consumers = self.consumed()
+        self.parts = self.part_of()
 
     def program(self) -> Program:
         self.given()
@@ -255,13 +271,20 @@ class _Storage:
     def wholes(self, name: str) -> list[Place]:
         """Return the places of `name` in the concatenations that it is part of, making their arrays if need be."""
         found = []
-        for eq in (eq for region in REGIONS for eq in self.equations[region]):
-            if isinstance(eq.node, Concat) and name in eq.node.parts:
-                self.working(eq.name)
-                before = eq.node.parts[: eq.node.parts.index(name)]
-                base = self.places[eq.name]
-                found.append(replace(base, start=sum((self.width(p) for p in before), base.start)))
+        for whole, before in self.parts[name]:
+            base = self.working(whole)
+            found.append(replace(base, start=base.start + before))
         return found
+
+    def part_of(self) -> dict[str, list[tuple[str, Size]]]:
+        """Return, for each value, the concatenations that it is part of and where it first begins there."""
+        found: dict[str, dict[str, Size]] = defaultdict(dict)
+        for eq in (eq for region in REGIONS for eq in self.equations[region] if isinstance(eq.node, Concat)):
+            before = Size()
+            for part in eq.node.parts:
+                found[part].setdefault(eq.name, before)
+                before = before + self.width(part)
+        return defaultdict(list, {part: list(wholes.items()) for part, wholes in found.items()})
 
     def needs_array(self, name: str) -> bool:
         """Say whether a row-local value is read outside its loop."""

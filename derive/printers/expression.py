@@ -12,6 +12,7 @@ from ..functions import COMPARISONS, Elementwise
 SUM, PRODUCT, ATOM = 1, 2, 3
 OPERATORS = {cls: op for op, cls in COMPARISONS.items()}
 RENAMED = {"abs": "absolute", "step": "heaviside"}  # not to shadow a builtin, or the module's own `step`
+LARGEST_BY_SQUARING = 1024  # larger exponents go to a function
 SMALL = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
@@ -126,7 +127,7 @@ class Expressions:
         if exponent == sp.S.Half:
             self.functions.add("sqrt")
             return f"sqrt({self.source(base)})", ATOM
-        if not exponent.is_Integer:
+        if not exponent.is_Integer or exponent > LARGEST_BY_SQUARING:
             if not self.typed:
                 return f"{self._within(base, ATOM)} ** {float(exponent)!r}", PRODUCT
             self.functions.add("power")

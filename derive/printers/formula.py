@@ -41,6 +41,7 @@ from .expression import order
 from .notation import Latex, Style
 
 SUM, PRODUCT, ATOM = 1, 2, 3
+LONGEST = 100  # names in what is written inside a formula
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,16 @@ class LineFormulas:
         return (info.latex if isinstance(self.style, Latex) else info.text).format(*(self.text(a) for a in args))
 
 
+def _read(node: Node) -> list[str]:
+    """Return the names in a node's formula, each as often as it stands there."""
+    if isinstance(node, Map):
+        return [leaf.name for leaf in sp.preorder_traversal(node.expr) if isinstance(leaf, sp.Symbol)]
+    return list(node.operands())
+
+
 @dataclass
 class Formulas:
-    """Formulas of a recurrence's equations.  Equations that are not shown are written where they are used."""
+    """Formulas of a recurrence's equations.  Equations that are not shown are written where they are used, unless that is too long."""
 
     cell: Cell
     rec: Recurrence
@@ -137,7 +145,12 @@ class Formulas:
         """Collect what is written inside others, here and, for an adjoint, in the forward pass."""
         stacks = {eq.name for eq in self.rec.prologue if isinstance(eq.node, Concat)}  # of matrices: these have names
         known = [*(self.forward.equations() if self.forward else ()), *self.rec.equations()]
-        self.inline = {eq.name: eq.node for eq in known if not eq.shown and eq.name not in stacks}
+        length: dict[str, int] = {}  # of what is written inside others, in names
+        self.inline = {}
+        for eq in known:
+            total = sum(length.get(operand, 1) for operand in _read(eq.node))
+            if not eq.shown and eq.name not in stacks and total <= LONGEST:
+                self.inline[eq.name], length[eq.name] = eq.node, total
 
     def equation(self, eq: Equation) -> str:
         """Return the formula of an equation; an accumulator's is a sum over time."""

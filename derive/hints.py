@@ -1,0 +1,76 @@
+"""What people write out of habit, and how the language says it; what it cannot say, and where that is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .errors import nearest
+
+
+def limit(section: str) -> str:
+    """Return the pointer to a section of the guide's list of limits."""
+    return f'see "{section}" in the guide\'s list of limits (docs/limits.md)'
+
+
+MATRICES = "Matrix-valued states"
+HEADS = "Block-diagonal weights, heads"
+CONVOLUTION = "Convolution"
+RANDOMNESS = "Randomness, dropout"
+OTHER_STEPS = "Other steps than the one before"
+
+
+def _each(names: str, advice: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), advice)
+
+
+_CONCATENATED = "vectors are concatenated by `[a, b]`"
+_PRODUCT = "the product of a matrix and a vector is `W @ x`"
+HABITS: Mapping[str, str] = MappingProxyType(
+    _each("sigma σ logistic expit sigm", "write `sigmoid(…)`")
+    | _each("concat concatenate cat hstack stack append", _CONCATENATED)
+    | _each("dot matmul mm mv linear", _PRODUCT)
+    | _each("mul multiply hadamard prod", "the elementwise product is `a * b`")
+    | _each("max", "the elementwise maximum is `maximum(a, b)`")
+    | _each("min", "the elementwise minimum is `minimum(a, b)`")
+    | _each("clip clamp hardtanh", "write `minimum(maximum(a, low), high)`")
+    | _each("pow power square", "a power is `a ** 2`")
+    | _each("norm", "write `sqrt(sum(v ** 2))`")
+    | _each("var variance std", "write `mean((v - mean(v)) ** 2)` for a variance")
+    | _each("leaky_relu leakyrelu prelu", "write `maximum(a, 0.01 * a)`")
+    | _each("transpose t", "the transpose of a matrix is `W.T`")
+    | _each("identity id", "write the value itself; the identity matrix is `eye`")
+    | _each("eye", "write `eye` alone: its size is that of the matrix beside it")
+    | _each("zeros ones zeros_like ones_like full", "write a number: `0` and `1` take the shape of what stands beside them")
+    | _each("chunk unbind unstack", "write `a, b = split(v, 2)`")
+    | _each("outer kron ger", f"an outer product is a matrix that changes from row to row: {limit(MATRICES)}")
+    | _each("einsum tensordot bmm", f"products are `W @ x`, `a * b` and `a @ b`; for others {limit(MATRICES)}")
+    | _each("block_diag blockdiag diag heads reshape view permute rearrange", f"a value has no axes of heads or blocks: {limit(HEADS)}")
+    | _each("conv conv1d conv2d conv3d convolve", f"products are dense: {limit(CONVOLUTION)}")
+    | _each("dropout zoneout bernoulli rand randn random normal uniform", f"a cell draws no random numbers: {limit(RANDOMNESS)}")
+    | _each("cumsum shift roll delay lag attention", f"a cell reads the step before alone: {limit(OTHER_STEPS)}")
+)
+_CHARACTERS: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys("⊙∘·×⋅•∗", "the elementwise product is `*`, that of a matrix and a vector is `@`")
+    | dict.fromkeys("−–—", "write `-`")
+    | dict.fromkeys("←≔", "write `=`")
+    | dict.fromkeys("÷∕", "write `/`")
+    | dict.fromkeys("²³", "a power is `a ** 2`")
+    | dict.fromkeys("√", "write `sqrt(…)`")
+    | dict.fromkeys("Σ∑", "write `sum(…)`")
+    | dict.fromkeys("⊗", f"an outer product is a matrix that changes from row to row: {limit(MATRICES)}")
+    | dict.fromkeys("′’'", "write a name of letters, digits and underscores")
+)
+
+
+def function_hint(name: str, known: frozenset[str]) -> str:
+    """Return what to write instead of an unknown function."""
+    habit = HABITS.get(name) or ("" if name.lower() in known else HABITS.get(name.lower()))
+    if habit:
+        return f": {habit}"
+    return nearest(name, known) or f": known are {', '.join(sorted(known))}"
+
+
+def character_hint(text: str) -> str:
+    """Return what to write instead of the first foreign character in `text`; nothing, if there is none."""
+    return next((_CHARACTERS[character] for character in text if character in _CHARACTERS), "")
