@@ -21,7 +21,7 @@ from .expressions import walk
 from .fold import Rewritten, rewrite
 from .hints import HEADS, MATRICES, limit
 from .parse import parse
-from .runtime.layer import MATRIX_RULES, RULES
+from .runtime.initial import MATRIX_RULES, RULES
 from .shapes import Declarations, Inference, infer, is_batched, shape_of
 from .sizes import Shape, parse_shape, shape_text
 from .syntax import Assignment, Expr

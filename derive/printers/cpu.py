@@ -46,6 +46,8 @@ class Code:
         The text of the equation with a tag.
     host : mapping
         The caller's expression for each array and static value that is given.
+    weights, statements : list of str
+        What the host does with parameters alone, and then with a sequence.
     """
 
     program: Program
@@ -56,6 +58,7 @@ class Code:
     functions: set[str] = field(default_factory=set)
     runtime: set[str] = field(default_factory=set)
     kernels: list[Kernel] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
 
     @property
@@ -68,7 +71,7 @@ class Code:
         """Make all kernels and statements."""
         program = self.program
         for eq in self.rec.prologue:
-            self.static(eq)
+            self.static(eq, self.weights)
         self.allocate()
         self.rows("once", program.once, "call.batch")
         self.rows("before", program.before, "count")
@@ -77,7 +80,7 @@ class Code:
         for eq in self.rec.accumulators:
             self.total(eq)
         for eq in self.rec.epilogue:
-            self.static(eq)
+            self.static(eq, self.statements)
 
     def variable(self, name: str) -> str:
         """Return a new variable of the host for a value."""
@@ -99,7 +102,7 @@ class Code:
             if array.name in self.host:
                 continue
             assert array.name in written, f"{self.rec.name}: nothing writes the array {array.name}"
-            count = {"sequence": "count", "tape": "call.rows.kept", "once": "call.batch", "scratch": "call.batch"}[array.space]
+            count = {"sequence": "count", "tape": "call.rows.kept_count", "once": "call.batch", "scratch": "call.batch"}[array.space]
             self.statements.append(f"{self.variable(array.name)} = np.empty(({count}, {self.size(array.width)}), call.dtype)")
 
     def size(self, size: Size) -> str:
@@ -112,7 +115,7 @@ class Code:
     def sizes(self, name: str) -> str:
         return self.host[f"size:{name}"]
 
-    def static(self, eq: Equation) -> None:
+    def static(self, eq: Equation, statements: list[str]) -> None:
         """Add the host's statement of a static equation."""
         node, host = eq.node, self.host
         match node:
@@ -136,7 +139,7 @@ class Code:
                 value = f"np.max({host[v]}) + np.log(np.sum(np.exp({host[v]} - np.max({host[v]}))))"
             case _:
                 raise TypeError(f"{eq.name}: {type(node).__name__} of static values has no code")
-        self.statements += [*self.say(eq), f"{self.variable(eq.name)} = {value}"]
+        statements += [*self.say(eq), f"{self.variable(eq.name)} = {value}"]
 
     def static_map(self, eq: Equation, expr: sp.Expr) -> str:
         kind = self.rec.types[eq.name]
@@ -160,13 +163,13 @@ class Code:
         return f"np.asarray({text}, call.dtype)"
 
     def matrix(self, name: str, transposed: bool) -> str:
-        """Return the host's variable of a matrix packed for products, ``v @ M.T`` or, transposed, ``v @ M``."""
-        key = f"packed:{name}:{transposed}"
+        """Return the host's variable of a matrix's panels for products, ``v @ M.T`` or, transposed, ``v @ M``."""
+        key = f"panels:{name}:{transposed}"
         if key not in self.host:
-            variable = self.names.fresh(f"{self.host[name].split('.')[-1]}{'_t' if transposed else ''}_packed")
+            variable = self.names.fresh(f"{self.host[name].split('.')[-1]}{'_t' if transposed else ''}_panels")
             self.host[key] = variable
-            self.runtime.add("pack")
-            self.statements.append(f"{variable} = pack({self.host[name]}{'' if transposed else '.T'})")
+            self.runtime.add("panels")
+            self.weights.append(f"{variable} = panels({self.host[name]}{'' if transposed else '.T'})")
         return self.host[key]
 
     def rows(self, region: str, stages: tuple[Stage, ...], count: str) -> None:
@@ -176,7 +179,7 @@ class Code:
                 matrix = self.matrix(product.matrix, product.transposed)
                 vector, out = self.columns(product.vector, product.equation, 1), self.columns(product.out, product.equation, 0)
                 if region != "once" and self.program.arrays[product.vector.array].space == "once":
-                    vector = f"np.tile({vector}, (call.steps, 1))"
+                    vector = f"call.rows.over_time({vector})"
                 self.runtime.add("multiply_rows")
                 self.statements += self.note(product.equation)
                 self.statements.append(f"multiply_rows({vector}, {matrix}, {out}, {product.accumulate})")
@@ -198,10 +201,10 @@ class Code:
     def view(self, place: Place, width: Size) -> str:
         array = self.program.arrays[place.array]
         name = self.host[place.array]
-        rows = "" if not array.extra else ":count"
+        rows = f"call.rows.before({name})" if array.extra else name
         if place.start == Size() and width == array.width:
-            return f"{name}[{rows}]" if rows else name
-        return f"{name}[{rows or ':'}, {self.size(place.start)} : {self.size(place.start + width)}]"
+            return rows
+        return f"{rows}[:, {self.size(place.start)} : {self.size(place.start + width)}]"
 
     def time_loop(self, stages: tuple[Stage, ...]) -> None:
         if any(s.loops or s.products for s in stages):
@@ -219,8 +222,8 @@ class Code:
                 self.statements.append(f"{variable} = outer_sums({self.operand(u)}, {self.operand(v)})")
             case Total(value=v) if kind.batched:
                 shape = "".join(f", {self.size(s)}" for s in kind.shape)
-                value = self.operand(v)
-                self.statements.append(f"{variable} = {value}.reshape(call.steps, call.batch{shape}).sum(axis=0, dtype=call.dtype)")
+                shaped = f".reshape(call.batch{shape})" if not kind.shape else ""
+                self.statements.append(f"{variable} = call.rows.total({self.operand(v)}){shaped}")
             case Total(value=v):
                 self.runtime.add("column_sums")
                 shape = "" if kind.shape else ".reshape(())"
@@ -233,7 +236,7 @@ class Code:
             return f"np.broadcast_to({self.host[name]}, (count, {self.size(shape[0])}))"
         place = self.program.places[name]
         if self.program.arrays[place.array].space == "once":
-            return f"np.tile({self.view(place, shape[0])}, (call.steps, 1))"
+            return f"call.rows.over_time({self.view(place, shape[0])})"
         return self.view(place, shape[0] if shape else Size((), 1))
 
 

@@ -53,13 +53,15 @@ class Interface:
                 _record("Saved", "What a forward pass keeps for the backward pass.", [(n, "np.ndarray", s) for n, s in over]),
                 _record(
                     "Tape",
-                    "A forward pass, ready for `backward`: references to what was given, and new arrays in `saved`.",
+                    "A forward pass, ready for `backward`: references to what was given, and new arrays, or states to recompute from.",
                     [
                         ("inputs", "Inputs", ""),
                         ("params", "Params", ""),
                         ("state", "State", ""),
-                        ("saved", "Saved", ""),
+                        ("saved", "Saved | Marks", ""),
                         ("steps", "int", ""),
+                        ("lengths", "np.ndarray | None", ""),
+                        ("reverse", "bool", ""),
                     ],
                 ),
                 _record(
@@ -105,6 +107,8 @@ class Interface:
             entries.append("equal=" + _tuple(_tuple(_quoted(s) for s in pair) for pair in cell.equal_sizes))
         if cell.init:
             entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
+        records = ("Params", "State", "Saved", "Tape", "Grads")
+        entries.append("records={" + ", ".join(f'"{name}": {name}' for name in records) + "}")
         constants = [f"{name.upper()}_CONSTANT = np.array({np.asarray(v).tolist()!r})" for name, v in sorted(cell.array_constants.items())]
         aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
         return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")", *aliases])
@@ -113,7 +117,7 @@ class Interface:
     def own(self) -> dict[str, str]:
         """Return how functions that take the inputs call what the module defines: an input of the same name hides it."""
         arguments = {*self.cell.inputs, *self.cell.context}
-        return {name: f"_{name}" if name in arguments else name for name in ("LAYER", "Params", "State", "Inputs", "Tape")}
+        return {name: f"_{name}" if name in arguments else name for name in ("LAYER", "Inputs")}
 
     def makers(self) -> str:
         cell = self.cell
@@ -130,27 +134,26 @@ class Interface:
         spec_args = ", ".join([steps, batch, *named])
         return f'''def init({init_args}) -> Params:
     """Return initial parameters: by each one's rule, else uniform in ±1/√k with k the size of the last axis."""
-    return LAYER.init({given}, seed, dtype, Params)
+    return LAYER.init({given}, seed, dtype)
 
 
 def zero_state({zero_args}) -> State:
     """Return the states before the first step, for a batch{started}."""
-    return LAYER.zero_state(batch, {state_given}, dtype, State)
+    return LAYER.zero_state(batch, {state_given}, dtype)
 
 
 def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
     """Return the shape of every array of a call with T steps and B sequences."""
     return LAYER.spec({steps}, {batch}, {given})'''
 
-    def signature(self, first: str) -> tuple[str, str]:
-        """Return the arguments of a forward function and the source of its inputs as a mapping."""
+    def signature(self, first: str) -> str:
+        """Return the arguments of a forward function."""
         cell = self.cell
         names = [*cell.inputs, *cell.context]
         keywords = names[1:] if cell.inputs else names
         head = cell.inputs[0] if cell.inputs else Names(keywords).fresh("x")
         star = "".join(f", {k}" for k in keywords)
-        mapping = ", ".join(f'"{n}": {n}' for n in names)
-        return f"{head}, params, state=None, *{star}{first}", "{" + mapping + "}"
+        return f"{head}, params, state=None, *{star}{first}"
 
     def describe_arguments(self) -> str:
         cell, shapes = self.cell, self.cell.shapes
@@ -164,6 +167,12 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
         lines.append("    state : State, optional; zero by default")
         lines += [f"    {name} : array {shape_text('B', shape=shapes[name])}, constant in time" for name in cell.context]
         lines += ["    steps : int"] if not cell.inputs else []
+        lines += [
+            "    lengths : array (B,), optional",
+            "        How many steps each sequence has; the others are neither read nor run, and give zero.",
+        ]
+        lines += ["    reverse : bool", "        From each sequence's last step to its first; outputs stay where their inputs are."]
+        lines += ['    tape : "full" or "recompute"', "        Keep what `backward` reads, or a state every √T steps and compute it again."]
         lines += ["", "    Returns", "    -------"]
         lines += [f"    y : array {shape_text('T', 'B', shape=shapes[cell.output])}", "    final : State", "    tape : Tape"]
         return "\n".join(lines)

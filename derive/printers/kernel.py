@@ -56,7 +56,7 @@ class RowKernel:
         self.local = {value: self.names.fresh(value) for value in self.used(stages)}
         body = self.loop_over_time(stages) if self.region == "loop" else self.loop_over_rows(stages[0])
         sizes = [(self.size_name(s), self.code.sizes(s)) for s in sorted(self.sized)]
-        indices = [(k, f"call.rows.{k}") for k in ("row", "tape", "ring", "active") if k in self.indices]
+        indices = [(k, f"call.rows.{k}") for k in ("row", "kept", "state", "ring", "active", "sequence") if k in self.indices]
         arguments = [*indices, *sizes, *self.arguments.values()]
         head = wrapped(f"def {name}(", [*(a for a, _ in arguments), "first", "last"], "):")
         constants = self.typed_constants()
@@ -85,7 +85,10 @@ class RowKernel:
         key = f"array:{name}"
         if key not in self.arguments:
             known = name.endswith(("_rows", "_state", "_states", "_kept"))
-            self.arguments[key] = (self.names.fresh(name if known else f"{name}_rows"), self.code.host[name])
+            host = self.code.host[name]
+            if self.region != "loop" and self.program.arrays[name].extra:
+                host = f"call.rows.before({host})"
+            self.arguments[key] = (self.names.fresh(name if known else f"{name}_rows"), host)
         return self.arguments[key][0]
 
     def static(self, name: str) -> str:
@@ -152,7 +155,8 @@ class RowKernel:
         return f"{self.array(array.name)}[{offset}first : {offset}end{columns}]"
 
     def offset(self, array: Array, shift: int) -> str:
-        index = {"sequence": "row", "tape": "tape", "carry": "ring"}.get(array.space)
+        over_time = "state" if array.extra else "row" if array.space == "sequence" else "kept"
+        index = {"sequence": over_time, "tape": over_time, "carry": "ring"}.get(array.space)
         if index is None:
             return ""
         self.indices.add(index)
@@ -161,8 +165,8 @@ class RowKernel:
     def row_index(self, array: Array, shift: int) -> str:
         if self.region != "loop":
             if array.space == "once" and self.region != "once":
-                self.indices.add("active")
-                return "at % active[0]"
+                self.indices.add("sequence")
+                return "sequence[at]"
             return "at"
         return f"{self.offset(array, shift)}seq"
 

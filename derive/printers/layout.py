@@ -11,13 +11,15 @@ from .expression import RENAMED
 # Names of the emitted module and of its functions' own variables: a cell's names give way to them.
 HOST = frozenset(
     {"np", "kernel", "call", "y", "dy", "params", "state", "final", "count", "saved", "initial", "dfinal", "static", "LAYER"}
-    | {"Params", "State", "Inputs", "Saved", "Tape", "Grads", "init", "zero_state", "spec", "forward", "infer", "step", "backward"}
+    | {"Params", "State", "Inputs", "Saved", "Tape", "Grads", "pack", "init", "zero_state", "spec", "forward", "infer", "step", "backward"}
 )
-INSIDE = frozenset({"row", "tape", "ring", "active", "first", "last", "t", "seq", "at", "j", "end", "real", "min", "range"})
+INSIDE = frozenset(
+    {"row", "kept", "state", "ring", "active", "sequence", "first", "last", "t", "seq", "at", "j", "end", "real", "min", "range"}
+)
 RUNTIME = frozenset(
     {RENAMED.get(name, name) for name in FUNCTIONS}
-    | {"power", "square", "feature_sum", "log_sum_exp", "multiply", "pack", "run_rows", "multiply_rows", "outer_sums", "column_sums"}
-    | {"state_rows", "carried_rows", "last_rows", "as_rows", "one", "two", "three", "four", "half", "zero"}
+    | {"power", "square", "feature_sum", "log_sum_exp", "multiply", "panels", "run_rows", "multiply_rows", "outer_sums", "column_sums"}
+    | {"state_rows", "carried_rows", "last_rows", "first_rows", "one", "two", "three", "four", "half", "zero"}
 )
 INDENT = "    "
 WIDTH = 140

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable
+from functools import cached_property
 
 from ..cell import Cell
 from ..ir import Equation
@@ -100,10 +101,7 @@ class _Module:
         functions = sorted((self.forward.functions | self.backward.functions) - {"square"})
         reduce = sorted((self.forward.runtime | self.backward.runtime) & {"feature_sum", "log_sum_exp"})
         reduce += ["square"] * ("square" in self.forward.functions | self.backward.functions)
-        layer = sorted({"Layer", "carried_rows", "last_rows", "state_rows"})
-        layer += ["as_rows"] if self.saved else []
-        layer = [name for name in layer if self.cell.states or name not in ("carried_rows", "last_rows", "state_rows")]
-        products = sorted((self.forward.runtime | self.backward.runtime) & {"multiply", "pack"})
+        products = sorted((self.forward.runtime | self.backward.runtime) & {"multiply", "panels"})
         whole = sorted((self.forward.runtime | self.backward.runtime) & {"multiply_rows", "outer_sums", "column_sums"})
         whole = sorted([*whole, "run_rows"]) if self.forward.kernels or self.backward.kernels else whole
         body = "\n".join(self.forward_text() + self.backward_text())
@@ -112,10 +110,11 @@ class _Module:
             "",
             "from .runtime import static" if "static." in body else "",
             "from .runtime.kernel import kernel" if self.forward.kernels or self.backward.kernels else "",
-            f"from .runtime.layer import {', '.join(sorted(layer))}",
+            "from .runtime.layer import Layer, Marks, Packed",
             f"from .runtime.product import {', '.join(products)}" if products else "",
             f"from .runtime.reduce import {', '.join(sorted(reduce))}" if reduce else "",
             f"from .runtime.rows import {', '.join(whole)}" if whole else "",
+            "from .runtime.steps import carried_rows, first_rows, last_rows, state_rows" if self.cell.states else "",
             f"from .runtime.vector import {', '.join(functions)}" if functions else "",
         ]
         lines = [
@@ -139,46 +138,61 @@ class _Module:
     def forward_functions(self) -> str:
         cell = self.cell
         steps = "" if cell.inputs else ", steps"
-        given = "None" if cell.inputs else "steps"
-        options = f"{steps}, lengths=None, reverse=False"
-        args, inputs = self.interface.signature(options)
-        args_tape, _ = self.interface.signature(options + ', tape="full"')
-        args_step = self.interface.signature(", out=None")[0]
-        names = [*cell.inputs, *cell.context]
-        step_inputs = "{" + ", ".join(f'"{n}": {n}[None]' if n in cell.inputs else f'"{n}": {n}' for n in names) + "}"
+        given = f"steps={'None' if cell.inputs else 'steps'}, lengths=lengths, reverse=reverse"
+        args = self.interface.signature(f"{steps}, lengths=None, reverse=False")
+        args_tape = self.interface.signature(f'{steps}, lengths=None, reverse=False, tape="full"')
+        args_step = self.interface.signature(", out=None")
         what, own = self.interface.describe_arguments(), self.interface.own
-        return f'''def forward({args_tape}) -> tuple[np.ndarray, State, Tape]:
+        layer, inputs = own["LAYER"], f"{own['Inputs']}({', '.join((*cell.inputs, *cell.context))})"
+        weights = (
+            ""
+            if not self.forward.weights
+            else f'''
+
+
+def _weights(call) -> tuple:
+    """What the forward pass makes of the parameters before the first step."""
+{self.body(self.weights_text())}'''
+        )
+        return f'''def pack(params) -> Packed:
+    """Lay parameters out as the kernels read them: `infer` and `step` take the result in place of `params`."""
+    return {layer}.pack({"_weights" if weights else "lambda call: ()"}, params)
+
+
+def forward({args_tape}) -> tuple[np.ndarray, State, Tape]:
     """Run the cell over a sequence; return the output at every step, the final state, and a tape for `backward`.
 {what}
     """
-    {own["LAYER"]}.options(lengths=lengths, reverse=reverse, tape=tape)
-    given, call = (
-        {own["Inputs"]}({", ".join(names)}),
-        {own["LAYER"]}.call({inputs}, params, state, ({own["Params"]}, {own["State"]}), {given}, keep=True),
-    )
-    y, final, saved = _forward(call)
-    return y, final, {own["Tape"]}(given, params, call.state, saved, call.steps)
+    return {layer}.forward(_forward, {inputs}, params, state, {given}, tape=tape)
 
 
 def infer({args}) -> tuple[np.ndarray, State]:
     """Run the cell over a sequence and keep nothing for a backward pass; arguments as for `forward`."""
-    {own["LAYER"]}.options(lengths=lengths, reverse=reverse)
-    y, final, _ = _forward({own["LAYER"]}.call({inputs}, params, state, ({own["Params"]}, {own["State"]}), {given}, keep=False))
-    return y, final
+    return {layer}.infer(_forward, {inputs}, params, state, {given})
 
 
 def step({args_step}) -> tuple[np.ndarray, State]:
     """Run one step; inputs `(B, ·)`, without the axis of time.  The output is written to `out` if that is given."""
-    {own["LAYER"]}.one_step({inputs})
-    y, final, _ = _forward(
-        {own["LAYER"]}.call({step_inputs}, params, state, ({own["Params"]}, {own["State"]}), {"None" if cell.inputs else "1"}, keep=False)
-    )
-    return {own["LAYER"]}.written(y[0], out), final
+    return {layer}.step(_forward, {inputs}, params, state, out){weights}
 
 
-def _forward(call) -> tuple[np.ndarray, State, Saved]:
-    """The forward pass of a checked call."""
+def _forward(call) -> tuple[np.ndarray, State, Saved | None]:
+    """The forward pass of a checked call: output, as rows, final state, and what a tape keeps."""
 {self.body(self.forward_text())}'''
+
+    @cached_property
+    def weights(self) -> list[str]:
+        """The host's variables that are made of parameters alone and read in the forward pass."""
+        made = [match[1] for line in self.forward.weights if (match := re.match(r"(\w+) = ", line))]
+        used = "\n".join(self.forward.statements)
+        return [name for name in made if _mentions(used, name)]
+
+    def weights_text(self) -> list[str]:
+        code = self.forward
+        used = "\n".join(code.weights)
+        head = ["params = call.params"] if "params." in used else []
+        result = f"return ({', '.join(self.weights)}{',' if len(self.weights) == 1 else ''})"
+        return [*head, *self.sizes_line(code, used), *code.weights, result]
 
     def body(self, lines: list[str]) -> str:
         return "\n".join(INDENT + line for line in lines)
@@ -194,30 +208,19 @@ def _forward(call) -> tuple[np.ndarray, State, Saved]:
         return [f'{code.host[n]} = call.inputs["{n}"]' for n in names]
 
     def forward_text(self) -> list[str]:
-        cell, code = self.cell, self.forward
-        shape = "".join(f", {code.size(s)}" for s in cell.shapes[cell.output])
+        code = self.forward
         tail: list[str] = []
         finals, states = [], []
-        for carry, state in zip(code.rec.carries, cell.states, strict=True):
+        for carry, state in zip(code.rec.carries, self.cell.states, strict=True):
             array = code.program.places[carry.previous].array
             tape = code.program.arrays[array].space == "tape"
-            states.append(f"{code.host[array]} = state_rows(call.state.{state}, call.rows, call.batch, tape={tape})")
-            finals.append(f"last_rows({code.host[array]}, call.rows.{'tape' if tape else 'ring'}[-1], call.state.{state})")
-        fields = []
-        for _, array, value, is_state in self.saved:
-            steps = "call.steps + 1" if is_state else "call.steps"
-            width = "".join(f", {code.size(s)}" for s in self.interface.value_shape(value))
-            fields.append(f"{code.host[array]}.reshape({steps}, call.batch{width})")
-        tail.append(f"y = {code.host[self.compiled.output]}.reshape(call.steps, call.batch{shape})")
+            states.append(f"{code.host[array]} = state_rows(call.state.{state}, call.rows, tape={tape})")
+            finals.append(f"last_rows({code.host[array]}, call.rows, call.state.{state}, tape={tape})")
+        kept = [code.host[array] for _, array, _, _ in self.saved]
         tail.append(f"final = State({', '.join(finals)})")
-        tail += ["if not call.keep:", INDENT + "return y, final, None"]
-        tail += wrapped("saved = Saved(", fields, ")")
-        tail.append("return y, final, saved")
-        used = "\n".join([*code.statements, *tail, *states])
-        head = ["params = call.params"] if "params." in used else []
-        head += [*self.sizes_line(code, used), *self.given_lines(code, used)]
-        head += ["count = call.steps * call.batch"] if _mentions(used, "count") else []
-        return [*head, *states, *code.statements, *tail]
+        tail.append(f"return {code.host[self.compiled.output]}, final, Saved({', '.join(kept)}) if call.keep else None")
+        weights = [f"{', '.join(self.weights)}{',' if len(self.weights) == 1 else ''} = call.weights or _weights(call)"]
+        return [*self.head(code, [*code.statements, *tail, *states]), *(weights if self.weights else []), *states, *code.statements, *tail]
 
     def backward_text(self) -> list[str]:
         cell, code, derivation = self.cell, self.backward, self.compiled.derivation
@@ -225,30 +228,24 @@ def _forward(call) -> tuple[np.ndarray, State, Saved]:
         for carry, state in zip(code.rec.carries, cell.states, strict=True):
             array = code.program.places[carry.previous].array
             states.append(f"{code.host[array]} = carried_rows(dfinal.{state}, call.rows)")
-            initial.append(f"last_rows({code.host[array]}, 0, call.state.{state})")
-        grads = []
-        for name in (*cell.inputs, *cell.context):
-            grads.append("None" if name in cell.integers else self.input_gradient(name))
+            initial.append(f"first_rows({code.host[array]}, call.rows, call.state.{state})")
+        names = (*cell.inputs, *cell.context)
+        grads = ["None" if name in cell.integers else code.host[derivation.cotangent[name]] for name in names]
         params = ["None" if n in cell.fixed else code.host[derivation.cotangent[n]] for n in cell.parameters]
         result = wrapped("params = Params(", params, ")") + wrapped("initial = State(", initial, ")")
         result.append(f"return Grads({', '.join([*grads, 'params', 'initial'])})")
-        used = "\n".join([*code.statements, *states, *result])
-        head = ["saved = Saved(*(as_rows(value) for value in tape.saved))"] if "saved." in used else []
-        head += ["params = call.params"] if "params." in used else []
-        head += [*self.sizes_line(code, used), *self.given_lines(code, used)]
-        head += ["count = call.steps * call.batch"] if _mentions(used, "count") else []
-        return [*head, *states, *code.statements, *result]
+        return [*self.head(code, [*code.weights, *code.statements, *states, *result]), *code.weights, *states, *code.statements, *result]
 
-    def input_gradient(self, name: str) -> str:
-        code, derivation = self.backward, self.compiled.derivation
-        cotangent = derivation.cotangent[name]
-        shape = "".join(f", {code.size(s)}" for s in self.cell.shapes[name])
-        if name in self.cell.context:
-            return code.host[cotangent]
-        return f"{code.host[cotangent]}.reshape(call.steps, call.batch{shape})"
+    def head(self, code: Code, statements: list[str]) -> list[str]:
+        """Return the statements that name what others use."""
+        used = "\n".join(statements)
+        head = ["params = call.params"] if "params." in used else []
+        head += [*self.sizes_line(code, used), *self.given_lines(code, used)]
+        return head + (["count = call.rows.count"] if _mentions(used, "count") else [])
 
     def backward_function(self) -> str:
         dy = shape_text("T", "B", shape=self.cell.shapes[self.cell.output])
+        layer = self.interface.own["LAYER"]
         return f'''def backward(dy, tape, dfinal=None) -> Grads:
     """Gradients of Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩.
 
@@ -261,7 +258,11 @@ def _forward(call) -> tuple[np.ndarray, State, Saved]:
     dfinal : State, optional
         Cotangents of the final states; zero by default.
     """
-    call, dy, dfinal = LAYER.cotangents(dy, dfinal, tape, (Tape, Params, State))
+    return {layer}.backward(_forward, _backward, dy, tape, dfinal)
+
+
+def _backward(call, saved, dy, dfinal) -> Grads:
+    """The backward pass of a checked call: gradients, as rows."""
 {self.body(self.backward_text())}'''
 
     def kernel(self, lines: list[str]) -> str:

@@ -1,6 +1,6 @@
 """Matrix products on the register tile: serial, without the GIL, divided among threads by rows of the result (`threads.run`).
 
-    packed = pack(b)                                   # once for a right operand
+    packed = panels(b)                                   # once for a right operand
     multiply(a, packed, out, accumulate)               # out = or += a @ b
     multiply_part(a, packed, out, accumulate, first, last)     # rows first to last of it
     outer_sum(u, v, out, accumulate, first, last)      # out[first:last] = or += (u.T @ v)[first:last]
@@ -241,7 +241,7 @@ def _column_sum(u, u_row, out, total, m):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, **OPTIONS)
-def pack(b):  # type: ignore[no-untyped-def]
+def panels(b):  # type: ignore[no-untyped-def]
     """Pack a right operand for `multiply`.
 
     Parameters
@@ -270,7 +270,7 @@ def multiply(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
     a : array (m, k)
         Any strides; a transposed view is a transposed left operand.
     packed : array
-        ``pack(b)`` of a right operand (k, n) of the same dtype. Sizes are not checked.
+        ``panels(b)`` of a right operand (k, n) of the same dtype. Sizes are not checked.
     out : array (m, n)
         Neighbours in a row are contiguous, rows any distance apart. It overlaps neither operand.
     accumulate : bool

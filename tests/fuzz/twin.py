@@ -19,7 +19,7 @@ import numpy as np
 from derive import emit
 from derive.functions import FUNCTIONS
 from derive.printers.expression import RENAMED
-from derive.runtime import layer, static
+from derive.runtime import layer, static, steps
 
 
 def plain(files: emit.Files, name: str) -> ModuleType:
@@ -42,13 +42,13 @@ def _empty(shape: Any, dtype: Any = float) -> np.ndarray:
     return np.full(shape, np.nan, dtype)
 
 
-def _state_rows(initial: np.ndarray, rows: Any, batch: int, *, tape: bool) -> np.ndarray:
-    out = layer.state_rows(initial, rows, batch, tape=tape)
-    out[batch:] = np.nan
+def _state_rows(initial: np.ndarray, rows: Any, *, tape: bool) -> np.ndarray:
+    out = steps.state_rows(initial, rows, tape=tape)
+    out[rows.batch :] = np.nan
     return out
 
 
-def _pack(b: np.ndarray) -> np.ndarray:
+def _panels(b: np.ndarray) -> np.ndarray:
     assert b.ndim == 2
     return b.copy()
 
@@ -107,15 +107,16 @@ POISONED = ModuleType("numpy")
 POISONED.__dict__.update({**vars(np), "empty": _empty})
 _functions = {RENAMED.get(name, name): cls.info.value for name, cls in FUNCTIONS.items()}
 _functions |= {"where": _where, "power": lambda x, p: x**p, "erf": math.erf, "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))}
-_layer = {**vars(layer), "state_rows": _state_rows}
+_steps = {**vars(steps), "state_rows": _state_rows}
 RUNTIME = {
     "runtime": SimpleNamespace(static=static),
     "runtime.kernel": SimpleNamespace(kernel=lambda function: function),
-    "runtime.layer": SimpleNamespace(**{k: v for k, v in _layer.items() if not isinstance(v, types.ModuleType)}),
-    "runtime.product": SimpleNamespace(multiply=_multiply, pack=_pack),
+    "runtime.layer": SimpleNamespace(Layer=layer.Layer, Marks=layer.Marks, Packed=layer.Packed),
+    "runtime.product": SimpleNamespace(multiply=_multiply, panels=_panels),
     "runtime.reduce": SimpleNamespace(
         feature_sum=lambda v: v.sum(), log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(), square=lambda x: x * x
     ),
     "runtime.rows": SimpleNamespace(run_rows=_run_rows, multiply_rows=_multiply_rows, outer_sums=_outer_sums, column_sums=_column_sums),
+    "runtime.steps": SimpleNamespace(**{k: v for k, v in _steps.items() if not isinstance(v, types.ModuleType)}),
     "runtime.vector": SimpleNamespace(**_functions),
 }

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from derive.runtime import product, tile
-from derive.runtime.product import column_sum, multiply, multiply_part, outer_sum, pack
+from derive.runtime.product import column_sum, multiply, multiply_part, outer_sum, panels
 
 DTYPES = (np.float32, np.float64)
 WIDTHS = {dtype: tile.width(nb.from_dtype(np.dtype(dtype))) for dtype in DTYPES}
@@ -34,7 +34,7 @@ def bound(a: np.ndarray, b: np.ndarray, extra: float = 0.0) -> np.ndarray:
 def check_multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
     start = out.copy()
-    packed = pack(b)
+    packed = panels(b)
     multiply(a, packed, out, True)
     assert (np.abs(out - (start + exact)) <= bound(a, b, np.abs(start).astype(np.float64))).all()
     out[:] = np.nan
@@ -96,7 +96,7 @@ def test_pack_layout(dtype: type) -> None:
         padded[:, :n] = b
         expected = padded.reshape(k, -1, wide).transpose(1, 0, 2).ravel()
         for view in (b, np.asfortranarray(b), np.repeat(b, 2, axis=1)[:, ::2]):
-            packed = pack(view)
+            packed = panels(view)
             np.testing.assert_array_equal(packed, expected)
             assert packed.ctypes.data % tile.ALIGNMENT == 0
             assert nb.typeof(packed) == nb.types.Array(nb.from_dtype(np.dtype(dtype)), 1, "C")
@@ -106,7 +106,7 @@ def test_pack_layout(dtype: type) -> None:
 def test_rows_are_independent_bit_for_bit(dtype: type) -> None:
     rng = np.random.default_rng(5)
     for m, k, n in [(29, 70, 45), (product.BLOCK_ROWS + 31, product.STEPS + 9, 19)]:
-        a, packed, start = draw(rng, (m, k), dtype), pack(draw(rng, (k, n), dtype)), draw(rng, (m, n), dtype)
+        a, packed, start = draw(rng, (m, k), dtype), panels(draw(rng, (k, n), dtype)), draw(rng, (m, n), dtype)
         for accumulate in (False, True):
             whole = start.copy()
             multiply(a, packed, whole, accumulate)
@@ -123,12 +123,12 @@ def test_same_bits_at_any_alignment(dtype: type) -> None:
     m, k, n = 13, 33, 35
     a, b = draw(rng, (m, k), dtype), draw(rng, (k, n), dtype)
     expected = np.zeros((m, n), dtype)
-    multiply(a, pack(b), expected, False)
+    multiply(a, panels(b), expected, False)
     for skip in range(1, 9):
         left = np.zeros(m * k + skip, dtype)[skip:].reshape(m, k)
         right, out = np.zeros(k * n + skip, dtype)[skip:].reshape(k, n), np.zeros(m * n + skip, dtype)[skip:].reshape(m, n)
         left[:], right[:] = a, b
-        multiply(left, pack(right), out, False)
+        multiply(left, panels(right), out, False)
         np.testing.assert_array_equal(out, expected)
 
 
@@ -139,7 +139,7 @@ def test_nan_and_infinity_stay_in_their_row(dtype: type, value: float) -> None:
     k, n = 9, WIDTHS[dtype] + 3  # the last panel is padded: 0 * inf in it must not show
     for m in range(1, 2 * tile.ROWS + 2):
         clean = draw(rng, (m, k), dtype)
-        packed, expected, out = pack(draw(rng, (k, n), dtype)), np.zeros((m, n), dtype), np.full((m, n), np.nan, dtype)
+        packed, expected, out = panels(draw(rng, (k, n), dtype)), np.zeros((m, n), dtype), np.full((m, n), np.nan, dtype)
         multiply(clean, packed, expected, False)
         for row in range(m):
             a = clean.copy()
@@ -229,7 +229,7 @@ def test_scratch_memory_outlives_its_use() -> None:
 
 @nb.njit
 def _from_nopython(a, b, out):  # type: ignore[no-untyped-def]
-    packed = pack(b.T)
+    packed = panels(b.T)
     for t in range(a.shape[0]):
         multiply(a[t], packed, out[t], False)
 
@@ -283,4 +283,4 @@ def test_first_calls_at_the_same_time() -> None:
 
 def test_integers_are_refused() -> None:
     with pytest.raises(nb.TypingError, match="float32 or float64"):
-        pack(np.ones((2, 2), np.int64))
+        panels(np.ones((2, 2), np.int64))

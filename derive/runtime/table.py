@@ -1,0 +1,232 @@
+"""A cell's interface as a table of shapes, and the checks of arguments against it.
+
+Arrays are time-major: inputs `(T, B, ·)`, states `(B, ·)`; float32 or float64 throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .initial import initial
+
+Sizes = dict[str, int]
+Shape = tuple[str, ...]
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A cell's interface as data; sizes are written as in ``"n"``, ``"4*n"``, ``"d + n"``.
+
+    Attributes
+    ----------
+    name : str
+    sizes : names of the sizes, in the order in which `init` takes them
+    inputs, context, params, state : mapping from name to shape of one row
+    output : shape of one row of the output
+    indices : mapping from an integer input to the sizes that it must be below
+    saved : mapping from what the tape keeps to (shape of one row, rows before the first step)
+    equal : pairs of sizes that must be equal
+    rules : mapping from a parameter to its initial value or the name of a rule, and from a state to its value before the first step
+    records : the module's own types, by name: Params, State, Inputs, Saved, Tape, Grads
+    """
+
+    name: str
+    sizes: tuple[str, ...]
+    inputs: Mapping[str, Shape]
+    context: Mapping[str, Shape]
+    params: Mapping[str, Shape]
+    state: Mapping[str, Shape]
+    output: Shape
+    indices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    saved: Mapping[str, tuple[Shape, int]] = field(default_factory=dict)
+    equal: tuple[tuple[str, str], ...] = ()
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    records: Mapping[str, Any] = field(default_factory=dict)
+
+    # Making arrays
+
+    def init(self, sizes: Sizes, seed: int, dtype: Any) -> Any:
+        """Return initial parameters; see each module's `init`."""
+        self._check_sizes(sizes)
+        dtype = _float(dtype, f"{self.name}.init: dtype")
+        random = np.random.default_rng(seed)
+        values = (initial(self.rules.get(name), self.shape(shape, sizes), random, dtype) for name, shape in self.params.items())
+        return self.records["Params"](*values)
+
+    def zero_state(self, batch: int, sizes: Sizes, dtype: Any) -> Any:
+        """Return the states before the first step, `(batch, ·)`: zero, or the value that `rules` gives."""
+        dtype = _float(dtype, f"{self.name}.zero_state: dtype")
+        if not _whole(batch) or batch < 0:
+            raise ValueError(f"{self.name}.zero_state: batch must be a whole number of at least 0, got {batch!r}")
+        self._check_sizes(sizes)
+        shapes = {name: (batch, *self.shape(shape, sizes)) for name, shape in self.state.items()}
+        return self.records["State"](*(np.full(shape, self.rules.get(name, 0.0), dtype) for name, shape in shapes.items()))
+
+    def spec(self, steps: int, batch: int, sizes: Sizes) -> dict[str, dict[str, tuple[int, ...]]]:
+        """Return the shape of every array of a call with these sizes."""
+        self._check_sizes(sizes)
+        for name, value in (("T", steps), ("B", batch)):
+            if not _whole(value) or value < 0:
+                raise ValueError(f"{self.name}.spec: {name} must be a whole number of at least 0, got {value!r}")
+        over_time = (steps, batch)
+        return {
+            "inputs": {k: (*over_time, *self.shape(v, sizes)) for k, v in self.inputs.items()},
+            "context": {k: (batch, *self.shape(v, sizes)) for k, v in self.context.items()},
+            "params": {k: self.shape(v, sizes) for k, v in self.params.items()},
+            "state": {k: (batch, *self.shape(v, sizes)) for k, v in self.state.items()},
+            "output": {"y": (*over_time, *self.shape(self.output, sizes))},
+            "saved": {k: (steps + extra, batch, *self.shape(v, sizes)) for k, (v, extra) in self.saved.items()},
+        }
+
+    def shape(self, shape: Shape, sizes: Sizes) -> tuple[int, ...]:
+        """Return a shape's numbers."""
+        return tuple(evaluate(size, sizes) for size in shape)
+
+    # Checking arguments
+
+    def record(self, record: Any, kind: type, argument: str) -> Any:
+        """Return a NamedTuple of `kind` with contiguous arrays."""
+        fields = tuple(kind._fields)  # type: ignore[attr-defined]
+        if getattr(record, "_fields", None) != fields:
+            got = getattr(record, "_fields", type(record).__name__)
+            raise ValueError(f"{self.name}: {argument} must be a {self.name}.{kind.__name__} with fields {fields}, got {got}")
+        return kind(*(self.array(v, f"{argument}.{k}") for k, v in zip(fields, record, strict=True)))
+
+    def array(self, value: Any, argument: str) -> np.ndarray:
+        if isinstance(value, np.generic):  # what NumPy makes of arithmetic on an array without axes
+            value = np.asarray(value)
+        if not isinstance(value, np.ndarray):
+            raise ValueError(f"{self.name}: {argument} must be a NumPy array, got {type(value).__name__}")
+        return np.ascontiguousarray(value) if value.ndim else value
+
+    def dtype(self, inputs: Mapping[str, np.ndarray], params: Any, state: Any) -> np.dtype:
+        """Return the one dtype of all floating-point arguments."""
+        floats = {k: v for k, v in inputs.items() if k not in self.indices}
+        floats |= {f"params.{k}": v for k, v in params._asdict().items()}
+        floats |= {} if state is None else {f"state.{k}": v for k, v in state._asdict().items()}
+        for name in self.indices:
+            if inputs[name].dtype.kind not in "iu":
+                raise ValueError(f"{self.name}: {name} must hold integers, got {inputs[name].dtype}")
+        if not floats:
+            return np.dtype(np.float64)
+        first, value = next(iter(floats.items()))
+        dtype = _float(value.dtype, f"{self.name}: {first}")
+        for name, other in floats.items():
+            if other.dtype != dtype:
+                raise ValueError(f"{self.name}: {name} is {other.dtype}, but {first} is {dtype}: all arguments need one dtype")
+        return dtype
+
+    def same_dtype(self, argument: str, got: np.dtype, need: np.dtype) -> None:
+        if got != need:
+            raise ValueError(f"{self.name}: {argument} is {got}, but the tape is {need}")
+
+    def extent(self, inputs: Mapping[str, np.ndarray], state: Any, steps: int | None) -> tuple[int, int]:
+        """Return T and B."""
+        for name in self.inputs:
+            value, rank = inputs[name], 2 + len(self.inputs[name])
+            if value.ndim != rank:
+                raise ValueError(f"{self.name}: {name} has shape {value.shape}, needs {shown(('T', 'B', *self.inputs[name]))}")
+            if steps is not None and steps != value.shape[0]:
+                raise ValueError(f"{self.name}: steps={steps}, but {name} has {value.shape[0]} steps")
+            return value.shape[0], value.shape[1]
+        if steps is None or not _whole(steps) or steps < 0:
+            raise ValueError(f"{self.name}: a cell without inputs needs steps, a number of at least 0, got {steps}")
+        for value in (*inputs.values(), *(() if state is None else state)):
+            if value.ndim:
+                return steps, value.shape[0]
+        raise ValueError(f"{self.name}: a cell without inputs needs state, which tells the batch size")
+
+    def find_sizes(self, inputs: Mapping[str, np.ndarray], params: Any, state: Any, *, complete: bool = True) -> Sizes:
+        """Return the sizes, from the axes that tell them; all of them if `complete`."""
+        known: Sizes = {}
+        axes = [(shape, params._asdict()[name].shape) for name, shape in self.params.items()]
+        axes += [(shape, inputs[name].shape[2:]) for name, shape in self.inputs.items() if name in inputs]
+        axes += [(shape, inputs[name].shape[1:]) for name, shape in self.context.items() if name in inputs]
+        axes += [] if state is None else [(shape, state._asdict()[name].shape[1:]) for name, shape in self.state.items()]
+        pairs = [(size, got) for shape, axis in axes if len(shape) == len(axis) for size, got in zip(shape, axis, strict=True)]
+        for _ in range(len(self.sizes)):
+            for size, got in pairs:
+                terms, constant = linear(size)
+                free = [(name, k) for name, k in terms if name not in known]
+                if len(free) == 1:
+                    rest = got - constant - sum(k * known[name] for name, k in terms if name in known)
+                    known[free[0][0]] = max(rest // free[0][1], 0)
+        missing = [name for name in self.sizes if name not in known]
+        if missing and complete:
+            raise ValueError(f"{self.name}: the arguments' shapes do not tell the sizes {missing}: pass a state")
+        return known
+
+    def check(self, inputs: Mapping[str, np.ndarray], params: Any, state: Any, sizes: Sizes, steps: int, batch: int) -> None:
+        for name, shape in self.params.items():
+            self.needs(f"params.{name}", params._asdict()[name].shape, self.shape(shape, sizes), shape)
+        for name, shape in self.inputs.items():
+            self.needs(name, inputs[name].shape, (steps, batch, *self.shape(shape, sizes)), ("T", "B", *shape))
+        for name, shape in self.context.items():
+            self.needs(name, inputs[name].shape, (batch, *self.shape(shape, sizes)), ("B", *shape))
+        for name, shape in self.state.items():
+            self.needs(f"state.{name}", state._asdict()[name].shape, (batch, *self.shape(shape, sizes)), ("B", *shape))
+        self._check_sizes(sizes)
+        for name, below in self.indices.items():
+            value, top = inputs[name], min(evaluate(size, sizes) for size in below)
+            if value.size and (value.min() < 0 or value.max() >= top):
+                raise ValueError(f"{self.name}: {name} must lie in 0 … {top - 1}, got {value.min()} … {value.max()}")
+
+    def needs(self, argument: str, got: tuple[int, ...], need: tuple[int, ...], names: Sequence[str]) -> None:
+        if got != need:
+            raise ValueError(f"{self.name}: {argument} has shape {got}, needs {shown(names)} = {need}")
+
+    def _check_sizes(self, sizes: Sizes) -> None:
+        for name, value in sizes.items():
+            if not _whole(value) or value < 1:
+                raise ValueError(f"{self.name}: size {name} must be a positive integer, got {value!r}")
+        for a, b in self.equal:
+            if a in sizes and b in sizes and sizes[a] != sizes[b]:
+                raise ValueError(f"{self.name}: its equations need {a} = {b}, got {a} = {sizes[a]} and {b} = {sizes[b]}")
+
+
+_LINEAR: dict[str, tuple[tuple[tuple[str, int], ...], int]] = {}
+
+
+def linear(size: str) -> tuple[tuple[tuple[str, int], ...], int]:
+    """Return the terms and the constant of a size such as ``"4*n + d + 1"``."""
+    if size not in _LINEAR:
+        terms: list[tuple[str, int]] = []
+        constant = 0
+        for part in size.replace("- ", "+ -").replace("+", " ").split():
+            factor, _, name = part.rpartition("*")
+            sign = -1 if part.startswith("-") else 1
+            if name.lstrip("-").isdigit():
+                constant += int(name)
+            else:
+                terms.append((name.lstrip("-"), int(factor) if factor else sign))
+        _LINEAR[size] = tuple(terms), constant
+    return _LINEAR[size]
+
+
+def evaluate(size: str, sizes: Sizes) -> int:
+    """Return the value of a size."""
+    terms, constant = linear(size)
+    return constant + sum(k * sizes[name] for name, k in terms)
+
+
+def shown(names: Sequence[str]) -> str:
+    return "(" + ", ".join(names) + ("," if len(names) == 1 else "") + ")"
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _float(dtype: Any, argument: str) -> np.dtype:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in DTYPES:
+        raise ValueError(f"{argument} must be float32 or float64, got {dtype}")
+    return found
