@@ -104,7 +104,7 @@ class _Module:
         products = sorted((self.forward.runtime | self.backward.runtime) & {"multiply", "panels"})
         whole = sorted((self.forward.runtime | self.backward.runtime) & {"multiply_rows", "outer_sums", "column_sums"})
         whole = sorted([*whole, "run_rows"]) if self.forward.kernels or self.backward.kernels else whole
-        body = "\n".join(self.forward_text() + self.backward_text())
+        body = "\n".join(self.weights_text() + self.forward_text() + self.backward_text())
         imports = [
             "import numpy as np",
             "",
