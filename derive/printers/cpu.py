@@ -103,7 +103,7 @@ class Code:
                 continue
             assert array.name in written, f"{self.rec.name}: nothing writes the array {array.name}"
             count = {"sequence": "count", "tape": "call.rows.kept_count", "once": "call.batch", "scratch": "call.batch"}[array.space]
-            self.statements.append(f"{self.variable(array.name)} = np.empty(({count}, {self.size(array.width)}), call.dtype)")
+            self.statements.append(f"{self.variable(array.name)} = empty(({count}, {self.size(array.width)}), call.dtype)")
 
     def size(self, size: Size) -> str:
         """Return the source of a size on the host."""
@@ -122,7 +122,7 @@ class Code:
             case Map(expr=expr):
                 value = self.static_map(eq, expr)
             case Concat(parts=parts):
-                value = f"np.concatenate(({', '.join(host[p] for p in parts)}{',' if len(parts) == 1 else ''}))"
+                value = f"stacked({', '.join(host[p] for p in parts)})"
             case Slice(value=v, start=start, size=size):
                 value = f"{host[v]}[{self.size(start)} : {self.size(start + size)}]"
             case Transpose(matrix=m):

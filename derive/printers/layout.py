@@ -18,7 +18,20 @@ INSIDE = frozenset(
 )
 RUNTIME = frozenset(
     {RENAMED.get(name, name) for name in FUNCTIONS}
-    | {"power", "square", "feature_sum", "log_sum_exp", "multiply", "panels", "run_rows", "multiply_rows", "outer_sums", "column_sums"}
+    | {
+        "power",
+        "square",
+        "feature_sum",
+        "log_sum_exp",
+        "multiply",
+        "panels",
+        "empty",
+        "stacked",
+        "run_rows",
+        "multiply_rows",
+        "outer_sums",
+        "column_sums",
+    }
     | {"state_rows", "carried_rows", "last_rows", "first_rows", "one", "two", "three", "four", "half", "zero"}
 )
 INDENT = "    "

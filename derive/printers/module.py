@@ -105,12 +105,14 @@ class _Module:
         whole = sorted((self.forward.runtime | self.backward.runtime) & {"multiply_rows", "outer_sums", "column_sums"})
         whole = sorted([*whole, "run_rows"]) if self.forward.kernels or self.backward.kernels else whole
         body = "\n".join(self.weights_text() + self.forward_text() + self.backward_text())
+        memory = [name for name in ("empty", "stacked") if f"{name}(" in body]
         imports = [
             "import numpy as np",
             "",
             "from .runtime import static" if "static." in body else "",
             "from .runtime.kernel import kernel" if self.forward.kernels or self.backward.kernels else "",
             "from .runtime.layer import Layer, Marks, Packed",
+            f"from .runtime.memory import {', '.join(memory)}" if memory else "",
             f"from .runtime.product import {', '.join(products)}" if products else "",
             f"from .runtime.reduce import {', '.join(sorted(reduce))}" if reduce else "",
             f"from .runtime.rows import {', '.join(whole)}" if whole else "",

@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import numba as nb
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
+from .memory import empty
 from .tile import (
     ROWS,
     VECTORS,
@@ -241,7 +243,17 @@ def _column_sum(u, u_row, out, total, m):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, **OPTIONS)
-def panels(b):  # type: ignore[no-untyped-def]
+def _panel_width(b):  # type: ignore[no-untyped-def]
+    return panel_width(b)
+
+
+@nb.njit(nogil=True, **OPTIONS)
+def _fill_panels(b, packed):  # type: ignore[no-untyped-def]
+    k, n = b.shape
+    _fill((address(b, 0), row_stride(b), column_stride(b), address(packed, 0), k, n))
+
+
+def panels(b: np.ndarray) -> np.ndarray:
     """Pack a right operand for `multiply`.
 
     Parameters
@@ -252,12 +264,11 @@ def panels(b):  # type: ignore[no-untyped-def]
     Returns
     -------
     array (ceil(n / width) * k * width,)
-        One-dimensional and contiguous, Numba type ``Array(dtype, 1, "C")``; aligned to a cache line; columns past n are zero.
+        Contiguous, aligned to a cache line; columns past n are zero.
     """
-    k, n = b.shape
-    wide = panel_width(b)
-    packed = aligned(b, (n + wide - 1) // wide * wide * k)
-    _fill((address(b, 0), row_stride(b), column_stride(b), address(packed, 0), k, n))
+    wide = _panel_width(b)
+    packed = empty((-(-b.shape[1] // wide) * wide * b.shape[0],), b.dtype, aligned=True)
+    _fill_panels(b, packed)
     return packed
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .memory import empty
 from .product import column_sum, multiply_part, outer_sum
 from .threads import run
 
@@ -36,7 +37,7 @@ def multiply_rows(a: np.ndarray, packed: Any, out: np.ndarray, accumulate: bool)
 
 def outer_sums(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Return Σ_r u_r v_rᵀ, `(p, q)`, for rows u `(N, p)` and v `(N, q)`."""
-    out = np.empty((u.shape[1], v.shape[1]), u.dtype)
+    out = empty((u.shape[1], v.shape[1]), u.dtype)
     _run(outer_sum, out.shape[0], u.size * v.shape[1] < LIGHT_PRODUCT, u, v, out, False)
     return out
 

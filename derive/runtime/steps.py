@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .memory import empty
+
 Array = np.ndarray
 
 
@@ -146,7 +148,7 @@ def flat(value: Array, axes: int) -> Array:
 
 def state_rows(initial: Array, rows: Rows, *, tape: bool) -> Array:
     """Return a state's array with `initial` (B, ·) in the rows before the first step; with `tape` it has rows for every kept step."""
-    out = np.empty((rows.batch + (rows.count if tape and rows.keep else rows.batch), flat(initial, 1).shape[1]), initial.dtype)
+    out = empty((rows.batch + (rows.count if tape and rows.keep else rows.batch), flat(initial, 1).shape[1]), initial.dtype)
     out[: rows.batch] = flat(initial, 1)
     return out
 

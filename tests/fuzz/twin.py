@@ -112,6 +112,7 @@ RUNTIME = {
     "runtime": SimpleNamespace(static=static),
     "runtime.kernel": SimpleNamespace(kernel=lambda function: function),
     "runtime.layer": SimpleNamespace(Layer=layer.Layer, Marks=layer.Marks, Packed=layer.Packed),
+    "runtime.memory": SimpleNamespace(empty=_empty, stacked=lambda *parts: np.concatenate(parts)),
     "runtime.product": SimpleNamespace(multiply=_multiply, panels=_panels),
     "runtime.reduce": SimpleNamespace(
         feature_sum=lambda v: v.sum(), log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(), square=lambda x: x * x

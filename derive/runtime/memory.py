@@ -1,0 +1,75 @@
+"""Memory for large arrays, used again.
+
+The system gives memory page by page, at the first touch of each, and that can take longer than the work that is done in it.  So the memory
+of an array that is gone serves the next one of about its size; what lies idle is bounded.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+LARGE = 1 << 15  # bytes: smaller arrays come from NumPy
+IDLE = 1 << 29  # bytes that are kept at most
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+
+class _Pool:
+    """Idle blocks, by size."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, list[np.ndarray]] = {}
+        self.idle = 0
+        self.lock = threading.RLock()  # a collection that runs while it is held may give a block back
+
+    def take(self, size: int) -> np.ndarray:
+        with self.lock:
+            if blocks := self.blocks.get(size):
+                self.idle -= size
+                return blocks.pop()
+        return np.empty(size + ALIGNMENT, np.uint8)
+
+    def give(self, size: int, block: np.ndarray) -> None:
+        with self.lock:
+            if self.idle + size <= IDLE:
+                self.blocks.setdefault(size, []).append(block)
+                self.idle += size
+
+
+_pool = _Pool()
+
+
+class _Lease:
+    """Owner of one array's memory: when the array and all its views are gone, the memory is idle."""
+
+    __slots__ = ("__array_interface__", "block", "size")
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, size: int) -> None:
+        self.size, self.block = size, _pool.take(size)
+        start = self.block.__array_interface__["data"][0]
+        start += -start % ALIGNMENT
+        self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (start, False), "version": 3}
+
+    def __del__(self) -> None:
+        if _pool is not None:  # type: ignore[redundant-expr]  # when Python ends, modules are emptied
+            _pool.give(self.size, self.block)
+
+
+def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.ndarray:
+    """Return a new array that is not initialised; a large one begins at a cache line, and any that is to be `aligned`."""
+    dtype = np.dtype(dtype)
+    size = dtype.itemsize
+    for extent in shape:
+        size *= int(extent)
+    if size < LARGE and not aligned:
+        return np.empty(shape, dtype)
+    step = 1 << max(size.bit_length() - 4, 0)  # at most an eighth more than is needed
+    return np.asarray(_Lease(tuple(map(int, shape)), dtype, -(-size // step) * step))
+
+
+def stacked(*parts: np.ndarray) -> np.ndarray:
+    """Return arrays below one another."""
+    out = empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
+    return np.concatenate(parts, out=out)

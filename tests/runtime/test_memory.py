@@ -1,0 +1,88 @@
+"""Memory that is used again: never while anybody can see it, and never without bound."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from derive.runtime import memory
+from derive.runtime.memory import ALIGNMENT, LARGE, empty, stacked
+
+
+@pytest.fixture(autouse=True)
+def pool(monkeypatch: pytest.MonkeyPatch) -> memory._Pool:
+    fresh = memory._Pool()
+    monkeypatch.setattr(memory, "_pool", fresh)
+    return fresh
+
+
+def start(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (7, 5), (100, 333), (2, 50, 200), (0, 10_000)])
+def test_arrays_are_plain(shape: tuple[int, ...], dtype: type) -> None:
+    for array in (empty(shape, dtype), empty(shape, dtype, aligned=True)):
+        assert array.shape == shape and array.dtype == dtype
+        assert array.flags.c_contiguous and array.flags.writeable
+        array[...] = 1
+        assert array.sum() == array.size
+
+
+def test_large_ones_begin_at_a_cache_line_and_small_ones_on_request() -> None:
+    assert all(start(empty((LARGE + k,), np.float32)) % ALIGNMENT == 0 for k in range(5))
+    assert all(start(empty((k,), np.float32, aligned=True)) % ALIGNMENT == 0 for k in range(1, 9))
+
+
+def test_memory_is_used_again() -> None:
+    array = empty((LARGE,), np.float32)
+    place = start(array)
+    del array
+    assert start(empty((LARGE,), np.float32)) == place
+
+
+def test_never_while_a_view_is_left() -> None:
+    array = empty((4, LARGE), np.float32)
+    array[...] = 7
+    view = array[1:3, ::2].T
+    del array
+    gc.collect()
+    other = empty((4, LARGE), np.float32)
+    other[...] = 0
+    assert (view == 7).all() and not np.shares_memory(view, other)
+
+
+def test_what_lies_idle_is_bounded(pool: memory._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "IDLE", 10 * LARGE)
+    arrays = [empty((LARGE,), np.uint8) for _ in range(30)]
+    del arrays
+    assert pool.idle <= 10 * LARGE and sum(map(len, pool.blocks.values())) == pool.idle // LARGE
+
+
+def test_threads_never_share_a_block() -> None:
+    wrong = []
+
+    def work(mark: int) -> None:
+        for turn in range(200):
+            array = empty((LARGE,), np.uint8)
+            array[...] = (mark + turn) % 256
+            if (array != (mark + turn) % 256).any():
+                wrong.append(mark)
+
+    workers = [threading.Thread(target=work, args=(mark,)) for mark in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_arrays_below_one_another() -> None:
+    parts = [np.full((k, 3), k, np.float32) for k in (1, 2, 4)]
+    assert np.array_equal(stacked(*parts), np.concatenate(parts))
+    vectors = [np.arange(k, dtype=np.float64) for k in (2, 0, 5)]
+    assert np.array_equal(stacked(*vectors), np.concatenate(vectors))
