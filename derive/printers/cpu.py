@@ -77,8 +77,7 @@ class Code:
         self.rows("before", program.before, "count")
         self.time_loop(program.loop)
         self.rows("after", program.after, "count")
-        for eq in self.rec.accumulators:
-            self.total(eq)
+        self.totals()
         for eq in self.rec.epilogue:
             self.static(eq, self.statements)
 
@@ -211,23 +210,42 @@ class Code:
             kernel = RowKernel(self, "loop").kernel(self.names.fresh(f"{self.prefix}_steps"), *stages)
             self.call(kernel, "call.batch")
 
-    def total(self, eq: Equation) -> None:
-        """Add the sum over all rows of an accumulator."""
-        kind = self.rec.types[eq.name]
-        variable = self.variable(eq.name)
+    def totals(self) -> None:
+        """Add the sums over all rows; those of one value are made together, in one pass over it."""
+        groups: dict[str, list[Equation]] = {}
+        for eq in self.rec.accumulators:
+            if isinstance(eq.node, Total) and self.rec.types[eq.name].batched:
+                self.total_by_sequence(eq, eq.node)
+            else:
+                assert isinstance(eq.node, Outer | Total)
+                groups.setdefault(self.operand(eq.node.operands()[0]), []).append(eq)
+        for left, equations in groups.items():
+            self.sums(left, equations)
+
+    def total_by_sequence(self, eq: Equation, node: Total) -> None:
         self.statements += self.note(eq)
-        match eq.node:
-            case Outer(left=u, right=v):
-                self.runtime.add("outer_sums")
-                self.statements.append(f"{variable} = outer_sums({self.operand(u)}, {self.operand(v)})")
-            case Total(value=v) if kind.batched:
-                shape = "".join(f", {self.size(s)}" for s in kind.shape)
-                shaped = f".reshape(call.batch{shape})" if not kind.shape else ""
-                self.statements.append(f"{variable} = call.rows.total({self.operand(v)}){shaped}")
-            case Total(value=v):
-                self.runtime.add("column_sums")
-                shape = "" if kind.shape else ".reshape(())"
-                self.statements.append(f"{variable} = column_sums({self.operand(v)}){shape}")
+        kind = self.rec.types[eq.name]
+        shaped = ".reshape(call.batch)" if not kind.shape else ""
+        self.statements.append(f"{self.variable(eq.name)} = call.rows.total({self.operand(node.value)}){shaped}")
+
+    def sums(self, left: str, equations: list[Equation]) -> None:
+        """Add the sums of what has one left operand: outer products, and the sum of its rows."""
+        made: dict[str, str] = {}  # by the right operand; a second sum of the same is a copy, an array of its own
+        copies = []
+        for eq in equations:
+            right = self.operand(eq.node.right) if isinstance(eq.node, Outer) else ""
+            self.statements += self.note(eq)
+            variable = self.variable(eq.name)
+            copies += [f"{variable} = {made[right]}.copy()"] if right in made else []
+            made.setdefault(right, variable)
+        total = made.pop("", "")
+        names, given = [*made.values(), *([total] if total else [])], [left, *made, *(["total=True"] if total else [])]
+        self.runtime.add("sums")
+        self.statements.append(f"{', '.join(names)}{',' if len(names) == 1 else ''} = sums({', '.join(given)})")
+        self.statements += copies
+        for eq in equations:
+            if isinstance(eq.node, Total) and not self.rec.types[eq.name].shape:
+                self.host[eq.name] += ".reshape(())"
 
     def operand(self, name: str) -> str:
         """Return the host's rows of a value that is summed over steps."""

@@ -29,8 +29,7 @@ RUNTIME = frozenset(
         "stacked",
         "run_rows",
         "multiply_rows",
-        "outer_sums",
-        "column_sums",
+        "sums",
     }
     | {"state_rows", "carried_rows", "last_rows", "first_rows", "one", "two", "three", "four", "half", "zero"}
 )

@@ -102,7 +102,7 @@ class _Module:
         reduce = sorted((self.forward.runtime | self.backward.runtime) & {"feature_sum", "log_sum_exp"})
         reduce += ["square"] * ("square" in self.forward.functions | self.backward.functions)
         products = sorted((self.forward.runtime | self.backward.runtime) & {"multiply", "panels"})
-        whole = sorted((self.forward.runtime | self.backward.runtime) & {"multiply_rows", "outer_sums", "column_sums"})
+        whole = sorted((self.forward.runtime | self.backward.runtime) & {"multiply_rows", "sums"})
         whole = sorted([*whole, "run_rows"]) if self.forward.kernels or self.backward.kernels else whole
         body = "\n".join(self.weights_text() + self.forward_text() + self.backward_text())
         memory = [name for name in ("empty", "stacked") if f"{name}(" in body]

@@ -3,8 +3,7 @@
     packed = panels(b)                                   # once for a right operand
     multiply(a, packed, out, accumulate)               # out = or += a @ b
     multiply_part(a, packed, out, accumulate, first, last)     # rows first to last of it
-    outer_sum(u, v, out, accumulate, first, last)      # out[first:last] = or += (u.T @ v)[first:last]
-    column_sum(u, out, first, last)                    # out[first:last] = sum of the rows of u
+    outer_sums(u, v, w, out_v, out_w, sums, first, last)       # rows first to last of u.T @ v, u.T @ w and of the sum of the rows of u
 
 Both products sweep tiles over a block of the left operand and a packed block of the right one. An element of a result sums its products in
 blocks of `STEPS`, each in the order of k, and the blocks in order: its bits do not depend on how the rows are divided.
@@ -51,7 +50,8 @@ from .tile import (
 
 STEPS = 256  # of k in a block: a panel of them (16 KiB, or 32 KiB with AVX-512) stays in the first-level cache
 BLOCK_ROWS = 192  # of a in a block: 192 KiB in float32, for the second-level cache
-BLOCK_COLUMNS = 512  # of v in a block of `outer_sum`: 512 KiB in float32
+BLOCK_COLUMNS = 512  # of v in a block of `outer_sums`: 512 KiB in float32
+APART = 16  # between the tiles of a packed left operand: at a power of two they would all fall on one set of the first-level cache
 SUMMED = 64  # rows that `column_sum` adds before it adds their sum to the result
 GROUP = 4  # panels that the short tiles take at once
 
@@ -192,54 +192,77 @@ def _multiply(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate):  # type:
             _sweep((start, ROWS * a_row, a_row, a_step, right, k * wide, min(STEPS, k - s), target, c_row, rows, n, add))
 
 
-@_kernel(POINTER, INT, POINTER, INT, INT)
-def _gather(u, u_row, target, steps, m):  # type: ignore[no-untyped-def]
-    """Pack m columns of u, `ROWS` at a time: ``target[i // ROWS, s, i % ROWS] = u[s, i]``."""
-    whole = m // ROWS * ROWS
+@_kernel(POINTER, INT, POINTER, INT, INT, INT)
+def _gather(u, u_row, target, tile, steps, m):  # type: ignore[no-untyped-def]
+    """Pack m columns of u, `ROWS` at a time: ``target[i // ROWS * tile + s * ROWS + i % ROWS] = u[s, i]``."""
+    tiles = m // ROWS
     for s in range(steps):
         row, place = shift(u, s * u_row), shift(target, s * ROWS)
-        for first in range(0, whole, ROWS):
+        for number in range(tiles):
+            source, at = shift(row, number * ROWS), shift(place, number * tile)
             for i in range(ROWS):
-                place[first * steps + i] = row[first + i]
-        for i in range(m - whole):
-            place[whole * steps + i] = row[whole + i]
+                at[i] = source[i]
+        for i in range(m - tiles * ROWS):
+            place[tiles * tile + i] = row[tiles * ROWS + i]
 
 
-@_kernel(POINTER, INT, POINTER, INT, POINTER, INT, INT, INT, INT, INT)
-def _outer_sum(u, u_row, v, v_row, c, c_row, total, m, q, accumulate):  # type: ignore[no-untyped-def]
+@_kernel(POINTER, INT, POINTER, INT, POINTER, INT, INT, POINTER, INT, POINTER, INT, INT, POINTER, INT, INT, INT)
+def _outer_sums(u, u_row, v, v_row, c, c_row, q, w, w_row, e, e_row, r, sums, summed, total, m):  # type: ignore[no-untyped-def]
+    """Sum outer products of the rows of u with those of v and of w, and where `summed` its rows: u is gone through once."""
     wide = panel_width(u)
-    if total == 0 and accumulate == 0:
+    if total == 0:
         _clear((c, c_row, m, q))
+        _clear((e, e_row, m, r))
+    if summed != 0:
+        _clear((sums, m, 1, m))
     steps = min(STEPS, total)
-    lefts = aligned(u, steps * (min(BLOCK_ROWS, m) + ROWS))
-    rights = aligned(u, steps * ((min(BLOCK_COLUMNS, q) + wide - 1) // wide * wide))
+    lefts = aligned(u, (steps * ROWS + APART) * ((min(BLOCK_ROWS, m) + ROWS - 1) // ROWS))
+    rights = aligned(u, steps * (min(BLOCK_COLUMNS, q + r) + 2 * wide))
     for s in range(0, total, STEPS):
-        k = min(STEPS, total - s)
-        add = 1 if s > 0 else accumulate
+        k, add = min(STEPS, total - s), nb.int64(s > 0)
         # Addresses are taken inside the loop: an array is freed after its last mention, whoever still holds its address.
         left, right = address(lefts, 0), address(rights, 0)
-        for j in range(0, q, BLOCK_COLUMNS):
-            columns = min(BLOCK_COLUMNS, q - j)
-            _fill((shift(v, s * v_row + j), v_row, 1, right, k, columns))
-            for i in range(0, m, BLOCK_ROWS):
-                rows = min(BLOCK_ROWS, m - i)
-                _gather((shift(u, s * u_row + i), u_row, left, k, rows))
-                _sweep((left, ROWS * k, 1, ROWS, right, k * wide, k, shift(c, i * c_row + j), c_row, rows, columns, add))
+        top, one, other = shift(u, s * u_row), shift(v, s * v_row), shift(w, s * w_row)
+        if summed != 0:
+            _add_rows((top, u_row, sums, k, m))
+        if q + r <= BLOCK_COLUMNS:
+            _pair((top, u_row, one, v_row, c, c_row, q, other, w_row, e, e_row, r, left, right, k, m, add))
+        else:
+            for j in range(0, q, BLOCK_COLUMNS):
+                columns = min(BLOCK_COLUMNS, q - j)
+                _pair((top, u_row, shift(one, j), v_row, shift(c, j), c_row, columns, one, v_row, c, c_row, 0, left, right, k, m, add))
+            for j in range(0, r, BLOCK_COLUMNS):
+                columns = min(BLOCK_COLUMNS, r - j)
+                _pair((top, u_row, shift(other, j), w_row, shift(e, j), e_row, columns, one, v_row, c, c_row, 0, left, right, k, m, add))
+
+
+@_kernel(POINTER, INT, POINTER, INT, POINTER, INT, INT, POINTER, INT, POINTER, INT, INT, POINTER, POINTER, INT, INT, INT)
+def _pair(u, u_row, v, v_row, c, c_row, q, w, w_row, e, e_row, r, left, right, k, m, add):  # type: ignore[no-untyped-def]
+    """Add the products of k rows of u with those of v and of w: q and r columns that are packed together."""
+    wide = panel_width(u)
+    tile, second = ROWS * k + APART, shift(right, (q + wide - 1) // wide * wide * k)
+    _fill((v, v_row, 1, right, k, q))
+    _fill((w, w_row, 1, second, k, r))
+    for i in range(0, m, BLOCK_ROWS):
+        rows = min(BLOCK_ROWS, m - i)
+        _gather((shift(u, i), u_row, left, tile, k, rows))
+        _sweep((left, tile, 1, ROWS, right, k * wide, k, shift(c, i * c_row), c_row, rows, q, add))
+        _sweep((left, tile, 1, ROWS, second, k * wide, k, shift(e, i * e_row), e_row, rows, r, add))
 
 
 @_kernel(POINTER, INT, POINTER, INT, INT)
-def _column_sum(u, u_row, out, total, m):  # type: ignore[no-untyped-def]
-    _clear((out, m, 1, m))
+def _add_rows(u, u_row, sums, count, m):  # type: ignore[no-untyped-def]
+    """Add the sum of `count` rows, `SUMMED` at a time."""
     block = aligned(u, m)
-    for start in range(0, total, SUMMED):
+    for start in range(0, count, SUMMED):
         place = address(block, 0)
         _clear((place, m, 1, m))
-        for r in range(start, min(start + SUMMED, total)):
+        for r in range(start, min(start + SUMMED, count)):
             row = shift(u, r * u_row)
             for j in range(m):
                 place[j] += row[j]
         for j in range(m):
-            out[j] += place[j]
+            sums[j] += place[j]
 
 
 @nb.njit(nogil=True, **OPTIONS)
@@ -298,35 +321,23 @@ def multiply_part(a, packed, out, accumulate, first, last):  # type: ignore[no-u
 
 
 @nb.njit(nogil=True, **OPTIONS)
-def outer_sum(u, v, out, accumulate, first, last):  # type: ignore[no-untyped-def]
-    """Compute rows `first` to `last` of ``out = u.T @ v``, or add them to out where `accumulate` is true.
+def outer_sums(u, v, w, out_v, out_w, sums, first, last):  # type: ignore[no-untyped-def]
+    """Compute rows `first` to `last` of ``out_v = u.T @ v`` and ``out_w = u.T @ w``, and of ``sums = u.sum(axis=0)``.
 
     Parameters
     ----------
     u : array (N, p)
-    v : array (N, q)
-    out : array (p, q)
-        In all three, neighbours in a row are contiguous, rows any distance apart.
-    accumulate : bool
+    v, w : array (N, q), (N, r)
+    out_v, out_w : array (p, q), (p, r)
+        In all of these, neighbours in a row are contiguous, rows any distance apart.
+    sums : array (p,) or (0,)
+        Contiguous; summed only if it has elements. Rows are added in order, `SUMMED` at a time.
     first, last : int
-        ``0 <= first <= last <= p``: other rows of out are not touched.
+        ``0 <= first <= last <= p``: other rows of the results are not touched.
     """
-    left, right = (address(u, first), row_stride(u)), (address(v, 0), row_stride(v))
-    target = (address(out, first * row_stride(out)), row_stride(out))
-    _outer_sum((*left, *right, *target, u.shape[0], last - first, v.shape[1], nb.int64(accumulate)))
-
-
-@nb.njit(nogil=True, **OPTIONS)
-def column_sum(u, out, first, last):  # type: ignore[no-untyped-def]
-    """Compute elements `first` to `last` of ``out = u.sum(axis=0)``, rows in order, `SUMMED` at a time.
-
-    Parameters
-    ----------
-    u : array (N, p)
-        Neighbours in a row are contiguous, rows any distance apart.
-    out : array (p,)
-        Contiguous.
-    first, last : int
-        ``0 <= first <= last <= p``: other elements of out are not touched.
-    """
-    _column_sum((address(u, first), row_stride(u), address(out, first), u.shape[0], last - first))
+    total, m = u.shape[0], last - first
+    left = (address(u, first), row_stride(u))
+    one = (address(v, 0), row_stride(v), address(out_v, first * row_stride(out_v)), row_stride(out_v), v.shape[1])
+    other = (address(w, 0), row_stride(w), address(out_w, first * row_stride(out_w)), row_stride(out_w), w.shape[1])
+    summed = nb.int64(sums.size > 0)
+    _outer_sums((*left, *one, *other, address(sums, first * summed), summed, total, m))

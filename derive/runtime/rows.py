@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .memory import empty
-from .product import column_sum, multiply_part, outer_sum
+from .product import multiply_part, outer_sums
 from .threads import run
 
 # Waking a thread takes some 50 µs: below about twice that much work it does not pay.  Measured in elements that are gone through, and in
@@ -35,15 +35,14 @@ def multiply_rows(a: np.ndarray, packed: Any, out: np.ndarray, accumulate: bool)
     _run(multiply_part, a.shape[0], a.size * out.shape[1] < LIGHT_PRODUCT, a, packed, out, accumulate)
 
 
-def outer_sums(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Return Σ_r u_r v_rᵀ, `(p, q)`, for rows u `(N, p)` and v `(N, q)`."""
-    out = empty((u.shape[1], v.shape[1]), u.dtype)
-    _run(outer_sum, out.shape[0], u.size * v.shape[1] < LIGHT_PRODUCT, u, v, out, False)
-    return out
-
-
-def column_sums(u: np.ndarray) -> np.ndarray:
-    """Return Σ_r u_r, `(p,)`, for rows u `(N, p)`."""
-    out = np.empty(u.shape[1], u.dtype)
-    _run(column_sum, out.shape[0], u.size < LIGHT, u, out)
-    return out
+def sums(u: np.ndarray, *vs: np.ndarray, total: bool = False) -> tuple[np.ndarray, ...]:
+    """Return Σ_r u_r v_rᵀ, `(p, q)`, for rows u `(N, p)` and each v `(N, q)`; with `total`, also Σ_r u_r, `(p,)`."""
+    products = [empty((u.shape[1], v.shape[1]), u.dtype) for v in vs]
+    column = np.empty(u.shape[1] if total else 0, u.dtype)
+    nothing = u[:, :0]
+    for k in range(0, max(len(vs), 1), 2):
+        v, w = (*vs[k : k + 2], nothing, nothing)[:2]
+        out_v, out_w = (*products[k : k + 2], column[:, None][:, :0], column[:, None][:, :0])[:2]
+        light = u.size * (v.shape[1] + w.shape[1]) < LIGHT_PRODUCT
+        _run(outer_sums, u.shape[1], light, u, v, w, out_v, out_w, column if k == 0 else column[:0])
+    return (*products, column) if total else tuple(products)

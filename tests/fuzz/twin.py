@@ -68,16 +68,11 @@ def _multiply_rows(a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulat
     assert a.shape[0] == out.shape[0], "rows of a product"
 
 
-def _outer_sums(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    assert u.ndim == v.ndim == 2 and len(u) == len(v) and u.dtype == v.dtype, "rows of a sum of outer products"
-    _dense(u), _dense(v)
-    return u.T @ v
-
-
-def _column_sums(u: np.ndarray) -> np.ndarray:
-    assert u.ndim == 2
-    _dense(u)
-    return u.sum(axis=0)
+def _sums(u: np.ndarray, *vs: np.ndarray, total: bool = False) -> tuple[np.ndarray, ...]:
+    assert u.ndim == 2 and all(v.ndim == 2 and len(u) == len(v) and u.dtype == v.dtype for v in vs), "rows of a sum of outer products"
+    for array in (u, *vs):
+        _dense(array)
+    return (*(u.T @ v for v in vs), u.sum(axis=0)) if total else tuple(u.T @ v for v in vs)
 
 
 def _dense(a: np.ndarray) -> None:
@@ -117,7 +112,7 @@ RUNTIME = {
     "runtime.reduce": SimpleNamespace(
         feature_sum=lambda v: v.sum(), log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(), square=lambda x: x * x
     ),
-    "runtime.rows": SimpleNamespace(run_rows=_run_rows, multiply_rows=_multiply_rows, outer_sums=_outer_sums, column_sums=_column_sums),
+    "runtime.rows": SimpleNamespace(run_rows=_run_rows, multiply_rows=_multiply_rows, sums=_sums),
     "runtime.steps": SimpleNamespace(**{k: v for k, v in _steps.items() if not isinstance(v, types.ModuleType)}),
     "runtime.vector": SimpleNamespace(**_functions),
 }

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from derive.runtime import product, tile
-from derive.runtime.product import column_sum, multiply, multiply_part, outer_sum, panels
+from derive.runtime.product import multiply, multiply_part, outer_sums, panels
+from derive.runtime.rows import sums
 
 DTYPES = (np.float32, np.float64)
 WIDTHS = {dtype: tile.width(nb.from_dtype(np.dtype(dtype))) for dtype in DTYPES}
@@ -149,82 +150,84 @@ def test_nan_and_infinity_stay_in_their_row(dtype: type, value: float) -> None:
             np.testing.assert_array_equal(np.delete(out, row, 0), np.delete(expected, row, 0))
     a, v = np.full((3, k), value, dtype), draw(rng, (3, 5), dtype)
     out = np.zeros((k, 5), dtype)
-    outer_sum(a[:, :k], v, out, False, 0, k)
+    outer_sums(a[:, :k], v, v[:, :0], out, out[:, :0], np.zeros(0, dtype), 0, k)
     assert not np.isfinite(out).any()
 
 
-def check_outer(u: np.ndarray, v: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
-    exact = (u.astype(np.longdouble).T @ v.astype(np.longdouble))[first:last]
-    start = out.copy()
-    limit = bound(u.T[first:last], v, np.abs(start[first:last]).astype(np.float64))
-    outer_sum(u, v, out, True, first, last)
-    assert (np.abs(out[first:last] - (start[first:last] + exact)) <= limit).all()
-    out[first:last] = np.nan
-    outer_sum(u, v, out, False, first, last)
-    assert (np.abs(out[first:last] - exact) <= limit).all()
-    np.testing.assert_array_equal(out[:first], start[:first])
-    np.testing.assert_array_equal(out[last:], start[last:])
+def check_outer(u: np.ndarray, v: np.ndarray, w: np.ndarray, rng: np.random.Generator, first: int, last: int) -> None:
+    p, dtype = u.shape[1], u.dtype
+    outs = [draw(rng, (p, x.shape[1] + 4), dtype.type)[:, 3 : 3 + x.shape[1]] for x in (v, w)]
+    column = draw(rng, (p,), dtype.type)
+    starts = [out.copy() for out in (*outs, column)]
+    outer_sums(u, v, w, *outs, column, first, last)
+    for out, right in zip(outs, (v, w), strict=True):
+        exact = (u.astype(np.longdouble).T @ right.astype(np.longdouble))[first:last]
+        assert (np.abs(out[first:last] - exact) <= bound(u.T[first:last], right, np.zeros(exact.shape))).all()
+    terms = product.SUMMED + len(u) // product.SUMMED + 4
+    limit = terms * np.finfo(dtype).eps / 2 * np.abs(u).sum(0, dtype=np.float64)
+    assert (np.abs(column - u.astype(np.longdouble).sum(0)) <= limit)[first:last].all()
+    for out, start in zip((*outs, column), starts, strict=True):
+        np.testing.assert_array_equal(out[:first], start[:first])
+        np.testing.assert_array_equal(out[last:], start[last:])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_outer_sum(dtype: type) -> None:
+def test_outer_sums(dtype: type) -> None:
     rng = np.random.default_rng(8)
-    sizes = list(itertools.product((0, 1, 2, 5), range(1, 9), (1, 2, 15, 17)))
-    sizes += [tuple(int(s) for s in rng.integers(1, 131, 3)) for _ in range(100)]
-    sizes += [(product.STEPS, 7, 9), (product.STEPS + 1, 33, 20), (600, product.BLOCK_ROWS + 3, 5), (300, 5, product.BLOCK_COLUMNS + 5)]
-    for total, p, q in sizes:
+    sizes = list(itertools.product((0, 1, 2, 5), range(1, 9), (1, 2, 15, 17), (0, 3)))
+    sizes += [tuple(int(s) for s in rng.integers(1, 131, 4)) for _ in range(100)]
+    sizes += [(product.STEPS, 7, 9, 1), (product.STEPS + 1, 33, 20, 40), (600, product.BLOCK_ROWS + 3, 5, 8)]
+    sizes += [(300, 5, product.BLOCK_COLUMNS + 5, 2), (300, product.BLOCK_ROWS + 1, 7, 2 * product.BLOCK_COLUMNS + 1)]
+    sizes += [(20, 9, product.BLOCK_COLUMNS - 3, 3), (20, 9, product.BLOCK_COLUMNS - 3, 4)]
+    for total, p, q, r in sizes:
         u, v = draw(rng, (total, p + 3), dtype)[:, 1 : 1 + p], draw(rng, (total, q + 2), dtype)[:, 2:]
+        w = draw(rng, (total, r + 1), dtype)[:, :r]
         first, last = sorted(int(x) for x in rng.integers(0, p + 1, 2))
-        out = draw(rng, (p, q + 4), dtype)[:, 3 : 3 + q]
-        check_outer(u, v, out, first, last)
-        check_outer(u, v, out, 0, p)
+        check_outer(u, v, w, rng, first, last)
+        check_outer(u, v, w, rng, 0, p)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_outer_sum_is_the_same_for_any_division(dtype: type) -> None:
+def test_outer_sums_are_the_same_for_any_division(dtype: type) -> None:
     rng = np.random.default_rng(9)
-    p, q = product.BLOCK_ROWS + 13, 21
-    u, v, start = draw(rng, (product.STEPS + 50, p), dtype), draw(rng, (product.STEPS + 50, q), dtype), draw(rng, (p, q), dtype)
-    for accumulate in (False, True):
-        whole = start.copy()
-        outer_sum(u, v, whole, accumulate, 0, p)
-        for cut in (1, 4, 7, 100, p - 1):
-            parts = start.copy()
-            for first, last in [(0, cut), (cut, cut), (cut, p)]:
-                outer_sum(u, v, parts, accumulate, first, last)
-            np.testing.assert_array_equal(parts, whole)
+    p, q, r = product.BLOCK_ROWS + 13, 21, 40
+    u, v, w = (draw(rng, (product.STEPS + 50, size), dtype) for size in (p, q, r))
+    whole = [np.full((p, q), np.nan, dtype), np.full((p, r), np.nan, dtype), np.full(p, np.nan, dtype)]
+    outer_sums(u, v, w, *whole, 0, p)
+    for cut in (1, 4, 7, 100, p - 1):
+        parts = [np.full_like(value, np.nan) for value in whole]
+        for first, last in [(0, cut), (cut, cut), (cut, p)]:
+            outer_sums(u, v, w, *parts, first, last)
+        for part, value in zip(parts, whole, strict=True):
+            np.testing.assert_array_equal(part, value)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_column_sum(dtype: type) -> None:
+def test_sums_that_are_not_wanted_are_not_made() -> None:
+    u = np.ones((4, 3))
+    out = np.zeros((3, 3))
+    outer_sums(u, u, u[:, :0], out, out[:, :0], np.zeros(0), 0, 3)
+    assert (out == 4).all()
+
+
+@pytest.mark.parametrize("count", range(5))
+@pytest.mark.parametrize("total", [False, True])
+def test_sums_of_rows(count: int, total: bool) -> None:
     rng = np.random.default_rng(12)
-    for total, p in [(0, 3), (1, 1), (5, 17), (product.SUMMED, 4), (product.SUMMED + 1, 33), (1000, 70)]:
-        u = draw(rng, (total, p + 5), dtype)[:, 2 : 2 + p]
-        out = np.full(p, np.nan, dtype)
-        column_sum(u, out, 0, p)
-        terms = product.SUMMED + total // product.SUMMED + 2
-        assert (np.abs(out - u.astype(np.longdouble).sum(0)) <= terms * np.finfo(dtype).eps / 2 * np.abs(u).sum(0, dtype=np.float64)).all()
-        for cut in range(p + 1):
-            parts = np.full(p, np.nan, dtype)
-            column_sum(u, parts, cut, p)
-            assert np.isnan(parts[:cut]).all()
-            column_sum(u, parts, 0, cut)
-            np.testing.assert_array_equal(parts, out)
-
-
-@nb.njit
-def _many(u, v, times):  # type: ignore[no-untyped-def]
-    out = np.zeros((u.shape[1], v.shape[1]), u.dtype)
-    for _ in range(times):
-        outer_sum(u, v, out, True, 0, u.shape[1])
-    return out
+    u, vs = rng.integers(-3, 4, (70, 9)).astype(float), [rng.integers(-3, 4, (70, k + 1)).astype(float) for k in range(count)]
+    found = sums(u, *vs, total=total)
+    assert len(found) == count + total
+    for got, v in zip(found, vs, strict=False):
+        np.testing.assert_array_equal(got, u.T @ v)
+    if total:
+        np.testing.assert_array_equal(found[-1], u.sum(axis=0))
 
 
 def test_scratch_memory_outlives_its_use() -> None:
     """Scratch arrays that are freed too early corrupt the heap or the sums: many calls see it."""
     rng = np.random.default_rng(10)
     u, v = rng.integers(-3, 4, (700, 50)).astype(np.float64), rng.integers(-3, 4, (700, 70)).astype(np.float64)
-    np.testing.assert_array_equal(_many(u, v, 30), 30 * (u.T @ v))
+    for _ in range(30):
+        np.testing.assert_array_equal(sums(u, v)[0], u.T @ v)
 
 
 @nb.njit
@@ -254,15 +257,14 @@ FIRST_CALLS = """
 import sys, threading
 import numpy as np
 sys.path.insert(0, {root!r})
-from derive.runtime.product import column_sum, outer_sum
+from derive.runtime.product import multiply, outer_sums, panels
 rng = np.random.default_rng(0)
 u, v = rng.integers(-3, 4, (600, 64)).astype(float), rng.integers(-3, 4, (600, 30)).astype(float)
 gate, wrong = threading.Barrier(4), []
 def first_calls():
-    products, sums = np.empty((64, 30)), np.empty(64)
+    products, more, sums = np.empty((64, 30)), np.empty((64, 0)), np.empty(64)
     gate.wait()
-    outer_sum(u, v, products, False, 0, 64)
-    column_sum(u, sums, 0, 64)
+    outer_sums(u, v, v[:, :0], products, more, sums, 0, 64)
     if not ((products == u.T @ v).all() and (sums == u.sum(0)).all()):
         wrong.append(1)
 threads = [threading.Thread(target=first_calls) for _ in range(4)]
