@@ -13,18 +13,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .steps import Rows, flat
-from .table import Sizes, Table, shown
+from .steps import Rows, dense, flat
+from .table import Sizes, Table, shown, signature
 
 Array = np.ndarray
 Pass = Callable[..., Any]
+Signature = tuple[tuple[tuple[int, ...], np.dtype], ...]
+CHECKED = 256  # kinds of calls that a layer remembers
 
 
 class Packed(NamedTuple):
-    """Parameters, and what the kernels make of them before the first step: `infer` and `step` take it in place of parameters."""
+    """Checked parameters, and what the kernels make of them before the first step: `infer` and `step` take it in place of parameters."""
 
     params: Any
     weights: tuple[Any, ...]
+    shapes: Signature
 
 
 class Call(NamedTuple):
@@ -59,7 +62,7 @@ class Layer(Table):
         params = self.record(params, self.records["Params"], "params")
         dtype = self.dtype(dict.fromkeys(self.indices, np.zeros(0, int)), params, None)
         call = Call(self.find_sizes({}, params, None, complete=False), dtype, params)
-        return Packed(params, make(call))
+        return Packed(params, make(call), signature(params))
 
     def forward(
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, lengths: Any, reverse: bool, tape: str
@@ -122,23 +125,40 @@ class Layer(Table):
         ValueError
             It names the argument, what came and what is needed.
         """
-        weights = params.weights if isinstance(params, Packed) else None
-        params = self.record(params.params if isinstance(params, Packed) else params, self.records["Params"], "params")
+        packed = params if isinstance(params, Packed) else None
+        if packed and not isinstance(packed.params, self.records["Params"]):
+            raise ValueError(f"{self.name}: params are packed for another module")
+        params = packed.params if packed else self.record(params, self.records["Params"], "params")
         given = {name: self.array(value, name) for name, value in inputs._asdict().items()}
         state = None if state is None else self.record(state, self.records["State"], "state")
-        dtype = self.dtype(given, params, state)
-        steps, batch = self.extent(given, state, steps)
-        sizes = self.find_sizes(given, params, state)
+        shapes = packed.shapes if packed else signature(params)
+        sizes, dtype, steps, batch = self._known(shapes, given, params, state, steps)
         if state is None:
             state = self.zero_state(batch, sizes, dtype)
-        self.check(given, params, state, sizes, steps, batch)
+        if self.indices:
+            self.check_indices(given, sizes)
         if not isinstance(reverse, bool | np.bool_):
             raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
         lengths = self._lengths(lengths, steps, batch)
-        rows = Rows.of(steps, batch, keep, lengths, bool(reverse))
+        rows = Rows.of(steps, batch, keep, lengths, bool(reverse)) if lengths is not None or reverse else dense(steps, batch, keep)
         laid = {name: self._laid(value, name, rows) for name, value in given.items()}
         ordered = state if rows.order is None else type(state)(*map(rows.sort, state))
-        return Call(sizes, dtype, params, weights, steps, batch, laid, ordered, rows, keep), state, lengths
+        return Call(sizes, dtype, params, packed and packed.weights, steps, batch, laid, ordered, rows, keep), state, lengths
+
+    def _known(
+        self, shapes: Signature, given: dict[str, Array], params: Any, state: Any, steps: int | None
+    ) -> tuple[Sizes, np.dtype, int, int]:
+        """Check shapes and dtypes; return sizes, dtype, T and B.  A call like one before is only looked up."""
+        key = (shapes, signature(given.values()), state and signature(state), steps)
+        if key not in self.checked:
+            dtype = self.dtype(given, params, state)
+            extent = self.extent(given, state, steps)
+            sizes = self.find_sizes(given, params, state)
+            self.check(given, params, state, sizes, *extent)
+            if len(self.checked) >= CHECKED:
+                self.checked.clear()
+            self.checked[key] = sizes, dtype, *extent
+        return self.checked[key]
 
     def _laid(self, value: Array, name: str, rows: Rows) -> Array:
         """Return an input as rows, a context by batch position."""

@@ -53,7 +53,7 @@ class _Lease:
         self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (start, False), "version": 3}
 
     def __del__(self) -> None:
-        if _pool is not None:  # type: ignore[redundant-expr]  # when Python ends, modules are emptied
+        if _pool is not None:  # when Python ends, modules are emptied
             _pool.give(self.size, self.block)
 
 

@@ -8,7 +8,8 @@ step past a sequence's end has no row and costs nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class Rows:
     def steps(self) -> int:
         return self.active.size
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many rows a sequence has."""
         return int(self.row[-1])
@@ -140,10 +141,18 @@ class Rows:
         return out
 
 
+@lru_cache(maxsize=64)
+def dense(steps: int, batch: int, keep: bool) -> Rows:
+    """Return the rows of sequences of one length; they are shared, not to be altered."""
+    return Rows.of(steps, batch, keep)
+
+
 def flat(value: Array, axes: int) -> Array:
     """Return an array as rows: its first `axes` axes as one, its features as the other; a scalar a row becomes one column."""
-    lead = int(np.prod(value.shape[:axes], dtype=np.int64))
-    return value.reshape(lead, int(np.prod(value.shape[axes:], dtype=np.int64)))
+    shape = value.shape
+    if len(shape) == axes + 1 == 2:
+        return value
+    return value.reshape(prod(shape[:axes]), prod(shape[axes:]))
 
 
 def state_rows(initial: Array, rows: Rows, *, tape: bool) -> Array:

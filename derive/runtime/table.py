@@ -5,7 +5,7 @@ Arrays are time-major: inputs `(T, B, ·)`, states `(B, ·)`; float32 or float64
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,7 @@ class Table:
     equal: tuple[tuple[str, str], ...] = ()
     rules: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Any] = field(default_factory=dict)
+    checked: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     # Making arrays
 
@@ -168,9 +169,12 @@ class Table:
             self.needs(name, inputs[name].shape, (steps, batch, *self.shape(shape, sizes)), ("T", "B", *shape))
         for name, shape in self.context.items():
             self.needs(name, inputs[name].shape, (batch, *self.shape(shape, sizes)), ("B", *shape))
-        for name, shape in self.state.items():
+        for name, shape in {} if state is None else self.state.items():
             self.needs(f"state.{name}", state._asdict()[name].shape, (batch, *self.shape(shape, sizes)), ("B", *shape))
         self._check_sizes(sizes)
+
+    def check_indices(self, inputs: Mapping[str, np.ndarray], sizes: Sizes) -> None:
+        """Check the values of integer inputs."""
         for name, below in self.indices.items():
             value, top = inputs[name], min(evaluate(size, sizes) for size in below)
             if value.size and (value.min() < 0 or value.max() >= top):
@@ -187,6 +191,11 @@ class Table:
         for a, b in self.equal:
             if a in sizes and b in sizes and sizes[a] != sizes[b]:
                 raise ValueError(f"{self.name}: its equations need {a} = {b}, got {a} = {sizes[a]} and {b} = {sizes[b]}")
+
+
+def signature(arrays: Iterable[np.ndarray]) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:
+    """Return what checks depend on: shapes and dtypes."""
+    return tuple([(array.shape, array.dtype) for array in arrays])
 
 
 _LINEAR: dict[str, tuple[tuple[tuple[str, int], ...], int]] = {}
