@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .stepper import Stepper
 from .steps import Rows, dense, flat
 from .table import Sizes, Table, shown, signature
 
@@ -28,6 +29,7 @@ class Packed(NamedTuple):
     params: Any
     weights: tuple[Any, ...]
     shapes: Signature
+    steppers: dict[Any, list[Stepper]]
 
 
 class Call(NamedTuple):
@@ -62,7 +64,7 @@ class Layer(Table):
         params = self.record(params, self.records["Params"], "params")
         dtype = self.dtype(dict.fromkeys(self.indices, np.zeros(0, int)), params, None)
         call = Call(self.find_sizes({}, params, None, complete=False), dtype, params)
-        return Packed(params, make(call), signature(params))
+        return Packed(params, make(call), signature(params), {})
 
     def forward(
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, lengths: Any, reverse: bool, tape: str
@@ -87,17 +89,53 @@ class Layer(Table):
         rows, final, _ = run(call)
         return self._output(call, rows), self._unsorted(call, final)
 
-    def step(self, run: Pass, inputs: Any, params: Any, state: Any, out: Array | None) -> tuple[Array, Any]:
-        """Return output and state of one step."""
+    def step(self, run: Pass, inputs: Any, params: Any, state: Any, out: Any) -> tuple[Array, Any]:
+        """Return output and state of one step, written to `out` as far as that is given: the output, or output and state."""
+        packed = params if isinstance(params, Packed) else None
+        given = tuple(inputs)
+        key = packed and _key(given, state)
+        idle = packed.steppers.get(key) if packed and key else None
+        if idle is None:
+            call = self._step_call(inputs, params, state)
+            if packed is None or key is None:
+                rows, final, _ = run(call)
+                return self._written(rows.reshape(self._row(call)), final, out)
+            idle = packed.steppers[key] = [Stepper.record(run, call, self._row(call))]
+        try:
+            stepper = idle.pop()  # another thread that steps at the same time has one of its own
+        except IndexError:
+            call = self._step_call(inputs, params, state)
+            stepper = Stepper.record(run, call, self._row(call))
+        if self.indices:
+            self.check_indices(inputs._asdict(), stepper.sizes)
+        y, after = self._outputs(stepper, state, out)
+        stepper(given, state, y, after)
+        idle.append(stepper)
+        return y, after
+
+    def _row(self, call: Call) -> tuple[int, ...]:
+        return (call.batch, *self.shape(self.output, call.sizes))
+
+    def _step_call(self, inputs: Any, params: Any, state: Any) -> Call:
+        """Check a step's arguments, and return the call of a sequence of one step."""
         given = inputs._asdict()
         for name, shape in self.inputs.items():
             value = self.array(given[name], name)
             if value.ndim != 1 + len(shape):
                 raise ValueError(f"{self.name}.step: {name} has shape {value.shape}, needs {shown(('B', *shape))}")
             given[name] = value[None]
-        call, _, _ = self.call(type(inputs)(**given), params, state, None if self.inputs else 1, None, False, keep=False)
-        rows, final, _ = run(call)
-        return self._written(self._output(call, rows)[0], out), final
+        return self.call(type(inputs)(**given), params, state, None if self.inputs else 1, None, False, keep=False)[0]
+
+    def _outputs(self, stepper: Stepper, state: Any, out: Any) -> tuple[Array, Any]:
+        """Return the arrays that a step writes to: those of `out`, and new ones."""
+        if out is None:
+            return np.empty_like(stepper.y), type(state)(*map(np.empty_like, stepper.after))
+        y, after = out if type(out) is tuple else (out, None)
+        self._check_out(y, "out", stepper.y, self.output)
+        if after is None:
+            return y, type(state)(*map(np.empty_like, stepper.after))
+        after = self._check_state(after, stepper.after)
+        return y, after
 
     def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any) -> Any:
         """Return the gradients."""
@@ -196,16 +234,32 @@ class Layer(Table):
     def _unsorted(self, call: Call, state: Any) -> Any:
         return state if call.rows.order is None else type(state)(*map(call.rows.unsort, state))
 
-    def _written(self, y: Array, out: Array | None) -> Array:
-        """Return `y`, in `out` if that is given."""
+    def _written(self, y: Array, final: Any, out: Any) -> tuple[Array, Any]:
+        """Return output and state, in `out` as far as that is given."""
         if out is None:
-            return y
-        if not isinstance(out, np.ndarray) or out.dtype != y.dtype:
+            return y, final
+        into, after = out if type(out) is tuple else (out, None)
+        self._check_out(into, "out", y, self.output)
+        into[...] = y
+        if after is None:
+            return into, final
+        for place, value in zip(self._check_state(after, final), final, strict=True):
+            place[...] = value
+        return into, after
+
+    def _check_state(self, after: Any, like: tuple[Array, ...]) -> Any:
+        if not isinstance(after, self.records["State"]):
+            raise ValueError(f"{self.name}.step: out must be an array, or an array and a {self.name}.State, got a {type(after).__name__}")
+        for (name, shape), place, value in zip(self.state.items(), after, like, strict=True):
+            self._check_out(place, f"out.{name}", value, shape)
+        return after
+
+    def _check_out(self, out: Any, argument: str, like: Array, names: tuple[str, ...]) -> None:
+        if not isinstance(out, np.ndarray) or out.dtype != like.dtype:
             got = getattr(out, "dtype", type(out).__name__)
-            raise ValueError(f"{self.name}.step: out must be an array of {y.dtype}, got {got}")
-        self.needs("out", out.shape, y.shape, ("B", *self.output))
-        out[...] = y
-        return out
+            raise ValueError(f"{self.name}.step: {argument} must be an array of {like.dtype}, got {got}")
+        if out.shape != like.shape:
+            self.needs(argument, out.shape, like.shape, ("B", *names))
 
     def _gradients(self, call: Call, grads: Any) -> Any:
         """Return gradients, given as rows, as the caller has the values."""
@@ -280,6 +334,16 @@ class Layer(Table):
         params = type(a.params)(*(None if p is None else np.asarray(p + q) for p, q in zip(a.params, b.params, strict=True)))
         context = {name: np.asarray(getattr(a, name) + getattr(b, name)) for name in self.context if name not in self.indices}
         return a._replace(params=params, **context)
+
+
+def _key(inputs: tuple[Any, ...], state: Any) -> Any:
+    """Return what a recorded step depends on; None if something is no array, or there is no state."""
+    if state is None:
+        return None
+    try:
+        return type(state), tuple([(a.shape, a.dtype) for a in inputs]), tuple([(a.shape, a.dtype) for a in state])
+    except AttributeError:
+        return None
 
 
 class _Segment(NamedTuple):

@@ -5,7 +5,10 @@ Threads share rows of the result, never the sum that makes an element, so every 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,41 @@ LIGHT = 200_000
 LIGHT_PRODUCT = 4_000_000
 
 
+@dataclass
+class Record:
+    """What a forward pass did: its calls, and where it read and left its states."""
+
+    calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = field(default_factory=list)
+    before: list[np.ndarray] = field(default_factory=list)
+    after: list[np.ndarray] = field(default_factory=list)
+
+
+class _Recording(threading.local):
+    record: Record | None = None
+
+
+_recording = _Recording()
+
+
+@contextmanager
+def recording() -> Iterator[Record]:
+    """Record what this thread's passes do."""
+    _recording.record = record = Record()
+    try:
+        yield record
+    finally:
+        _recording.record = None
+
+
+def recorded() -> Record | None:
+    """Return the record that this thread is making."""
+    return _recording.record
+
+
 def _run(kernel: Callable[..., None], count: int, light: bool, *arguments: Any) -> None:
+    if (record := _recording.record) is not None:
+        alone = light or count <= 1
+        record.calls.append((kernel, (*arguments, 0, count)) if alone else (run, (kernel, count, *arguments)))
     run(kernel, [(0, count)] if light else count, *arguments)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .memory import empty
+from .rows import recorded
 
 Array = np.ndarray
 
@@ -129,7 +130,7 @@ class Rows:
 
     def over_time(self, values: Array) -> Array:
         """Return values `(B, ·)` at every step, row by row."""
-        return values[self.sequence]
+        return values if self.steps == 1 and self.order is None else values[self.sequence]
 
     def total(self, rows: Array) -> Array:
         """Return the sum over steps, `(B, ·)`."""
@@ -159,6 +160,8 @@ def state_rows(initial: Array, rows: Rows, *, tape: bool) -> Array:
     """Return a state's array with `initial` (B, ·) in the rows before the first step; with `tape` it has rows for every kept step."""
     out = empty((rows.batch + (rows.count if tape and rows.keep else rows.batch), flat(initial, 1).shape[1]), initial.dtype)
     out[: rows.batch] = flat(initial, 1)
+    if (record := recorded()) is not None:
+        record.before.append(out[: rows.batch])
     return out
 
 
@@ -166,7 +169,10 @@ def last_rows(array: Array, rows: Rows, like: Array, *, tape: bool) -> Array:
     """Return a state's values after the last step of each sequence, shaped as `like`, as an array of their own."""
     start = rows.state if tape else rows.ring
     if rows.order is None:
-        return array[start[-1] : start[-1] + rows.batch].reshape(like.shape).copy()
+        last = array[start[-1] : start[-1] + rows.batch]
+        if (record := recorded()) is not None:
+            record.after.append(last)
+        return last.reshape(like.shape).copy()
     return array[start[rows.lengths] + np.arange(rows.batch)].reshape(like.shape)
 
 
