@@ -143,7 +143,7 @@ def sample(cell: Cell, *, sizes: Mapping[str, int] | None = None, steps: int = 5
         return random.standard_normal((*lead, *(size.evaluate(full) for size in cell.shapes[name])))
 
     def given(name: str, *lead: int) -> Array:
-        return random.integers(0, _classes(cell, name, full), lead) if name in cell.integers else normal(name, *lead)
+        return random.integers(0, classes(cell, name, full), lead) if name in cell.integers else normal(name, *lead)
 
     arrays = {name: given(name, steps, batch) for name in cell.inputs}
     arrays |= {name: given(name, batch) for name in cell.context}
@@ -177,7 +177,7 @@ def _moderate(parameter: Array) -> Array:
     return parameter / max(2.0, math.sqrt(parameter.shape[-1]) if parameter.ndim == 2 else 0.0)
 
 
-def _classes(cell: Cell, index: str, sizes: Mapping[str, int]) -> int:
+def classes(cell: Cell, index: str, sizes: Mapping[str, int]) -> int:
     """Return what an index must be below: the size of the smallest vector that it picks from."""
     nodes = [node for line in cell.equations for node in walk(line.value) if isinstance(node, Call) and node.function == "pick"]
     picked = [node.args[0] for node in nodes if getattr(node.args[1], "id", None) == index]
@@ -187,7 +187,8 @@ def _classes(cell: Cell, index: str, sizes: Mapping[str, int]) -> int:
 # The kernel and its witnesses
 
 
-def _arguments(module: ModuleType, p: Problem) -> tuple[list[Any], dict[str, Any]]:
+def arguments(module: ModuleType, p: Problem) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and the named arguments of a generated module's `forward` and `infer`."""
     cell = p.cell
     names = [*cell.inputs, *cell.context]
     first = p.arrays[names.pop(0)] if cell.inputs else None
@@ -199,12 +200,17 @@ def _arguments(module: ModuleType, p: Problem) -> tuple[list[Any], dict[str, Any
 
 def kernel(module: ModuleType, p: Problem) -> Result:
     """Return what the generated module computes."""
-    arguments, keywords = _arguments(module, p)
-    y, final, tape = module.forward(*arguments, **keywords)
+    given, keywords = arguments(module, p)
+    y, final, tape = module.forward(*given, **keywords)
     grads = module.backward(p.dy, tape, module.State(*(p.dfinal[name] for name in p.cell.states)))
+    return Result(_values(p.cell, y, final._asdict()), gradients(p, grads))
+
+
+def gradients(p: Problem, grads: Any) -> dict[str, Array]:
+    """Return the gradients that a generated module's `backward` gave, by name."""
     found = {name: getattr(grads, name) for name in (*p.cell.inputs, *p.cell.context)}
     found |= grads.params._asdict() | {f"{name}_prev": value for name, value in grads.state._asdict().items()}
-    return Result(_values(p.cell, y, final._asdict()), {name: found[name] for name in p.differentiable})
+    return {name: found[name] for name in p.differentiable}
 
 
 def _values(cell: Cell, y: Array, final: Arrays) -> dict[str, Array]:
@@ -253,8 +259,8 @@ def slope(module: ModuleType, p: Problem, name: str, direction: Array, step: flo
 
 
 def _infer(module: ModuleType, p: Problem) -> dict[str, Array]:
-    arguments, keywords = _arguments(module, p)
-    y, final = module.infer(*arguments, **keywords)
+    given, keywords = arguments(module, p)
+    y, final = module.infer(*given, **keywords)
     return _values(p.cell, y, final._asdict())
 
 

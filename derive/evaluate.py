@@ -22,7 +22,7 @@ LAYER_NORM_EPSILON = 1e-5
 Function = Callable[..., Any]
 
 
-def evaluate(cell: Cell, namespace: Mapping[str, Any], xp: Any) -> dict[str, Any]:
+def evaluate(cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function] | None = None) -> dict[str, Any]:
     """Return the values of all assigned names after one step.
 
     Parameters
@@ -33,6 +33,8 @@ def evaluate(cell: Cell, namespace: Mapping[str, Any], xp: Any) -> dict[str, Any
         parameters have no leading axes.  Array constants may be given to override the cell's own.
     xp : module
         `numpy`, `torch` or `jax.numpy`.
+    own : mapping, optional
+        What to call for functions of the language, by name, in place of those of `functions`.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def evaluate(cell: Cell, namespace: Mapping[str, Any], xp: Any) -> dict[str, Any
     missing = [name for name in needed if name not in namespace]
     if missing:
         raise ValueError(f"{cell.name}: the namespace lacks {', '.join(f'`{name}`' for name in missing)}")
-    return _Evaluator(cell, namespace, xp).run()
+    return _Evaluator(cell, namespace, xp, own or {}).run()
 
 
 def unroll(
@@ -100,10 +102,10 @@ def unroll(
 class _Evaluator:
     """One step: values with their ranks, where the rank does not count the axes in front."""
 
-    def __init__(self, cell: Cell, namespace: Mapping[str, Any], xp: Any) -> None:
+    def __init__(self, cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function]) -> None:
         self.cell, self.xp = cell, xp
         self.like = next((v for v in namespace.values() if _is_float(v)), None)
-        self.functions = functions(xp)
+        self.functions = {**functions(xp), **own}
         arrays = {name: self.array(a) for name, a in cell.array_constants.items()}
         scalars = {name: self.array(float(value)) for name, value in cell.scalar_constants.items()}
         self.values: dict[str, Any] = {**arrays, **scalars, **{k: v for k, v in namespace.items() if k in cell.shapes}}
@@ -134,8 +136,8 @@ class _Evaluator:
     def line(self, line: Assignment) -> list[tuple[str, Any]]:
         value, rank = self.of(line.value)
         if len(line.targets) > 1:
-            size = value.shape[-1] // len(line.targets)
-            return [(target, self.full(target, value[..., k * size : (k + 1) * size], 1)) for k, target in enumerate(line.targets)]
+            parts = self.functions["split"](value, len(line.targets))
+            return [(target, self.full(target, part, 1)) for target, part in zip(line.targets, parts, strict=True)]
         (target,) = line.targets
         return [(target, self.full(target, value, rank))]
 
@@ -321,16 +323,18 @@ def _numpy_functions(xp: Any) -> dict[str, Function]:
         top = np.max(x, axis=-1, keepdims=True)
         return np.log(np.sum(np.exp(x - top), axis=-1)) + top[..., 0]
 
-    return {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp}
+    return {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": lambda x, parts: np.split(x, parts, -1)}
 
 
 def _torch_functions(xp: Any) -> dict[str, Function]:
-    return {"sigmoid": xp.sigmoid, "erf": xp.erf, "logsumexp": lambda x: xp.logsumexp(x, -1)}
+    split = {"split": lambda x, parts: xp.chunk(x, parts, -1)}
+    return {"sigmoid": xp.sigmoid, "erf": xp.erf, "logsumexp": lambda x: xp.logsumexp(x, -1), **split}
 
 
 def _jax_functions(xp: Any) -> dict[str, Function]:
     nn, special = importlib.import_module("jax.nn"), importlib.import_module("jax.scipy.special")
-    return {"sigmoid": nn.sigmoid, "erf": special.erf, "logsumexp": lambda x: special.logsumexp(x, axis=-1)}
+    split = {"split": lambda x, parts: xp.split(x, parts, -1)}
+    return {"sigmoid": nn.sigmoid, "erf": special.erf, "logsumexp": lambda x: special.logsumexp(x, axis=-1), **split}
 
 
 _OWN: Mapping[str, Callable[[Any], dict[str, Function]]] = {

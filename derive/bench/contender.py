@@ -1,0 +1,65 @@
+"""What is measured: one cell at one size, as calls of the generated module and of its peers on the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..cell import Cell
+from ..check import Problem, arguments, classes, complete_sizes, gradients
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Two calls; each returns when all is computed.
+
+    Attributes
+    ----------
+    infer : callable
+        Returns the output at every step, `(T, B, ·)`, with no thought of a gradient.
+    train : callable
+        Returns gradients of ``Σ_t ⟨dy_t, y_t⟩`` by all parameters, inputs, contexts and initial states, as the framework gives them.
+    gradients : callable
+        From what `train` returns to NumPy arrays by the cell's names.
+    """
+
+    infer: Callable[[], Any]
+    train: Callable[[], Any]
+    gradients: Callable[[Any], Mapping[str, Array]]
+
+
+def sizes_of(cell: Cell, d: int, n: int) -> dict[str, int]:
+    """Return a value for every named size of `cell`: d and n, where its equations leave both free, and n for all others."""
+    return complete_sizes(cell, {**dict.fromkeys(cell.sizes, n), "d": d, "n": n})
+
+
+def problem(cell: Cell, module: ModuleType, sizes: Mapping[str, int], steps: int, batch: int, dtype: Any) -> Problem:
+    """Return the numbers that all contenders get: normal inputs and cotangents, and the module's own initial parameters and states."""
+    random = np.random.default_rng(0)
+
+    def normal(name: str, *lead: int) -> Array:
+        return random.standard_normal((*lead, *(size.evaluate(sizes) for size in cell.shapes[name]))).astype(dtype)
+
+    def given(name: str, *lead: int) -> Array:
+        return random.integers(0, classes(cell, name, sizes), lead) if name in cell.integers else normal(name, *lead)
+
+    arrays = {name: given(name, steps, batch) for name in cell.inputs} | {name: given(name, batch) for name in cell.context}
+    arrays |= module.LAYER.init(dict(sizes), 0, dtype)._asdict()
+    arrays |= {f"{name}_prev": value for name, value in module.LAYER.zero_state(batch, dict(sizes), dtype)._asdict().items()}
+    return Problem(cell, sizes, steps, batch, arrays, normal(cell.output, steps, batch), {})
+
+
+def ours(module: ModuleType, p: Problem) -> Contender:
+    """Return the calls of a generated module."""
+    given, keywords = arguments(module, p)
+    return Contender(
+        infer=lambda: module.infer(*given, **keywords)[0],
+        train=lambda: module.backward(p.dy, module.forward(*given, **keywords)[2]),
+        gradients=lambda found: gradients(p, found),
+    )

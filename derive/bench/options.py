@@ -1,0 +1,83 @@
+"""The options of `derive bench`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import chart
+from .compare import Size
+from .peers import LIMIT, PEERS
+from .rows import PHASES
+
+CELLS = ("lstm", "gru", "rnn", "lstm_peephole", "mut1", "slstm", "lstm_layernorm")
+SIZES: tuple[Size, ...] = (
+    (1, 100, 64, 128),
+    (1, 100, 256, 256),
+    (8, 100, 64, 128),
+    (32, 100, 64, 128),
+    (32, 100, 128, 256),
+    (16, 1000, 32, 64),
+    (64, 100, 512, 512),
+    (128, 50, 1024, 1024),
+)
+RUNS = 21
+DESCRIPTION = "Measure kernels beside other ways to run the same cells, in interleaved runs, and print a table."
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options; end the process with a message if they are wrong."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.source and not options.chart:
+        parser.error("--from FILE.json needs --chart FILE: what is to be drawn from it")
+    if options.chart and options.chart.suffix not in chart.SUFFIXES:
+        parser.error(f"--chart: {options.chart} must end in {', '.join(chart.SUFFIXES)}")
+    for name, path in (("--json", options.json), ("--chart", options.chart)):
+        if path and not path.parent.is_dir():
+            parser.error(f"{name}: there is no folder {path.parent}")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="derive bench", description=DESCRIPTION, epilog=_peers(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--cells", nargs="+", metavar="NAME", default=CELLS, help=f"names or files of cells (default: {' '.join(CELLS)})")
+    add("--sizes", nargs="+", metavar="B,T,d,n", type=_size, default=SIZES, help=f"(default: {_shown(SIZES)})")
+    add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
+    add("--threads", type=_number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
+    add("--runs", type=_number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
+    add("--peers", nargs="*", metavar="PEER", choices=PEERS, default=tuple(PEERS), help="(default: all below)")
+    add("--phases", nargs="+", metavar="PHASE", choices=PHASES, default=PHASES, help=f"{' or '.join(PHASES)} (default: both)")
+    add("--json", type=Path, metavar="FILE", help="write everything there")
+    add("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
+    add("--from", dest="source", type=Path, metavar="FILE.json", help="measure nothing: draw --chart from what --json wrote")
+    add("--table", type=Path, metavar="FILE.json", help="measure nothing: print what --json wrote as Markdown")
+    return parser
+
+
+def _peers() -> str:
+    lines = [f"  {peer.name:<10}{peer.what}" for peer in PEERS.values()]
+    limited = ", ".join(peer.name for peer in PEERS.values() if peer.limited)
+    return "\n".join(["peers:", *lines, f"{limited}: up to {LIMIT / 1e9:.0f}·10⁹ operations of matrix products in an inference call"])
+
+
+def _size(text: str) -> Size:
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"a size is four positive numbers B,T,d,n, such as 32,100,64,128, not {text!r}")
+    batch, steps, d, n = map(int, parts)
+    return batch, steps, d, n
+
+
+def _shown(sizes: Sequence[Size]) -> str:
+    return " ".join(",".join(map(str, size)) for size in sizes)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"needs a number of at least 1, not {text!r}")
+    return int(text)

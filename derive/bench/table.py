@@ -1,0 +1,110 @@
+"""Tables of a record: in columns for a terminal, line by line, and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import exp, log
+
+from .peers import FAILED, LIMIT, OVER_LIMIT
+from .rows import Record, Row, Timing
+
+LEGEND = (
+    "± is the interquartile range over the median; × is the peer's time over ours: above 1, ours is faster.",
+    "GF/s counts the products of matrices; peak is their share of what multiply-adds alone reached in this run.",
+)
+WIDTHS = {"cell": 16, "phase": 10, "B": 5, "T": 6, "d": 6, "n": 6, "ms": 10, "±": 6, "GF/s": 7, "peak": 6}
+PEER_WIDTHS = (12, 8)
+
+
+def about(record: Record) -> list[str]:
+    """Return what holds for all rows."""
+    machine, versions = record.machine, record.machine["versions"]
+    return [
+        f"{record.dtype}, {record.threads} threads, medians of at most {record.runs} interleaved runs",
+        f"{machine['processor']}, {machine['cores']} cores, {' '.join(machine['features'])}; multiply-adds reach {record.peak:.0f} GF/s",
+        ", ".join(f"{name} {version}" for name, version in versions.items()),
+        *record.notes,
+    ]
+
+
+def header(peers: Sequence[str]) -> str:
+    """Return the first line of the table for a terminal."""
+    return _aligned([*list(WIDTHS)[:8], *(text for peer in peers for text in (f"{peer} ms", "×")), "GF/s", "peak"], peers)
+
+
+def line(row: Row, peers: Sequence[str], peak: float) -> str:
+    """Return a row of the table for a terminal."""
+    start = [row.cell, row.phase, *map(str, (row.batch, row.steps, row.d, row.n)), *_timed(row.ours)]
+    columns = [text for peer in peers for text in (_milliseconds(row.peers.get(peer)), _times(row.ratio(peer)))]
+    return _aligned([*start, *columns, *_rate(row, peak)], peers)
+
+
+def _aligned(texts: Sequence[str], peers: Sequence[str]) -> str:
+    own = list(WIDTHS.values())
+    widths = [*own[:8], *(PEER_WIDTHS * len(peers)), *own[8:]]
+    first = [f"{text:<{width}}" for text, width in zip(texts[:2], widths[:2], strict=True)]
+    return "".join([*first, *(f"{text:>{width}}" for text, width in zip(texts[2:], widths[2:], strict=True))]).rstrip()
+
+
+def markdown(record: Record) -> str:
+    """Return the rows, and below them the geometric means of the ratios over all sizes of a cell and phase."""
+    heads = ["cell", "phase", "B, T, d, n", "ms", "±", *(text for p in record.peers for text in (f"{p} ms", "×")), "GF/s", "peak"]
+    body = [
+        [
+            *(row.cell, row.phase, row.size, *_timed(row.ours)),
+            *(text for peer in record.peers for text in (_milliseconds(row.peers.get(peer)), _times(row.ratio(peer)))),
+            *_rate(row, record.peak),
+        ]
+        for row in record.rows
+    ]
+    means = [[cell, phase, *map(_times, values)] for (cell, phase), values in geometric_means(record).items()]
+    parts = ["\n".join(about(record)), _pipes(heads, body), "\n".join(gaps(record)), _pipes(["cell", "phase", *record.peers], means)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def geometric_means(record: Record) -> dict[tuple[str, str], list[float | None]]:
+    """Return, by cell and phase, the mean ratio to each peer over the sizes that it was measured at."""
+    rows: dict[tuple[str, str], list[Row]] = {}
+    for row in record.rows:
+        rows.setdefault((row.cell, row.phase), []).append(row)
+    return {key: [_mean(row.ratio(peer) for row in found) for peer in record.peers] for key, found in rows.items()}
+
+
+def _mean(ratios: Iterable[float | None]) -> float | None:
+    found = [log(ratio) for ratio in ratios if ratio is not None]
+    return exp(sum(found) / len(found)) if found else None
+
+
+def _pipes(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in (heads, *body)]
+    return "\n".join([lines[0], f"|{'---|' * len(heads)}", *lines[1:]])
+
+
+def _timed(found: Timing) -> tuple[str, str]:
+    return _milliseconds(found), f"{found.spread:.0%}"
+
+
+def _milliseconds(found: Timing | str | None) -> str:
+    """Return a peer's time; for a gap a word, or a dash where there never is one."""
+    if isinstance(found, Timing):
+        return f"{found.seconds * 1e3:.{2 if found.seconds >= 0.01 else 3}f}"
+    if found == OVER_LIMIT:
+        return "limit"
+    return FAILED if (found or "").startswith(FAILED) else "-"
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
+
+
+def _rate(row: Row, peak: float) -> tuple[str, str]:
+    return (f"{row.gigaflops:.1f}", f"{row.gigaflops / peak:.0%}") if row.operations else ("-", "-")
+
+
+def gaps(record: Record) -> list[str]:
+    """Return, line by line, why there are gaps in the table."""
+    reasons = {(peer, why) for row in record.rows for peer, why in row.peers.items() if isinstance(why, str)}
+    lines = [f"{peer}: {why}" for peer, why in sorted(reasons) if why.startswith(FAILED)]
+    if any(why == OVER_LIMIT for _, why in reasons):
+        lines.append(f"limit: not measured where an inference call takes more than {LIMIT / 1e9:.0f}·10⁹ operations of products")
+    return lines

@@ -1,0 +1,433 @@
+"""`derive bench`: that every contender computes the same cell, and what is made of times; no test depends on how long anything takes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from conftest import generated
+
+from derive import bench
+from derive.bench import chart, jax_scan, options, pytorch
+from derive.bench.compare import Settings, compare, measure, size_for
+from derive.bench.contender import Contender, ours, problem, sizes_of
+from derive.bench.measure import AWAKE, Clock, Limits, interleaved, timing
+from derive.bench.peak import peak
+from derive.bench.peers import LIMIT, NO_LAYER, NOT_INSTALLED, OVER_LIMIT, PEERS
+from derive.bench.rows import PHASES, Record, Row, Timing, load
+from derive.bench.table import gaps, geometric_means, header, line, markdown
+from derive.bench.transcript import transcribe
+from derive.bench.work import operations
+from derive.cell import Cell
+from derive.cells import REGISTRY
+from derive.check import sample
+from derive.evaluate import evaluate
+from derive.runtime import threads
+
+B, T, D, N = 2, 4, 3, 5
+CAN_COMPILE = shutil.which("g++") is not None and (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file()
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave numbers of threads and the environment as they were."""
+    for name in (*jax_scan.VARIABLES, "JAX_PLATFORMS", "TORCHINDUCTOR_COMPILE_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, "1" if name in jax_scan.VARIABLES else ""))
+        if not os.environ[name]:
+            monkeypatch.delenv(name)
+    runtimes = [threads, importlib.import_module("generated.runtime.threads")]
+    before = [runtime.get_threads() for runtime in runtimes], torch.get_num_threads()
+    yield
+    for runtime, number in zip(runtimes, before[0], strict=True):
+        runtime.set_threads(number)
+    torch.set_num_threads(before[1])
+
+
+# Work
+
+
+@pytest.mark.parametrize(
+    ("name", "products"),
+    [
+        ("rnn", N * (N + D)),
+        ("gru", 3 * N * (N + D)),
+        ("lstm", 4 * N * (N + D)),
+        ("lstm_stacked", 4 * N * (N + D)),
+        ("lstm_peephole", 4 * N * (N + D)),  # a peephole is a vector
+        ("mut1", 4 * N * N),
+        ("sigmoid_cross_entropy", 0),
+    ],
+)
+def test_operations_are_those_of_the_products(name: str, products: int) -> None:
+    cell = REGISTRY[name]
+    assert operations(cell, sizes_of(cell, D, N), T, B) == 2 * products * T * B
+
+
+def test_a_product_with_a_context_is_made_once_a_sequence() -> None:
+    cell = Cell("h = tanh(W @ x + U @ h_prev + V @ k)", name="conditioned", output="h", context=("k",), shapes={"k": "m"})
+    sizes = {"d": D, "n": N, "m": 7}
+    assert operations(cell, sizes, T, B) == 2 * B * (T * N * (N + D) + 7 * N)
+
+
+def test_equal_sizes_are_equal() -> None:
+    assert size_for(REGISTRY["mut1"], (B, T, D, N)) == (B, T, N, N)
+    assert size_for(REGISTRY["lstm"], (B, T, D, N)) == (B, T, D, N)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_peak_is_a_rate(dtype: str) -> None:
+    found = peak(dtype, count=100, calls=3)
+    assert math.isfinite(found) and found > 0
+
+
+# Times
+
+
+class Fake:
+    """A clock that only the calls move on."""
+
+    def __init__(self) -> None:
+        self.now, self.calls = 0.0, list[str]()
+        self.clock = Clock(lambda: self.now, lambda: self.calls.append("quiet"))
+
+    def call(self, name: str, seconds: float) -> Callable[[], None]:
+        def made() -> None:
+            self.now += seconds
+            self.calls.append(name)
+
+        return made
+
+    def contender(self, name: str, seconds: float) -> Contender:
+        return Contender(self.call(name, seconds), self.call(name, 3 * seconds), dict)
+
+
+def test_turns_are_taken_and_begin_with_calls_that_are_not_counted() -> None:
+    fake = Fake()
+    times = interleaved([fake.call("a", 2 * AWAKE), fake.call("b", 0.75 * AWAKE)], Limits(3), fake.clock)
+    assert [len(found) for found in times] == [3, 3]
+    assert times[0] == pytest.approx([2 * AWAKE] * 3) and times[1] == pytest.approx([0.75 * AWAKE] * 3)
+    assert fake.calls == ["quiet", "a", "a", "quiet", "b", "b", "b"] * 3
+
+
+def test_long_calls_are_fewer_and_are_not_woken() -> None:
+    fake = Fake()
+    times = interleaved([fake.call("long", 1.0), fake.call("short", AWAKE)], Limits(runs=8, least=3, seconds=3.0), fake.clock)
+    assert [len(found) for found in times] == [3, 8]
+    assert fake.calls.count("long") == 1 + 3
+
+
+def test_limits() -> None:
+    limits = Limits(runs=21, least=5, seconds=4.0)
+    assert [limits.reached(*x) for x in [(21, 0.1), (5, 4.0), (4, 9.0), (20, 3.9)]] == [True, True, False, False]
+
+
+def test_median_and_spread() -> None:
+    assert timing([4.0, 1.0, 2.0, 3.0, 10.0]) == Timing(3.0, (7.0 - 1.5) / 3.0, 5)
+    assert timing([2.0]) == Timing(2.0, 0.0, 1)
+
+
+def test_a_phase_has_a_time_or_a_reason_for_each_peer() -> None:
+    fake = Fake()
+
+    def fails() -> None:
+        raise RuntimeError("no compiler\nand much more")
+
+    peers = {"slow": fake.contender("slow", 0.75), "broken": Contender(fails, fails, dict), "gone": NOT_INSTALLED}
+    settings = Settings(limits=Limits(3), clock=fake.clock)
+    found = measure(PHASES[0], fake.contender("ours", 0.5), peers, settings)
+    assert found == {
+        "": Timing(0.5, 0.0, 3),
+        "slow": Timing(0.75, 0.0, 3),
+        "broken": "failed: RuntimeError: no compiler",
+        "gone": NOT_INSTALLED,
+    }
+    assert measure(PHASES[1], fake.contender("ours", 0.5), {}, settings) == {"": Timing(1.5, 0.0, 3)}
+
+
+def test_compare_makes_a_row_of_each_phase() -> None:
+    """With peers that are not measured: what a row says of work and gaps."""
+    cell, settings = REGISTRY["lstm_peephole"], Settings("float64", ("torch.nn",), limits=Limits(2), clock=Clock(quiet=lambda: None))
+    rows = list(compare(cell, generated("lstm_peephole"), (B, T, D, N), settings))
+    assert [row.phase for row in rows] == [*PHASES]
+    assert [row.operations for row in rows] == [2 * 4 * N * (N + D) * B * T, 3 * 2 * 4 * N * (N + D) * B * T]
+    assert all(row.peers == {"torch.nn": NO_LAYER} and row.ours.runs == 2 and row.ratio("torch.nn") is None for row in rows)
+
+
+# Peers
+
+
+def agree(name: str, peer: str) -> None:
+    """Compare outputs and all gradients of a peer with ours."""
+    cell, module = REGISTRY[name], generated(name)
+    p = problem(cell, module, sizes_of(cell, D, N), T, B, "float64")
+    own, other = ours(module, p), PEERS[peer].make(p)
+    y, want = np.asarray(other.infer()), other.gradients(other.train())
+    assert y.dtype == np.float64
+    np.testing.assert_allclose(own.infer(), y, rtol=1e-10, atol=1e-12)
+    got = own.gradients(own.train())
+    assert got.keys() == want.keys() == {*p.differentiable}
+    for key, grad in got.items():
+        np.testing.assert_allclose(grad, want[key], rtol=1e-9, atol=1e-10, err_msg=key)
+
+
+@pytest.mark.parametrize("name", pytorch.LAYERS)
+def test_layers_of_pytorch_compute_the_cell(name: str) -> None:
+    agree(name, "torch.nn")
+
+
+@pytest.mark.parametrize("name", [*options.CELLS, "softmax_cross_entropy"])
+def test_eager_pytorch_computes_the_cell(name: str) -> None:
+    agree(name, "eager")
+
+
+@pytest.mark.parametrize("name", ["lstm", "slstm", "lstm_layernorm", "softmax_cross_entropy"])
+def test_jax_computes_the_cell(name: str) -> None:
+    pytest.importorskip("jax")
+    agree(name, "jax")
+
+
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler about itself
+@pytest.mark.skipif(not CAN_COMPILE, reason="torch.compile needs a C++ compiler and Python's headers")
+def test_compiled_pytorch_computes_the_cell() -> None:
+    pytorch.set_threads(1)
+    agree("gru", "compile")
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_a_transcript_is_the_cell(name: str) -> None:
+    cell = REGISTRY[name]
+    p = sample(cell, steps=1)
+    tensors = {key: torch.tensor(value[0] if key in cell.inputs else value) for key, value in p.arrays.items()}
+    program = transcribe(cell, tensors)
+    moving = [tensors[key] for key in (*cell.inputs, *(f"{s}_prev" for s in cell.states))]
+    y, states = program.step(*moving, *program.prepare(*(tensors[key] for key in (*cell.parameters, *cell.context))))
+    want = evaluate(cell, tensors, torch)
+    for key, value in {cell.output: y, **dict(zip(cell.states, states, strict=True))}.items():
+        torch.testing.assert_close(value, want[key], rtol=1e-12, atol=1e-12)
+
+
+def test_a_transcript_has_the_operations_alone() -> None:
+    cell = REGISTRY["lstm"]
+    source = transcribe(cell, {k: torch.tensor(v[0] if k == "x" else v) for k, v in sample(cell).arrays.items()}).source
+    before, step = source.split("def step")
+    assert before.count(".T") == 8 and ".T" not in step
+    assert step.count(" @ ") == 8 and step.count("f_sigmoid(") == 3 and step.count("f_tanh(") == 2
+
+
+def test_constants_of_a_transcript_stand_where_they_may() -> None:
+    """A number is written in an expression, and is a tensor as an argument or as a value of its own."""
+    cell = Cell("one = 2 - 1\ng = maximum(x, 0.5) * one\nh = 0.5 * h_prev + where(x > 0, g, 1)", name="numbers", output="h")
+    tensors = {"x": torch.tensor([[0.25, -1.0, 3.0]]), "h_prev": torch.ones(1, 3)}
+    program = transcribe(cell, tensors)
+    y, _ = program.step(tensors["x"], tensors["h_prev"], *program.prepare())
+    torch.testing.assert_close(y, torch.tensor([[1.0, 1.5, 3.5]]))
+    assert "0.5 * own_h_prev" in program.source
+
+
+def test_what_is_left_out() -> None:
+    lstm, mut1 = REGISTRY["lstm"], REGISTRY["mut1"]
+    assert PEERS["torch.nn"].absence(lstm, 10 * LIMIT) == "" and PEERS["torch.nn"].absence(mut1, 0) == NO_LAYER
+    mine = Cell("h = tanh(W @ x + U @ h_prev)", name="rnn", output="h")
+    assert PEERS["torch.nn"].absence(mine, 0) == NO_LAYER  # a name alone makes no layer
+    assert PEERS["eager"].absence(mut1, LIMIT) == "" and PEERS["eager"].absence(mut1, LIMIT + 1) == OVER_LIMIT
+
+
+def test_threads_of_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jax", ModuleType("jax"))
+    assert "before" in jax_scan.set_threads(3) and os.environ["NPROC"] != "3"
+    monkeypatch.delitem(sys.modules, "jax")
+    assert jax_scan.set_threads(3) == "" and os.environ["NPROC"] == "3"
+
+
+# The record
+
+RECORD = Record(
+    machine={"processor": "Some processor", "cores": 2, "features": ["avx2", "fma"], "system": "Linux", "versions": {"python": "3.11.7"}},
+    dtype="float32",
+    threads=2,
+    runs=21,
+    peak=100.0,
+    peers=("torch.nn", "eager", "jax"),
+    notes=("jax is not installed: no jax",),
+    rows=(
+        Row("lstm", PHASES[0], 1, 10, 8, 16, 10**8, Timing(0.002, 0.1, 21), {"torch.nn": Timing(0.001, 0.2, 21), "eager": OVER_LIMIT}),
+        Row("lstm", PHASES[0], 4, 10, 8, 16, 10**8, Timing(0.02, 0.1, 9), {"torch.nn": Timing(0.16, 0.2, 9), "eager": "failed: E: why"}),
+        Row("lstm", PHASES[1], 4, 10, 8, 16, 3 * 10**8, Timing(0.1, 0.1, 9), {"torch.nn": Timing(0.3, 0.2, 9), "jax": NOT_INSTALLED}),
+        Row("squared_error", PHASES[0], 4, 10, 8, 16, 0, Timing(0.1, 0.1, 9), {"torch.nn": NO_LAYER}),
+    ),
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "bench.json"
+    path.write_text(RECORD.json(), encoding="utf-8")
+    return path
+
+
+def test_a_record_is_read_as_it_was_written(file: Path) -> None:
+    assert load(file) == RECORD
+
+
+def test_json_has_what_follows_from_the_times() -> None:
+    found = json.loads(RECORD.json())
+    for row in found["rows"]:
+        assert row["gigaflops"] == row["operations"] / row["ours"]["seconds"] / 1e9
+        assert row["peak_share"] == row["gigaflops"] / found["peak"]
+        for peer in row["peers"].values():
+            assert "missing" in peer or peer["ratio"] == peer["seconds"] / row["ours"]["seconds"]
+    assert found["rows"][0]["peers"] == {
+        "torch.nn": {"seconds": 0.001, "spread": 0.2, "runs": 21, "ratio": 0.5},
+        "eager": {"missing": OVER_LIMIT},
+    }
+
+
+def test_rates_and_ratios() -> None:
+    row = RECORD.rows[0]
+    assert row.gigaflops == pytest.approx(50) and row.ratio("torch.nn") == 0.5 and row.ratio("eager") is None and row.ratio("jax") is None
+
+
+def test_geometric_means() -> None:
+    means = geometric_means(RECORD)
+    assert list(means) == [("lstm", PHASES[0]), ("lstm", PHASES[1]), ("squared_error", PHASES[0])]
+    assert means["lstm", PHASES[0]] == [pytest.approx(2.0), None, None] and means["squared_error", PHASES[0]] == [None] * 3
+
+
+def test_lines_of_the_table() -> None:
+    lines = [header(RECORD.peers), *(line(row, RECORD.peers, RECORD.peak) for row in RECORD.rows)]
+    assert len({len(text) for text in lines}) == 1
+    words = [" ".join(text.split()) for text in lines[1:]]
+    assert words[0] == "lstm inference 1 10 8 16 2.000 10% 1.000 0.50 limit - - - 50.0 50%"
+    assert words[1] == "lstm inference 4 10 8 16 20.00 10% 160.00 8.00 failed - - - 5.0 5%"
+    assert words[3] == "squared_error inference 4 10 8 16 100.00 10% - - - - - - - -"
+    why, limit = gaps(RECORD)
+    assert why == "eager: failed: E: why" and limit.startswith("limit: ")
+
+
+def test_table_from_a_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--table", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert out == markdown(RECORD) + "\n"
+    assert "| lstm | training | 4, 10, 8, 16 | 100.00 | 10% | 300.00 | 3.00 | - | - | - | - | 3.0 | 3% |\n" in out
+    assert "| lstm | inference | 2.00 | - | - |\n" in out and "\njax is not installed: no jax\n" in out
+    for table in out.split("\n\n"):
+        assert len({text.count("|") for text in table.splitlines() if text.startswith("|")}) <= 1
+
+
+def test_chart_from_a_file(file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    paths = [tmp_path / "a.svg", tmp_path / "b.svg"]
+    for path in paths:
+        assert bench.main(["--from", str(file), "--chart", str(path)]) == 0
+    text = paths[0].read_text(encoding="utf-8")
+    assert text == paths[1].read_text(encoding="utf-8") and chart.PAPER in text
+    assert all(f">{word}<" in text for word in ("lstm", "torch.nn", "inference", "training", "1, 10, 8, 16"))
+
+
+def test_chart_without_matplotlib(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    hide(monkeypatch, "matplotlib")
+    assert bench.main(["--from", str(file), "--chart", str(file.parent / "a.svg")]) == 1
+    assert "matplotlib" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[1]", '{"machine": "x", "threads": 2, "runs": 21, "rows": []}'])
+def test_files_that_are_something_else(content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "other.json"
+    if content is not None:
+        path.write_text(content)
+    assert bench.main(["--table", str(path)]) == 1
+    err = capsys.readouterr().err
+    assert str(path) in err and "Traceback" not in err
+
+
+def test_a_record_without_rows_is_refused(file: Path) -> None:
+    file.write_text(replace(RECORD, rows=()).json(), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bench\.json"):
+        load(file)
+
+
+# The command
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Let packages seem not to be installed."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in packages else found(name, *rest))
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Rows, gaps and the file say the same."""
+    monkeypatch.setattr(bench, "compile_all", lambda cells: {cell.name: generated(cell.name) for cell in cells})
+    hide(monkeypatch, "jax")
+    path = tmp_path / "bench.json"
+    sizes = [f"{B},{T},{D},{N}", f"{B},{T},{N},{N}"]
+    arguments = ["--cells", "rnn", "mut1", "--sizes", *sizes, "--runs", "2", "--threads", "1", "--peers", "torch.nn", "eager", "jax"]
+    assert bench.main([*arguments, "--json", str(path)]) == 0
+    out, record = capsys.readouterr().out, load(path)
+    assert [(r.cell, r.phase, r.d) for r in record.rows] == [
+        *(("rnn", phase, d) for d in (D, N) for phase in PHASES),
+        *(("mut1", phase, N) for phase in PHASES),  # both sizes are one to a cell with d = n
+    ]
+    for row in record.rows:
+        assert line(row, record.peers, record.peak) in out.splitlines()
+        assert isinstance(row.peers["eager"], Timing) and row.peers["jax"] == NOT_INSTALLED
+        assert isinstance(row.peers["torch.nn"], Timing) == (row.cell == "rnn")
+        assert row.ours.runs == 2 and row.ours.seconds > 0
+    assert record.notes == ("jax is not installed: no jax",) and record.notes[0] in out.splitlines()
+    assert (record.threads, record.runs, record.dtype, record.peers) == (1, 2, "float32", ("torch.nn", "eager", "jax"))
+    assert record.machine["cores"] >= 1 and record.machine["versions"].keys() >= {"python", "numpy", "numba", "torch"}
+
+
+def test_no_peers_at_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(bench, "compile_all", lambda cells: {cell.name: generated(cell.name) for cell in cells})
+    hide(monkeypatch, "torch", "jax")
+    assert bench.main(["--cells", "rnn", "--sizes", "1,2,3,5", "--runs", "1", "--phases", "inference", "--peers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(text.startswith("rnn ") for text in lines) == 1 and not any("not installed" in text for text in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--sizes", "1,2,3"], "B,T,d,n"),
+        (["--sizes", "1,2,3,0"], "B,T,d,n"),
+        (["--sizes", "1,2,3,x"], "B,T,d,n"),
+        (["--threads", "0"], "at least 1"),
+        (["--runs", "many"], "at least 1"),
+        (["--peers", "tensorflow"], "torch.nn"),
+        (["--phases", "sleep"], "inference"),
+        (["--dtype", "float16"], "float32"),
+        (["--cells"], "--cells"),
+        (["--from", "a.json"], "--chart"),
+        (["--chart", "a.txt"], ".svg"),
+        (["--json", "/nowhere/at/all.json"], "folder"),
+    ],
+)
+def test_wrong_options(arguments: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        bench.main(arguments)
+    assert stop.value.code == 2 and part in capsys.readouterr().err
+
+
+def test_an_unknown_cell_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--cells", "lstm_peepholes"]) == 1
+    assert "lstm_peephole`?" in capsys.readouterr().err
+
+
+def test_help_names_the_peers(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["--help"])
+    out = capsys.readouterr().out
+    assert all(peer in out for peer in PEERS)
