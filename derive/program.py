@@ -23,6 +23,7 @@ class Array:
     tape        the same if a tape is kept, else two steps' worth in turn
     carry       two steps' worth in turn
     scratch     one for each batch index, of the current step
+    ahead       made before a step is run: for all steps at once, or for each just before it
     once        one for each batch index
     static      one only
     ==========  ================================================================
@@ -114,6 +115,11 @@ class Program:
 
     def shape(self, name: str) -> Shape:
         return self.rec.types[name].shape
+
+    @property
+    def ahead(self) -> tuple[Product, ...]:
+        """The products that may be formed for all steps at once or just before each."""
+        return tuple(p for stage in self.before for p in stage.products if self.arrays[p.out.array].space == "ahead")
 
     def written_arrays(self) -> set[str]:
         """Return the arrays that a product or a loop stores to."""

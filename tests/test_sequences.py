@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import ModuleType
 from typing import Any
 
@@ -188,3 +189,14 @@ def test_refused(function: str, case: str) -> None:
     options, message = REFUSED[case]
     with pytest.raises(ValueError, match=f"^gru: .*{message}"):
         getattr(module, function)(np.zeros((4, 2, 3)), module.init(3, 5, dtype=np.float64), **options)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_products_of_inputs_at_each_step_or_for_all_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(name)
+    rows = importlib.import_module(f"{problem.module.__package__}.runtime.rows")
+    results = []
+    for least in (0, 1_000_000):
+        monkeypatch.setattr(rows, "INLINE", least)
+        results.append((problem.run(), problem.run(lengths=LENGTHS, reverse=True)))
+    assert_same_bits(*results)

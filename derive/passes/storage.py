@@ -152,7 +152,27 @@ class _Storage:
             for eq in self.equations[region]:
                 self.assign(eq)
         stages = {region: tuple(self.stage(d) for d in drafts) for region, drafts in self.drafts.items()}
-        return Program(self.rec, dict(self.arrays), dict(self.places), **stages)
+        program = Program(self.rec, dict(self.arrays), dict(self.places), **stages)
+        return replace(program, arrays={name: self.moved(program, array) for name, array in program.arrays.items()})
+
+    def moved(self, program: Program, array: Array) -> Array:
+        """Put an array that only products of the inputs fill and only the time loop reads where it need not have rows for all steps."""
+        made = [p for stage in program.before for p in stage.products if p.out.array == array.name]
+        filled = made and all(p.vector.array in self.rec.sequences and not p.accumulate for p in made)
+        computed = {place.array for stage in program.before for loop in stage.loops for c in loop.computes for place in c.stores}
+        if (
+            array.space != "sequence"
+            or not filled
+            or array.name in computed | self.read_outside_loop(program) | {*self.kept.outputs.values()}
+        ):
+            return array
+        return replace(array, space="ahead")
+
+    def read_outside_loop(self, program: Program) -> set[str]:
+        """Return the arrays that are read before or after the time loop, or summed over steps, or kept."""
+        read = {o for region in ("before", "after") for eq in self.equations[region] for o in eq.node.operands()} | self.sums
+        kept = {o for o in self.kept.tape if o in self.places}
+        return {program.places[name].array for name in read | kept if name in program.places}
 
     # What is where
 

@@ -30,7 +30,15 @@ from ..program import Place, Program, Stage
 from ..sizes import Size
 from .expression import Expressions
 from .kernel import Kernel, RowKernel
-from .layout import commented, wrapped
+from .layout import INDENT, commented, wrapped
+
+COUNTS = {
+    "sequence": "count",
+    "tape": "call.rows.kept_count",
+    "ahead": "call.rows.ahead_count",
+    "once": "call.batch",
+    "scratch": "call.batch",
+}  # of the rows of an array
 
 
 @dataclass
@@ -101,7 +109,7 @@ class Code:
             if array.name in self.host:
                 continue
             assert array.name in written, f"{self.rec.name}: nothing writes the array {array.name}"
-            count = {"sequence": "count", "tape": "call.rows.kept_count", "once": "call.batch", "scratch": "call.batch"}[array.space]
+            count = COUNTS[array.space]
             self.statements.append(f"{self.variable(array.name)} = empty(({count}, {self.size(array.width)}), call.dtype)")
 
     def size(self, size: Size) -> str:
@@ -180,8 +188,9 @@ class Code:
                 if region != "once" and self.program.arrays[product.vector.array].space == "once":
                     vector = f"call.rows.over_time({vector})"
                 self.runtime.add("multiply_rows")
-                self.statements += self.note(product.equation)
-                self.statements.append(f"multiply_rows({vector}, {matrix}, {out}, {product.accumulate})")
+                made = [*self.note(product.equation), f"multiply_rows({vector}, {matrix}, {out}, {product.accumulate})"]
+                ahead = self.program.arrays[product.out.array].space == "ahead"
+                self.statements += ["if not call.rows.inline:", *(INDENT + line for line in made)] if ahead else made
             if stage.loops:
                 kernel = RowKernel(self, region).kernel(self.names.fresh(f"{self.prefix}_{region}{k or ''}"), stage)
                 self.call(kernel, count)

@@ -56,7 +56,9 @@ class RowKernel:
         self.local = {value: self.names.fresh(value) for value in self.used(stages)}
         body = self.loop_over_time(stages) if self.region == "loop" else self.loop_over_rows(stages[0])
         sizes = [(self.size_name(s), self.code.sizes(s)) for s in sorted(self.sized)]
-        indices = [(k, f"call.rows.{k}") for k in ("row", "kept", "state", "ring", "active", "sequence") if k in self.indices]
+        indices = [
+            (k, f"call.rows.{k}") for k in ("row", "kept", "state", "ring", "ahead", "active", "inline", "sequence") if k in self.indices
+        ]
         arguments = [*indices, *sizes, *self.arguments.values()]
         head = wrapped(f"def {name}(", [*(a for a, _ in arguments), "first", "last"], "):")
         constants = self.typed_constants()
@@ -124,6 +126,10 @@ class RowKernel:
         self.indices.add("active")
         direction = "range(active.size - 1, -1, -1)" if self.rec.reverse else "range(active.size)"
         lines = [f"for t in {direction}:", INDENT + "end = min(last, active[t])  # sequences that are still running"]
+        if self.program.ahead:
+            self.indices.add("inline")
+            lines.append(INDENT + "if inline:  # else they are there for all steps")
+            lines += [2 * INDENT + line for product in self.program.ahead for line in self.product(product)]
         for stage in stages:
             for product in stage.products:
                 lines += [INDENT + line for line in self.product(product)]
@@ -156,7 +162,7 @@ class RowKernel:
 
     def offset(self, array: Array, shift: int) -> str:
         over_time = "state" if array.extra else "row" if array.space == "sequence" else "kept"
-        index = {"sequence": over_time, "tape": over_time, "carry": "ring"}.get(array.space)
+        index = {"sequence": over_time, "tape": over_time, "carry": "ring", "ahead": "ahead"}.get(array.space)
         if index is None:
             return ""
         self.indices.add(index)

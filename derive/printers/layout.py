@@ -14,7 +14,26 @@ HOST = frozenset(
     | {"Params", "State", "Inputs", "Saved", "Tape", "Grads", "pack", "init", "zero_state", "spec", "forward", "infer", "step", "backward"}
 )
 INSIDE = frozenset(
-    {"row", "kept", "state", "ring", "active", "sequence", "first", "last", "t", "seq", "at", "j", "end", "real", "min", "range"}
+    {
+        "row",
+        "kept",
+        "state",
+        "ring",
+        "ahead",
+        "active",
+        "inline",
+        "sequence",
+        "first",
+        "last",
+        "t",
+        "seq",
+        "at",
+        "j",
+        "end",
+        "real",
+        "min",
+        "range",
+    }
 )
 RUNTIME = frozenset(
     {RENAMED.get(name, name) for name in FUNCTIONS}

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .rows import step_by_step
 from .stepper import Stepper
 from .steps import Rows, dense, flat
 from .table import Sizes, Table, shown, signature
@@ -170,7 +171,7 @@ class Layer(Table):
         given = {name: self.array(value, name) for name, value in inputs._asdict().items()}
         state = None if state is None else self.record(state, self.records["State"], "state")
         shapes = packed.shapes if packed else signature(params)
-        sizes, dtype, steps, batch = self._known(shapes, given, params, state, steps)
+        sizes, dtype, steps, batch, weights = self._known(shapes, given, params, state, steps)
         if state is None:
             state = self.zero_state(batch, sizes, dtype)
         if self.indices:
@@ -178,15 +179,16 @@ class Layer(Table):
         if not isinstance(reverse, bool | np.bool_):
             raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
         lengths = self._lengths(lengths, steps, batch)
-        rows = Rows.of(steps, batch, keep, lengths, bool(reverse)) if lengths is not None or reverse else dense(steps, batch, keep)
+        inline, plain = step_by_step(steps, batch, weights), lengths is None and not reverse
+        rows = dense(steps, batch, keep, inline) if plain else Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
         laid = {name: self._laid(value, name, rows) for name, value in given.items()}
         ordered = state if rows.order is None else type(state)(*map(rows.sort, state))
         return Call(sizes, dtype, params, packed and packed.weights, steps, batch, laid, ordered, rows, keep), state, lengths
 
     def _known(
         self, shapes: Signature, given: dict[str, Array], params: Any, state: Any, steps: int | None
-    ) -> tuple[Sizes, np.dtype, int, int]:
-        """Check shapes and dtypes; return sizes, dtype, T and B.  A call like one before is only looked up."""
+    ) -> tuple[Sizes, np.dtype, int, int, int]:
+        """Check shapes and dtypes; return sizes, dtype, T, B and the bytes of the parameters.  A call like one before is only looked up."""
         key = (shapes, signature(given.values()), state and signature(state), steps)
         if key not in self.checked:
             dtype = self.dtype(given, params, state)
@@ -195,7 +197,7 @@ class Layer(Table):
             self.check(given, params, state, sizes, *extent)
             if len(self.checked) >= CHECKED:
                 self.checked.clear()
-            self.checked[key] = sizes, dtype, *extent
+            self.checked[key] = sizes, dtype, *extent, sum(value.nbytes for value in params)
         return self.checked[key]
 
     def _laid(self, value: Array, name: str, rows: Rows) -> Array:

@@ -15,12 +15,14 @@ import numpy as np
 
 from .memory import empty
 from .product import multiply_part, outer_sums
-from .threads import run
+from .threads import get_threads, run
 
 # Waking a thread takes some 50 µs: below about twice that much work it does not pay.  Measured in elements that are gone through, and in
 # multiplications of products.
 LIGHT = 200_000
 LIGHT_PRODUCT = 4_000_000
+INLINE = 2  # rows of a thread
+CACHED = 4 << 20  # bytes
 
 
 @dataclass
@@ -59,6 +61,15 @@ def _run(kernel: Callable[..., None], count: int, light: bool, *arguments: Any) 
         alone = light or count <= 1
         record.calls.append((kernel, (*arguments, 0, count)) if alone else (run, (kernel, count, *arguments)))
     run(kernel, [(0, count)] if light else count, *arguments)
+
+
+def step_by_step(steps: int, batch: int, weights: int) -> bool:
+    """Say whether products of the inputs are better formed at each step than for all steps before the first.
+
+    Then they are still in the cache when they are read.  But with few rows a step would wait for the `weights` (bytes of all parameters),
+    and large ones would have to come from memory at every step.
+    """
+    return steps == 1 or (batch >= INLINE * get_threads() and weights <= CACHED)
 
 
 def run_rows(kernel: Callable[..., None], count: int, *arguments: Any) -> None:

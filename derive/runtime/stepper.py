@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class Stepper:
         Where output and states are written.
     """
 
-    sizes: Mapping[str, int]
+    sizes: dict[str, int]
     inputs: tuple[Array, ...]
     before: tuple[Array, ...]
     calls: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...]

@@ -26,14 +26,16 @@ class Rows:
 
     Attributes
     ----------
-    row, kept, state, ring : arrays of T + 1
+    row, kept, state, ring, ahead : arrays of T + 1
         Where the rows of step t begin: in sequences; on the tape; in a state's array, where they hold the values before step t; in memory
-        for two steps in turn.  Without `keep` the tape is such a memory too.
+        for two steps in turn; in products of the inputs.  Without `keep` the tape is memory for two steps too.
     active : array of T
         How many sequences step t has.
     batch : int
     keep : bool
         Whether the tape has rows for all steps.
+    inline : bool
+        Whether products of the inputs are formed step by step, in memory for one, and not for all steps before the first.
     order : array of B, optional
         The sequence at each batch position; None if all have one length and stand as they came.
     origin : array, optional
@@ -44,21 +46,23 @@ class Rows:
     kept: Array
     state: Array
     ring: Array
+    ahead: Array
     active: Array
     batch: int
     keep: bool
+    inline: bool
     order: Array | None = None
     origin: Array | None = None
 
     @classmethod
-    def of(cls, steps: int, batch: int, keep: bool, lengths: Array | None = None, reverse: bool = False) -> Rows:
+    def of(cls, steps: int, batch: int, keep: bool, inline: bool, lengths: Array | None = None, reverse: bool = False) -> Rows:
         """Return the rows of `steps` steps; of each sequence only its first `lengths`, backwards where `reverse`."""
         count = np.arange(steps + 1, dtype=np.int64)
         ring = (count % 2) * batch
         if lengths is None and not reverse:
             row = count * batch
             kept = row if keep else ring
-            return cls(row, kept, kept, ring, np.full(steps, batch, np.int64), batch, keep)
+            return cls(row, kept, kept, ring, np.zeros_like(row) if inline else row, np.full(steps, batch, np.int64), batch, keep, inline)
         lengths = np.full(batch, steps, np.int64) if lengths is None else lengths
         order = np.argsort(-lengths, kind="stable")
         running = count[:-1, None] < lengths[order]  # (T, B), the first of each step
@@ -68,7 +72,8 @@ class Rows:
         t, position = np.nonzero(running)
         sequence = order[position]
         origin = (lengths[sequence] - 1 - t if reverse else t) * batch + sequence
-        return cls(row, row if keep else ring, state if keep else ring, ring, active, batch, keep, order, origin)
+        kept, state, ahead = row if keep else ring, state if keep else ring, np.zeros_like(row) if inline else row
+        return cls(row, kept, state, ring, ahead, active, batch, keep, inline, order, origin)
 
     @property
     def steps(self) -> int:
@@ -83,6 +88,11 @@ class Rows:
     def kept_count(self) -> int:
         """How many rows an array on the tape has."""
         return self.count if self.keep else 2 * self.batch
+
+    @property
+    def ahead_count(self) -> int:
+        """How many rows a product of the inputs has."""
+        return self.batch if self.inline else self.count
 
     @cached_property
     def sequence(self) -> Array:
@@ -143,9 +153,9 @@ class Rows:
 
 
 @lru_cache(maxsize=64)
-def dense(steps: int, batch: int, keep: bool) -> Rows:
+def dense(steps: int, batch: int, keep: bool, inline: bool) -> Rows:
     """Return the rows of sequences of one length; they are shared, not to be altered."""
-    return Rows.of(steps, batch, keep)
+    return Rows.of(steps, batch, keep, inline)
 
 
 def flat(value: Array, axes: int) -> Array:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from derive.evaluate import unroll
 from derive.expressions import walk
 from derive.interpret import run
 from derive.pipeline import compile_cell, stages
+from derive.runtime import rows
 from derive.shapes import shape_of
 from derive.syntax import Call, Name
 
@@ -81,6 +83,8 @@ def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool =
         files = attempt("emit", lambda: emitted(cell))
         module = attempt("import", lambda: plain(files, cell.name))
         worst = max(worst, compare("plain", attempt("run", lambda: executed(module, cell, given)), want, limit))
+        with mock.patch.object(rows, "INLINE", 0):
+            worst = max(worst, compare("inline", attempt("run", lambda: executed(module, cell, given)), want, limit))
         attempt("float32", lambda: executed(module, cell, given, np.float32))
         if numba:
             worst = max(worst, attempt("numba", lambda: compiled(files, cell, given, want, limit)))
