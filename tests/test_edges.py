@@ -97,7 +97,8 @@ def test_a_row_that_is_no_number_in_a_readout() -> None:
     assert np.isfinite(linear.backward(np.ones_like(y), tape).x).all()
 
 
-def test_long_sequences_take_the_tape_and_no_more() -> None:
+def test_long_sequences_take_the_tape_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_pool", memory._Pool())
     steps, batch, d, n = 10_000, 1, 2, 4
     x, params, dy = arrays(lstm, steps, batch, d, n)
     lstm.backward(dy[:2], lstm.forward(x[:2], params)[2])
