@@ -174,7 +174,10 @@ def infer({args}) -> tuple[np.ndarray, State]:
 
 
 def step({args_step}) -> tuple[np.ndarray, State]:
-    """Run one step; inputs `(B, ·)`, without the axis of time.  The output is written to `out` if that is given."""
+    """Run one step; inputs `(B, ·)`, without the axis of time.
+
+    The output is written to `out` if that is given; both output and state, if that is an array and a `State`.
+    """
     return {layer}.step(_forward, {inputs}, params, state, out){weights}
 
 
