@@ -19,7 +19,7 @@ from .errors import CellError, nearest
 from .evaluate import evaluate
 from .expressions import walk
 from .fold import Rewritten, rewrite
-from .hints import HEADS, MATRICES, limit
+from .hints import MATRICES, limit
 from .parse import parse
 from .runtime.initial import MATRIX_RULES, RULES
 from .shapes import Declarations, Inference, infer, is_batched, shape_of
@@ -323,8 +323,7 @@ class Cell:
             try:
                 parse_shape(shape)
             except ValueError as error:
-                heads = f"; {limit(HEADS)}" if "axes" in str(error) else ""
-                raise CellError(f"shapes: `{key}`: {error}{heads}", text=self.text) from None
+                raise CellError(f"shapes: `{key}`: {error}", text=self.text) from None
         for key, value in self.init.items():
             if not isinstance(value, str | Real) or (isinstance(value, Real) and not math.isfinite(value)):
                 raise CellError(f"init: `{key}` needs a finite number or the name of a rule, not {value!r}", text=self.text)

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .hints import HEADS, limit
+
 LARGEST = 10**9
 
 
@@ -98,7 +100,7 @@ def parse_shape(text: str) -> Shape:
         raise ValueError(f'a shape is a text such as "n, d", not {text!r}')
     shape = tuple(parse_size(part) for part in text.split(",")) if text.strip() else ()
     if len(shape) > 2:
-        raise ValueError(f'"{text}" has {len(shape)} axes: a value is a scalar "", a vector "n" or a matrix "n, d"')
+        raise ValueError(f'"{text}" has {len(shape)} axes: a value is a scalar "", a vector "n" or a matrix "n, d"; {limit(HEADS)}')
     return shape
 
 

@@ -153,20 +153,17 @@ class _Storage:
                 self.assign(eq)
         stages = {region: tuple(self.stage(d) for d in drafts) for region, drafts in self.drafts.items()}
         program = Program(self.rec, dict(self.arrays), dict(self.places), **stages)
-        return replace(program, arrays={name: self.moved(program, array) for name, array in program.arrays.items()})
+        ahead = self.ahead(program)
+        arrays = {name: replace(array, space="ahead") if name in ahead else array for name, array in program.arrays.items()}
+        return replace(program, arrays=arrays)
 
-    def moved(self, program: Program, array: Array) -> Array:
-        """Put an array that only products of the inputs fill and only the time loop reads where it need not have rows for all steps."""
-        made = [p for stage in program.before for p in stage.products if p.out.array == array.name]
-        filled = made and all(p.vector.array in self.rec.sequences and not p.accumulate for p in made)
-        computed = {place.array for stage in program.before for loop in stage.loops for c in loop.computes for place in c.stores}
-        if (
-            array.space != "sequence"
-            or not filled
-            or array.name in computed | self.read_outside_loop(program) | {*self.kept.outputs.values()}
-        ):
-            return array
-        return replace(array, space="ahead")
+    def ahead(self, program: Program) -> set[str]:
+        """Return the arrays that only products of the inputs fill and only the time loop reads: they need not have rows for all steps."""
+        products = [p for stage in program.before for p in stage.products]
+        otherwise = {p.out.array for p in products if p.vector.array not in self.rec.sequences or p.accumulate}
+        otherwise |= {place.array for stage in program.before for loop in stage.loops for c in loop.computes for place in c.stores}
+        otherwise |= self.read_outside_loop(program) | {*self.kept.outputs.values()}
+        return {p.out.array for p in products if program.arrays[p.out.array].space == "sequence"} - otherwise
 
     def read_outside_loop(self, program: Program) -> set[str]:
         """Return the arrays that are read before or after the time loop, or summed over steps, or kept."""

@@ -92,26 +92,23 @@ class Layer(Table):
 
     def step(self, run: Pass, inputs: Any, params: Any, state: Any, out: Any) -> tuple[Array, Any]:
         """Return output and state of one step, written to `out` as far as that is given: the output, or output and state."""
-        packed = params if isinstance(params, Packed) else None
-        given = tuple(inputs)
-        key = packed and _key(given, state)
-        idle = packed.steppers.get(key) if packed and key else None
-        if idle is None:
+        key = _key(inputs, state) if isinstance(params, Packed) else None
+        if key is None:
             call = self._step_call(inputs, params, state)
-            if packed is None or key is None:
-                rows, final, _ = run(call)
-                return self._written(rows.reshape(self._row(call)), final, out)
-            idle = packed.steppers[key] = [Stepper.record(run, call, self._row(call))]
+            rows, final, _ = run(call)
+            return self._written(rows.reshape(self._row(call)), final, out)
         try:
-            stepper = idle.pop()  # another thread that steps at the same time has one of its own
-        except IndexError:
+            stepper = params.steppers[key].pop()  # another thread that steps at the same time has one of its own
+        except (KeyError, IndexError):
             call = self._step_call(inputs, params, state)
             stepper = Stepper.record(run, call, self._row(call))
         if self.indices:
             self.check_indices(inputs._asdict(), stepper.sizes)
-        y, after = self._outputs(stepper, state, out)
-        stepper(given, state, y, after)
-        idle.append(stepper)
+        y, after = self._places(out, stepper.y, stepper.after)
+        y = np.empty_like(stepper.y) if y is None else y
+        after = type(state)(*map(np.empty_like, stepper.after)) if after is None else after
+        stepper(tuple(inputs), state, y, after)
+        params.steppers.setdefault(key, []).append(stepper)
         return y, after
 
     def _row(self, call: Call) -> tuple[int, ...]:
@@ -126,17 +123,6 @@ class Layer(Table):
                 raise ValueError(f"{self.name}.step: {name} has shape {value.shape}, needs {shown(('B', *shape))}")
             given[name] = value[None]
         return self.call(type(inputs)(**given), params, state, None if self.inputs else 1, None, False, keep=False)[0]
-
-    def _outputs(self, stepper: Stepper, state: Any, out: Any) -> tuple[Array, Any]:
-        """Return the arrays that a step writes to: those of `out`, and new ones."""
-        if out is None:
-            return np.empty_like(stepper.y), type(state)(*map(np.empty_like, stepper.after))
-        y, after = out if type(out) is tuple else (out, None)
-        self._check_out(y, "out", stepper.y, self.output)
-        if after is None:
-            return y, type(state)(*map(np.empty_like, stepper.after))
-        after = self._check_state(after, stepper.after)
-        return y, after
 
     def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any) -> Any:
         """Return the gradients."""
@@ -238,23 +224,29 @@ class Layer(Table):
 
     def _written(self, y: Array, final: Any, out: Any) -> tuple[Array, Any]:
         """Return output and state, in `out` as far as that is given."""
-        if out is None:
+        into, after = self._places(out, y, final)
+        if into is None:
             return y, final
-        into, after = out if type(out) is tuple else (out, None)
-        self._check_out(into, "out", y, self.output)
         into[...] = y
         if after is None:
             return into, final
-        for place, value in zip(self._check_state(after, final), final, strict=True):
+        for place, value in zip(after, final, strict=True):
             place[...] = value
         return into, after
 
-    def _check_state(self, after: Any, like: tuple[Array, ...]) -> Any:
+    def _places(self, out: Any, y: Array, state: tuple[Array, ...]) -> tuple[Array | None, Any]:
+        """Return the arrays of `out` for an output and a state like these: an array, or that and a `State`, or nothing."""
+        if out is None:
+            return None, None
+        into, after = out if type(out) is tuple else (out, None)
+        self._check_out(into, "out", y, self.output)
+        if after is None:
+            return into, None
         if not isinstance(after, self.records["State"]):
             raise ValueError(f"{self.name}.step: out must be an array, or an array and a {self.name}.State, got a {type(after).__name__}")
-        for (name, shape), place, value in zip(self.state.items(), after, like, strict=True):
+        for (name, shape), place, value in zip(self.state.items(), after, state, strict=True):
             self._check_out(place, f"out.{name}", value, shape)
-        return after
+        return into, after
 
     def _check_out(self, out: Any, argument: str, like: Array, names: tuple[str, ...]) -> None:
         if not isinstance(out, np.ndarray) or out.dtype != like.dtype:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -194,8 +193,3 @@ def carried_rows(final: Array, rows: Rows) -> Array:
 def first_rows(array: Array, rows: Rows, like: Array) -> Array:
     """Return a state's cotangent before the first step, shaped as `like`, as an array of its own."""
     return array[: rows.batch].reshape(like.shape).copy()
-
-
-def kept_rows(record: Any, kept: Any, rows: Rows) -> Any:
-    """Return what the tape keeps as rows (`record` is a tape's record): arrays over time and batch, or rows already."""
-    return record(*(flat(value, 2) if rows.order is None else value for value in kept))

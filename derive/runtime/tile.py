@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+from .memory import ALIGNMENT
 
 
 def _host() -> tuple[int, int]:

@@ -17,14 +17,12 @@ import torch
 
 from derive import emit
 from derive.cell import Cell
+from derive.check import classes
 from derive.derivation import Derivation, differentiate
 from derive.evaluate import unroll
-from derive.expressions import walk
 from derive.interpret import run
 from derive.pipeline import compile_cell, stages
 from derive.runtime import rows
-from derive.shapes import shape_of
-from derive.syntax import Call, Name
 
 from .twin import plain
 
@@ -111,7 +109,7 @@ def draw_sample(cell: Cell, sizes: Mapping[str, int], seed: int) -> Sample:
     def draw(name: str, *lead: int, scale: float = 1.0) -> np.ndarray:
         shape = (*lead, *(s.evaluate(sizes) for s in cell.shapes[name]))
         return (
-            random.integers(0, _classes(cell, name, sizes), shape)
+            random.integers(0, classes(cell, name, sizes), shape)
             if name in cell.integers
             else np.asarray(random.standard_normal(shape) * scale)
         )
@@ -125,13 +123,6 @@ def draw_sample(cell: Cell, sizes: Mapping[str, int], seed: int) -> Sample:
         {s: draw(s, B) for s in cell.states},
         draw(cell.output, T, B),
     )
-
-
-def _classes(cell: Cell, index: str, sizes: Mapping[str, int]) -> int:
-    """Return how many values an index can take: the size of the smallest vector that it picks from."""
-    calls = [node for line in cell.equations for node in walk(line.value) if isinstance(node, Call) and node.function == "pick"]
-    picked = [shape_of(call.args[0], cell.shapes)[0] for call in calls if call.args[1] == Name(index)]
-    return min(size.evaluate(sizes) for size in picked)
 
 
 def reference(cell: Cell, given: Sample, dtype: Any = np.float64) -> Result:
