@@ -5,10 +5,15 @@
 The caller's thread works too, and takes over every part that no worker has begun: so calls may come from several threads at once, or from
 inside another, and never wait for a free worker. Workers are daemon threads, started when first needed and kept. They end before a fork (a
 process that forks has no other thread of this module), and the next call on either side starts new ones.
+
+A system may wake a worker on the processor that its caller goes on to work on, where it waits for milliseconds: longer than many a call
+lasts. So on Linux workers are kept off the processor of the last caller.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -56,6 +61,7 @@ class _Pool:
         self._workers: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._avoided = -1  # the processor that the workers are kept off
 
     def grow(self, workers: int) -> None:
         """Start workers until there are as many; a pool that a fork has closed starts none."""
@@ -66,6 +72,17 @@ class _Pool:
                 worker = threading.Thread(target=_work, args=(self.queue,), name="derive", daemon=True)
                 worker.start()
                 self._workers.append(worker)
+            self._avoided = -1
+
+    def keep_off(self, processor: int) -> None:
+        """Let the workers run on all processors that this thread may use but one, unless it has no other."""
+        if processor == self._avoided:
+            return
+        self._avoided = processor
+        if others := os.sched_getaffinity(0) - {processor}:
+            with contextlib.suppress(OSError):  # a system may forbid it; it only helps
+                for worker in self._workers:
+                    os.sched_setaffinity(worker.native_id or 0, others)
 
     def close(self) -> None:
         """End the workers after the parts that they are at; callers make the calls that are left."""
@@ -84,6 +101,7 @@ def _work(queue: SimpleQueue[_Part | None]) -> None:
         del part  # while the worker waits it holds no array
 
 
+_processor = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 _pool = _Pool()
 _threads: int | None = None
 
@@ -167,6 +185,8 @@ def run(function: Callable[..., Any], work: int | Sequence[tuple[int, int]], *ar
     parts = [_Part(function, (*arguments, *part)) for part in ranges]
     pool = _pool
     pool.grow(min(len(parts), get_threads()) - 1)
+    if _processor is not None:
+        pool.keep_off(_processor())
     for part in parts[1:]:
         pool.queue.put(part)
     for part in parts:
