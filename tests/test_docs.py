@@ -22,8 +22,10 @@ import pytest
 from derive import hints
 from derive.__main__ import main as command
 from derive.cells import REGISTRY
+from derive.plan import tape_size
 from derive.printers import show
 from derive.printers.text import tagged_formulas
+from derive.sizes import Size
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -113,13 +115,31 @@ def test_derivations_page_shows_the_gru() -> None:
         assert f"({tag}) {line}\n" in text
 
 
-def test_readme_shows_the_derivation() -> None:
-    assert shown_in_readme(README.read_text(encoding="utf-8"))[1] == f"{show.text(REGISTRY['gru'])}\n"
+def derivation() -> str:
+    return f"```text\n{show.text(REGISTRY['gru'])}\n```\n"
 
 
-def shown_in_readme(text: str) -> tuple[int, str]:
-    """Return where the marked block of printed output begins, and the block."""
-    match = re.search(r"<!-- DERIVE-SHOW-GRU.*?```text\n(.*?)```\n<!-- /DERIVE-SHOW-GRU -->", text, re.DOTALL)
+def tapes() -> str:
+    """Return a table of what the cells' tapes keep."""
+    cells: dict[Size, list[str]] = {}
+    for name, cell in REGISTRY.items():
+        cells.setdefault(tape_size(cell), []).append(f"`{name}`")
+    ordered = sorted(cells.items(), key=lambda item: item[0].evaluate(dict.fromkeys(item[0].names, 100)))
+    rows = [f"| {str(size).replace('*', '')} | {', '.join(names)} |" for size, names in ordered]
+    return "\n".join(["| numbers | cells |", "|---|---|", *rows, ""])
+
+
+MARKED = {README: ("DERIVE-SHOW-GRU", derivation), ROOT / "docs" / "interface.md": ("DERIVE-TAPES", tapes)}  # parts of pages
+
+
+@pytest.mark.parametrize("page", MARKED, ids=lambda page: page.name)
+def test_marked_parts_are_what_is_printed(page: Path) -> None:
+    assert marked(page, page.read_text(encoding="utf-8"))[1] == MARKED[page][1]()
+
+
+def marked(page: Path, text: str) -> tuple[int, str]:
+    """Return where a page's marked part begins, and the part."""
+    match = re.search(f"<!-- {MARKED[page][0]}:.*?-->\n\n?(.*?\n)\n?<!-- /{MARKED[page][0]} -->", text, re.DOTALL)
     assert match is not None
     return match.start(1), match[1]
 
@@ -155,7 +175,7 @@ def test_the_gallery_shows_every_kind_of_error() -> None:
 
 
 def update(pages: list[Path]) -> None:
-    """Write what the blocks print into `pages`, and the derivation into the README."""
+    """Write what the blocks print into `pages`, and their marked parts."""
     for page in pages:
         text = page.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -164,9 +184,9 @@ def update(pages: list[Path]) -> None:
             sys.path.remove(folder)
         for block, printed in reversed(found):
             text = text[: block.start] + printed + text[block.end :]
-        if page == README:
-            start, old = shown_in_readme(text)
-            text = text[:start] + f"{show.text(REGISTRY['gru'])}\n" + text[start + len(old) :]
+        if page in MARKED:
+            start, old = marked(page, text)
+            text = text[:start] + MARKED[page][1]() + text[start + len(old) :]
         page.write_text(text, encoding="utf-8", newline="\n")
 
 

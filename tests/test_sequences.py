@@ -194,9 +194,9 @@ def test_refused(function: str, case: str) -> None:
 @pytest.mark.parametrize("name", CELLS)
 def test_products_of_inputs_at_each_step_or_for_all_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(name)
-    rows = importlib.import_module(f"{problem.module.__package__}.runtime.rows")
+    layer = importlib.import_module(f"{problem.module.__package__}.runtime.layer")
     results = []
-    for least in (0, 1_000_000):
-        monkeypatch.setattr(rows, "INLINE", least)
+    for inline in (True, False):
+        monkeypatch.setattr(layer, "step_by_step", lambda *_, inline=inline: inline)
         results.append((problem.run(), problem.run(lengths=LENGTHS, reverse=True)))
     assert_same_bits(*results)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from ..runtime import threads
+from ..runtime.kernel import kernel
 from ..runtime.tile import REGISTERS, _Vectors, lanes
 
 CHAINS = REGISTERS * 3 // 4  # more than latency times units of any processor, and none in memory
@@ -48,7 +49,7 @@ def _chains(typingctx, start, factor, term, count):  # type: ignore[no-untyped-d
     return start(start, factor, term, types.int64), codegen
 
 
-@njit(nogil=True)
+@kernel
 def _burn(out: Any, start: Any, factor: Any, term: Any, count: Any, first: Any, last: Any) -> None:
     for i in range(first, last):
         out[i] = _chains(start, factor, term, count)
@@ -59,12 +60,11 @@ def peak(dtype: Any, count: int = COUNT, calls: int = CALLS) -> float:
     kind = np.dtype(dtype).type
     number = threads.get_threads()
     out = np.zeros(number, kind)
-    parts = [(i, i + 1) for i in range(number)]
     arguments = (out, kind(1), kind(0.999), kind(0.001), count)
     best = np.inf
     for turn in range(calls + 1):
         begin = time.perf_counter()
-        threads.run(_burn, parts, *arguments)
+        threads.run(_burn, number, number, *arguments)
         best = min(best, time.perf_counter() - begin) if turn else best
     each = 2 * CHAINS * lanes(types.float32 if kind is np.float32 else types.float64)
     return each * count * number / best / 1e9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -26,7 +26,7 @@ from ..ir import (
     is_extent,
 )
 from ..naming import Names
-from ..program import Place, Program, Stage
+from ..program import Place, Product, Program, Stage
 from ..sizes import Size
 from .expression import Expressions
 from .kernel import Kernel, RowKernel
@@ -193,11 +193,14 @@ class Code:
                 self.statements += ["if not call.rows.inline:", *(INDENT + line for line in made)] if ahead else made
             if stage.loops:
                 kernel = RowKernel(self, region).kernel(self.names.fresh(f"{self.prefix}_{region}{k or ''}"), stage)
-                self.call(kernel, count)
+                self.call(kernel, count, ())
 
-    def call(self, kernel: Kernel, count: str) -> None:
+    def call(self, kernel: Kernel, count: str, products: Iterable[Product]) -> None:
+        """Add a kernel, which makes `products` at each step, and its call."""
         self.kernels.append(kernel)
-        self.statements += wrapped("run_rows(", [kernel.name, count, *(host for _, host in kernel.arguments)], ")")
+        weights = list(dict.fromkeys(self.matrix(product.matrix, product.transposed) for product in products))
+        read = f"({', '.join(weights)}{',' if len(weights) == 1 else ''})"
+        self.statements += wrapped("run_rows(", [kernel.name, count, read, *(host for _, host in kernel.arguments)], ")")
 
     def columns(self, place: Place, eq: Equation, operand: int) -> str:
         """Return the host's expression for the columns of an array where a value lies."""
@@ -217,7 +220,7 @@ class Code:
     def time_loop(self, stages: tuple[Stage, ...]) -> None:
         if any(s.loops or s.products for s in stages):
             kernel = RowKernel(self, "loop").kernel(self.names.fresh(f"{self.prefix}_steps"), *stages)
-            self.call(kernel, "call.batch")
+            self.call(kernel, "call.batch", (product for stage in stages for product in stage.products))
 
     def totals(self) -> None:
         """Add the sums over all rows; those of one value are made together, in one pass over it."""

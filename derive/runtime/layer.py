@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .rows import step_by_step
+from .plan import step_by_step
 from .stepper import Stepper
 from .steps import Rows, dense, flat
 from .table import Sizes, Table, shown, signature
+from .threads import get_threads
 
 Array = np.ndarray
 Pass = Callable[..., Any]
@@ -165,7 +166,7 @@ class Layer(Table):
         if not isinstance(reverse, bool | np.bool_):
             raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
         lengths = self._lengths(lengths, steps, batch)
-        inline, plain = step_by_step(steps, batch, weights), lengths is None and not reverse
+        inline, plain = step_by_step(steps, batch, weights, get_threads()), lengths is None and not reverse
         rows = dense(steps, batch, keep, inline) if plain else Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
         laid = {name: self._laid(value, name, rows) for name, value in given.items()}
         ordered = state if rows.order is None else type(state)(*map(rows.sort, state))

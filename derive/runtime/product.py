@@ -31,6 +31,8 @@ from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
+from .crew import divide, task
+from .kernel import OPTIONS, kernel, part
 from .memory import empty
 from .tile import (
     ROWS,
@@ -54,8 +56,8 @@ BLOCK_COLUMNS = 512  # of v in a block of `outer_sums`: 512 KiB in float32
 APART = 16  # between the tiles of a packed left operand: at a power of two they would all fall on one set of the first-level cache
 SUMMED = 64  # rows that `column_sum` adds before it adds their sum to the result
 GROUP = 4  # panels that the short tiles take at once
+SHARED = 50_000  # multiplications in a product that other threads may share
 
-OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 DTYPES = (types.float32, types.float64)
 POINTER, INT = "pointer", "int"
 
@@ -71,7 +73,7 @@ def _declare(function: Callable[..., None], kinds: tuple[str, ...], dtype: types
         with global_compiler_lock:
             if cell.value == stub:
                 try:
-                    compiled = nb.cfunc(signature, **OPTIONS)(function)
+                    compiled = nb.cfunc(signature, cache=True, error_model=OPTIONS["error_model"], fastmath=OPTIONS["fastmath"])(function)
                 except BaseException:  # no caller can be told, and none may go on without its product
                     traceback.print_exc()
                     os.abort()
@@ -147,28 +149,33 @@ def _fill(b, step, column, packed, k, n):  # type: ignore[no-untyped-def]
 
 @_kernel(POINTER, INT, INT, INT, POINTER, INT, INT, POINTER, INT, INT, INT, INT)
 def _sweep(a, a_tile, a_row, a_step, b, b_panel, k, c, c_row, m, n, accumulate):  # type: ignore[no-untyped-def]
-    """Multiply m rows by all panels of n columns, k > 0. Row i of a begins at ``i // ROWS * a_tile + i % ROWS * a_row``."""
+    """Multiply m rows by all panels of n columns, k > 0. Row i of a begins at ``i // ROWS * a_tile + i % ROWS * a_row``.
+
+    While the tiles of one panel are computed, the next one is read from memory, a share at each: the first of its tiles need not wait.
+    """
     wide, add = panel_width(a), accumulate != 0
     whole = m // ROWS * ROWS
     left = m - whole
     four = whole + (left & 4)
     two = four + (left & 2)
     rest = shift(a, whole // ROWS * a_tile)
+    share = max(wide * ROWS // max(whole, 1), 1)  # of a panel's columns, for each step of k
     for group in range(0, n, GROUP * wide):
         for first in range(group, min(group + GROUP * wide, n), wide):
-            panel, target = shift(b, first // wide * b_panel), shift(c, first)
+            panel, target, columns = shift(b, first // wide * b_panel), shift(c, first), n - first
             for i in range(0, whole, ROWS):
-                tile_full(shift(a, i // ROWS * a_tile), a_row, a_step, panel, b_panel, k, shift(target, i * c_row), c_row, n - first, add)
+                at, soon = shift(a, i // ROWS * a_tile), shift(panel, b_panel + i // ROWS * k * share)
+                tile_full(at, a_row, a_step, panel, b_panel, k, shift(target, i * c_row), c_row, columns, add, soon, share)
             if left & 4:
-                tile_4(rest, a_row, a_step, panel, b_panel, k, shift(target, whole * c_row), c_row, n - first, add)
+                tile_4(rest, a_row, a_step, panel, b_panel, k, shift(target, whole * c_row), c_row, columns, add, panel, 0)
         if left & 2:
             at = shift(rest, (four - whole) * a_row)
             for first in range(group, min(group + GROUP * wide, n), 2 * wide):
                 panel, target = shift(b, first // wide * b_panel), shift(c, first + four * c_row)
-                tile_2(at, a_row, a_step, panel, b_panel, k, target, c_row, n - first, add)
+                tile_2(at, a_row, a_step, panel, b_panel, k, target, c_row, n - first, add, panel, 0)
         if left & 1:
             panel, target = shift(b, group // wide * b_panel), shift(c, group + two * c_row)
-            tile_1(shift(rest, (two - whole) * a_row), a_row, a_step, panel, b_panel, k, target, c_row, n - group, add)
+            tile_1(shift(rest, (two - whole) * a_row), a_row, a_step, panel, b_panel, k, target, c_row, n - group, add, panel, 0)
 
 
 @_kernel(POINTER, INT, INT, INT)
@@ -179,17 +186,31 @@ def _clear(c, c_row, m, n):  # type: ignore[no-untyped-def]
             row[j] = 0
 
 
-@_kernel(POINTER, INT, INT, POINTER, POINTER, INT, INT, INT, INT, INT)
-def _multiply(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate):  # type: ignore[no-untyped-def]
+@part
+def _groups(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate, first, last):  # type: ignore[no-untyped-def]
+    """Compute the columns of `GROUP` panels each, from group `first` to `last`."""
     wide = panel_width(a)
     for i in range(0, m, BLOCK_ROWS):
-        left, target, rows = shift(a, i * a_row), shift(c, i * c_row), min(BLOCK_ROWS, m - i)
-        if k == 0 and accumulate == 0:
-            _clear((target, c_row, rows, n))
-        for s in range(0, k, STEPS):
-            start, right = shift(left, s * a_step), shift(packed, s * wide)
-            add = 1 if s > 0 else accumulate
-            _sweep((start, ROWS * a_row, a_row, a_step, right, k * wide, min(STEPS, k - s), target, c_row, rows, n, add))
+        left, rows = shift(a, i * a_row), min(BLOCK_ROWS, m - i)
+        for group in range(first, last):  # over k inside: what is added to stays in the cache
+            begin = group * GROUP * wide
+            columns, target = min(n - begin, GROUP * wide), shift(c, i * c_row + begin)
+            if k == 0 and accumulate == 0:
+                _clear((target, c_row, rows, columns))
+            for s in range(0, k, STEPS):
+                start, right = shift(left, s * a_step), shift(packed, begin * k + s * wide)
+                add = 1 if s > 0 else accumulate
+                _sweep((start, ROWS * a_row, a_row, a_step, right, k * wide, min(STEPS, k - s), target, c_row, rows, columns, add))
+
+
+@_kernel(POINTER, INT, INT, POINTER, POINTER, INT, INT, INT, INT, INT)
+def _multiply(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate):  # type: ignore[no-untyped-def]
+    groups = -(-n // (GROUP * panel_width(a)))
+    if m * k * n < SHARED:
+        _groups(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate, 0, groups)
+    else:  # workers that are awake and have nothing to do may help
+        function, data = task(_groups, (a, a_row, a_step, packed, c, c_row, m, k, n, accumulate))
+        divide(function, data, groups, groups - 1, True)
 
 
 @_kernel(POINTER, INT, POINTER, INT, INT, INT)
@@ -265,12 +286,12 @@ def _add_rows(u, u_row, sums, count, m):  # type: ignore[no-untyped-def]
             sums[j] += place[j]
 
 
-@nb.njit(nogil=True, **OPTIONS)
+@nb.njit(cache=True, **OPTIONS)
 def _panel_width(b):  # type: ignore[no-untyped-def]
     return panel_width(b)
 
 
-@nb.njit(nogil=True, **OPTIONS)
+@nb.njit(cache=True, **OPTIONS)
 def _fill_panels(b, packed):  # type: ignore[no-untyped-def]
     k, n = b.shape
     _fill((address(b, 0), row_stride(b), column_stride(b), address(packed, 0), k, n))
@@ -295,7 +316,7 @@ def panels(b: np.ndarray) -> np.ndarray:
     return packed
 
 
-@nb.njit(nogil=True, **OPTIONS)
+@nb.njit(cache=True, **OPTIONS)
 def multiply(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
     """Compute ``out = a @ b``, or ``out += a @ b`` where `accumulate` is true.
 
@@ -314,13 +335,13 @@ def multiply(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
     _multiply((address(a, 0), row_stride(a), column_stride(a), address(packed, 0), *place, m, k, out.shape[1], nb.int64(accumulate)))
 
 
-@nb.njit(nogil=True, **OPTIONS)
+@kernel
 def multiply_part(a, packed, out, accumulate, first, last):  # type: ignore[no-untyped-def]
     """Compute rows `first` to `last` of `multiply`: the form that `threads.run` calls."""
     multiply(a[first:last], packed, out[first:last], accumulate)
 
 
-@nb.njit(nogil=True, **OPTIONS)
+@kernel
 def outer_sums(u, v, w, out_v, out_w, sums, first, last):  # type: ignore[no-untyped-def]
     """Compute rows `first` to `last` of ``out_v = u.T @ v`` and ``out_w = u.T @ w``, and of ``sums = u.sum(axis=0)``.
 

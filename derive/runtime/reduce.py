@@ -1,7 +1,7 @@
 """Sums over the features of one row, for kernels.
 
-Eight partial sums, added in a fixed order: LLVM keeps them in one register, and rounding errors grow eight times slower than in a
-single sum.
+Their terms may be added in another order, which the compiled code fixes: in the lanes of vector registers, so that rounding errors grow
+slower, too, than in a single sum.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from numba import njit
 from .kernel import OPTIONS
 from .vector import exp, log
 
+SUMS = {**OPTIONS, "fastmath": {"contract", "reassoc"}}
+
 
 @njit(inline="always")
 def square(x):  # type: ignore[no-untyped-def]
@@ -18,28 +20,26 @@ def square(x):  # type: ignore[no-untyped-def]
     return x * x
 
 
-@njit(**OPTIONS)
+@njit(cache=True, **SUMS)
 def feature_sum(v):  # type: ignore[no-untyped-def]
     """Return Σ_j v[j]."""
-    zero = v.dtype.type(0)
-    a, b, c, d, e, f, g, h = zero, zero, zero, zero, zero, zero, zero, zero
-    whole = v.size // 8
-    for k in range(whole):
-        w = v[8 * k : 8 * k + 8]
-        a, b, c, d = a + w[0], b + w[1], c + w[2], d + w[3]
-        e, f, g, h = e + w[4], f + w[5], g + w[6], h + w[7]
-    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
-    for j in range(8 * whole, v.size):
+    total = v.dtype.type(0)
+    for j in range(v.size):
         total += v[j]
     return total
 
 
-@njit(**OPTIONS)
+@njit(cache=True, **SUMS)
 def log_sum_exp(v):  # type: ignore[no-untyped-def]
     """Return log Σ_j exp(v[j]), with the largest element taken out first; NaN if an element is NaN."""
-    top = v[0]
-    for j in range(1, v.size):
-        top = max(top, v[j])
+    a, b, c, d = v[0], v[0], v[0], v[0]  # one maximum would wait for itself at every element
+    whole = v.size // 4 * 4
+    for k in range(0, whole, 4):
+        w = v[k : k + 4]
+        a, b, c, d = max(a, w[0]), max(b, w[1]), max(c, w[2]), max(d, w[3])
+    for j in range(whole, v.size):
+        a = max(a, v[j])
+    top = max(max(a, b), max(c, d))
     if not abs(top) < v.dtype.type(float("inf")):  # all -inf, some inf, or NaN: the sum itself, without inf - inf
         top = v.dtype.type(0)
     zero = v.dtype.type(0)

@@ -14,15 +14,9 @@ from typing import Any
 import numpy as np
 
 from .memory import empty
+from .plan import LIGHT, LIGHT_PRODUCT, row_parts
 from .product import multiply_part, outer_sums
 from .threads import get_threads, run
-
-# Waking a thread takes some 50 µs: below about twice that much work it does not pay.  Measured in elements that are gone through, and in
-# multiplications of products.
-LIGHT = 200_000
-LIGHT_PRODUCT = 4_000_000
-INLINE = 2  # rows of a thread
-CACHED = 4 << 20  # bytes
 
 
 @dataclass
@@ -56,31 +50,28 @@ def recorded() -> Record | None:
     return _recording.record
 
 
-def _run(kernel: Callable[..., None], count: int, light: bool, *arguments: Any) -> None:
+def _run(kernel: Callable[..., None], count: int, parts: int, light: bool, *arguments: Any) -> None:
+    """Call a kernel for at most so many parts of 0 … count; what is light wakes nobody, but who is awake helps."""
     if (record := _recording.record) is not None:
-        alone = light or count <= 1
-        record.calls.append((kernel, (*arguments, 0, count)) if alone else (run, (kernel, count, *arguments)))
-    run(kernel, [(0, count)] if light else count, *arguments)
+        record.calls.append((kernel, (count, parts - 1, True, *arguments)) if light else (run, (kernel, count, parts, *arguments)))
+    if light:
+        kernel(count, parts - 1, True, *arguments)
+    else:
+        run(kernel, count, parts, *arguments)
 
 
-def step_by_step(steps: int, batch: int, weights: int) -> bool:
-    """Say whether products of the inputs are better formed at each step than for all steps before the first.
-
-    Then they are still in the cache when they are read.  But with few rows a step would wait for the `weights` (bytes of all parameters),
-    and large ones would have to come from memory at every step.
-    """
-    return steps == 1 or (batch >= INLINE * get_threads() and weights <= CACHED)
-
-
-def run_rows(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call ``kernel(*arguments, first, last)`` for parts of the rows 0 … count, one a thread."""
+def run_rows(kernel: Callable[..., None], count: int, weights: tuple[np.ndarray, ...], *arguments: Any) -> None:
+    """Call ``kernel(*arguments, first, last)`` for parts of the rows 0 … count; `weights` are what it reads packed at each step."""
     elements = sum(value.size for value in arguments if isinstance(value, np.ndarray))
-    _run(kernel, count, elements < LIGHT, *arguments)
+    if recorded() is not None:  # a single step: what is read once
+        elements -= sum(value.size for value in weights) * 7 // 8
+    parts = row_parts(count, sum(value.nbytes for value in weights), get_threads())
+    _run(kernel, count, parts, elements < LIGHT, *arguments)
 
 
 def multiply_rows(a: np.ndarray, packed: Any, out: np.ndarray, accumulate: bool) -> None:
     """``out = a @ b``, or ``out += a @ b``, for the packed `b`; a `(N, k)`, out `(N, m)`."""
-    _run(multiply_part, a.shape[0], a.size * out.shape[1] < LIGHT_PRODUCT, a, packed, out, accumulate)
+    _run(multiply_part, a.shape[0], get_threads(), a.size * out.shape[1] < LIGHT_PRODUCT, a, packed, out, accumulate)
 
 
 def sums(u: np.ndarray, *vs: np.ndarray, total: bool = False) -> tuple[np.ndarray, ...]:
@@ -92,5 +83,5 @@ def sums(u: np.ndarray, *vs: np.ndarray, total: bool = False) -> tuple[np.ndarra
         v, w = (*vs[k : k + 2], nothing, nothing)[:2]
         out_v, out_w = (*products[k : k + 2], column[:, None][:, :0], column[:, None][:, :0])[:2]
         light = u.size * (v.shape[1] + w.shape[1]) < LIGHT_PRODUCT
-        _run(outer_sums, u.shape[1], light, u, v, w, out_v, out_w, column if k == 0 else column[:0])
+        _run(outer_sums, u.shape[1], get_threads(), light, u, v, w, out_v, out_w, column if k == 0 else column[:0])
     return (*products, column) if total else tuple(products)

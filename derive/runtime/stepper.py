@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .product import SHARED
 from .rows import recording
 from .steps import flat
+from .threads import ATTENTION, call_workers
 
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stepper:
     """A recorded step.
 
@@ -27,6 +30,10 @@ class Stepper:
     y : array
     after : tuple of arrays
         Where output and states are written.
+    shared : bool
+        Whether a product is large enough for workers that are awake to take a part.
+    ended : float
+        When the last step ended, in seconds: if one comes soon after, so will the next, and workers are woken for it.
     """
 
     sizes: dict[str, int]
@@ -35,6 +42,8 @@ class Stepper:
     calls: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...]
     y: Array
     after: tuple[Array, ...]
+    shared: bool
+    ended: float = 0.0
 
     @classmethod
     def record(cls, run: Callable[..., Any], call: Any, shape: tuple[int, ...]) -> Stepper:
@@ -44,7 +53,8 @@ class Stepper:
             rows, _, _ = run(call._replace(inputs=inputs))
         before = tuple(view.reshape(like.shape) for view, like in zip(record.before, call.state, strict=True))
         after = tuple(view.reshape(like.shape) for view, like in zip(record.after, call.state, strict=True))
-        return cls(call.sizes, tuple(inputs.values()), before, tuple(record.calls), rows.reshape(shape), after)
+        shared = call.batch * max((weight.size for weight in call.weights), default=0) >= SHARED
+        return cls(call.sizes, tuple(inputs.values()), before, tuple(record.calls), rows.reshape(shape), after, shared)
 
     def __call__(self, inputs: tuple[Array, ...], state: tuple[Array, ...], y: Array, after: tuple[Array, ...]) -> None:
         """Run the step on `inputs` and `state`; write output and states to `y` and `after`, which may be `state`."""
@@ -52,8 +62,11 @@ class Stepper:
             place[...] = value if value.ndim == 2 else flat(value, 1)
         for place, value in zip(self.before, state, strict=True):
             place[...] = value
+        if self.shared and time.perf_counter() - self.ended < ATTENTION:
+            call_workers()
         for function, arguments in self.calls:
             function(*arguments)
         y[...] = self.y
         for place, value in zip(after, self.after, strict=True):
             place[...] = value
+        self.ended = time.perf_counter()

@@ -94,10 +94,11 @@ class _Vectors:
         else:
             self._call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), [value, pointer, ir.IntType(32)(self.bytes), mask])
 
-    def prefetch(self, pointer: ir.Value) -> None:
-        """Ask for a cache line that is to be written: the products hide the way to memory."""
+    def prefetch(self, pointer: ir.Value, *, write: bool) -> None:
+        """Ask for a cache line, to be written at once (into the first-level cache) or read soon: the products hide the way to memory."""
         i32 = ir.IntType(32)
-        self._call("llvm.prefetch.p0", ir.VoidType(), [self.builder.bitcast(pointer, ir.IntType(8).as_pointer()), i32(1), i32(3), i32(1)])
+        place = self.builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        self._call("llvm.prefetch.p0", ir.VoidType(), [place, i32(int(write)), i32(3 if write else 2), i32(1)])
 
     def zip(self, low: ir.Value, high: ir.Value, half: int) -> ir.Value:
         """Interleave the lower (`half` 0) or upper (1) halves of two vectors."""
@@ -116,8 +117,13 @@ def _columns(v: _Vectors, panels: int, columns: ir.Value) -> list[tuple[ir.Value
     return places
 
 
-def _accumulate(v: _Vectors, lefts: list[ir.Value], step: ir.Value, rights: list[ir.Value], k: ir.Value) -> list[list[ir.Value]]:
-    """Emit the loop over k (at least one step) and return the accumulators, by row and vector."""
+def _accumulate(
+    v: _Vectors, lefts: list[ir.Value], step: ir.Value, rights: list[ir.Value], k: ir.Value, soon: tuple[ir.Value, ir.Value] | None
+) -> list[list[ir.Value]]:
+    """Emit the loop over k (at least one step) and return the accumulators, by row and vector.
+
+    `soon` is where to read ahead in memory, and how many elements to go on at each step.
+    """
     builder = v.builder
     entry, loop, done = builder.block, builder.append_basic_block("k"), builder.append_basic_block("k.done")
     builder.branch(loop)
@@ -131,6 +137,8 @@ def _accumulate(v: _Vectors, lefts: list[ir.Value], step: ir.Value, rights: list
     count, left_at, right_at = (variable(I64(0)) for _ in range(3))
     sums = [[variable(v.zero) for _ in rights] for _ in lefts]
     right = [builder.load(v.at(pointer, right_at), align=VECTOR_BYTES) for pointer in rights]
+    if soon is not None:
+        v.prefetch(builder.gep(soon[0], [builder.mul(count, soon[1])]), write=False)
     new = []
     for pointer, row in zip(lefts, sums, strict=True):
         left = v.splat(builder.load(builder.gep(pointer, [left_at])))
@@ -150,17 +158,19 @@ def _accumulate(v: _Vectors, lefts: list[ir.Value], step: ir.Value, rights: list
 
 def _make_tile(rows: int, panels: int) -> Any:
     """Return the intrinsic for a tile of `rows` rows and `panels` panels of columns."""
+    ahead = panels == 1  # a tile of few rows has no time to read ahead: it waits for its own operands
 
     @intrinsic
-    def tile(typingctx, a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate):  # type: ignore[no-untyped-def]
+    def tile(typingctx, a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate, soon, soon_step):  # type: ignore[no-untyped-def]
         """Compute ``c[i, j] = (c[i, j] if accumulate else 0) + sum(a[i * a_row + s * a_step] * b[j // width, s, j % width] for s < k)``.
 
         Pointers a, b, c; strides in elements; k > 0; the first `columns` > 0 columns are stored, no other element of c is touched.
+        Memory from pointer `soon`, `soon_step` elements for each s, is brought closer: it need not exist.
         """
-        signature = types.void(a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate)
+        signature = types.void(a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate, soon, soon_step)
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate = arguments
+            a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate, soon, soon_step = arguments
             v = _Vectors(builder, signature.args[0].dtype)
             places = _columns(v, panels, columns)
             lefts = [builder.gep(a, [builder.mul(a_row, I64(i))]) for i in range(rows)]
@@ -169,8 +179,8 @@ def _make_tile(rows: int, panels: int) -> Any:
             ]
             for i in range(rows):
                 for j in range(panels):
-                    v.prefetch(v.at(builder.gep(c, [builder.mul(c_row, I64(i))]), places[j * VECTORS][1]))
-            sums = _accumulate(v, lefts, a_step, rights, k)
+                    v.prefetch(v.at(builder.gep(c, [builder.mul(c_row, I64(i))]), places[j * VECTORS][1]), write=True)
+            sums = _accumulate(v, lefts, a_step, rights, k, (soon, soon_step) if ahead else None)
             whole = builder.icmp_signed(">=", columns, I64(panels * VECTORS * v.size))
 
             def finish(masked: bool) -> None:

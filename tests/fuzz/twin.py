@@ -79,7 +79,7 @@ def _dense(a: np.ndarray) -> None:
     assert a.shape[1] <= 1 or a.size == 0 or a.strides[1] == a.itemsize, "features that are not neighbours in memory"
 
 
-def _run_rows(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
+def _run_rows(kernel: Callable[..., None], count: int, weights: tuple[np.ndarray, ...], *arguments: Any) -> None:
     arrays = [a for a in arguments if isinstance(a, np.ndarray)]
     shared = {k for pair in combinations(range(len(arrays)), 2) if np.shares_memory(arrays[pair[0]], arrays[pair[1]]) for k in pair}
     before = {k: arrays[k].copy() for k in shared}

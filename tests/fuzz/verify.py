@@ -22,7 +22,7 @@ from derive.derivation import Derivation, differentiate
 from derive.evaluate import unroll
 from derive.interpret import run
 from derive.pipeline import compile_cell, stages
-from derive.runtime import rows
+from derive.runtime import layer
 
 from .twin import plain
 
@@ -81,7 +81,7 @@ def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool =
         files = attempt("emit", lambda: emitted(cell))
         module = attempt("import", lambda: plain(files, cell.name))
         worst = max(worst, compare("plain", attempt("run", lambda: executed(module, cell, given)), want, limit))
-        with mock.patch.object(rows, "INLINE", 0):
+        with mock.patch.object(layer, "step_by_step", lambda *_: True):
             worst = max(worst, compare("inline", attempt("run", lambda: executed(module, cell, given)), want, limit))
         attempt("float32", lambda: executed(module, cell, given, np.float32))
         if numba:

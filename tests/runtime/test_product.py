@@ -5,21 +5,39 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba as nb
 import numpy as np
 import pytest
+from conftest import assert_same_bits
 
 from derive.runtime import product, tile
 from derive.runtime.product import multiply, multiply_part, outer_sums, panels
 from derive.runtime.rows import sums
+from derive.runtime.threads import get_threads, run, set_threads
 
 DTYPES = (np.float32, np.float64)
 WIDTHS = {dtype: tile.width(nb.from_dtype(np.dtype(dtype))) for dtype in DTYPES}
 BOUNDARY = sorted(
     {size + d for size in (tile.ROWS, 2 * tile.ROWS, *WIDTHS.values(), 4 * WIDTHS[np.float32], 128) for d in (-1, 0, 1) if size + d <= 130}
 )
+
+
+def part_of(kernel: Any) -> Callable[..., None]:
+    """Return what a kernel calls for a part: ``call(*arguments, first, last)``, for a range of the test's choice."""
+    inner = kernel.py_func.__globals__["inner"]
+
+    @nb.njit(nogil=True)
+    def call(*given):  # type: ignore[no-untyped-def]
+        inner(*given)
+
+    return call
+
+
+multiply_rows, outer_rows = part_of(multiply_part), part_of(outer_sums)
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -114,8 +132,38 @@ def test_rows_are_independent_bit_for_bit(dtype: type) -> None:
             for cut in [1, 2, 3, 5, 7, m // 2, m - 1]:
                 parts = start.copy()
                 for rows in (slice(0, cut), slice(cut, cut + 1), slice(cut + 1, m)):
-                    multiply_part(a, packed, parts, accumulate, rows.start, rows.stop)
+                    multiply_rows(a, packed, parts, accumulate, rows.start, rows.stop)
                 np.testing.assert_array_equal(parts, whole)
+
+
+@pytest.fixture
+def _threads_as_before():
+    before = get_threads()
+    yield
+    set_threads(before)
+
+
+@pytest.mark.usefixtures("_threads_as_before")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_for_any_number_of_threads(dtype: type) -> None:
+    rng = np.random.default_rng(13)
+    for m, k, n in [(0, 3, 5), (1, 70, 45), (3, 4, 5), (29, 70, 45), (13, product.STEPS + 1, 530), (product.BLOCK_ROWS + 31, 300, 150)]:
+        a, packed, start = draw(rng, (m, k), dtype), panels(draw(rng, (k, n), dtype)), draw(rng, (m, n), dtype)
+        v, w = draw(rng, (m, n), dtype), draw(rng, (m, 3), dtype)
+        results = []
+        for threads in (1, 2, 3, 4):
+            set_threads(threads)
+            whole, added = np.full((m, n), np.nan, dtype), start.copy()
+            run(multiply_part, m, threads, a, packed, whole, False)
+            run(multiply_part, m, threads, a, packed, added, True)
+            found = (np.full((k, n), np.nan, dtype), np.full((k, 3), np.nan, dtype), np.full(k, np.nan, dtype))
+            run(outer_sums, k, threads, a, v, w, *found)
+            results.append((whole, added, *found))
+        alone = np.full((m, n), np.nan, dtype)
+        multiply(a, packed, alone, False)
+        assert_same_bits(results[0][0], alone)
+        for result in results[1:]:
+            assert_same_bits(result, results[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -150,7 +198,7 @@ def test_nan_and_infinity_stay_in_their_row(dtype: type, value: float) -> None:
             np.testing.assert_array_equal(np.delete(out, row, 0), np.delete(expected, row, 0))
     a, v = np.full((3, k), value, dtype), draw(rng, (3, 5), dtype)
     out = np.zeros((k, 5), dtype)
-    outer_sums(a[:, :k], v, v[:, :0], out, out[:, :0], np.zeros(0, dtype), 0, k)
+    outer_rows(a[:, :k], v, v[:, :0], out, out[:, :0], np.zeros(0, dtype), 0, k)
     assert not np.isfinite(out).any()
 
 
@@ -159,7 +207,7 @@ def check_outer(u: np.ndarray, v: np.ndarray, w: np.ndarray, rng: np.random.Gene
     outs = [draw(rng, (p, x.shape[1] + 4), dtype.type)[:, 3 : 3 + x.shape[1]] for x in (v, w)]
     column = draw(rng, (p,), dtype.type)
     starts = [out.copy() for out in (*outs, column)]
-    outer_sums(u, v, w, *outs, column, first, last)
+    outer_rows(u, v, w, *outs, column, first, last)
     for out, right in zip(outs, (v, w), strict=True):
         exact = (u.astype(np.longdouble).T @ right.astype(np.longdouble))[first:last]
         assert (np.abs(out[first:last] - exact) <= bound(u.T[first:last], right, np.zeros(exact.shape))).all()
@@ -193,11 +241,11 @@ def test_outer_sums_are_the_same_for_any_division(dtype: type) -> None:
     p, q, r = product.BLOCK_ROWS + 13, 21, 40
     u, v, w = (draw(rng, (product.STEPS + 50, size), dtype) for size in (p, q, r))
     whole = [np.full((p, q), np.nan, dtype), np.full((p, r), np.nan, dtype), np.full(p, np.nan, dtype)]
-    outer_sums(u, v, w, *whole, 0, p)
+    outer_rows(u, v, w, *whole, 0, p)
     for cut in (1, 4, 7, 100, p - 1):
         parts = [np.full_like(value, np.nan) for value in whole]
         for first, last in [(0, cut), (cut, cut), (cut, p)]:
-            outer_sums(u, v, w, *parts, first, last)
+            outer_rows(u, v, w, *parts, first, last)
         for part, value in zip(parts, whole, strict=True):
             np.testing.assert_array_equal(part, value)
 
@@ -205,7 +253,7 @@ def test_outer_sums_are_the_same_for_any_division(dtype: type) -> None:
 def test_sums_that_are_not_wanted_are_not_made() -> None:
     u = np.ones((4, 3))
     out = np.zeros((3, 3))
-    outer_sums(u, u, u[:, :0], out, out[:, :0], np.zeros(0), 0, 3)
+    outer_rows(u, u, u[:, :0], out, out[:, :0], np.zeros(0), 0, 3)
     assert (out == 4).all()
 
 
@@ -257,14 +305,16 @@ FIRST_CALLS = """
 import sys, threading
 import numpy as np
 sys.path.insert(0, {root!r})
-from derive.runtime.product import multiply, outer_sums, panels
+from derive.runtime.product import outer_sums
+from derive.runtime.threads import run, set_threads
+set_threads(4)
 rng = np.random.default_rng(0)
 u, v = rng.integers(-3, 4, (600, 64)).astype(float), rng.integers(-3, 4, (600, 30)).astype(float)
 gate, wrong = threading.Barrier(4), []
 def first_calls():
     products, more, sums = np.empty((64, 30)), np.empty((64, 0)), np.empty(64)
     gate.wait()
-    outer_sums(u, v, v[:, :0], products, more, sums, 0, 64)
+    run(outer_sums, 64, 4, u, v, v[:, :0], products, more, sums)
     if not ((products == u.T @ v).all() and (sums == u.sum(0)).all()):
         wrong.append(1)
 threads = [threading.Thread(target=first_calls) for _ in range(4)]

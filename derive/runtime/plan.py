@@ -1,0 +1,34 @@
+"""How the work of a call is divided: decisions by sizes and threads, with the measurements behind them.
+
+All of them change only what runs where: the numbers of a call have the same bits whatever is decided.
+"""
+
+from __future__ import annotations
+
+from .tile import ROWS
+
+# A worker that sleeps needs some 30 µs to begin: below about three times that much work it is not woken.
+LIGHT = 200_000  # elements that a kernel goes through
+LIGHT_PRODUCT = 4_000_000  # multiplications
+# Parameters that all stay in the second- and third-level caches while the steps go on.
+CACHED = 4 << 20  # bytes
+# Weights that a thread should not read for less than a tile of rows: a good part of its second-level cache.
+HEAVY = 1 << 19  # bytes
+
+
+def step_by_step(steps: int, batch: int, parameters: int, threads: int) -> bool:
+    """Say whether products of the inputs are formed at each step, and not for all steps before the first.
+
+    At each step they are in the cache when they are read, and need no memory for all steps.  But below a tile of rows a thread, rows of
+    several steps together use the tile better; and `parameters` (bytes) beyond the cache would come from memory at every step.
+    """
+    return steps == 1 or (batch >= ROWS * threads and parameters <= CACHED)
+
+
+def row_parts(batch: int, weights: int, threads: int) -> int:
+    """Return into how many parts the rows of a time loop are divided, whose products read so many bytes of packed weights at each step.
+
+    A part runs all steps by itself.  If a part of every thread had less than a tile of rows, and the weights are large, each thread would
+    read all of them for little work: then there are fewer parts, and threads that have none take columns of the others' products.
+    """
+    return max(1, min(threads, batch // ROWS if weights >= HEAVY else batch))

@@ -1,0 +1,90 @@
+"""What `derive show CELL --plan` says: it is what the runtime does."""
+
+from __future__ import annotations
+
+import inspect
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import derive
+from derive import plan
+from derive.__main__ import main
+from derive.cells import REGISTRY
+from derive.runtime import plan as decisions
+from derive.runtime.tile import ROWS
+
+
+def explained(name: str, words: str) -> list[str]:
+    cell = REGISTRY[name]
+    return plan.explain(cell, plan.parse_extent(cell, words.split())).splitlines()
+
+
+def test_parts_are_as_many_as_threads_where_each_has_a_tile_of_rows() -> None:
+    for batch, weights, threads in product(range(1, 70), (0, decisions.HEAVY - 1, decisions.HEAVY, 1 << 24), range(1, 9)):
+        parts = decisions.row_parts(batch, weights, threads)
+        assert 1 <= parts <= min(batch, threads)
+        assert parts == min(batch, threads) or (weights >= decisions.HEAVY and batch < ROWS * threads)
+        assert parts == 1 or weights < decisions.HEAVY or batch // parts >= ROWS
+
+
+@pytest.mark.parametrize(
+    ("words", "part", "reason"),
+    [
+        (f"b={2 * ROWS} n=512 d=64 threads=2", "rows in 2 parts", "give each thread a tile"),
+        ("b=2 n=512 d=64 threads=2", "rows in 1 part,", "threads without a part take columns of products"),
+        ("b=1 n=512 d=64 threads=1", "rows in 1 part,", "too much to read"),
+        ("b=2 n=32 d=64 threads=2", "rows in 2 parts", "each thread can read all packed weights, 16 KiB"),
+    ],
+)
+def test_the_division_of_rows_is_explained(words: str, part: str, reason: str) -> None:
+    line = explained("lstm", words)[2]
+    assert line.startswith("forward: 1 phase a step; ") and part in line and reason in line
+
+
+@pytest.mark.parametrize(
+    ("words", "when", "reason"),
+    [
+        ("b=64 n=64 d=64 threads=2", "at each step", "are within 4 MiB"),
+        ("b=4 n=64 d=64 threads=2", "for all steps before the first", "B = 4 is less than"),
+        ("b=64 n=1024 d=64 threads=2", "for all steps before the first", "exceed 4 MiB"),
+        ("b=1 t=1 n=64 d=64 threads=2", "at the step", "there is one"),
+    ],
+)
+def test_when_products_of_the_inputs_are_formed_is_explained(words: str, when: str, reason: str) -> None:
+    line = explained("lstm", words)[1]
+    assert line.startswith(f"products of the inputs: {when}, since") and reason in line
+
+
+def test_cells_of_other_forms() -> None:
+    assert explained("gru_v3", "b=64 n=64 threads=2")[2].startswith("forward: 2 phases a step; rows in 2 parts")
+    assert "there is no product in it" in explained("lru", "b=4 n=512 threads=2")[2]
+    lines = explained("softmax_cross_entropy", "b=4 d=8")
+    assert lines[1].startswith("forward: no loop over time") and len(lines) == 4
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_tape_is_as_large_as_it_says(name: str) -> None:
+    cell = REGISTRY[name]
+    module: Any = derive.compile(cell)
+    sizes = plan.parse_extent(cell, []).sizes
+    keywords = {size: sizes[size] for size in list(inspect.signature(module.spec).parameters)[2:]}
+    found = sum(int(np.prod(shape)) for shape in module.spec(7, 1, **keywords)["saved"].values())
+    before = sum(int(np.prod(shape)) for shape in module.spec(0, 1, **keywords)["saved"].values())
+    assert found - before == 7 * plan.tape_size(cell).evaluate(sizes)
+
+
+@pytest.mark.parametrize("word", ["q=3", "b", "b=", "b=0", "n=-1", "dtype=float16", "n=2.5"])
+def test_words_that_mean_nothing_are_named(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "lstm", "--plan", "t=5", word]) == 2
+    message = capsys.readouterr().err
+    assert repr(word) in message and "d, n, b, t, threads" in message
+
+
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "lstm", "--plan", "b=3", "t=5", "d=2", "n=4", "threads=2", "dtype=float64"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "lstm: T = 5, B = 3, d = 2, n = 4, float64, 2 threads"
+    assert printed[-1] == "tape: 192 bytes for each step and sequence, 2.81 KiB in all"
