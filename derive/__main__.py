@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--code", dest="form", action="store_const", const="code", help="the generated module")
     form.add_argument("--stages", dest="form", action="store_const", const="stages", help="the cell after each pass of the compiler")
     form.add_argument("--structure", dest="form", action="store_const", const="structure", help="the Jacobian of a step")
+    form.add_argument(
+        "--plan", nargs="*", metavar="NAME=N", help="how a call runs on the CPU, and why: b=16 t=100 n=512 threads=2 dtype=float32"
+    )
     new = add("new", _new, "Write a commented file of a cell, to start from.")
     new.add_argument("file", type=Path, metavar="FILE.py")
     check = add("check", _check, "Compare kernels with automatic differentiation and finite differences.")
@@ -92,7 +95,20 @@ def _show(options: argparse.Namespace) -> int:
     from .printers import show
 
     cells = cells_of(options.cell) if options.cell.endswith(".py") else [find(options.cell)]
+    if options.plan is not None:
+        return _plan(cells, options.plan)
     print("\n\n".join(show.FORMS[options.form or "text"](cell) for cell in cells))
+    return 0
+
+
+def _plan(cells: Sequence[Cell], words: list[str]) -> int:
+    from .plan import explain, parse_extent
+
+    try:
+        print("\n\n".join(explain(cell, parse_extent(cell, words)) for cell in cells))
+    except ValueError as error:
+        print(f"derive show --plan: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
