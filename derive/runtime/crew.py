@@ -29,7 +29,7 @@ from numba.extending import intrinsic
 WORKERS = 255  # at most
 WORDS = 16  # of 8 bytes, in a slot: two cache lines, since some processors fetch them in pairs
 # Words of a slot.  The first slot is the board's own; its `HELPERS` are the workers that may be asked.
-STATE, AWAKE, STOP, FUNCTION, DATA, FIRST, LAST, NEXT = range(8)
+STATE, AWAKE, STOP, FUNCTION, DATA, FIRST, LAST, NEXT, FAILED = range(9)
 HELPERS = 0
 # States of a slot.  A caller takes it from FREE to CLAIMED to POSTED and from DONE to FREE, its worker from POSTED to WORKING to DONE.
 FREE, CLAIMED, POSTED, WORKING, DONE = range(5)
@@ -39,8 +39,8 @@ OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 I32, I64 = ir.IntType(32), ir.IntType(64)
 WORD = types.CPointer(types.int64)
 
-# The second line of an emitted file tells its version: code of one version never meets the board of another.
-_VERSION = hashlib.sha256(Path(__file__).read_bytes().splitlines()[1]).hexdigest()[:8]
+# An emitted file says in its second line what it was made from: code of one version never meets the board of another.
+_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 _BOARD, _YIELD = f"derive_board_{_VERSION}", f"derive_yield_{_VERSION}"
 
 # What all packages with this version of the runtime have in common in a process: compiled code finds the board by its name alone.
@@ -142,14 +142,13 @@ def _let_others_run(typingctx):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _call(typingctx, function, data, first, last):  # type: ignore[no-untyped-def]
-    """Call the `function` of a task."""
+    """Call the `function` of a task; return 1 if it raised an exception, else 0."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kind = ir.FunctionType(ir.VoidType(), [I64, I64, I64])
-        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
-        return context.get_dummy_value()
+        kind = ir.FunctionType(I64, [I64, I64, I64])
+        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
 
-    return types.void(*[types.int64] * 4), codegen
+    return types.int64(*[types.int64] * 4), codegen
 
 
 @intrinsic
@@ -163,15 +162,15 @@ def task(typingctx, kernel, arguments):  # type: ignore[no-untyped-def]
         name = f"task.{compiled.fndesc.mangled_name}"
         function = builder.module.globals.get(name)
         if function is None:
-            function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [I64, I64, I64]), name)
+            function = ir.Function(builder.module, ir.FunctionType(I64, [I64, I64, I64]), name)
             function.linkage = "internal"
             inner = ir.IRBuilder(function.append_basic_block())
             place, first, last = function.args
             given = cgutils.unpack_tuple(inner, inner.load(inner.inttoptr(place, data.type)))
             called = context.declare_function(builder.module, compiled.fndesc)
             called.attributes.add("noinline")
-            context.call_conv.call_function(inner, called, wanted.return_type, wanted.args, [*given, first, last])
-            inner.ret_void()
+            status, _ = context.call_conv.call_function(inner, called, wanted.return_type, wanted.args, [*given, first, last])
+            inner.ret(inner.zext(status.is_error, I64))
             context.active_code_library.add_linking_library(compiled.library)
         return context.make_tuple(builder, signature.return_type, [builder.ptrtoint(function, I64), builder.ptrtoint(data, I64)])
 
@@ -180,7 +179,7 @@ def task(typingctx, kernel, arguments):  # type: ignore[no-untyped-def]
 
 @njit(**OPTIONS)
 def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-def]
-    """Call a task for parts of 0 … `count`, each once, on this thread and on at most `helpers` workers, and return when all have ended.
+    """Call a task for parts of 0 … `count`, each once, on this thread and on at most `helpers` workers; return how many failed, at the end.
 
     Workers that sleep are not asked where they must be `awake`; elsewhere it is thought that somebody is waking them.
     """
@@ -202,11 +201,11 @@ def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-de
         _store(slot, LAST, count * (part + 1) // (claimed + 1))
         number, part = _load(slot, NEXT), part - 1
         _store(slot, STATE, POSTED)
-    _call(function, data, 0, count // (claimed + 1))
+    failed = _call(function, data, 0, count // (claimed + 1))
     while head > 0:
         slot = _slot(head)
         if _exchange(slot, POSTED, CLAIMED):
-            _call(function, data, _load(slot, FIRST), _load(slot, LAST))
+            failed += _call(function, data, _load(slot, FIRST), _load(slot, LAST))
         else:
             looks = 0
             while _load(slot, STATE) != DONE:
@@ -215,8 +214,10 @@ def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-de
                     _pause()
                 else:
                     _let_others_run()
+            failed += _load(slot, FAILED)
         head = _load(slot, NEXT)
         _store(slot, STATE, FREE)
+    return failed
 
 
 @njit(**OPTIONS)
@@ -226,7 +227,7 @@ def serve(number, patience):  # type: ignore[no-untyped-def]
     _store(slot, AWAKE, 1)
     while looks < patience and _load(slot, STOP) == 0:
         if _load(slot, STATE) == POSTED and _exchange(slot, POSTED, WORKING):
-            _call(_load(slot, FUNCTION), _load(slot, DATA), _load(slot, FIRST), _load(slot, LAST))
+            _store(slot, FAILED, _call(_load(slot, FUNCTION), _load(slot, DATA), _load(slot, FIRST), _load(slot, LAST)))
             _store(slot, STATE, DONE)
             looks = 0
         else:

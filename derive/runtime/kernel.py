@@ -47,7 +47,8 @@ def part(function: Callable[..., None]) -> Any:
 
 def _divided(count, helpers, awake, *arguments):  # type: ignore[no-untyped-def]
     function, data = task(inner, arguments)  # type: ignore[name-defined]  # noqa: F821
-    divide(function, data, count, helpers, awake)
+    if divide(function, data, count, helpers, awake) != 0:
+        raise RuntimeError("a part of a kernel raised an exception")
 
 
 def _part_flags(flags: Any) -> Any:

@@ -209,6 +209,9 @@ def _multiply(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate):  # type:
     if m * k * n < SHARED:
         _groups(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate, 0, groups)
     else:  # workers that are awake and have nothing to do may help
+        # What they call is loaded before: loading needs the GIL, which may be held by a caller that waits for them.
+        _sweep((a, 0, 0, 0, packed, 0, 0, c, 0, 0, 0, 0))
+        _clear((c, 0, 0, 0))
         function, data = task(_groups, (a, a_row, a_step, packed, c, c_row, m, k, n, accumulate))
         divide(function, data, groups, groups - 1, True)
 

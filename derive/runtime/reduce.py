@@ -6,7 +6,9 @@ slower, too, than in a single sum.
 
 from __future__ import annotations
 
-from numba import njit
+from numba import njit, types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
 
 from .kernel import OPTIONS
 from .vector import exp, log
@@ -18,6 +20,18 @@ SUMS = {**OPTIONS, "fastmath": {"contract", "reassoc"}}
 def square(x):  # type: ignore[no-untyped-def]
     """Return x²."""
     return x * x
+
+
+@intrinsic
+def added(typingctx, total, term):  # type: ignore[no-untyped-def]
+    """Return total + term, for a sum whose terms may be added in another order."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.fadd(*arguments, flags=("contract", "reassoc"))
+
+    if not isinstance(term, types.Float) or total != term:
+        raise TypingError(f"added: needs two numbers of one floating-point type, got {total} and {term}")
+    return total(total, term), generate
 
 
 @njit(cache=True, **SUMS)

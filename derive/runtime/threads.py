@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .crew import AWAKE, HELPERS, STOP, WORKERS, board, common, serve
+from .crew import HELPERS, STOP, WORKERS, board, common, serve
 
 VARIABLE = "DERIVE_NUM_THREADS"
 PATIENCE = 5.0  # seconds that a fork waits for parts in progress
@@ -45,17 +45,15 @@ class _Worker:
             serve(self._number, self._looks)
 
     def wake(self) -> None:
-        if not self._slot[AWAKE]:
-            self._ring()
-
-    def _ring(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it has been rung, and not heard yet
-            self._bell.release()
+        """Let it serve again, though it may be awake: it may be about to sleep."""
+        with contextlib.suppress(RuntimeError):  # somebody else has rung just now
+            if self._bell.locked():
+                self._bell.release()
 
     def end(self) -> None:
         self._ended = True
         self._slot[STOP] = 1
-        self._ring()
+        self.wake()
 
     def join(self) -> None:
         if self._thread is not threading.current_thread():
@@ -77,6 +75,7 @@ class _Pool:
 
     def call(self, helpers: int) -> None:
         """Wake so many workers."""
+        helpers = min(helpers, WORKERS - 1)
         if len(self._workers) < helpers:
             self._grow(helpers)
         if _processor is not None:
@@ -88,14 +87,15 @@ class _Pool:
         """Start workers until there are as many; a pool that a fork has closed starts none."""
         looks = _looks()
         with self._lock:
-            while len(self._workers) < min(helpers, WORKERS - 1) and not self._closed:
+            while len(self._workers) < helpers and not self._closed:
                 self._workers.append(_Worker(len(self._workers) + 1, looks))
             self._avoided = -1
             self.admit()
 
     def admit(self) -> None:
         """Tell compiled code how many workers there are for it."""
-        board[0, HELPERS] = min(len(self._workers), get_threads() - 1)
+        if not self._closed:
+            board[0, HELPERS] = min(len(self._workers), get_threads() - 1)
 
     def _keep_off(self, processor: int) -> None:
         """Let the workers run on all processors that this thread may use but one, unless it has no other."""
@@ -126,7 +126,7 @@ def _looks() -> int:
     return int(ATTENTION * SAMPLE / min(times)) + 1
 
 
-_processor = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+_processor = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 def _renew() -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import numba as nb
@@ -492,3 +493,42 @@ def test_products_of_parts_are_shared_with_free_workers() -> None:
             many_products(2, 1, True, a, packed, out, start)
             for got in out:
                 np.testing.assert_array_equal(got, want)
+
+
+@kernel
+def _refusing(out: Any, first: int, last: int) -> None:
+    for i in range(first, last):
+        if i == 3:
+            raise ValueError("three")
+        out[i] = 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_part_that_raises_is_told(count: int) -> None:
+    """Whichever thread has it: nothing is left undone in silence."""
+    set_threads(count)
+    with pytest.raises(RuntimeError, match="a part of a kernel raised an exception"):
+        threads.run(_refusing, 4, count, np.zeros(4))
+    threads.run(_refusing, 3, count, np.zeros(4))
+    assert (board[1:, STATE] == FREE).all()
+
+
+def test_helpers_are_not_counted_by_a_pool_that_a_fork_has_closed() -> None:
+    set_threads(3)
+    old = common.pool
+    old.close()
+    threads._renew()
+    threads.call_workers()
+    old.admit()
+    assert board[0, HELPERS] == 2
+
+
+def test_more_threads_than_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[int] = []
+    workers = [SimpleNamespace(wake=lambda: woken.append(1), end=lambda: None, join=lambda: None) for _ in range(WORKERS - 1)]
+    monkeypatch.setattr(common.pool, "_workers", workers)
+    monkeypatch.setattr(common.pool, "_grow", lambda helpers: pytest.fail("all slots have a worker"))
+    monkeypatch.setattr(common.pool, "_keep_off", lambda processor: None)
+    set_threads(WORKERS + 50)
+    threads.call_workers()
+    assert len(woken) == WORKERS - 1
