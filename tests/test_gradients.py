@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,21 @@ from conftest import generated, package
 from derive import check as checks
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.check import AUTOGRAD, DIFFERENCES, FLOAT32, INTERPRETER, Report, check, run, table
+from derive.check import (
+    AUTOGRAD,
+    DIFFERENCES,
+    FLOAT32,
+    INTERPRETER,
+    TOLERANCES,
+    Problem,
+    Report,
+    autograd,
+    check,
+    relative,
+    run,
+    sample,
+    table,
+)
 
 # What the cells that come with the toolkit do not use: the language's other functions, and values that do not change from row to row.
 FURTHER = (
@@ -90,7 +105,23 @@ def test_gradients_at_many_sizes(name: str, sizes: tuple[int, int], steps: int, 
     least = 2 if "layer_norm(" in REGISTRY[name].text else 1  # of one feature it is 0, and its gradient a difference of equal numbers
     given = {size: max(value, least) for size, value in zip("dn", sizes, strict=True)}
     for seed in range(3):
-        verified(check(REGISTRY[name], sizes=given, steps=steps, batch=batch, seed=seed, module=generated(name)))
+        call: dict[str, Any] = {"sizes": given, "steps": steps, "batch": batch, "seed": seed}
+        verified(as_far_off(check(REGISTRY[name], **call, module=generated(name)), sample(REGISTRY[name], **call)))
+
+
+def as_far_off(report: Report, problem: Problem) -> Report:
+    """Return the report without float32 errors beyond the tolerance, if PyTorch's own gradient in float32 is half as far off or more.
+
+    A scalar's gradient is one sum over steps, sequences and features: it may cancel, and then no float32 has more of its digits.
+    """
+    errors = report.errors[FLOAT32]
+    beyond = {name for name, error in errors.items() if error > TOLERANCES[FLOAT32]}
+    if not beyond:
+        return report
+    narrow = problem.cast(np.float32)
+    theirs = relative(autograd(narrow), autograd(narrow.cast(np.float64)), FLOAT32)
+    excused = {name for name in beyond if errors[name] <= 2 * theirs[name]}
+    return replace(report, errors={**report.errors, FLOAT32: {name: error for name, error in errors.items() if name not in excused}})
 
 
 def test_every_name_is_compared() -> None:

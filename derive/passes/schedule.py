@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..ir import Concat, Equation, Map, MatVec, MatVecT, Slice, Spread, Type
+from ..ir import Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Slice, Spread, Type
 from ..sizes import Size
 
 
 @dataclass
 class Segment:
-    """Equations that share a loop over `size` features; `size` None: scalars a row."""
+    """Equations that share a loop over `size` features, and sums over features that it adds up; `size` None: scalars a row."""
 
     size: Size | None
     equations: list[Equation] = field(default_factory=list)
@@ -33,12 +33,15 @@ class Draft:
         Slices and concatenations, by name: they are no computation.
     place : dict
         The number of the segment that makes each row-local value.
+    sums : set of str
+        Sums over features that are added up in the loop that makes their terms: they are there when it has ended.
     """
 
     products: list[Equation] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     views: dict[str, Equation] = field(default_factory=dict)
     place: dict[str, int] = field(default_factory=dict)
+    sums: set[str] = field(default_factory=set)
 
 
 def schedule(equations: tuple[Equation, ...], types: Mapping[str, Type]) -> list[Draft]:
@@ -72,13 +75,18 @@ def schedule(equations: tuple[Equation, ...], types: Mapping[str, Type]) -> list
 
 def _place(draft: Draft, eq: Equation, types: Mapping[str, Type]) -> None:
     """Put a row-local equation into the first segment that it may share, after all that it needs."""
+    if isinstance(eq.node, FeatureSum) and (terms := eq.node.value) in draft.place and types[terms].shape:
+        draft.sums.add(eq.name)
+        draft.place[eq.name] = draft.place[terms]
+        draft.segments[draft.place[terms]].equations.append(eq)
+        return
     shape = types[eq.name].shape
     elementwise = isinstance(eq.node, Map | Spread)
     size = shape[0] if shape else None
     earliest = 0
     for operand in eq.node.operands():
         for k in _made_in(draft, operand):
-            fused = elementwise and draft.segments[k].size == size
+            fused = elementwise and draft.segments[k].size == size and operand not in draft.sums
             earliest = max(earliest, k if fused else k + 1)
     number = next((k for k in range(earliest, len(draft.segments)) if draft.segments[k].size == size), len(draft.segments))
     if number == len(draft.segments):

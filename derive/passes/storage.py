@@ -310,6 +310,8 @@ class _Storage:
         if name in self.sums:
             return True
         for eq in self.consumers[name]:
+            if isinstance(eq.node, FeatureSum) and eq.node.value == name and self.segment_of[eq.name] == self.segment_of[name]:
+                continue  # added up in the loop that makes it
             if (vector and isinstance(eq.node, FeatureSum | LogSumExp | Pick | Slice)) or isinstance(eq.node, MatVec | MatVecT):
                 return True
             if eq.name not in self.segment_of:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import sympy as sp
 
 from ..ir import (
+    Equation,
     FeatureSum,
     LogSumExp,
     Map,
@@ -254,18 +255,31 @@ class RowKernel:
         raise TypeError(f"{type(compute.equation.node).__name__} has no code a row")
 
     def vector_loop(self, loop: VectorLoop) -> list[str]:
-        lines = [f"for j in range({self.size(loop.size)}):"]
+        sums = [compute for compute in loop.computes if isinstance(compute.equation.node, FeatureSum)]
+        lines = [f"{self.local[compute.equation.name]} = zero" for compute in sums]
+        lines.append(f"for j in range({self.size(loop.size)}):")
         for compute in loop.computes:
-            lines += [INDENT + line for line in self.compute(compute, "[j]")]
-        return lines
+            body = self.added(compute.equation) if compute in sums else self.compute(compute, "[j]")
+            lines += [INDENT + line for line in body]
+        return [*lines, *(line for compute in sums for line in self.stored(compute, "[0]"))]
+
+    def added(self, eq: Equation) -> list[str]:
+        """Return the statements that add a term to a sum over features."""
+        assert isinstance(eq.node, FeatureSum)
+        self.constants["zero"] = "0.0"
+        self.code.runtime.add("added")
+        name = self.local[eq.name]
+        return [*self.code.say(eq), f"{name} = added({name}, {self.read(eq.node.value, element=True)})"]
 
     def scalars(self, loop: Scalars) -> list[str]:
         return [line for compute in loop.computes for line in self.compute(compute, "[0]")]
 
     def compute(self, compute: Compute, index: str) -> list[str]:
         eq = compute.equation
-        lines = self.code.say(eq)
         value = self.value(compute)
-        name = self.local[eq.name]
-        stores = [self.view(eq.name, place, "_row") for place in compute.stores]
-        return [*lines, f"{name} = {value}", *(f"{view}{index} = {name}" for view in stores)]
+        return [*self.code.say(eq), f"{self.local[eq.name]} = {value}", *self.stored(compute, index)]
+
+    def stored(self, compute: Compute, index: str) -> list[str]:
+        """Return the statements that store a value to its places."""
+        name = compute.equation.name
+        return [f"{self.view(name, place, '_row')}{index} = {self.local[name]}" for place in compute.stores]

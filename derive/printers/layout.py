@@ -40,6 +40,7 @@ RUNTIME = frozenset(
     | {
         "power",
         "square",
+        "added",
         "feature_sum",
         "log_sum_exp",
         "multiply",

@@ -99,7 +99,7 @@ class _Module:
     def header(self, source: str, digest: str) -> str:
         cell = self.cell
         functions = sorted((self.forward.functions | self.backward.functions) - {"square"})
-        reduce = sorted((self.forward.runtime | self.backward.runtime) & {"feature_sum", "log_sum_exp"})
+        reduce = sorted((self.forward.runtime | self.backward.runtime) & {"added", "feature_sum", "log_sum_exp"})
         reduce += ["square"] * ("square" in self.forward.functions | self.backward.functions)
         products = sorted((self.forward.runtime | self.backward.runtime) & {"multiply", "panels"})
         whole = sorted((self.forward.runtime | self.backward.runtime) & {"multiply_rows", "sums"})

@@ -110,7 +110,10 @@ RUNTIME = {
     "runtime.memory": SimpleNamespace(empty=_empty, stacked=lambda *parts: np.concatenate(parts)),
     "runtime.product": SimpleNamespace(multiply=_multiply, panels=_panels),
     "runtime.reduce": SimpleNamespace(
-        feature_sum=lambda v: v.sum(), log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(), square=lambda x: x * x
+        added=lambda total, term: total + term,
+        feature_sum=lambda v: v.sum(),
+        log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(),
+        square=lambda x: x * x,
     ),
     "runtime.rows": SimpleNamespace(run_rows=_run_rows, multiply_rows=_multiply_rows, sums=_sums),
     "runtime.steps": SimpleNamespace(**{k: v for k, v in _steps.items() if not isinstance(v, types.ModuleType)}),
