@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .rows import PHASES, Record
+from .rows import PHASES, Record, Row
 
 SUFFIXES = (".svg", ".png", ".pdf")
-COLUMNS = 2
+COLUMNS = 3
 PAPER, INK, FAINT = "#ffffff", "#1f2328", "#d0d7de"  # a background of its own, so that it can be read on a dark page too
+TICKS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito: told apart by colour-blind readers
 MARKS = dict(zip(PHASES, (("o", "none", "--"), ("o", "full", "-")), strict=True))
 STYLE = {"svg.hashsalt": "derive", "svg.fonttype": "none", "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK}
@@ -58,13 +60,23 @@ def _panel(record: Record, cell: str, axes: Any) -> None:
             axes.plot(range(len(sizes)), heights, dash, marker=mark, fillstyle=fill, markersize=5, color=colour)
     axes.set_facecolor(PAPER)
     axes.set_yscale("log")
+    low, high = _limits(rows, record)
     axes.axhline(1, color=INK, linewidth=1)
-    axes.grid(axis="y", which="both", color=FAINT, linewidth=0.5)
+    axes.set_yticks([tick for tick in TICKS if low <= tick <= high])
+    axes.set_yticks([], minor=True)
+    axes.set_ylim(low, high)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_xticks(range(len(sizes)), sizes, rotation=30, ha="right", fontsize=7)
     axes.set_xlim(-0.4, len(sizes) - 0.6)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.tick_params(colors=INK)
     axes.set_title(cell)
+
+
+def _limits(rows: Sequence[Row], record: Record) -> tuple[float, float]:
+    """Return the ends of an axis that shows all ratios, and the line at 1."""
+    ratios = [ratio for row in rows for peer in record.peers if (ratio := row.ratio(peer))]
+    return min([0.9, *ratios]) / 1.1, max([1.1, *ratios]) * 1.1
 
 
 def _colours(record: Record) -> dict[str, str]:
