@@ -105,7 +105,8 @@ def _plan(cells: Sequence[Cell], words: list[str]) -> int:
     from .plan import explain, parse_extent
 
     try:
-        print("\n\n".join(explain(cell, parse_extent(cell, words)) for cell in cells))
+        sizes = [size for cell in cells for size in cell.sizes]
+        print("\n\n".join(explain(cell, parse_extent(cell, words, sizes)) for cell in cells))
     except ValueError as error:
         print(f"derive show --plan: {error}", file=sys.stderr)
         return 2

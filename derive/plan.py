@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,8 +35,10 @@ class Extent:
         return self.dtype.itemsize
 
 
-def parse_extent(cell: Cell, words: list[str]) -> Extent:
+def parse_extent(cell: Cell, words: list[str], others: Iterable[str] = ()) -> Extent:
     """Return the call that words such as ``b=16 t=100 d=64 n=512 threads=2 dtype=float64`` describe.
+
+    Sizes that only `others`, cells that are shown too, have are let pass.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def parse_extent(cell: Cell, words: list[str]) -> Extent:
     """
     found: dict[str, int] = {}
     dtype = np.dtype(np.float32)
-    known = [*cell.sizes, BATCH, TIMES, THREADS]
+    known = [*dict.fromkeys((*cell.sizes, *others)), BATCH, TIMES, THREADS]
     for word in words:
         name, _, text = word.partition("=")
         if name == DTYPE and text in ("float32", "float64"):
@@ -57,25 +59,32 @@ def parse_extent(cell: Cell, words: list[str]) -> Extent:
                 f"{cell.name}: needs words like {BATCH}=16, for {', '.join(known)}, or {DTYPE}=float32 or float64, got {word!r}"
             )
     call = {"steps": found.pop(TIMES, 100), "batch": found.pop(BATCH, 32), "threads": found.pop(THREADS, get_threads())}
-    return Extent(**call, dtype=dtype, sizes=complete_sizes(cell, {name: 128 for name in cell.sizes} | found))
+    return Extent(**call, dtype=dtype, sizes=complete_sizes(cell, {name: found.get(name, 128) for name in cell.sizes}))
 
 
 def explain(cell: Cell, extent: Extent) -> str:
     """Return what a call does, and why, as text."""
     compiled = compile_cell(cell)
     sizes = ", ".join(f"{name} = {extent.sizes[name]}" for name in cell.sizes)
-    head = f"{cell.name}: T = {extent.steps}, B = {extent.batch}, {sizes}, {extent.dtype}, {extent.threads} threads"
+    head = f"{cell.name}: T = {extent.steps}, B = {extent.batch}, {sizes}, {extent.dtype}, {_counted(extent.threads, 'thread')}"
     lines = [head, *_inputs(cell, compiled, extent)]
     for name, program in (("forward", compiled.forward), ("backward", compiled.backward)):
-        lines += [f"{name}: {line}" for line in _loop(program, extent)]
+        lines += [f"{name}: {line}" for line in _loop(cell, program, extent)]
+    if extent.threads > 1:
+        lines.append(f"threads that sleep are woken for a kernel that goes through {plan.LIGHT} numbers or more; those awake help with any")
     return "\n".join((*lines, tape(cell, extent)))
+
+
+def _parameters(cell: Cell, extent: Extent) -> int:
+    """Return the bytes of all parameters."""
+    return sum(int(np.prod([size.evaluate(extent.sizes) for size in cell.shapes[name]])) for name in cell.parameters) * extent.bytes
 
 
 def _inputs(cell: Cell, compiled: Compiled, extent: Extent) -> list[str]:
     """Say when the products of the inputs are formed."""
     if not compiled.forward.ahead:
         return []
-    held = sum(int(np.prod([size.evaluate(extent.sizes) for size in cell.shapes[name]])) for name in cell.parameters) * extent.bytes
+    held = _parameters(cell, extent)
     rows, fits = ROWS * extent.threads, f"all parameters, {_shown(held)}, {{}} {_shown(plan.CACHED)} of cache"
     if extent.steps == 1:
         why, when = "there is one", "at the step"
@@ -89,16 +98,19 @@ def _inputs(cell: Cell, compiled: Compiled, extent: Extent) -> list[str]:
     return [f"products of the inputs: {when}, since {why}"]
 
 
-def _loop(program: Program, extent: Extent) -> Iterator[str]:
+def _loop(cell: Cell, program: Program, extent: Extent) -> Iterator[str]:
     """Say how a time loop is divided."""
     if not program.loop:
         yield "no loop over time: all rows at once"
         return
-    products = [product for stage in program.loop for product in stage.products]
+    inline = plan.step_by_step(extent.steps, extent.batch, _parameters(cell, extent), extent.threads)
+    products = [*(program.ahead if inline else ()), *(product for stage in program.loop for product in stage.products)]
     weights = sum({(p.matrix, p.transposed): _packed(program, p, extent) for p in products}.values())
     phases = sum(1 for stage in program.loop if stage.loops)
     count = plan.row_parts(extent.batch, weights, extent.threads)
-    if weights == 0:
+    if extent.threads == 1:
+        why = "there is one thread"
+    elif weights == 0:
         why = "there is no product in it"
     elif weights < plan.HEAVY:
         why = f"each thread can read all packed weights, {_shown(weights)}, at each step"
@@ -106,7 +118,7 @@ def _loop(program: Program, extent: Extent) -> Iterator[str]:
         why = f"{_counted(extent.batch, 'sequence')} give each thread a tile of {ROWS} rows or more"
     else:
         why = f"packed weights, {_shown(weights)}, are too much to read for fewer than {ROWS} rows"
-        why += ", and threads without a part take columns of products" if count < extent.threads else ""
+        why += ", and threads without a part take columns of products"
     yield f"{_counted(phases, 'phase')} a step; rows in {_counted(count, 'part')}, since {why}"
 
 

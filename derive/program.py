@@ -58,7 +58,10 @@ class Compute:
 
 @dataclass(frozen=True)
 class VectorLoop:
-    """``for j in range(size)``: elementwise equations of one size, fused."""
+    """``for j in range(size)``: elementwise equations of one size, fused, and sums over features of what they give.
+
+    A sum is there, and stored, when the loop has ended.
+    """
 
     size: Size
     computes: tuple[Compute, ...]

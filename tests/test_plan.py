@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_parts_are_as_many_as_threads_where_each_has_a_tile_of_rows() -> None:
     [
         (f"b={2 * ROWS} n=512 d=64 threads=2", "rows in 2 parts", "give each thread a tile"),
         ("b=2 n=512 d=64 threads=2", "rows in 1 part,", "threads without a part take columns of products"),
-        ("b=1 n=512 d=64 threads=1", "rows in 1 part,", "too much to read"),
+        ("b=1 n=512 d=64 threads=1", "rows in 1 part,", "since there is one thread"),
         ("b=2 n=32 d=64 threads=2", "rows in 2 parts", "each thread can read all packed weights, 16 KiB"),
     ],
 )
@@ -62,7 +63,7 @@ def test_cells_of_other_forms() -> None:
     assert explained("gru_v3", "b=64 n=64 threads=2")[2].startswith("forward: 2 phases a step; rows in 2 parts")
     assert "there is no product in it" in explained("lru", "b=4 n=512 threads=2")[2]
     lines = explained("softmax_cross_entropy", "b=4 d=8")
-    assert lines[1].startswith("forward: no loop over time") and len(lines) == 4
+    assert lines[1].startswith("forward: no loop over time") and len(lines) == 5
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -88,3 +89,17 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "lstm: T = 5, B = 3, d = 2, n = 4, float64, 2 threads"
     assert printed[-1] == "tape: 192 bytes for each step and sequence, 2.81 KiB in all"
+
+
+def test_a_step_reads_the_panels_of_its_inputs_too() -> None:
+    assert "packed weights, 32 MiB, are too much" in explained("mingru", "t=1 b=2 d=2048 n=2048 threads=2")[2]
+    assert "there is no product in it" in explained("mingru", "t=2 b=2 d=2048 n=2048 threads=2")[2]
+
+
+def test_sizes_that_only_one_of_several_cells_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "two.py"
+    text = 'from derive import Cell\na = Cell("h = tanh(W @ x + U @ h_prev)", name="a", output="h")\n'
+    file.write_text(text + 'b = Cell("h = h_prev + w", name="b", output="h")\n', encoding="utf-8")
+    assert main(["show", str(file), "--plan", "d=5", "n=3"]) == 0
+    printed = capsys.readouterr().out
+    assert "a: T = 100, B = 32, d = 5, n = 3" in printed and "b: T = 100, B = 32, n = 3" in printed

@@ -101,7 +101,7 @@ def _rows(modules: Modules, sizes: Sequence[Size], settings: Settings) -> Iterat
 def _set_threads(threads: int, peers: Sequence[str], modules: Iterable[ModuleType]) -> list[str]:
     """Let everyone use as many threads; return what is to be said about peers: those that are not there, or go their own way."""
     runtime_threads.set_threads(threads)
-    for module in modules:  # a package has its own copy of the runtime
+    for module in modules:  # threads are common to packages of one version, and this may be another
         importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads").set_threads(threads)
     missing = {PEERS[name].package: [p for p in peers if PEERS[p].package == PEERS[name].package] for name in peers}
     notes = [f"{package} is not installed: no {', '.join(names)}" for package, names in missing.items() if not PEERS[names[0]].installed]

@@ -33,7 +33,7 @@ class Draft:
         Slices and concatenations, by name: they are no computation.
     place : dict
         The number of the segment that makes each row-local value.
-    sums : set of str
+    added : set of str
         Sums over features that are added up in the loop that makes their terms: they are there when it has ended.
     """
 
@@ -41,7 +41,7 @@ class Draft:
     segments: list[Segment] = field(default_factory=list)
     views: dict[str, Equation] = field(default_factory=dict)
     place: dict[str, int] = field(default_factory=dict)
-    sums: set[str] = field(default_factory=set)
+    added: set[str] = field(default_factory=set)
 
 
 def schedule(equations: tuple[Equation, ...], types: Mapping[str, Type]) -> list[Draft]:
@@ -76,7 +76,7 @@ def schedule(equations: tuple[Equation, ...], types: Mapping[str, Type]) -> list
 def _place(draft: Draft, eq: Equation, types: Mapping[str, Type]) -> None:
     """Put a row-local equation into the first segment that it may share, after all that it needs."""
     if isinstance(eq.node, FeatureSum) and (terms := eq.node.value) in draft.place and types[terms].shape:
-        draft.sums.add(eq.name)
+        draft.added.add(eq.name)
         draft.place[eq.name] = draft.place[terms]
         draft.segments[draft.place[terms]].equations.append(eq)
         return
@@ -86,7 +86,7 @@ def _place(draft: Draft, eq: Equation, types: Mapping[str, Type]) -> None:
     earliest = 0
     for operand in eq.node.operands():
         for k in _made_in(draft, operand):
-            fused = elementwise and draft.segments[k].size == size and operand not in draft.sums
+            fused = elementwise and draft.segments[k].size == size and operand not in draft.added
             earliest = max(earliest, k if fused else k + 1)
     number = next((k for k in range(earliest, len(draft.segments)) if draft.segments[k].size == size), len(draft.segments))
     if number == len(draft.segments):

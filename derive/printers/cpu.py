@@ -193,13 +193,13 @@ class Code:
                 self.statements += ["if not call.rows.inline:", *(INDENT + line for line in made)] if ahead else made
             if stage.loops:
                 kernel = RowKernel(self, region).kernel(self.names.fresh(f"{self.prefix}_{region}{k or ''}"), stage)
-                self.call(kernel, count, ())
+                self.call(kernel, count, (), ())
 
-    def call(self, kernel: Kernel, count: str, products: Iterable[Product]) -> None:
-        """Add a kernel, which makes `products` at each step, and its call."""
+    def call(self, kernel: Kernel, count: str, products: Iterable[Product], ahead: Iterable[Product]) -> None:
+        """Add a kernel, which makes `products` at each step and those `ahead` perhaps, and its call."""
         self.kernels.append(kernel)
-        weights = list(dict.fromkeys(self.matrix(product.matrix, product.transposed) for product in products))
-        read = f"({', '.join(weights)}{',' if len(weights) == 1 else ''})"
+        always, perhaps = (dict.fromkeys(self.matrix(p.matrix, p.transposed) for p in made) for made in (products, ahead))
+        read = _tuple(always) if not perhaps else f"{_tuple(perhaps | always)} if call.rows.inline else {_tuple(always)}"
         self.statements += wrapped("run_rows(", [kernel.name, count, read, *(host for _, host in kernel.arguments)], ")")
 
     def columns(self, place: Place, eq: Equation, operand: int) -> str:
@@ -220,7 +220,7 @@ class Code:
     def time_loop(self, stages: tuple[Stage, ...]) -> None:
         if any(s.loops or s.products for s in stages):
             kernel = RowKernel(self, "loop").kernel(self.names.fresh(f"{self.prefix}_steps"), *stages)
-            self.call(kernel, "call.batch", (product for stage in stages for product in stage.products))
+            self.call(kernel, "call.batch", (product for stage in stages for product in stage.products), self.program.ahead)
 
     def totals(self) -> None:
         """Add the sums over all rows; those of one value are made together, in one pass over it."""
@@ -272,3 +272,8 @@ class Code:
 
 def _prefixed(text: str, function: str) -> str:
     return re.sub(rf"(?<![\w.]){function}\(", f"static.{function}(", text)
+
+
+def _tuple(names: Iterable[str]) -> str:
+    found = list(names)
+    return f"({', '.join(found)}{',' if len(found) == 1 else ''})"

@@ -26,7 +26,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-WORKERS = 255  # at most
+WORKERS = 254  # at most
+TRIAL = WORKERS + 1  # a slot without a worker, on which the time of a look is taken
 WORDS = 16  # of 8 bytes, in a slot: two cache lines, since some processors fetch them in pairs
 # Words of a slot.  The first slot is the board's own; its `HELPERS` are the workers that may be asked.
 STATE, AWAKE, STOP, FUNCTION, DATA, FIRST, LAST, NEXT, FAILED = range(9)
@@ -39,8 +40,10 @@ OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 I32, I64 = ir.IntType(32), ir.IntType(64)
 WORD = types.CPointer(types.int64)
 
-# An emitted file says in its second line what it was made from: code of one version never meets the board of another.
-_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+# An emitted file says in its second line what it was made from: code of one version never meets the board of another.  Compiled code
+# that is cached keeps these names, so they may depend on nothing that changes while its own file does not.
+LAYOUT = 1  # of the board: another number for another meaning of its words
+_VERSION = hashlib.sha256(Path(__file__).read_bytes().splitlines()[1] + bytes([LAYOUT])).hexdigest()[:8]
 _BOARD, _YIELD = f"derive_board_{_VERSION}", f"derive_yield_{_VERSION}"
 
 # What all packages with this version of the runtime have in common in a process: compiled code finds the board by its name alone.
@@ -48,9 +51,9 @@ common: Any = sys.modules.setdefault(f"derive_common_{_VERSION}", ModuleType(f"d
 
 
 def _board() -> np.ndarray:
-    memory = np.zeros((WORKERS + 2) * WORDS, np.int64)
+    memory = np.zeros((TRIAL + 2) * WORDS, np.int64)
     start = -(memory.ctypes.data // 8) % WORDS
-    return memory[start : start + (WORKERS + 1) * WORDS].reshape(WORKERS + 1, WORDS)
+    return memory[start : start + (TRIAL + 1) * WORDS].reshape(TRIAL + 1, WORDS)
 
 
 if not hasattr(common, "board"):

@@ -336,7 +336,7 @@ def _key(inputs: tuple[Any, ...], state: Any) -> Any:
     if state is None:
         return None
     try:
-        return type(state), tuple([(a.shape, a.dtype) for a in inputs]), tuple([(a.shape, a.dtype) for a in state])
+        return get_threads(), type(state), tuple([(a.shape, a.dtype) for a in inputs]), tuple([(a.shape, a.dtype) for a in state])
     except AttributeError:
         return None
 

@@ -1,9 +1,10 @@
-"""Matrix products on the register tile: serial, without the GIL, divided among threads by rows of the result (`threads.run`).
+"""Matrix products on the register tile, without the GIL: for `threads.run`, which divides the rows of the result among threads, and inside
+kernels, where a large product is divided by columns among threads that are awake and have nothing to do.
 
-    packed = panels(b)                                   # once for a right operand
-    multiply(a, packed, out, accumulate)               # out = or += a @ b
-    multiply_part(a, packed, out, accumulate, first, last)     # rows first to last of it
-    outer_sums(u, v, w, out_v, out_w, sums, first, last)       # rows first to last of u.T @ v, u.T @ w and of the sum of the rows of u
+    packed = panels(b)                                                      # once for a right operand
+    multiply(a, packed, out, accumulate)                                    # out = or += a @ b
+    run(multiply_part, len(a), parts, a, packed, out, accumulate)           # the same, on all threads
+    run(outer_sums, u.shape[1], parts, u, v, w, out_v, out_w, sums)         # u.T @ v, u.T @ w, and the sum of the rows of u
 
 Both products sweep tiles over a block of the left operand and a packed block of the right one. An element of a result sums its products in
 blocks of `STEPS`, each in the order of k, and the blocks in order: its bits do not depend on how the rows are divided.
@@ -54,7 +55,7 @@ STEPS = 256  # of k in a block: a panel of them (16 KiB, or 32 KiB with AVX-512)
 BLOCK_ROWS = 192  # of a in a block: 192 KiB in float32, for the second-level cache
 BLOCK_COLUMNS = 512  # of v in a block of `outer_sums`: 512 KiB in float32
 APART = 16  # between the tiles of a packed left operand: at a power of two they would all fall on one set of the first-level cache
-SUMMED = 64  # rows that `column_sum` adds before it adds their sum to the result
+SUMMED = 64  # rows that `_add_rows` adds before it adds their sum to the result
 GROUP = 4  # panels that the short tiles take at once
 SHARED = 50_000  # multiplications in a product that other threads may share
 
@@ -208,7 +209,7 @@ def _multiply(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate):  # type:
     groups = -(-n // (GROUP * panel_width(a)))
     if m * k * n < SHARED:
         _groups(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate, 0, groups)
-    else:  # workers that are awake and have nothing to do may help
+    else:  # workers that are awake and have nothing to do may help; a part raises nothing
         # What they call is loaded before: loading needs the GIL, which may be held by a caller that waits for them.
         _sweep((a, 0, 0, 0, packed, 0, 0, c, 0, 0, 0, 0))
         _clear((c, 0, 0, 0))

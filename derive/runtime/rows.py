@@ -1,6 +1,6 @@
 """Work on all rows at once, shared among threads: kernels, and the products and sums that lie outside a time loop.
 
-Threads share rows of the result, never the sum that makes an element, so every number of threads gives the same bits.
+Threads share rows or columns of the result, never the sum that makes an element, so every number of threads gives the same bits.
 """
 
 from __future__ import annotations

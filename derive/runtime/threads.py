@@ -3,8 +3,8 @@
     run(kernel, batch, parts, x, weights, out)    # kernel(x, weights, out, first, last) for each part of range(batch)
 
 Workers are daemon threads, started when first needed and kept. One that has done its part stays awake for a moment, since to wake it takes
-longer than many a kernel, and then sleeps. They end before a fork (a process that forks has no other thread of this module), and the next
-call on either side starts new ones.
+longer than many a kernel, and then sleeps. They end before a fork, which waits some seconds for parts in progress, and the next call on
+either side starts new ones.
 
 A system may wake a worker on the processor that its caller goes on to work on, where it waits for milliseconds: longer than many a call
 lasts. So on Linux workers are kept off the processor of the last caller.
@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .crew import HELPERS, STOP, WORKERS, board, common, serve
+from .crew import HELPERS, STOP, TRIAL, WORKERS, board, common, serve
 
 VARIABLE = "DERIVE_NUM_THREADS"
 PATIENCE = 5.0  # seconds that a fork waits for parts in progress
@@ -55,9 +55,9 @@ class _Worker:
         self._slot[STOP] = 1
         self.wake()
 
-    def join(self) -> None:
+    def join(self, seconds: float) -> None:
         if self._thread is not threading.current_thread():
-            self._thread.join(PATIENCE)
+            self._thread.join(seconds)
 
     def keep_to(self, processors: set[int]) -> None:
         with contextlib.suppress(OSError):  # a system may forbid it; it only helps
@@ -69,13 +69,14 @@ class _Pool:
 
     def __init__(self) -> None:
         self._workers: list[_Worker] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a collection or a signal while it is held may run a kernel
+        self._most = WORKERS  # that there can be
         self._closed = False
         self._avoided = -1  # the processor that the workers are kept off
 
     def call(self, helpers: int) -> None:
         """Wake so many workers."""
-        helpers = min(helpers, WORKERS - 1)
+        helpers = min(helpers, self._most)
         if len(self._workers) < helpers:
             self._grow(helpers)
         if _processor is not None:
@@ -87,8 +88,11 @@ class _Pool:
         """Start workers until there are as many; a pool that a fork has closed starts none."""
         looks = _looks()
         with self._lock:
-            while len(self._workers) < helpers and not self._closed:
-                self._workers.append(_Worker(len(self._workers) + 1, looks))
+            try:
+                while len(self._workers) < helpers and not self._closed:
+                    self._workers.append(_Worker(len(self._workers) + 1, looks))
+            except RuntimeError:  # the system starts no more threads: those that there are do the work
+                self._most = len(self._workers)
             self._avoided = -1
             self.admit()
 
@@ -112,8 +116,9 @@ class _Pool:
             self._closed = True
         for worker in self._workers:
             worker.end()
+        end = time.monotonic() + PATIENCE
         for worker in self._workers:
-            worker.join()
+            worker.join(max(0.0, end - time.monotonic()))
 
 
 def _looks() -> int:
@@ -121,7 +126,7 @@ def _looks() -> int:
     times = []
     for _ in range(3):
         begin = time.perf_counter()
-        serve(WORKERS, SAMPLE)
+        serve(TRIAL, SAMPLE)
         times.append(time.perf_counter() - begin)
     return int(ATTENTION * SAMPLE / min(times)) + 1
 

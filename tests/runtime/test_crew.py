@@ -28,6 +28,7 @@ from derive.runtime.crew import (
     POSTED,
     STATE,
     STOP,
+    TRIAL,
     WORKERS,
     WORKING,
     _let_others_run,
@@ -242,11 +243,11 @@ def test_no_more_are_asked_than_may_be() -> None:
     parts, states = noted(9, 7, True)
     assert parts == [(0, 3), (3, 6), (6, 9)]
     assert (states[:, 3:] == FREE).all()
-    absent(WORKERS - 1)
+    absent(WORKERS)
     array = np.zeros(1000, int)
-    add(1000, WORKERS - 1, True, array, 1)
+    add(1000, WORKERS, True, array, 1)
     assert (array == 1).all()
-    assert (board[1:WORKERS, LAST] - board[1:WORKERS, FIRST] > 0).all() and not board[WORKERS, FUNCTION]
+    assert (board[1 : WORKERS + 1, LAST] - board[1 : WORKERS + 1, FIRST] > 0).all() and not board[TRIAL, FUNCTION]
 
 
 def test_the_life_of_a_slot() -> None:
@@ -525,10 +526,10 @@ def test_helpers_are_not_counted_by_a_pool_that_a_fork_has_closed() -> None:
 
 def test_more_threads_than_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[int] = []
-    workers = [SimpleNamespace(wake=lambda: woken.append(1), end=lambda: None, join=lambda: None) for _ in range(WORKERS - 1)]
+    workers = [SimpleNamespace(wake=lambda: woken.append(1), end=lambda: None, join=lambda seconds: None) for _ in range(WORKERS)]
     monkeypatch.setattr(common.pool, "_workers", workers)
     monkeypatch.setattr(common.pool, "_grow", lambda helpers: pytest.fail("all slots have a worker"))
     monkeypatch.setattr(common.pool, "_keep_off", lambda processor: None)
     set_threads(WORKERS + 50)
     threads.call_workers()
-    assert len(woken) == WORKERS - 1
+    assert len(woken) == WORKERS
