@@ -52,6 +52,7 @@ common: Any = sys.modules.setdefault(f"derive_common_{_VERSION}", ModuleType(f"d
 
 def _board() -> np.ndarray:
     memory = np.zeros((TRIAL + 2) * WORDS, np.int64)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # for ever: a worker may look at it until the process has ended
     start = -(memory.ctypes.data // 8) % WORDS
     return memory[start : start + (TRIAL + 1) * WORDS].reshape(TRIAL + 1, WORDS)
 
