@@ -99,7 +99,7 @@ def test_a_step_reads_the_panels_of_its_inputs_too() -> None:
 def test_sizes_that_only_one_of_several_cells_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "two.py"
     text = 'from derive import Cell\na = Cell("h = tanh(W @ x + U @ h_prev)", name="a", output="h")\n'
-    file.write_text(text + 'b = Cell("h = h_prev + w", name="b", output="h")\n', encoding="utf-8")
+    file.write_text(text + 'b = Cell("h = h_prev + w", name="b", output="h", inputs=())\n', encoding="utf-8")
     assert main(["show", str(file), "--plan", "d=5", "n=3"]) == 0
     printed = capsys.readouterr().out
     assert "a: T = 100, B = 32, d = 5, n = 3" in printed and "b: T = 100, B = 32, n = 3" in printed
