@@ -137,20 +137,35 @@ def complete_sizes(cell: Cell, sizes: Mapping[str, int] | None = None) -> dict[s
 def sample(cell: Cell, *, sizes: Mapping[str, int] | None = None, steps: int = 5, batch: int = 3, seed: int = 0) -> Problem:
     """Return random float64 values of moderate size for everything that `cell` reads, and cotangents for all that it gives."""
     full = complete_sizes(cell, sizes)
-    random = np.random.default_rng(seed)
+    draw = Draw(cell, full, np.random.default_rng(seed))
+    arrays = draw.inputs(steps, batch)
+    arrays |= {name: _moderate(draw.normal(name)) for name in cell.parameters}
+    arrays |= {f"{name}_prev": draw.normal(name, batch) / 2 for name in cell.states}
+    dfinal = {name: draw.normal(name, batch) for name in cell.states}
+    return _reached(Problem(cell, full, steps, batch, arrays, draw.normal(cell.output, steps, batch), dfinal))
 
-    def normal(name: str, *lead: int) -> Array:
-        return random.standard_normal((*lead, *(size.evaluate(full) for size in cell.shapes[name])))
 
-    def given(name: str, *lead: int) -> Array:
-        return random.integers(0, classes(cell, name, full), lead) if name in cell.integers else normal(name, *lead)
+@dataclass(frozen=True)
+class Draw:
+    """Random float64 values of a cell's names."""
 
-    arrays = {name: given(name, steps, batch) for name in cell.inputs}
-    arrays |= {name: given(name, batch) for name in cell.context}
-    arrays |= {name: _moderate(normal(name)) for name in cell.parameters}
-    arrays |= {f"{name}_prev": normal(name, batch) / 2 for name in cell.states}
-    dfinal = {name: normal(name, batch) for name in cell.states}
-    return _reached(Problem(cell, full, steps, batch, arrays, normal(cell.output, steps, batch), dfinal))
+    cell: Cell
+    sizes: Mapping[str, int]
+    random: np.random.Generator
+
+    def normal(self, name: str, *lead: int) -> Array:
+        """Return normal numbers of the shape of `name`, after the axes `lead`."""
+        return self.random.standard_normal((*lead, *(size.evaluate(self.sizes) for size in self.cell.shapes[name])))
+
+    def inputs(self, steps: int, batch: int) -> dict[str, Array]:
+        """Return inputs and contexts: normal numbers, and indices within what they pick from."""
+        leads = dict.fromkeys(self.cell.inputs, (steps, batch)) | dict.fromkeys(self.cell.context, (batch,))
+        return {name: self._given(name, lead) for name, lead in leads.items()}
+
+    def _given(self, name: str, lead: tuple[int, ...]) -> Array:
+        if name in self.cell.integers:
+            return self.random.integers(0, classes(self.cell, name, self.sizes), lead)
+        return self.normal(name, *lead)
 
 
 def _reached(p: Problem) -> Problem:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numba import from_dtype
 
 from .cell import Cell
 from .check import complete_sizes
@@ -14,7 +15,7 @@ from .pipeline import Compiled, compile_cell
 from .program import Product, Program
 from .runtime import plan
 from .runtime.threads import get_threads
-from .runtime.tile import ROWS, VECTOR_BYTES, VECTORS
+from .runtime.tile import ROWS, width
 from .sizes import Size
 
 TIMES, BATCH, THREADS, DTYPE = "t", "b", "threads", "dtype"
@@ -80,15 +81,20 @@ def _parameters(cell: Cell, extent: Extent) -> int:
     return sum(int(np.prod([size.evaluate(extent.sizes) for size in cell.shapes[name]])) for name in cell.parameters) * extent.bytes
 
 
+def _inline(cell: Cell, extent: Extent) -> bool:
+    """Say whether products of the inputs are formed at each step."""
+    return plan.step_by_step(extent.steps, extent.batch, _parameters(cell, extent), extent.threads)
+
+
 def _inputs(cell: Cell, compiled: Compiled, extent: Extent) -> list[str]:
     """Say when the products of the inputs are formed."""
     if not compiled.forward.ahead:
         return []
-    held = _parameters(cell, extent)
-    rows, fits = ROWS * extent.threads, f"all parameters, {_shown(held)}, {{}} {_shown(plan.CACHED)} of cache"
+    held, rows = _parameters(cell, extent), ROWS * extent.threads
+    fits = f"all parameters, {_shown(held)}, {{}} {_shown(plan.CACHED)} of cache"
     if extent.steps == 1:
         why, when = "there is one", "at the step"
-    elif plan.step_by_step(extent.steps, extent.batch, held, extent.threads):
+    elif _inline(cell, extent):
         when = "at each step"
         why = f"B = {extent.batch} is at least {rows}, a tile of {ROWS} rows for every thread, and {fits.format('are within')}"
     else:
@@ -103,8 +109,7 @@ def _loop(cell: Cell, program: Program, extent: Extent) -> Iterator[str]:
     if not program.loop:
         yield "no loop over time: all rows at once"
         return
-    inline = plan.step_by_step(extent.steps, extent.batch, _parameters(cell, extent), extent.threads)
-    products = [*(program.ahead if inline else ()), *(product for stage in program.loop for product in stage.products)]
+    products = [*(program.ahead if _inline(cell, extent) else ()), *(product for stage in program.loop for product in stage.products)]
     weights = sum({(p.matrix, p.transposed): _packed(program, p, extent) for p in products}.values())
     phases = sum(1 for stage in program.loop if stage.loops)
     count = plan.row_parts(extent.batch, weights, extent.threads)
@@ -127,7 +132,7 @@ def _packed(program: Program, product: Product, extent: Extent) -> int:
     node = product.equation.node
     assert isinstance(node, MatVec | MatVecT)
     k, n = (program.shape(name)[0].evaluate(extent.sizes) for name in (node.vector, product.equation.name))
-    wide = VECTORS * VECTOR_BYTES // extent.bytes
+    wide = width(from_dtype(extent.dtype))
     return -(-n // wide) * wide * k * extent.bytes
 
 

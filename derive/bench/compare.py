@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import TypeVar
 
 from ..cell import Cell
 from ..check import Problem
@@ -15,6 +16,7 @@ from .rows import BACKWARD, PHASES, Row, Timing
 from .work import operations
 
 Size = tuple[int, int, int, int]
+T = TypeVar("T")
 CALLS: Mapping[str, Callable[[Contender], Callable[[], object]]] = {
     PHASES[0]: lambda contender: contender.infer,
     PHASES[1]: lambda contender: contender.train,
@@ -55,12 +57,7 @@ def compare(cell: Cell, module: ModuleType, size: Size, settings: Settings) -> I
 def _contender(name: str, p: Problem, work: int) -> Contender | str:
     """Return a peer's calls, or why there are none."""
     peer = PEERS[name]
-    if absence := peer.absence(p.cell, work):
-        return absence
-    try:
-        return peer.make(p)
-    except Exception as error:  # a peer that cannot run the cell is a gap in the table, not the end of it
-        return failure(error)
+    return peer.absence(p.cell, work) or _tried(lambda: peer.make(p))
 
 
 def measure(phase: str, own: Contender, peers: Mapping[str, Contender | str], settings: Settings) -> dict[str, Timing | str]:
@@ -69,23 +66,22 @@ def measure(phase: str, own: Contender, peers: Mapping[str, Contender | str], se
     for name, peer in peers.items():
         if isinstance(peer, str):
             found[name] = peer
-        elif reason := _first(CALLS[phase](peer)):
+        elif isinstance(reason := _tried(CALLS[phase](peer)), str):  # the first call of each compiles it
             found[name] = reason
         else:
             calls[name] = CALLS[phase](peer)
-    calls[""]()  # the first call of each compiles it
+    calls[""]()
     times = interleaved(list(calls.values()), settings.limits, settings.clock)
     found |= {name: timing(counted) for name, counted in zip(calls, times, strict=True)}
     return {name: found[name] for name in ("", *peers)}
 
 
-def _first(call: Callable[[], object]) -> str:
-    """Make the first call, which compiles; return how it failed, or nothing."""
+def _tried(call: Callable[[], T]) -> T | str:
+    """Return what a call to a peer gives, or how it failed: a peer that cannot run a cell is a gap in the table, not the end of it."""
     try:
-        call()
+        return call()
     except Exception as error:
         return failure(error)
-    return ""
 
 
 def failure(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..cell import Cell
-from ..check import Problem, arguments, classes, complete_sizes, gradients
+from ..check import Draw, Problem, arguments, complete_sizes, gradients
 
 Array = np.ndarray
 
@@ -41,18 +41,12 @@ def sizes_of(cell: Cell, d: int, n: int) -> dict[str, int]:
 
 def problem(cell: Cell, module: ModuleType, sizes: Mapping[str, int], steps: int, batch: int, dtype: Any) -> Problem:
     """Return the numbers that all contenders get: normal inputs and cotangents, and the module's own initial parameters and states."""
-    random = np.random.default_rng(0)
-
-    def normal(name: str, *lead: int) -> Array:
-        return random.standard_normal((*lead, *(size.evaluate(sizes) for size in cell.shapes[name]))).astype(dtype)
-
-    def given(name: str, *lead: int) -> Array:
-        return random.integers(0, classes(cell, name, sizes), lead) if name in cell.integers else normal(name, *lead)
-
-    arrays = {name: given(name, steps, batch) for name in cell.inputs} | {name: given(name, batch) for name in cell.context}
+    draw = Draw(cell, sizes, np.random.default_rng(0))
+    given = draw.inputs(steps, batch)
+    arrays = {name: value if name in cell.integers else value.astype(dtype) for name, value in given.items()}
     arrays |= module.LAYER.init(dict(sizes), 0, dtype)._asdict()
     arrays |= {f"{name}_prev": value for name, value in module.LAYER.zero_state(batch, dict(sizes), dtype)._asdict().items()}
-    return Problem(cell, sizes, steps, batch, arrays, normal(cell.output, steps, batch), {})
+    return Problem(cell, sizes, steps, batch, arrays, draw.normal(cell.output, steps, batch).astype(dtype), {})
 
 
 def ours(module: ModuleType, p: Problem) -> Contender:

@@ -255,13 +255,15 @@ class RowKernel:
         raise TypeError(f"{type(compute.equation.node).__name__} has no code a row")
 
     def vector_loop(self, loop: VectorLoop) -> list[str]:
-        sums = [compute for compute in loop.computes if isinstance(compute.equation.node, FeatureSum)]
-        lines = [f"{self.local[compute.equation.name]} = zero" for compute in sums]
-        lines.append(f"for j in range({self.size(loop.size)}):")
+        before, body, after = [], [], []
         for compute in loop.computes:
-            body = self.added(compute.equation) if compute in sums else self.compute(compute, "[j]")
-            lines += [INDENT + line for line in body]
-        return [*lines, *(line for compute in sums for line in self.stored(compute, "[0]"))]
+            if isinstance(compute.equation.node, FeatureSum):
+                before.append(f"{self.local[compute.equation.name]} = zero")
+                body += self.added(compute.equation)
+                after += self.stored(compute, "[0]")
+            else:
+                body += self.compute(compute, "[j]")
+        return [*before, f"for j in range({self.size(loop.size)}):", *(INDENT + line for line in body), *after]
 
     def added(self, eq: Equation) -> list[str]:
         """Return the statements that add a term to a sum over features."""

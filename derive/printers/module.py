@@ -232,7 +232,7 @@ def _forward(call) -> tuple[np.ndarray, State, Saved | None]:
         states, initial = [], []
         for carry, state in zip(code.rec.carries, cell.states, strict=True):
             array = code.program.places[carry.previous].array
-            states.append(f"{code.host[array]} = carried_rows(dfinal.{state}, call.rows)")
+            states.append(f"{code.host[array]} = carried_rows(dfinal.{state})")
             initial.append(f"first_rows({code.host[array]}, call.rows, call.state.{state})")
         names = (*cell.inputs, *cell.context)
         grads = ["None" if name in cell.integers else code.host[derivation.cotangent[name]] for name in names]

@@ -10,6 +10,7 @@ from .tile import ROWS
 # A worker that sleeps needs some 30 µs to begin: below about three times that much work it is not woken.
 LIGHT = 200_000  # elements that a kernel goes through
 LIGHT_PRODUCT = 4_000_000  # multiplications
+ONCE = 8  # elements of weights that are read once take as long as one of a kernel's others
 # Parameters that all stay in the second- and third-level caches while the steps go on.
 CACHED = 4 << 20  # bytes
 # Weights that a thread should not read for less than a tile of rows: a good part of its second-level cache.
@@ -32,3 +33,8 @@ def row_parts(batch: int, weights: int, threads: int) -> int:
     read all of them for little work: then there are fewer parts, and threads that have none take columns of the others' products.
     """
     return max(1, min(threads, batch // ROWS if weights >= HEAVY else batch))
+
+
+def is_light(elements: int, weights: int, *, once: bool) -> bool:
+    """Say whether no worker is woken for a kernel that goes through so many `elements`, its `weights` among them, read `once` or often."""
+    return elements - (weights - weights // ONCE if once else 0) < LIGHT

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .memory import empty
-from .plan import LIGHT, LIGHT_PRODUCT, row_parts
+from .plan import LIGHT_PRODUCT, is_light, row_parts
 from .product import multiply_part, outer_sums
 from .threads import get_threads, run
 
@@ -52,21 +52,18 @@ def recorded() -> Record | None:
 
 def _run(kernel: Callable[..., None], count: int, parts: int, light: bool, *arguments: Any) -> None:
     """Call a kernel for at most so many parts of 0 … count; what is light wakes nobody, but who is awake helps."""
-    if (record := _recording.record) is not None:
-        record.calls.append((kernel, (count, parts - 1, True, *arguments)) if light else (run, (kernel, count, parts, *arguments)))
-    if light:
-        kernel(count, parts - 1, True, *arguments)
-    else:
-        run(kernel, count, parts, *arguments)
+    call, given = (kernel, (count, parts - 1, True, *arguments)) if light else (run, (kernel, count, parts, *arguments))
+    if (record := recorded()) is not None:
+        record.calls.append((call, given))
+    call(*given)
 
 
 def run_rows(kernel: Callable[..., None], count: int, weights: tuple[np.ndarray, ...], *arguments: Any) -> None:
     """Call ``kernel(*arguments, first, last)`` for parts of the rows 0 … count; `weights` are what it reads packed at each step."""
     elements = sum(value.size for value in arguments if isinstance(value, np.ndarray))
-    if recorded() is not None:  # a single step: what is read once
-        elements -= sum(value.size for value in weights) * 7 // 8
+    light = is_light(elements, sum(value.size for value in weights), once=recorded() is not None)
     parts = row_parts(count, sum(value.nbytes for value in weights), get_threads())
-    _run(kernel, count, parts, elements < LIGHT, *arguments)
+    _run(kernel, count, parts, light, *arguments)
 
 
 def multiply_rows(a: np.ndarray, packed: Any, out: np.ndarray, accumulate: bool) -> None:

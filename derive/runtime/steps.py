@@ -185,7 +185,7 @@ def last_rows(array: Array, rows: Rows, like: Array, *, tape: bool) -> Array:
     return array[start[rows.lengths] + np.arange(rows.batch)].reshape(like.shape)
 
 
-def carried_rows(final: Array, rows: Rows) -> Array:
+def carried_rows(final: Array) -> Array:
     """Return the array of a state's cotangent, two steps' worth, with `final` (B, ·) after the last step of every sequence."""
     return np.concatenate([flat(final, 1)] * 2)
 

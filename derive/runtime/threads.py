@@ -192,12 +192,12 @@ def run(kernel: Callable[..., Any], count: int, parts: int, *arguments: Any) -> 
     ----------
     kernel : compiled by `kernel.kernel`
     count, parts : int
-        There are at most so many parts, and at most one a thread; threads that have none help with products.
+        There are at most so many parts, and at most one a thread (`HELPERS` sees to it); threads that have none help with products.
     *arguments
         What every call is given before its range.
     """
     call_workers()
-    kernel(count, min(get_threads(), parts, count) - 1, False, *arguments)
+    kernel(count, parts - 1, False, *arguments)
 
 
 def call_workers() -> None:

@@ -158,7 +158,7 @@ def _accumulate(
 
 def _make_tile(rows: int, panels: int) -> Any:
     """Return the intrinsic for a tile of `rows` rows and `panels` panels of columns."""
-    ahead = panels == 1  # a tile of few rows has no time to read ahead: it waits for its own operands
+    ahead = rows == ROWS  # a tile of fewer rows has no time to read ahead: it waits for its own operands
 
     @intrinsic
     def tile(typingctx, a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate, soon, soon_step):  # type: ignore[no-untyped-def]
