@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import sympy as sp
 
@@ -69,6 +70,8 @@ class Code:
     weights: list[str] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
 
+    xp: ClassVar[str] = "np"  # the module of the host's arrays
+
     @property
     def rec(self) -> Recurrence:
         return self.program.rec
@@ -124,29 +127,37 @@ class Code:
 
     def static(self, eq: Equation, statements: list[str]) -> None:
         """Add the host's statement of a static equation."""
-        node, host = eq.node, self.host
+        node, of, xp = eq.node, self.number, self.xp
         match node:
             case Map(expr=expr):
                 value = self.static_map(eq, expr)
             case Concat(parts=parts):
-                value = f"stacked({', '.join(host[p] for p in parts)})"
+                value = self.stacked(parts)
             case Slice(value=v, start=start, size=size):
-                value = f"{host[v]}[{self.size(start)} : {self.size(start + size)}]"
+                value = f"{of(v)}[{self.size(start)} : {self.size(start + size)}]"
             case Transpose(matrix=m):
-                value = f"np.ascontiguousarray({host[m]}.T)"
+                value = f"{xp}.ascontiguousarray({of(m)}.T)"
             case MatVec(matrix=m, vector=v, plus=p):
-                value = f"{host[m]} @ {host[v]}" + (f" + {host[p]}" if p else "")
+                value = f"{of(m)} @ {of(v)}" + (f" + {of(p)}" if p else "")
             case MatVecT(matrix=m, vector=v, plus=p):
-                value = f"{host[m]}.T @ {host[v]}" + (f" + {host[p]}" if p else "")
+                value = f"{of(m)}.T @ {of(v)}" + (f" + {of(p)}" if p else "")
             case Outer(left=u, right=v):
-                value = f"np.outer({host[u]}, {host[v]})"
+                value = f"{xp}.outer({of(u)}, {of(v)})"
             case FeatureSum(value=v):
-                value = f"np.sum({host[v]})"
+                value = f"{xp}.sum({of(v)})"
             case LogSumExp(value=v):
-                value = f"np.max({host[v]}) + np.log(np.sum(np.exp({host[v]} - np.max({host[v]}))))"
+                value = f"{xp}.max({of(v)}) + {xp}.log({xp}.sum({xp}.exp({of(v)} - {xp}.max({of(v)}))))"
             case _:
                 raise TypeError(f"{eq.name}: {type(node).__name__} of static values has no code")
         statements += [*self.say(eq), f"{self.variable(eq.name)} = {value}"]
+
+    def number(self, name: str) -> str:
+        """Return the host's expression of a static value that is computed with."""
+        return self.host[name]
+
+    def stacked(self, parts: tuple[str, ...]) -> str:
+        """Return the host's expression of static values one after the other."""
+        return f"stacked({', '.join(self.host[p] for p in parts)})"
 
     def static_map(self, eq: Equation, expr: sp.Expr) -> str:
         kind = self.rec.types[eq.name]
@@ -154,8 +165,8 @@ class Code:
 
         def atom(symbol: sp.Symbol) -> str:
             if symbol == EYE:
-                return f"np.eye({self.size(last)}, dtype=call.dtype)"
-            return self.sizes(extent_name(symbol)) if is_extent(symbol) else self.host[symbol.name]
+                return f"{self.xp}.eye({self.size(last)}, dtype=call.dtype)"
+            return self.sizes(extent_name(symbol)) if is_extent(symbol) else self.number(symbol.name)
 
         printer = Expressions(atom, typed=False)
         text = printer.source(expr)
@@ -166,8 +177,8 @@ class Code:
         full = EYE in expr.free_symbols or any(len(v.shape) == rank and v.batched == kind.batched for v in values)
         if not full and (lead or rank):
             shape = [*lead, *(self.size(s) for s in kind.shape)]
-            return f"np.full(({', '.join(shape)}{',' if len(shape) == 1 else ''}), {text}, call.dtype)"
-        return f"np.asarray({text}, call.dtype)"
+            return f"{self.xp}.full(({', '.join(shape)}{',' if len(shape) == 1 else ''}), {text}, call.dtype)"
+        return f"{self.xp}.asarray({text}, call.dtype)"
 
     def matrix(self, name: str, transposed: bool) -> str:
         """Return the host's variable of a matrix's panels for products, ``v @ M.T`` or, transposed, ``v @ M``."""

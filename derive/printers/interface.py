@@ -146,6 +146,25 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
     """Return the shape of every array of a call with T steps and B sequences."""
     return LAYER.spec({steps}, {batch}, {given})'''
 
+    def device_records(self) -> str:
+        """Return the records and the table of the device's module."""
+        fields = [(name, "Inputs" if name == "inputs" else name.capitalize(), "") for name in ("inputs", "params", "state", "saved")]
+        tape = _record(
+            "Tape",
+            "A forward pass, ready for `backward`: references to what was given, and new arrays.",
+            [*fields, ("steps", "int", ""), ("tf32", "bool", "")],
+        )
+        aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
+        return "\n".join([tape, "", "", "LAYER = Layer.on_device(CPU, Tape)", *aliases])
+
+    def device_makers(self) -> str:
+        """Return the functions that make parameters and states on the device."""
+        text = self.makers().split("\n\n\n")[:2]
+        kinds = "float32, float64, bfloat16 or float16, by name or as a dtype"
+        return "\n\n\n".join(
+            part.replace("dtype=np.float32", 'dtype="float32"').replace('."""', f'.\n\n    `dtype`: {kinds}.\n    """') for part in text
+        )
+
     def signature(self, first: str) -> str:
         """Return the arguments of a forward function."""
         cell = self.cell
@@ -176,6 +195,22 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
         lines += ["", "    Returns", "    -------"]
         lines += [f"    y : array {shape_text('T', 'B', shape=shapes[cell.output])}", "    final : State", "    tape : Tape"]
         return "\n".join(lines)
+
+    def describe_device_arguments(self) -> str:
+        cell, shapes = self.cell, self.cell.shapes
+        lines = ["", "    Parameters", "    ----------"]
+        for name in cell.inputs:
+            kind = "integers" if name in cell.integers else "float32, float64, bfloat16 or float16"
+            lines.append(f"    {name} : device array {shape_text('T', 'B', shape=shapes[name])}, {kind}")
+        lines += ["    x : None"] if not cell.inputs else []
+        lines += ["    params : Params", "    state : State, optional; zero by default"]
+        lines += [f"    {name} : device array {shape_text('B', shape=shapes[name])}, constant in time" for name in cell.context]
+        lines += ["    steps : int"] if not cell.inputs else []
+        lines += ["    tf32 : bool", "        Whether products of float32 may round their operands to 10 bits."]
+        lines += ["    stream : optional", "        Where the work is queued; the caller's current stream by default."]
+        lines += ["", "    Returns", "    -------"]
+        lines += [f"    y : array {shape_text('T', 'B', shape=shapes[cell.output])}, of the kind of the inputs"]
+        return "\n".join([*lines, "    final : State", "    tape : Tape"])
 
 
 def _record(name: str, doc: str, fields: list[tuple[str, str, str]]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from .initial import initial
 
 Sizes = dict[str, int]
 Shape = tuple[str, ...]
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,21 @@ class Table:
     records: Mapping[str, Any] = field(default_factory=dict)
     checked: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    dtypes: ClassVar[tuple[np.dtype, ...]] = (np.dtype(np.float32), np.dtype(np.float64))
+
     # Making arrays
 
     def init(self, sizes: Sizes, seed: int, dtype: Any) -> Any:
         """Return initial parameters; see each module's `init`."""
         self._check_sizes(sizes)
-        dtype = _float(dtype, f"{self.name}.init: dtype")
+        dtype = self.float(dtype, f"{self.name}.init: dtype")
         random = np.random.default_rng(seed)
         values = (initial(self.rules.get(name), self.shape(shape, sizes), random, dtype) for name, shape in self.params.items())
         return self.records["Params"](*values)
 
     def zero_state(self, batch: int, sizes: Sizes, dtype: Any) -> Any:
         """Return the states before the first step, `(batch, ·)`: zero, or the value that `rules` gives."""
-        dtype = _float(dtype, f"{self.name}.zero_state: dtype")
+        dtype = self.float(dtype, f"{self.name}.zero_state: dtype")
         if not _whole(batch) or batch < 0:
             raise ValueError(f"{self.name}.zero_state: batch must be a whole number of at least 0, got {batch!r}")
         self._check_sizes(sizes)
@@ -116,11 +117,21 @@ class Table:
         if not floats:
             return np.dtype(np.float64)
         first, value = next(iter(floats.items()))
-        dtype = _float(value.dtype, f"{self.name}: {first}")
+        dtype = self.float(value.dtype, f"{self.name}: {first}")
         for name, other in floats.items():
             if other.dtype != dtype:
                 raise ValueError(f"{self.name}: {name} is {other.dtype}, but {first} is {dtype}: all arguments need one dtype")
         return dtype
+
+    def float(self, dtype: Any, argument: str) -> np.dtype:
+        """Return a dtype that kernels compute with."""
+        try:
+            found = np.dtype(dtype)
+        except TypeError:
+            found = None
+        if found not in self.dtypes:
+            raise ValueError(f"{argument} must be {' or '.join(map(str, self.dtypes))}, got {dtype}")
+        return found
 
     def same_dtype(self, argument: str, got: np.dtype, need: np.dtype) -> None:
         if got != need:
@@ -229,13 +240,3 @@ def shown(names: Sequence[str]) -> str:
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _float(dtype: Any, argument: str) -> np.dtype:
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found not in DTYPES:
-        raise ValueError(f"{argument} must be float32 or float64, got {dtype}")
-    return found

@@ -1,0 +1,1 @@
+"""Printers of code for `numba.cuda`."""

@@ -1,0 +1,159 @@
+"""Kernels of one stage: the loops of one step, or of all rows at once, after the products that they need.
+
+A block has one row; where a stage has no sum over features, several blocks share the features of a row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...ir import FeatureSum
+from ...program import Array, Place, Scalars, Stage
+from ...sizes import Size
+from ..kernel import Kernel
+from ..layout import INDENT, wrapped
+from .equations import constants, taken
+from .rows import RowCode, crossing
+
+if TYPE_CHECKING:
+    from .host import Code
+
+
+class StageKernel(RowCode):
+    """The kernel of one stage of a region."""
+
+    def __init__(self, code: Code, region: str) -> None:
+        super().__init__(code)
+        self.region = region
+        self.arguments: dict[str, tuple[str, str]] = {}
+        self.sizes: dict[str, str] = {}
+        self.indices: set[str] = set()
+
+    def kernel(self, name: str, stage: Stage) -> Kernel:
+        body = self.stage(stage)
+        over_time = self.region == "loop"
+        given = [("t", "t"), ("batch", "call.batch"), ("keep", "call.keep")] if over_time else [("batch", "call.batch")]
+        sizes = [(local, self.code.sizes(size)) for size, local in sorted(self.sizes.items())]
+        arguments = [*given, *sizes, *self.arguments.values()]
+        head = [
+            "cuda, real, widen, narrow = on.cuda, on.real, on.widen, on.narrow",
+            *taken(self.functions, "on.functions"),
+            *taken(self.team, "on"),
+            *constants(self.constants),
+            *(f"{name} = make_{name}(on)" for name in self.called),
+        ]
+        lines = [
+            f"def make_{name}(on):",
+            *(INDENT + line for line in head),
+            "",
+            f"{INDENT}@on.kernel",
+            *(INDENT + line for line in wrapped(f"def {name}(", [a for a, _ in arguments], "):")),
+            *(2 * INDENT + line for line in (*self.head(stage), *body)),
+            "",
+            f"{INDENT}return {name}",
+        ]
+        return Kernel(name, lines, arguments)
+
+    def head(self, stage: Stage) -> list[str]:
+        """Return the statements that say which row and which features a thread has."""
+        first = "seq" if self.region in ("loop", "once") else "row"
+        lines = [f"{first} = cuda.blockIdx.x"]
+        rows = {
+            "row": "t * batch + seq",
+            "row_next": "row + batch",
+            "kept": "(t if keep else t % 2) * batch + seq",
+            "kept_next": "(t + 1 if keep else (t + 1) % 2) * batch + seq",
+            "ring": "t % 2 * batch + seq",
+            "ring_next": "(t + 1) % 2 * batch + seq",
+        }
+        wanted = self.indices | ({"row"} if "row_next" in self.indices else set())
+        lines += [f"{name} = {source}" for name, source in rows.items() if name in wanted and name != first]
+        if self.region not in ("loop", "once") and "seq" in self.indices:
+            lines.append("seq = row % batch")
+        lines.append("lane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x")
+        lines.append("lanes = cuda.gridDim.y * cuda.blockDim.x")
+        return lines
+
+    @staticmethod
+    def shares_rows(stage: Stage) -> bool:
+        """Say whether a row must have one block: its threads work together."""
+        return any(isinstance(loop, Scalars) or any(isinstance(c.equation.node, FeatureSum) for c in loop.computes) for loop in stage.loops)
+
+    # How numbers are found
+
+    def features(self, size: Size) -> list[str]:
+        return [f"for j in range(lane, {self.size(size)}, lanes):"]
+
+    def read(self, name: str) -> str:
+        kind = self.rec.types[name]
+        if not kind.batched:
+            return self.widened(self.code.static_stored(name), f"{self.static(name)}[{'j' if kind.shape else '0'}]")
+        if name in self.scalars_known:
+            return self.local[name]
+        return self.element(name, "j" if kind.shape else "0")
+
+    def picked(self, name: str, index: str) -> str:
+        size = self.size(self.rec.types[name].shape[0])
+        return f"{self.element(name, index)} if 0 <= {index} < {size} else nan"
+
+    def element(self, name: str, index: str) -> str:
+        place = self.program.places[name]
+        array = self.program.arrays[place.array]
+        source = f"{self.array(array.name)}[{self.index(array, place.shift)}, {self.column(place.start, index)}]"
+        return self.widened(array.name in self.code.stored, source)
+
+    def write(self, name: str, place: Place, value: str) -> list[str]:
+        array = self.program.arrays[place.array]
+        vector = bool(self.rec.types[name].shape)
+        column = self.column(place.start, "j" if vector else "0")
+        value = f"narrow({value})" if array.name in self.code.stored else value
+        line = f"{self.array(array.name)}[{self.index(array, place.shift)}, {column}] = {value}"
+        return [line] if vector else ["if lane == 0:", INDENT + line]
+
+    def number(self, size: str) -> str:
+        if size not in self.sizes:
+            self.sizes[size] = self.names.fresh(size)
+        return self.sizes[size]
+
+    def meet(self, stage: Stage, position: int) -> list[str]:
+        vectors = {name for name, kind in self.rec.types.items() if kind.batched and kind.shape}
+        return ["cuda.syncthreads()"] if crossing(stage, position, dict(self.program.places), vectors) else []
+
+    def widened(self, stored: bool, source: str) -> str:
+        return f"widen({source})" if stored else source
+
+    def size(self, size: Size) -> str:
+        terms = [f"{'' if k == 1 else f'{k} * '}{self.number(name)}" for name, k in size.terms]
+        if size.constant or not terms:
+            terms.append(str(size.constant))
+        return " + ".join(terms).replace("+ -", "- ")
+
+    def column(self, start: Size, index: str) -> str:
+        if start == Size():
+            return index
+        return self.size(start) if index == "0" else f"{self.size(start)} + {index}"
+
+    def index(self, array: Array, shift: int) -> str:
+        if array.space in ("scratch", "once"):
+            found = "seq"
+        elif self.region != "loop":
+            found = "row"
+        else:
+            base = {"tape": "kept", "carry": "ring"}.get(array.space, "row")
+            found = f"{base}_next" if shift else base
+        self.indices.add(found)
+        return found
+
+    def array(self, name: str) -> str:
+        key = f"array:{name}"
+        if key not in self.arguments:
+            known = name.endswith(("_rows", "_state", "_states", "_kept", "_out"))
+            self.arguments[key] = (self.names.fresh(name if known else f"{name}_rows"), self.code.host[name])
+        return self.arguments[key][0]
+
+    def static(self, name: str) -> str:
+        key = f"static:{name}"
+        if key not in self.arguments:
+            host = self.code.host[name]
+            self.arguments[key] = (self.names.fresh(name), host if self.rec.types[name].shape else f"{host}.reshape(1)")
+        return self.arguments[key][0]

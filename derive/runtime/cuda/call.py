@@ -1,0 +1,201 @@
+"""A checked call of a cell's passes on a device: the vocabulary that the host functions of generated modules are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+from .device import Device, Factory
+from .kind import Kind
+from .plan import LINE, Plan, Steps
+from .resident import packed_size, packing
+
+WARP, THREADS = 32, 256
+
+
+@dataclass
+class Call:
+    """A checked call.
+
+    Attributes
+    ----------
+    device : Device
+    kind : Kind
+    sizes : mapping
+    params, state : records
+    inputs : mapping
+        Each input as rows, `(T·B, ·)`; contexts `(B, ·)`.
+    steps, batch : int
+    keep : bool
+        Whether the tape is kept.
+    weights : tuple, optional
+        What was made of the parameters before.
+    """
+
+    device: Device
+    kind: Kind
+    sizes: Mapping[str, int]
+    params: Any
+    state: Any = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    batch: int = 0
+    keep: bool = False
+    weights: tuple[Any, ...] | None = None
+
+    @property
+    def xp(self) -> Any:
+        return self.device.xp
+
+    @property
+    def dtype(self) -> Any:
+        return self.real_dtype
+
+    @property
+    def real_dtype(self) -> Any:
+        return self.device.dtype(self.kind.real)
+
+    @property
+    def stored_dtype(self) -> Any:
+        return self.device.dtype(self.kind.stored)
+
+    @property
+    def count(self) -> int:
+        return self.steps * self.batch
+
+    @property
+    def kept_count(self) -> int:
+        """Rows of an array on the tape: without it, two steps' worth in turn."""
+        return self.count if self.keep else 2 * self.batch
+
+    # Arrays
+
+    def stored_rows(self, count: int, width: int) -> Any:
+        return self.xp.empty((count, width), self.stored_dtype)
+
+    def real_rows(self, count: int, width: int) -> Any:
+        return self.xp.empty((count, width), self.real_dtype)
+
+    def stored(self, value: Any) -> Any:
+        """Return a value in the dtype of storage."""
+        return self.xp.asarray(value).astype(self.stored_dtype, copy=False)
+
+    def real(self, value: Any) -> Any:
+        """Return a value in the dtype that is computed with."""
+        return self.xp.asarray(value).astype(self.real_dtype, copy=False)
+
+    def stacked(self, *parts: Any) -> Any:
+        return self.xp.concatenate(parts)
+
+    def over_time(self, values: Any) -> Any:
+        """Return values `(B, ·)` at every step, row by row."""
+        return self.xp.tile(values, (self.steps, 1))
+
+    def spread(self, value: Any) -> Any:
+        """Return a static vector in every row."""
+        return self.xp.ascontiguousarray(self.xp.broadcast_to(self.stored(value), (self.count, value.size)))
+
+    # Rows of step t
+
+    def row(self, array: Any, t: int) -> Any:
+        return array[t * self.batch : (t + 1) * self.batch]
+
+    def kept(self, array: Any, t: int) -> Any:
+        return self.row(array, t if self.keep else t % 2)
+
+    def ring(self, array: Any, t: int) -> Any:
+        return self.row(array, t % 2)
+
+    # States
+
+    def state_rows(self, initial: Any, dtype: Any, *, tape: bool) -> Any:
+        """Return a state's array, with `initial` (B, ·) before the first step."""
+        steps = self.steps + 1 if tape and self.keep else 2
+        rows = self.xp.empty((steps * self.batch, prod(initial.shape[1:])), dtype)
+        rows[: self.batch] = initial.reshape(self.batch, -1)
+        return rows
+
+    def last(self, rows: Any, like: Any, *, tape: bool) -> Any:
+        """Return a state after the last step, shaped as `like`, as an array of its own."""
+        last = self.kept(rows, self.steps) if tape else self.ring(rows, self.steps)
+        return last.reshape(like.shape).astype(self.stored_dtype)
+
+    def before(self, rows: Any) -> Any:
+        """Return a state's values before each step."""
+        return rows[: self.count]
+
+    def carried(self, final: Any, dtype: Any) -> Any:
+        """Return the array of a state's cotangent, two steps' worth, with `final` (B, ·) after the last."""
+        rows = self.xp.empty((2 * self.batch, prod(final.shape[1:])), dtype)
+        self.ring(rows, self.steps)[...] = final.reshape(self.batch, -1)
+        return rows
+
+    def first(self, rows: Any, like: Any) -> Any:
+        """Return a state's cotangent before the first step, shaped as `like`, as an array of its own."""
+        return rows[: self.batch].reshape(like.shape).astype(self.stored_dtype)
+
+    # Work
+
+    def multiply(self, a: Any, b: Any, out: Any, *, add: bool = False) -> None:
+        """``out = a @ b``, or ``out += a @ b``."""
+        if out.size:
+            self.device.multiply(a, b, out, add=add, tf32=self.kind.product == "tf32")
+
+    def outer(self, u: Any, v: Any) -> Any:
+        """Return Σ_r u_r v_rᵀ of rows, in the dtype that is computed with."""
+        out = self.xp.zeros((u.shape[1], v.shape[1]), self.real_dtype)
+        if u.shape[0]:
+            self.multiply(u.T, v, out)
+        return out
+
+    def total(self, rows: Any) -> Any:
+        """Return the sum of rows, in the dtype that is computed with."""
+        return rows.sum(axis=0, dtype=self.real_dtype)
+
+    def total_by_sequence(self, rows: Any) -> Any:
+        """Return the sum over steps, `(B, ·)`, in the dtype of storage."""
+        return rows.reshape(self.steps, self.batch, -1).sum(axis=0, dtype=self.real_dtype).astype(self.stored_dtype)
+
+    def run(self, make: Factory, rows: int, *, features: int, whole: bool = False, given: tuple[Any, ...]) -> None:
+        """Run a stage's kernel: a block for each row, or, unless it needs the `whole` row, for each part of its features."""
+        if rows == 0:
+            return
+        threads = min(THREADS, -(-features // WARP) * WARP)
+        blocks = 1 if whole else -(-features // threads)
+        self.device.launch(self.device.compiled(make, self.kind, threads), (rows, blocks), threads, 0, given, together=False)
+
+    def plan(self, steps: Steps) -> Plan | None:
+        """Return how a time loop is run by one kernel, or None where its steps are run one by one."""
+        return self.device.plan(steps, self.sizes, self.batch, self.kind) if self.count else None
+
+    def stay(self, plan: Plan, make: Factory, *, given: tuple[Any, ...]) -> None:
+        """Run the kernel of a whole time loop."""
+        kernel = self.device.compiled(make, self.kind, plan.threads, plan)
+        self.device.launch(kernel, (plan.blocks, 1), plan.threads, plan.shared, given, together=plan.members > 1)
+
+    def packed(self, plan: Plan, name: str, matrix: Any) -> Any:
+        """Return a product's weights, given with a row for each column of it, as the blocks of a plan load them."""
+        part = plan.parts[name]
+        narrow, dtype = self.kind.product != "fma", self.xp.uint32
+        out = self.xp.empty(packed_size(plan, part, self.kind), dtype if narrow else self.real_dtype)
+        kernel = self.device.compiled(_packing(name), self.kind, THREADS, plan)
+        given = (out.size, self.xp.ascontiguousarray(matrix), out)
+        self.device.launch(kernel, (-(-out.size // THREADS), 1), THREADS, 0, given, together=False)
+        return out
+
+    def words(self, rows: Any) -> Any:
+        """Return rows as words of 32 bits, one after the other."""
+        return rows.reshape(-1).view(self.xp.uint32)
+
+    def arrivals(self, plan: Plan) -> Any:
+        """Return counters of the members that have come to a meeting."""
+        return self.xp.zeros(plan.groups * LINE, self.xp.uint32)
+
+
+@lru_cache(maxsize=1024)
+def _packing(name: str) -> Factory:
+    """Return the factory of a product's packing kernel, the same object each time."""
+    return packing(name)

@@ -1,0 +1,32 @@
+"""Kernels compiled by Numba for a device.  Needs numba-cuda, but no device until something is launched."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from numba import cuda, float32, float64, uint16, uint32
+
+from . import ptx
+from .kind import Kind
+from .machine import Machine
+from .plan import Plan
+
+TYPES = {"float32": float32, "float64": float64, "uint32": uint32, "uint16": uint16, "index": uint32}
+
+
+class NumbaMachine(Machine):
+    """What kernels of a real device are made with."""
+
+    def __init__(self, kind: Kind, threads: int, plan: Plan | None = None) -> None:
+        super().__init__(cuda, ptx, TYPES, kind, threads, plan)
+
+    @cached_property
+    def _device(self) -> Any:
+        return cuda.jit(device=True, forceinline=True)
+
+    def device(self, function: Any) -> Any:
+        return self._device(function)
+
+    def kernel(self, function: Any) -> Any:
+        return cuda.jit(cache=True, launch_bounds=self.threads)(function)
