@@ -145,11 +145,11 @@ class Expressions:
         if exponent % 2 == 0:
             self.functions.add("square")
             inner = self._integer_power(base, exponent // 2, simple)[0]
-            return f"square({inner[1:-1] if _enclosed(inner) else inner})", ATOM
+            return f"square({inner[1:-1] if enclosed(inner) else inner})", ATOM
         return f"{base} * {self._integer_power(base, exponent - 1, simple)[0]}", PRODUCT
 
 
-def _enclosed(text: str) -> bool:
+def enclosed(text: str) -> bool:
     """Say whether one pair of brackets encloses the whole text."""
     depth = 0
     for position, character in enumerate(text):

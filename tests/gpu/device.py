@@ -7,13 +7,13 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from simulator import Machine as Simulator
 
 from derive.runtime.cuda.device import Device
 from derive.runtime.cuda.kind import Kind
 from derive.runtime.cuda.limits import H200
 from derive.runtime.cuda.machine import Machine
-from derive.runtime.cuda.plan import Plan, Steps, plan
-from simulator import Machine as Simulator
+from derive.runtime.cuda.plan import Plan
 
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 

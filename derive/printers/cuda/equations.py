@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import sympy as sp
 
 from ...ir import Equation, FeatureSum, Map, Spread, extent_name, is_extent
 from ...naming import Names
 from ...program import VectorLoop
-from ..expression import Expressions
+from ..expression import Expressions, enclosed
 from ..layout import INDENT, RUNTIME, wrapped
 
 RESERVED = {"on", "real", "j", *RUNTIME}
@@ -121,6 +123,53 @@ def taken(names: set[str], source: str) -> list[str]:
     found = sorted(names)
     groups = [found[k : k + 4] for k in range(0, len(found), 4)]
     return [f"{', '.join(group)} = {', '.join(f'{source}.{name}' for name in group)}" for group in groups]
+
+
+def bound(pairs: Iterable[tuple[str, str]], body: Iterable[str]) -> list[str]:
+    """Return the statements that bind the names which `body`, or a statement after them, uses; what comes from one place in one line."""
+    text, kept = "\n".join(body), []
+    for name, source in reversed(list(pairs)):
+        if re.search(rf"(?<![\w.\"]){re.escape(name)}\b(?!\")", text):
+            kept.append((name, source))
+            text += "\n" + source
+    lines: list[str] = []
+    for _, group in groupby(reversed(kept), key=lambda pair: pair[1] if "(" in pair[1] else re.split(r"\.\w+$|\[", pair[1])[0]):
+        lines += _together(list(group))
+    return lines
+
+
+def _together(pairs: list[tuple[str, str]]) -> list[str]:
+    """Return statements of several names each, as long as lines allow."""
+    lines, names, sources = [], [pairs[0][0]], [pairs[0][1]]
+    for name, source in pairs[1:]:
+        if len(", ".join([*names, name, *sources, source])) > 100:
+            lines.append(f"{', '.join(names)} = {', '.join(sources)}")
+            names, sources = [], []
+        names, sources = [*names, name], [*sources, source]
+    return [*lines, f"{', '.join(names)} = {', '.join(sources)}"]
+
+
+def merged(lines: list[str]) -> list[str]:
+    """Return statements with neighbouring blocks of one condition, or loops of one range, made one."""
+    found: list[str] = []
+    head: list[str] = []  # of the block that the last lines are in
+    for line in lines:
+        depth = len(line) - len(line.lstrip())
+        while head and depth < len(head[-1]) - len(head[-1].lstrip()):
+            head.pop()
+        if head and line == head[-1]:
+            continue
+        if head and depth == len(head[-1]) - len(head[-1].lstrip()):
+            head.pop()
+        if line.endswith(":") and line.lstrip().startswith("if "):
+            head.append(line)
+        found.append(line)
+    return found
+
+
+def bare(text: str) -> str:
+    """Return an expression without brackets around the whole."""
+    return text[1:-1] if text.startswith("(") and enclosed(text) else text
 
 
 def constants(values: dict[str, str]) -> list[str]:

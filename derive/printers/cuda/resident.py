@@ -16,7 +16,7 @@ from ...program import Array, Place, Product, Program, Scalars, Stage, VectorLoo
 from ...sizes import Size
 from ..kernel import Kernel
 from ..layout import INDENT, wrapped
-from .equations import constants, taken
+from .equations import bare, bound, constants, merged
 from .rows import RowCode, crossing
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class ResidentKernel(RowCode):
         self.arguments: dict[str, tuple[str, str]] = {}
         self.sizes: set[str] = set()
         self.offsets: dict[str, str] = {}
-        self.indices: set[str] = set()
         self.staged: dict[tuple[str, Size], str] = {}
-        self.loaded: dict[str, list[str]] = {}
+        self.loaded: dict[str, list[str]] = {}  # static scalars
+        self.vectors: dict[Size, list[str]] = {}  # static vectors
         self.products: dict[int, str] = {}
         self.tiles: dict[tuple[str, Size, Size], str] = {}
         self.outs: dict[str, list[Product]] = {}
@@ -96,56 +96,58 @@ class ResidentKernel(RowCode):
     def kernel(self, name: str) -> Kernel:
         steps = self.steps()
         first, last = self.start(), self.finish()
-        body = [*self.head(), *first, "for step in range(steps):", *(INDENT + line for line in steps), *last]
+        counter = "step" if self.rec.reverse else "t"
+        body = [*first, f"for {counter} in range(steps):", *(INDENT + line for line in steps), *last]
         given = [("steps", "call.steps"), ("batch", "call.batch"), ("keep", "call.keep")]
-        arguments = [*given, *self.arguments.values(), ("arrivals", "call.arrivals(plan)")]
+        meeting = [("arrivals", "call.arrivals(plan)")] if self.table.meetings else []
+        arguments = [*given, *self.arguments.values(), *meeting]
+        inner = [*bound(self.head(), body), *body]
         lines = [
             f"def make_{name}(on):",
-            *(INDENT + line for line in self.closure()),
+            *(INDENT + line for line in bound(self.closure(), inner)),
             "",
             f"{INDENT}@on.kernel",
             *(INDENT + line for line in wrapped(f"def {name}(", [a for a, _ in arguments], "):")),
-            *(2 * INDENT + line for line in body),
+            *(2 * INDENT + line for line in inner),
             "",
             f"{INDENT}return {name}",
         ]
         return Kernel(name, lines, arguments)
 
-    def closure(self) -> list[str]:
-        """Return the statements that take from the machine what the kernel uses."""
-        lines = [
-            "cuda, real, widen, narrow = on.cuda, on.real, on.widen, on.narrow",
-            "plan, index, word, clear, arrive, wait = on.plan, on.index, on.word, on.clear, on.arrive, on.wait",
-        ]
-        lines += [*taken(self.functions, "on.functions"), *taken(self.team, "on"), *constants(self.constants)]
-        lines += [f"{name} = make_{name}(on)" for name in self.called]
-        lines.append("ROWS, LANES, MEMBERS = plan.rows, plan.lanes, plan.members")
+    def closure(self) -> list[tuple[str, str]]:
+        """Return what the kernel takes from the machine: names and where from."""
+        pairs = [(name, f"on.{name}") for name in ("cuda", "real", "widen", "narrow", "plan", "index", "word", "clear", "arrive", "wait")]
+        pairs += [(name, f"on.functions.{name}") for name in sorted(self.functions)]
+        pairs += [(name, f"on.{name}") for name in sorted(self.team)]
+        pairs += [tuple(line.split(" = ", 1)) for line in constants(self.constants)]  # type: ignore[misc]
+        pairs += [(name, f"make_{name}(on)") for name in self.called]
+        pairs += [(name.upper(), f"plan.{name}") for name in ("rows", "lanes", "members")]
         for size in sorted(self.sizes):
-            lines.append(f'{self.number(size)}, {self.number(size)}_here = plan.sizes["{size}"], plan.here["{size}"]')
-        lines += [f'{local} = plan.at["{key}"]' for key, local in self.offsets.items()]
-        lines += [f'{name} = on.product("{name}")' for name in self.table.products]
-        lines += [
-            f"{name}_words, load_{name}, multiply_{name} = {name}.words, {name}.load, {name}.multiply" for name in self.table.products
-        ]
-        lines += [f"total_{name} = {name}.total" for name in self.table.products]
-        lines += [f'{name} = on.tile("{name}")' for name in self.table.tiles]
-        lines += [f"fetch_{name}, put_{name} = {name}.fetch, {name}.put" for name in self.table.tiles]
-        return lines
+            pairs += [(self.number(size), f'plan.sizes["{size}"]'), (f"{self.number(size)}_here", f'plan.here["{size}"]')]
+        pairs += [(local, f'plan.at["{key}"]') for key, local in self.offsets.items()]
+        for name in self.table.products:
+            pairs.append((name, f'on.product("{name}")'))
+            pairs += [(f"{name}_words", f"{name}.words"), *((f"{part}_{name}", f"{name}.{part}") for part in ("load", "multiply", "total"))]
+        for name in self.table.tiles:
+            pairs += [(name, f'on.tile("{name}")'), *((f"{part}_{name}", f"{name}.{part}") for part in ("fetch", "put"))]
+        return pairs
 
-    def head(self) -> list[str]:
-        """Return the statements that say which rows and features a thread has."""
-        lines = [
-            "thread, block = index(cuda.threadIdx.x), index(cuda.blockIdx.x)",
-            "lane, b = index(thread % LANES), index(thread // LANES)",
-            "group, member = index(block // MEMBERS), index(block % MEMBERS)",
-            "first = group * ROWS  # of the group's sequences",
-            "running = 1 if first + b < batch else 0  # else a row is there to fill the block",
-            "lead = running == 1 and lane == 0 and member == 0",
-            "seq = index(min(first + b, batch - 1))",
-            "own = cuda.shared.array(0, real, 16)",
+    def head(self) -> list[tuple[str, str]]:
+        """Return which rows and features a thread has."""
+        pairs = [
+            ("thread", "index(cuda.threadIdx.x)"),
+            ("block", "index(cuda.blockIdx.x)"),
+            ("lane", "index(thread % LANES)"),
+            ("b", "index(thread // LANES)"),
+            ("group", "index(block // MEMBERS)"),
+            ("member", "index(block % MEMBERS)"),
+            ("first", "group * ROWS  # of the group's sequences"),
+            ("running", "1 if first + b < batch else 0  # else a row is there to fill the block"),
+            ("lead", "running == 1 and lane == 0 and member == 0"),
+            ("seq", "index(min(first + b, batch - 1))"),
+            ("own", "cuda.shared.array(0, real, 16)"),
         ]
-        lines += [f"{self.number(size)}_first = index(member * {self.number(size)}_here)" for size in sorted(self.sizes)]
-        return lines
+        return pairs + [(f"{self.number(size)}_first", f"index(member * {self.number(size)}_here)") for size in sorted(self.sizes)]
 
     def start(self) -> list[str]:
         """Return what is done before the first step: weights, static values, states before it."""
@@ -154,11 +156,17 @@ class ResidentKernel(RowCode):
             lines.append(f"{name}_weights = cuda.local.array({name}_words, word)")
             lines.append(f"load_{name}({self.matrices[name]}, {name}_weights, member)")
         lines += [line for group in self.loaded.values() for line in group]
+        for size, group in self.vectors.items():
+            lines += [
+                f"for k in range(thread, {self.here(size)}, ROWS * LANES):",
+                f"{INDENT}u = index(k)",
+                *(INDENT + line for line in group),
+            ]
         for carry in self.rec.carries:
             place = self.program.places[carry.previous]
             array = self.program.arrays[place.array]
             row = self.row_at(array, "steps" if self.rec.reverse else "0")
-            source = self.widened(array.name in self.code.stored, f"{self.array(array.name)}[index({row} + seq), {{}}]")
+            source = self.widened(array.name in self.code.stored, f"{self.array(array.name)}[{_plus(row, 'seq')}, {{}}]")
             if array.scalar:
                 lines.append(f"{self.slot(array, '0', 'lane')} = {source.format('0')}")
                 continue
@@ -168,8 +176,8 @@ class ResidentKernel(RowCode):
             array = self.program.arrays[name]
             if name in self.states:
                 row = self.row_at(array, "steps" if self.rec.reverse else "0")
-                lines += ["if MEMBERS == 1:", f"{INDENT}fetch_{tile}({self.words(name)}, {row} + first, batch - first)"]
-        return [*lines, "meetings = 0", "cuda.syncthreads()"]
+                lines += ["if MEMBERS == 1:", f"{INDENT}fetch_{tile}({self.words(name)}, {row} + first, batch - first)".replace("0 + ", "")]
+        return [*lines, *(["meetings = 0"] if self.table.meetings else []), "cuda.syncthreads()"]
 
     def finish(self) -> list[str]:
         """Return what is done after the last step: the states are handed out."""
@@ -177,7 +185,7 @@ class ResidentKernel(RowCode):
         for carry in self.rec.carries:
             array = self.program.arrays[self.program.places[carry.previous].array]
             row = self.row_at(array, "0" if self.rec.reverse else "steps")
-            target = f"{self.array(array.name)}[index({row} + seq), {{}}]"
+            target = f"{self.array(array.name)}[{_plus(row, 'seq')}, {{}}]"
             if array.scalar:
                 lines += ["if lead:", f"{INDENT}{target.format('0')} = {self.narrowed(array, self.slot(array, 'steps % 2', 'lane'))}"]
                 continue
@@ -205,16 +213,16 @@ class ResidentKernel(RowCode):
             if self.meets_after(stage, dirty):
                 lines += ["arrive(arrivals, group)", "meetings += 1"]
                 self.table.meetings += 1
-        rows = {
-            "row": "t * batch + seq",
-            "row_next": "row + batch",
-            "kept": "(t if keep else t % 2) * batch + seq",
-            "kept_next": "(t + 1 if keep else (t + 1) % 2) * batch + seq",
-        }
-        wanted = self.indices | ({"row"} if "row_next" in self.indices else set())
-        head = ["t = steps - 1 - step" if self.rec.reverse else "t = step", "before, after = step % 2, 1 - step % 2"]
-        head += [f"{name} = index({source})" for name, source in rows.items() if name in wanted]
-        return [*head, *self.staging(), *self.cleared(), *lines]
+        inner = [*self.staging(), *self.cleared(), *lines]
+        rows = [
+            *([("t", "steps - 1 - step"), ("before", "step % 2")] if self.rec.reverse else [("before", "t % 2")]),
+            ("after", "1 - before"),
+            ("row", "index(t * batch + seq)"),
+            ("row_next", "index(row + batch)"),
+            ("kept", "index((t if keep else t % 2) * batch + seq)"),
+            ("kept_next", "index((t + 1 if keep else (t + 1) % 2) * batch + seq)"),
+        ]
+        return [*bound(rows, inner), *merged(inner)]
 
     def cleared(self) -> list[str]:
         """Return what empties the states to which only products add: they hold what is before the last step."""
@@ -262,13 +270,13 @@ class ResidentKernel(RowCode):
     def fetched(self, product: Product) -> list[str]:
         """Return what brings a product's operand into the block's memory."""
         array, tile = self.program.arrays[product.vector.array], self.tile(product)
-        t = f"t + {product.vector.shift}" if product.vector.shift else "t"
+        t = f"(t + {product.vector.shift})" if product.vector.shift else "t"
         if array.space == "tape":
-            row = f"({t} if keep else ({t}) % 2) * batch"
+            row = f"({bare(t)} if keep else {t} % 2) * batch"
         elif array.space == "carry":
-            row = f"({t}) % 2 * batch"
+            row = f"{t} % 2 * batch"
         else:
-            row = f"({t}) * batch" if array.space in ("sequence", "ahead") else "step % 2 * batch"
+            row = f"{t} * batch" if array.space in ("sequence", "ahead") else "before * batch"
         line = f"fetch_{tile}({self.words(array.name)}, {row} + first, batch - first)"
         return ["if MEMBERS > 1:", INDENT + line] if array.name in self.operands else [line]
 
@@ -328,7 +336,7 @@ class ResidentKernel(RowCode):
         """Return which of all features number u of a block is."""
         if not self.table.spread or size.constant or len(size.terms) != 1:
             return "u"
-        (name, count), local = size.terms[0], self.number(size.terms[0][0])
+        (_, count), local = size.terms[0], self.number(size.terms[0][0])
         if count == 1:
             return f"{local}_first + u"
         return f"u // {local}_here * {local} + {local}_first + u % {local}_here"
@@ -345,7 +353,7 @@ class ResidentKernel(RowCode):
         self.table.own[array.name] = (width, copies)
         b = f"({copy} * ROWS + b)" if copies == 2 and copy not in (None, "0") else "b"
         span = "LANES" if array.scalar else self.here(width)
-        column = index if start in (None, Size()) else f"{self.here(start)} + {index}"  # type: ignore[arg-type]
+        column = index if start is None or start == Size() else f"{self.here(start)} + {index}"
         return f"own[{self.at(array.name)} + {b} * {span if ' ' not in span else f'({span})'} + {column}]"
 
     def read(self, name: str) -> str:
@@ -416,10 +424,9 @@ class ResidentKernel(RowCode):
         if array.space == "once":
             return "seq"
         if array.space == "scratch":
-            return "index(step % 2 * batch + seq)"
+            return "index(before * batch + seq)"
         base = {"tape": "kept"}.get(array.space, "row")
         found = f"{base}_next" if shift else base
-        self.indices.add(found)
         return found
 
     # What is stored
@@ -478,7 +485,7 @@ class ResidentKernel(RowCode):
 
     @staticmethod
     def narrowed_as(stored: bool, value: str) -> str:
-        return f"narrow({value})" if stored else value
+        return f"narrow({bare(value)})" if stored else bare(value)
 
     @staticmethod
     def widened(stored: bool, source: str) -> str:
@@ -543,9 +550,13 @@ class ResidentKernel(RowCode):
                 size = kind.shape[0]
                 self.table.statics[name] = size
                 value = self.widened(self.code.static_stored(name), f"{given}[{self.feature(size)}]")
-                head = f"for k in range(thread, {self.here(size)}, ROWS * LANES):"
-                self.loaded[name] = [head, f"{INDENT}u = index(k)", f"{INDENT}own[{self.at(name)} + u] = {value}"]
+                self.vectors.setdefault(size, []).append(f"own[{self.at(name)} + u] = {value}")
         return f"own[{self.at(name)} + u]" if kind.shape else self.local[key]
+
+
+def _plus(row: str, more: str) -> str:
+    """Return the index of a row, counted from the first of a step."""
+    return more if row == "0" else f"index({row} + {more})"
 
 
 def _positive(size: Size) -> bool:

@@ -18,7 +18,7 @@ from ...program import Compute, Place, Scalars, Stage, VectorLoop
 from ...sizes import Size
 from ..expression import Expressions
 from ..layout import INDENT, RUNTIME, wrapped
-from .equations import Equations, equations
+from .equations import Equations, bare, equations
 
 if TYPE_CHECKING:
     from .host import Code
@@ -106,7 +106,7 @@ class RowCode(ABC):
     def call(self, made: Equations) -> list[str]:
         """Return the statement that computes a loop's values at one feature."""
         self.called[made.name] = None
-        arguments = [*(self.read(name) for name in made.reads), *(self.number(size) for size in made.extents)]
+        arguments = [*(bare(self.read(name)) for name in made.reads), *(self.number(size) for size in made.extents)]
         arguments += ["j"] if made.position else []
         results = ", ".join(self.variable(name) for name in made.results)
         return wrapped(f"{results} = {made.name}(", arguments, ")")
@@ -189,11 +189,11 @@ def crossing(stage: Stage, position: int, program_places: dict[str, Place], vect
     for compute in loop.computes:
         whole = isinstance(compute.equation.node, Pick)
         for name in _vectors(compute.equation, own, vectors):
-            place = program_places.get(name)
-            if place is None or place.array not in stores:
+            read = program_places.get(name)
+            if read is None or read.array not in stores:
                 continue
             size = loop.size if isinstance(loop, VectorLoop) else None
-            if whole or any(size != other or place.start != there.start for there, other in stores[place.array]):
+            if whole or any(size != other or read.start != there.start for there, other in stores[read.array]):
                 return True
     return False
 

@@ -12,7 +12,7 @@ from ...program import Array, Place, Scalars, Stage
 from ...sizes import Size
 from ..kernel import Kernel
 from ..layout import INDENT, wrapped
-from .equations import constants, taken
+from .equations import bound, constants, merged
 from .rows import RowCode, crossing
 
 if TYPE_CHECKING:
@@ -27,52 +27,51 @@ class StageKernel(RowCode):
         self.region = region
         self.arguments: dict[str, tuple[str, str]] = {}
         self.sizes: dict[str, str] = {}
-        self.indices: set[str] = set()
 
     def kernel(self, name: str, stage: Stage) -> Kernel:
-        body = self.stage(stage)
+        body = merged(self.stage(stage))
         over_time = self.region == "loop"
         given = [("t", "t"), ("batch", "call.batch"), ("keep", "call.keep")] if over_time else [("batch", "call.batch")]
         sizes = [(local, self.code.sizes(size)) for size, local in sorted(self.sizes.items())]
         arguments = [*given, *sizes, *self.arguments.values()]
-        head = [
-            "cuda, real, widen, narrow = on.cuda, on.real, on.widen, on.narrow",
-            *taken(self.functions, "on.functions"),
-            *taken(self.team, "on"),
-            *constants(self.constants),
-            *(f"{name} = make_{name}(on)" for name in self.called),
-        ]
+        inner = [*self.head(body), *body]
+        closed = [("cuda", "on.cuda"), ("real", "on.real"), ("widen", "on.widen"), ("narrow", "on.narrow")]
+        closed += [(function, f"on.functions.{function}") for function in sorted(self.functions)]
+        closed += [(name, f"on.{name}") for name in sorted(self.team)]
+        closed += [tuple(line.split(" = ", 1)) for line in constants(self.constants)]  # type: ignore[misc]
+        closed += [(name, f"make_{name}(on)") for name in self.called]
         lines = [
             f"def make_{name}(on):",
-            *(INDENT + line for line in head),
+            *(INDENT + line for line in bound(closed, inner)),
             "",
             f"{INDENT}@on.kernel",
             *(INDENT + line for line in wrapped(f"def {name}(", [a for a, _ in arguments], "):")),
-            *(2 * INDENT + line for line in (*self.head(stage), *body)),
+            *(2 * INDENT + line for line in inner),
             "",
             f"{INDENT}return {name}",
         ]
         return Kernel(name, lines, arguments)
 
-    def head(self, stage: Stage) -> list[str]:
+    def head(self, body: list[str]) -> list[str]:
         """Return the statements that say which row and which features a thread has."""
-        first = "seq" if self.region in ("loop", "once") else "row"
-        lines = [f"{first} = cuda.blockIdx.x"]
-        rows = {
-            "row": "t * batch + seq",
-            "row_next": "row + batch",
-            "kept": "(t if keep else t % 2) * batch + seq",
-            "kept_next": "(t + 1 if keep else (t + 1) % 2) * batch + seq",
-            "ring": "t % 2 * batch + seq",
-            "ring_next": "(t + 1) % 2 * batch + seq",
+        own = {
+            "loop": [
+                ("seq", "cuda.blockIdx.x"),
+                ("row", "t * batch + seq"),
+                ("row_next", "row + batch"),
+                ("kept", "(t if keep else t % 2) * batch + seq"),
+                ("kept_next", "(t + 1 if keep else (t + 1) % 2) * batch + seq"),
+                ("ring", "t % 2 * batch + seq"),
+                ("ring_next", "(t + 1) % 2 * batch + seq"),
+            ],
+            "once": [("seq", "cuda.blockIdx.x")],
         }
-        wanted = self.indices | ({"row"} if "row_next" in self.indices else set())
-        lines += [f"{name} = {source}" for name, source in rows.items() if name in wanted and name != first]
-        if self.region not in ("loop", "once") and "seq" in self.indices:
-            lines.append("seq = row % batch")
-        lines.append("lane = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x")
-        lines.append("lanes = cuda.gridDim.y * cuda.blockDim.x")
-        return lines
+        rows = own.get(self.region, [("row", "cuda.blockIdx.x"), ("seq", "row % batch")])
+        lanes = [
+            ("lane", "cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x"),
+            ("lanes", "cuda.gridDim.y * cuda.blockDim.x"),
+        ]
+        return bound([*rows, *lanes], body)
 
     @staticmethod
     def shares_rows(stage: Stage) -> bool:
@@ -141,7 +140,6 @@ class StageKernel(RowCode):
         else:
             base = {"tape": "kept", "carry": "ring"}.get(array.space, "row")
             found = f"{base}_next" if shift else base
-        self.indices.add(found)
         return found
 
     def array(self, name: str) -> str:

@@ -37,7 +37,7 @@ class Call:
 
     device: Device
     kind: Kind
-    sizes: Mapping[str, int]
+    sizes: dict[str, int]
     params: Any
     state: Any = None
     inputs: Mapping[str, Any] = field(default_factory=dict)

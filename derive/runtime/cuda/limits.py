@@ -30,3 +30,4 @@ class Limits:
 
 
 H200 = Limits((9, 0), 132, 232448)
+OLDEST = (8, 0)  # asynchronous copies, bfloat16 and TF32

@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil, gcd
+from typing import TypeVar
 
 from ..table import evaluate, linear
 from .kind import BYTES, Kind
 from .limits import Limits
 
+Value = TypeVar("Value")
 WARP, THREADS = 32, 256
 DEPTH = {"bf16": 16, "f16": 16, "tf32": 8}  # what one instruction of the tensor cores sums over
 LANES = "lanes"  # the size of what every thread of a row keeps
-OTHERS = 72  # registers of a thread that hold neither weights nor sums, about
+OTHERS = 72
 LINE = 32  # words of memory between the counters of two groups: a line of the cache each
 
 # Times in microseconds, for the order of plans only: estimates, until a device has shown others.
@@ -267,7 +269,7 @@ def plan(steps: Steps, sizes: Mapping[str, int], batch: int, kind: Kind, members
     )  # fmt: skip
 
 
-def _pairs(mapping: Mapping[str, object]) -> tuple[tuple[str, object], ...]:  # type: ignore[misc]
+def _pairs(mapping: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
     return tuple(mapping.items())
 
 

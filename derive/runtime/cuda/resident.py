@@ -12,6 +12,8 @@ from typing import Any
 from .kind import Kind
 from .plan import LINE, WARP, Part, Plan
 
+STRETCH = 32  # instructions of the tensor cores in one loop: the compiler must unroll it, or weights are no registers
+
 
 def meetings(on: Any, plan: Plan) -> tuple[Any, Any]:
     """Return ``arrive(arrivals, group)`` and ``wait(arrivals, group, meetings)``: what members wrote before is seen by all after it."""
@@ -19,21 +21,24 @@ def meetings(on: Any, plan: Plan) -> tuple[Any, Any]:
     members = plan.members
 
     @on.device
+    def alone(*arguments):  # type: ignore[no-untyped-def]
+        pass
+
+    @on.device
     def arrive(arrivals, group):  # type: ignore[no-untyped-def]
-        if members > 1:
-            cuda.syncthreads()
-            if cuda.threadIdx.x == 0:
-                ptx.release_add(arrivals, group * LINE, 1)
+        ptx.cooperative()  # all blocks must be there
+        cuda.syncthreads()
+        if cuda.threadIdx.x == 0:
+            ptx.release_add(arrivals, group * LINE, 1)
 
     @on.device
     def wait(arrivals, group, meetings):  # type: ignore[no-untyped-def]
-        if members > 1:
-            if cuda.threadIdx.x == 0:
-                while ptx.acquire(arrivals, group * LINE) < meetings * members:
-                    pass
-            cuda.syncthreads()
+        if cuda.threadIdx.x == 0:
+            while ptx.acquire(arrivals, group * LINE) < meetings * members:
+                pass
+        cuda.syncthreads()
 
-    return arrive, wait
+    return (arrive, wait) if members > 1 else (alone, alone)
 
 
 def clearing(on: Any, plan: Plan) -> Any:
@@ -176,6 +181,9 @@ def tensor(on: Any, plan: Plan, part: Part) -> tuple[Any, Any]:
     blocks, accumulators = plan.rows // part.tile_rows, part.each * (plan.rows // part.tile_rows) * 4
     fragments, registers = each * span, part.registers
     add_tiles, keep = (_turned if part.turned else _upright)(on, plan, part)
+    length = max(STRETCH // (blocks * each * (4 if part.turned else 1)), 1)
+    stretches = [(first, min(first + length, span)) for first in range(0, span, length)]
+    add_all = _stretches(on, add_tiles, stretches, span, steps, span * slices > steps, blocks)
 
     @on.device
     def load(packed, weights, member):  # type: ignore[no-untyped-def]
@@ -196,16 +204,42 @@ def tensor(on: Any, plan: Plan, part: Part) -> tuple[Any, Any]:
         if piece < slices:
             for i in range(accumulators):
                 sums[i] = real(0.0)
-            for k in range(span):
-                step = min(piece * span + k, steps - 1)  # beyond the last, weights are zero
-                for n in range(blocks):
-                    add_tiles(weights, sums, step, k, n, lane)
+            add_all(weights, sums, piece, lane)
             for m in range(each):
                 if warp % across + m * across < jobs:
                     for n in range(blocks):
                         keep(sums, piece, warp % across + m * across, 4 * (m * blocks + n), n, lane)
 
     return load, multiply
+
+
+def _stretches(on: Any, add_tiles: Any, stretches: list[tuple[int, int]], span: int, steps: int, ragged: bool, blocks: int) -> Any:
+    """Return what adds all steps of a slice, one stretch after the other.
+
+    Between them the compiler cannot move what it reads: else it reads so far ahead that registers do not suffice.
+    """
+    cuda, (first, last) = on.cuda, stretches[0]
+
+    @on.device
+    def add(weights, sums, piece, lane):  # type: ignore[no-untyped-def]
+        for k in range(first, last):
+            step = piece * span + k
+            if ragged:
+                step = min(step, steps - 1)  # beyond the last, weights are zero
+            for n in range(blocks):
+                add_tiles(weights, sums, step, k, n, lane)
+        cuda.syncwarp()
+
+    if len(stretches) == 1:
+        return add
+    rest = _stretches(on, add_tiles, stretches[1:], span, steps, ragged, blocks)
+
+    @on.device
+    def add_all(weights, sums, piece, lane):  # type: ignore[no-untyped-def]
+        add(weights, sums, piece, lane)
+        rest(weights, sums, piece, lane)
+
+    return add_all
 
 
 def _upright(on: Any, plan: Plan, part: Part) -> tuple[Any, Any]:

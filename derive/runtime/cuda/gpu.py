@@ -1,0 +1,209 @@
+"""A CUDA device: memory and products by CuPy, kernels by Numba."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .device import Device
+from .kind import Kind
+from .limits import OLDEST, Limits
+from .machine import Machine
+from .plan import Plan
+
+INSTALL = 'pip install "derive-rnn[cuda]", or "numba-cuda[cu13]" and "cupy-cuda13x[ctk]"'
+PLAIN = 48 << 10  # bytes of shared memory that a kernel may have without asking for more
+SEEN = 4096  # arrays whose Numba form is remembered
+# Of cublasGemmEx: how numbers are kept, and what products are summed in.
+DATA = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
+COMPUTE_32F, COMPUTE_32F_TF32, COMPUTE_64F, DEFAULT = 68, 77, 70, -1
+
+
+def _modules() -> tuple[Any, Any]:
+    """Return CuPy and `numba.cuda`; RuntimeError says which is missing, or that there is no device."""
+    try:
+        import cupy
+        from numba import cuda
+    except ImportError as error:
+        raise RuntimeError(f"CUDA kernels need CuPy and numba-cuda, but {error}; {INSTALL}") from error
+    try:
+        found = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"CUDA kernels need a device and its driver, but CUDA says: {error}") from error
+    if not found:
+        raise RuntimeError("CUDA kernels need a device, but CUDA finds none")
+    return cupy, cuda
+
+
+class Gpu(Device):
+    """The current CUDA device of CuPy, when the first call is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.xp, self.cuda = _modules()
+        self.number = self.xp.cuda.Device().id
+        self.limits = self._limits()
+        self._arrays: OrderedDict[Any, Any] = OrderedDict()
+        self._ready: set[Any] = set()
+        self._streams: dict[int, Any] = {}
+
+    def _limits(self) -> Limits:
+        found = self.xp.cuda.runtime.getDeviceProperties(self.number)
+        capability = int(found["major"]), int(found["minor"])
+        if capability < OLDEST:
+            name = found["name"].decode()
+            raise RuntimeError(
+                f"CUDA kernels need compute capability {OLDEST[0]}.{OLDEST[1]}, but {name} has {capability[0]}.{capability[1]}"
+            )
+        return Limits(
+            capability,
+            int(found["multiProcessorCount"]),
+            int(found["sharedMemPerBlockOptin"]),
+            int(found["regsPerBlock"]),
+            int(found["maxThreadsPerBlock"]),
+        )
+
+    # Arrays
+
+    def array(self, value: Any, argument: str) -> Any:
+        if isinstance(value, np.ndarray | np.generic):
+            raise TypeError(f"{argument} lies in the host's memory: it must be an array on the device, of CuPy, PyTorch or Numba")
+        found = value if isinstance(value, self.xp.ndarray) else self._taken(value, argument)
+        if found.device.id != self.number:
+            raise ValueError(f"{argument} lies on device {found.device.id}, but device {self.number} is the one in use")
+        return found
+
+    def _taken(self, value: Any, argument: str) -> Any:
+        """Return another library's array as one of CuPy, the same memory."""
+        if _is_torch(value):
+            if not value.is_cuda:
+                raise TypeError(f"{argument} is a tensor in the host's memory: it must be on the device")
+            return self.xp.from_dlpack(value.detach())
+        if hasattr(value, "__cuda_array_interface__"):
+            return self.xp.asarray(value)
+        if hasattr(value, "__dlpack__"):
+            return self.xp.from_dlpack(value)
+        raise TypeError(f"{argument} must be an array on the device, of CuPy, PyTorch or Numba, got {type(value).__name__}")
+
+    def like(self, value: Any, example: Any) -> Any:
+        if _is_torch(example):
+            import torch
+
+            return torch.from_dlpack(value)
+        if type(example).__module__.startswith("numba"):
+            return self.cuda.as_cuda_array(value, sync=False)
+        return value
+
+    @contextmanager
+    def queued(self, stream: Any, example: Any) -> Iterator[None]:
+        if stream is None and example is not None and _is_torch(example) and example.is_cuda:
+            import torch
+
+            stream = torch.cuda.current_stream(example.device)
+        with self.xp.cuda.Device(self.number):
+            if stream is None:
+                yield
+            else:
+                with self.xp.cuda.ExternalStream(_pointer(stream), self.number):
+                    yield
+
+    def dtype(self, name: str) -> Any:
+        if name == "bfloat16":
+            import ml_dtypes
+
+            return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(name)
+
+    # Work
+
+    def multiply(self, a: Any, b: Any, out: Any, *, add: bool, tf32: bool) -> None:
+        real = np.float64 if out.dtype == np.float64 else np.float32
+        compute = COMPUTE_64F if real == np.float64 else COMPUTE_32F_TF32 if tf32 else COMPUTE_32F
+        one, beta = np.ones((), real), np.asarray(float(add), real)
+        # cuBLAS has columns contiguous: in its eyes every matrix here is transposed, and so is the product.
+        (b_turned, b_line), (a_turned, a_line), (_, line) = _layout(b), _layout(a), _layout(out)
+        self.xp.cuda.cublas.gemmEx(
+            self.xp.cuda.device.get_cublas_handle(), b_turned, a_turned, out.shape[1], out.shape[0], a.shape[1], one.ctypes.data,
+            b.data.ptr, DATA[b.dtype.name], b_line, a.data.ptr, DATA[a.dtype.name], a_line, beta.ctypes.data,
+            out.data.ptr, DATA[out.dtype.name], line, compute, DEFAULT,
+        )  # fmt: skip
+
+    def machine(self, kind: Kind, threads: int, plan: Plan | None = None) -> Machine:
+        from .numba_machine import NumbaMachine
+
+        return NumbaMachine(kind, threads, plan)
+
+    def launch(self, kernel: Any, grid: tuple[int, int], threads: int, shared: int, given: tuple[Any, ...], *, together: bool) -> None:
+        arguments = [self._argument(value) for value in given]
+        if shared > PLAIN:
+            self._allow(kernel, arguments, shared)
+        try:
+            kernel[grid, threads, self._stream(), shared](*arguments)
+        except Exception as error:
+            error.add_note(
+                f"{kernel.__name__}: {grid[0]} x {grid[1]} blocks of {threads} threads, {shared} bytes of shared memory"
+                + (", all blocks at the same time" if together else "")
+            )
+            raise
+
+    def _stream(self) -> Any:
+        """Return CuPy's current stream as Numba has it; kept, since launches are remembered by it."""
+        pointer = self.xp.cuda.get_current_stream().ptr
+        if pointer not in self._streams:
+            self._streams[pointer] = self.cuda.external_stream(pointer) if pointer else self.cuda.default_stream()
+        return self._streams[pointer]
+
+    def _argument(self, value: Any) -> Any:
+        """Return an array as Numba has it, numbers of 16 bits as their bits; made once for each place in memory."""
+        if not isinstance(value, self.xp.ndarray):
+            return value
+        value = value.view(np.uint16) if value.dtype.itemsize == 2 else value
+        key = value.data.ptr, value.shape, value.dtype
+        if key not in self._arrays:
+            # Without an owner: the caller holds the memory for the time of the call, and it must be free for others after it.
+            self._arrays[key] = self.cuda.from_cuda_array_interface(value.__cuda_array_interface__, owner=None, sync=False)
+            while len(self._arrays) > SEEN:
+                self._arrays.popitem(last=False)
+        return self._arrays[key]
+
+    def _allow(self, kernel: Any, arguments: list[Any], shared: int) -> None:
+        """Ask, once for each kernel and types of arguments, for more shared memory than kernels have without."""
+        signature = tuple(kernel.typeof_pyval(value) for value in arguments)
+        if (kernel, signature, shared) in self._ready:
+            return
+        from numba.cuda.cudadrv.driver import binding, driver
+
+        function = kernel.compile(signature)._codelibrary.get_cufunc()
+        attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        driver.cuKernelSetAttribute(attribute, shared, function.handle, function.device.id)
+        self._ready.add((kernel, signature, shared))
+
+
+def _is_torch(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"
+
+
+def _pointer(stream: Any) -> int:
+    """Return the address of a stream of CuPy, PyTorch, Numba or anything with ``__cuda_stream__``, or given as a number."""
+    if isinstance(stream, int):
+        return stream
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    for name in ("ptr", "cuda_stream", "handle"):
+        if hasattr(stream, name):
+            found = getattr(stream, name)
+            return int(getattr(found, "value", found) or 0)
+    raise TypeError(f"stream must be a stream of CuPy, PyTorch or Numba, or its address, got {type(stream).__name__}")
+
+
+def _layout(matrix: Any) -> tuple[int, int]:
+    """Return, for a matrix with rows or columns contiguous, whether it is columns, and how far apart its rows (or they) are."""
+    size, (rows, columns) = matrix.dtype.itemsize, matrix.shape
+    by_row, by_column = matrix.strides
+    if columns == 1 or by_column == size:
+        return 0, max(by_row // size if rows > 1 else columns, columns, 1)
+    return 1, max(by_column // size, rows, 1)
