@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument(
         "--plan", nargs="*", metavar="NAME=N", help="how a call runs on the CPU, and why: b=16 t=100 n=512 threads=2 dtype=float32"
     )
+    form.add_argument(
+        "--cuda-plan",
+        nargs="*",
+        metavar="NAME=N",
+        help="how a call runs on a CUDA device, and why: b=16 n=512 dtype=bfloat16 processors=132",
+    )
     new = add("new", _new, "Write a commented file of a cell, to start from.")
     new.add_argument("file", type=Path, metavar="FILE.py")
     check = add("check", _check, "Compare kernels with automatic differentiation and finite differences.")
@@ -97,6 +103,8 @@ def _show(options: argparse.Namespace) -> int:
     cells = cells_of(options.cell) if options.cell.endswith(".py") else [find(options.cell)]
     if options.plan is not None:
         return _plan(cells, options.plan)
+    if options.cuda_plan is not None:
+        return _cuda_plan(cells, options.cuda_plan)
     print("\n\n".join(show.FORMS[options.form or "text"](cell) for cell in cells))
     return 0
 
@@ -109,6 +117,18 @@ def _plan(cells: Sequence[Cell], words: list[str]) -> int:
         print("\n\n".join(explain(cell, parse_extent(cell, words, sizes)) for cell in cells))
     except ValueError as error:
         print(f"derive show --plan: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _cuda_plan(cells: Sequence[Cell], words: list[str]) -> int:
+    from .cuda_plan import explain, parse_request
+
+    try:
+        sizes = [size for cell in cells for size in cell.sizes]
+        print("\n\n".join(explain(cell, parse_request(cell, words, sizes)) for cell in cells))
+    except ValueError as error:
+        print(f"derive show --cuda-plan: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -43,20 +43,18 @@ def set_threads(threads: int) -> str:
 
 def built_in(p: Problem) -> Contender:
     """Return the layer of `torch.nn` with the cell's parameters."""
-    torch, gates = _torch(), LAYERS[p.cell.name]
-    dtype = torch.tensor(p.dy).dtype
-    layer = getattr(torch.nn, gates.layer)(p.sizes["d"], p.sizes["n"], dtype=dtype)
+    torch, gates, like = _torch(), LAYERS[p.cell.name], tensor(p.dy)
+    layer = getattr(torch.nn, gates.layer)(p.sizes["d"], p.sizes["n"], dtype=like.dtype, device=like.device)
     blocks = _blocks(gates)
-    values = {key: np.concatenate([_block(p, name) for name in names]) for key, names in blocks.items()}
-    layer.load_state_dict({key: torch.tensor(value) for key, value in values.items()})
+    layer.load_state_dict({key: torch.cat([_block(p, name) for name in names]) for key, names in blocks.items()})
     states = [name for name in ("h_prev", "c_prev") if name in p.arrays]
-    x = torch.tensor(p.arrays["x"], requires_grad=True)
-    first = [torch.tensor(p.arrays[name][None], requires_grad=True) for name in states]
+    x = tensor(p.arrays["x"], requires_grad=True)
+    first = [tensor(p.arrays[name][None], requires_grad=True) for name in states]
     weights = dict(layer.named_parameters())
     wanted = [x, *first, *(weights[key] for key in blocks)]
 
     def named(found: Sequence[Any]) -> dict[str, Array]:
-        x_grad, *rest = (grad.numpy() for grad in found)
+        x_grad, *rest = map(numbers, found)
         grads = {"x": x_grad} | {name: grad[0] for name, grad in zip(states, rest, strict=False)}
         for names, grad in zip(blocks.values(), rest[len(states) :], strict=True):
             grads |= dict(zip(names, np.split(grad, len(names)), strict=True))
@@ -74,8 +72,8 @@ def _blocks(gates: Gates) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _block(p: Problem, name: str) -> Array:
-    return p.arrays[name] if name else np.zeros(p.sizes["n"], p.dy.dtype)
+def _block(p: Problem, name: str) -> Any:
+    return tensor(p.arrays[name]) if name else tensor(p.dy).new_zeros(p.sizes["n"])
 
 
 def eager(p: Problem) -> Contender:
@@ -92,7 +90,7 @@ def compiled(p: Problem) -> Contender:
 
 def _looped(p: Problem, make: Callable[[Any], Any]) -> Contender:
     torch, cell = _torch(), p.cell
-    leaves = {name: torch.tensor(value, requires_grad=name in p.differentiable) for name, value in p.arrays.items()}
+    leaves = {name: tensor(value, requires_grad=name in p.differentiable) for name, value in p.arrays.items()}
     program = transcribe(cell, {name: value[0] if name in cell.inputs else value for name, value in _detached(leaves).items()})
     step = make(program.step)
     still = [leaves[name] for name in (*cell.parameters, *cell.context)]
@@ -110,7 +108,7 @@ def _looped(p: Problem, make: Callable[[Any], Any]) -> Contender:
 
     def named(found: Sequence[Any]) -> dict[str, Array]:
         pairs = zip(names, found, strict=True)
-        return {name: np.zeros_like(p.arrays[name]) if grad is None else grad.numpy() for name, grad in pairs}
+        return {name: np.zeros(p.arrays[name].shape) if grad is None else numbers(grad) for name, grad in pairs}
 
     return _contender(p, run, [leaves[name] for name in names], named)
 
@@ -121,13 +119,25 @@ def _detached(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def _contender(p: Problem, run: Callable[[], Any], wanted: list[Any], named: Callable[[Any], Mapping[str, Array]]) -> Contender:
     torch = _torch()
-    dy = torch.tensor(p.dy)
+    dy = tensor(p.dy)
 
     def infer() -> Any:
         with torch.inference_mode():
             return run()
 
     return Contender(infer, lambda: torch.autograd.grad(run(), wanted, dy, allow_unused=True), named)
+
+
+def tensor(value: Any, *, requires_grad: bool = False) -> Any:
+    """Return a leaf with a value of its own: that of an array, or of a tensor, on the device that it lies on."""
+    return _torch().as_tensor(value).detach().clone().requires_grad_(requires_grad)
+
+
+def numbers(value: Any) -> Array:
+    """Return a tensor as an array; NumPy has no bfloat16."""
+    value = value.detach().cpu()
+    found: Array = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    return found
 
 
 def _torch() -> Any:

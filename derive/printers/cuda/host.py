@@ -11,7 +11,7 @@ from ...sizes import Size
 from .. import cpu
 from ..layout import INDENT, wrapped
 from .equations import Equations, equations
-from .resident import ResidentKernel, residable
+from .resident import ResidentKernel, Table, residable
 from .rows import crossing
 from .stages import StageKernel
 
@@ -35,7 +35,7 @@ class Code(cpu.Code):
     static_kept: set[str] = field(default_factory=set)
     factories: list[list[str]] = field(default_factory=list)
     fused: dict[int, Equations] = field(default_factory=dict)
-    tables: list[list[str]] = field(default_factory=list)
+    table: Table | None = None
     stored: frozenset[str] = frozenset()
     in_prologue: bool = True
     moved: bool = False
@@ -118,6 +118,8 @@ class Code(cpu.Code):
         rows = self.host[place.array]
         if array.space in STEP:
             rows = f"call.{STEP[array.space]}({rows}, t{f' + {place.shift}' if place.shift else ''})"
+        elif array.space == "scratch" and array.name in self.stored:
+            rows = f"{rows}[: call.batch]"  # the rest is for members of a group
         return self.columns_of(rows, place, width)
 
     # Work
@@ -178,10 +180,14 @@ class Code(cpu.Code):
         printer = ResidentKernel(self)
         kernel = printer.kernel(self.names.fresh(f"{self.prefix}_resident"))
         self.factories.append(kernel.lines)
-        table = f"{self.prefix.upper()}_STEPS"
-        self.tables.append(printer.table.text(table))
+        self.table = printer.table
         run = wrapped(f"call.stay(plan, make_{kernel.name}, given=(", [host for _, host in kernel.arguments], "))")
-        return [f"if plan := call.plan({table}):", *(INDENT + line for line in run), "else:", *(INDENT + line for line in stepwise)]
+        return [
+            f"if plan := call.plan({self.prefix.upper()}_STEPS):",
+            *(INDENT + line for line in run),
+            "else:",
+            *(INDENT + line for line in stepwise),
+        ]
 
     # Sums
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from ...ir import FeatureSum, LogSumExp, MatVec, MatVecT, Pick
 from ...program import Array, Place, Product, Program, Scalars, Stage, VectorLoop
+from ...runtime.cuda import plan
+from ...runtime.cuda.plan import Steps
 from ...sizes import Size
 from ..kernel import Kernel
 from ..layout import INDENT, wrapped
@@ -49,6 +51,13 @@ class Table:
     tiles: dict[str, tuple[Size, Size, Size]] = field(default_factory=dict)
     statics: dict[str, Size] = field(default_factory=dict)
     own: dict[str, tuple[Size, int]] = field(default_factory=dict)
+
+    def steps(self) -> Steps:
+        """Return the table as plans read it."""
+        products = {k: plan.Product(str(c), str(w), t) for k, (c, w, t) in self.products.items()}
+        tiles = {k: (str(width), str(start), str(whole)) for k, (width, start, whole) in self.tiles.items()}
+        own = {k: (str(size), copies) for k, (size, copies) in self.own.items()}
+        return Steps(self.spread, self.meetings, products, tiles, {k: str(s) for k, s in self.statics.items()}, own)
 
     def text(self, name: str) -> list[str]:
         """Return the statement that makes the table in a module."""
@@ -176,8 +185,11 @@ class ResidentKernel(RowCode):
             array = self.program.arrays[name]
             if name in self.states:
                 row = self.row_at(array, "steps" if self.rec.reverse else "0")
-                lines += ["if MEMBERS == 1:", f"{INDENT}fetch_{tile}({self.words(name)}, {row} + first, batch - first)".replace("0 + ", "")]
-        return [*lines, *(["meetings = 0"] if self.table.meetings else []), "cuda.syncthreads()"]
+                line = f"fetch_{tile}({self.words(name)}, {row} + first, batch - first)".replace("0 + ", "")
+                lines += self.if_members("MEMBERS == 1", [line])
+        lines += ["meetings = 0"] if self.table.meetings else []
+        read_at_once = not self.program.loop[0].products and (self.vectors or not self.table.spread)
+        return [*lines, "cuda.syncthreads()"] if read_at_once else lines
 
     def finish(self) -> list[str]:
         """Return what is done after the last step: the states are handed out."""
@@ -210,7 +222,7 @@ class ResidentKernel(RowCode):
             lines += self.published(stage, dirty)
             lines += self.stage(stage)
             dirty |= {place.array for loop in stage.loops for c in loop.computes for place in c.stores} & self.operands
-            if self.meets_after(stage, dirty):
+            if self.table.spread and self.meets_after(stage, dirty):
                 lines += ["arrive(arrivals, group)", "meetings += 1"]
                 self.table.meetings += 1
         inner = [*self.staging(), *self.cleared(), *lines]
@@ -256,7 +268,7 @@ class ResidentKernel(RowCode):
         if not stage.products:
             return []
         lines: list[str] = []
-        if dirty & {p.vector.array for p in stage.products}:
+        if self.table.spread and dirty & {p.vector.array for p in stage.products}:
             lines.append("wait(arrivals, group, meetings)")
             dirty.clear()
         for product in {self.tile(p): p for p in stage.products}.values():
@@ -278,7 +290,7 @@ class ResidentKernel(RowCode):
         else:
             row = f"{t} * batch" if array.space in ("sequence", "ahead") else "before * batch"
         line = f"fetch_{tile}({self.words(array.name)}, {row} + first, batch - first)"
-        return ["if MEMBERS > 1:", INDENT + line] if array.name in self.operands else [line]
+        return self.if_members("MEMBERS > 1", [line]) if array.name in self.operands else [line]
 
     def published(self, stage: Stage, dirty: set[str]) -> list[str]:
         """Return what stores results of products that are kept, or that other products read."""
@@ -455,11 +467,17 @@ class ResidentKernel(RowCode):
         line = f"{self.array(array.name)}[{self.index_for_store(array, shift)}, {column}] = {self.narrowed(array, value)}"
         condition = "lead" if array.scalar else ""
         if array.space == "tape":
-            needed = "keep or MEMBERS > 1" if operand else "keep"
+            needed = "keep or MEMBERS > 1" if operand and self.table.spread else "keep"
             condition = f"{condition} and ({needed})" if condition else needed
         elif array.space in ("scratch", "carry"):
-            condition = "MEMBERS > 1"
+            return self.if_members("MEMBERS > 1", [line])
         return [f"if {condition}:", INDENT + line] if condition else [line]
+
+    def if_members(self, condition: str, lines: list[str]) -> list[str]:
+        """Return statements under a condition on the number of members, which is 1 where nothing can be divided."""
+        if not self.table.spread:
+            return lines if condition == "MEMBERS == 1" else []
+        return [f"if {condition}:", *(INDENT + line for line in lines)]
 
     def index_for_store(self, array: Array, shift: int) -> str:
         if array.space == "carry":
@@ -474,7 +492,7 @@ class ResidentKernel(RowCode):
             if not (_positive(shift) and _positive(width - shift - size)):
                 continue
             column = index if shift == Size() else f"{self.here(shift)} + {index}"
-            lines += ["if MEMBERS == 1:", f"{INDENT}put_{tile}(b, {column}, {self.narrowed_as(True, value)})"]
+            lines += self.if_members("MEMBERS == 1", [f"put_{tile}(b, {column}, {self.narrowed_as(True, value)})"])
         return lines
 
     def tiles_of(self, array: str) -> list[tuple[tuple[str, Size, Size], str]]:

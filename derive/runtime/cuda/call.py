@@ -113,9 +113,9 @@ class Call:
 
     def state_rows(self, initial: Any, dtype: Any, *, tape: bool) -> Any:
         """Return a state's array, with `initial` (B, ·) before the first step."""
-        steps = self.steps + 1 if tape and self.keep else 2
-        rows = self.xp.empty((steps * self.batch, prod(initial.shape[1:])), dtype)
-        rows[: self.batch] = initial.reshape(self.batch, -1)
+        steps, width = self.steps + 1 if tape and self.keep else 2, prod(initial.shape[1:])
+        rows = self.xp.empty((steps * self.batch, width), dtype)
+        rows[: self.batch] = initial.reshape(self.batch, width)
         return rows
 
     def last(self, rows: Any, like: Any, *, tape: bool) -> Any:
@@ -129,8 +129,9 @@ class Call:
 
     def carried(self, final: Any, dtype: Any) -> Any:
         """Return the array of a state's cotangent, two steps' worth, with `final` (B, ·) after the last."""
-        rows = self.xp.empty((2 * self.batch, prod(final.shape[1:])), dtype)
-        self.ring(rows, self.steps)[...] = final.reshape(self.batch, -1)
+        width = prod(final.shape[1:])
+        rows = self.xp.empty((2 * self.batch, width), dtype)
+        self.ring(rows, self.steps)[...] = final.reshape(self.batch, width)
         return rows
 
     def first(self, rows: Any, like: Any) -> Any:
@@ -157,7 +158,7 @@ class Call:
 
     def total_by_sequence(self, rows: Any) -> Any:
         """Return the sum over steps, `(B, ·)`, in the dtype of storage."""
-        return rows.reshape(self.steps, self.batch, -1).sum(axis=0, dtype=self.real_dtype).astype(self.stored_dtype)
+        return rows.reshape(self.steps, self.batch, rows.shape[1]).sum(axis=0, dtype=self.real_dtype).astype(self.stored_dtype)
 
     def run(self, make: Factory, rows: int, *, features: int, whole: bool = False, given: tuple[Any, ...]) -> None:
         """Run a stage's kernel: a block for each row, or, unless it needs the `whole` row, for each part of its features."""

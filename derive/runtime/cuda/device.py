@@ -10,7 +10,8 @@ from typing import Any
 from .kind import Kind
 from .limits import Limits
 from .machine import Machine
-from .plan import Plan, Steps, best
+from .plan import Plan, Steps
+from .planner import best
 
 Factory = Callable[[Machine], Any]
 

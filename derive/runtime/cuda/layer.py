@@ -68,7 +68,7 @@ class Layer(Table):
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, tf32: bool, stream: Any
     ) -> tuple[Array, Any, Any]:
         """Return output, final state and tape."""
-        with self.queued(stream, inputs, params) as like:
+        with self.queued(stream, inputs, params, state) as like:
             call, given = self.call(inputs, params, state, steps, tf32, keep=True)
             rows, final, kept = run(call)
             tape = self.records["Tape"](given, call.params, call.state, self._over_time(call, kept), call.steps, tf32)
@@ -76,29 +76,28 @@ class Layer(Table):
 
     def infer(self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, tf32: bool, stream: Any) -> tuple[Array, Any]:
         """Return output and final state."""
-        with self.queued(stream, inputs, params) as like:
+        with self.queued(stream, inputs, params, state) as like:
             call, _ = self.call(inputs, params, state, steps, tf32, keep=False)
             rows, final, _ = run(call)
             return like(self._output(call, rows)), type(final)(*map(like, final))
 
     def step(self, run: Pass, inputs: Any, params: Any, state: Any, *, tf32: bool, stream: Any) -> tuple[Array, Any]:
         """Return output and state of one step."""
-        with self.queued(stream, inputs, params):
+        with self.queued(stream, inputs, params, state) as like:
             given = inputs._asdict()
             for name, shape in self.inputs.items():
                 value = self.array(given[name], name)
                 if value.ndim != 1 + len(shape):
                     raise ValueError(f"{self.name}.step: {name} has shape {value.shape}, needs {shown(('B', *shape))}")
                 given[name] = value[None]
-        steps = None if self.inputs else 1
-        stream = stream if stream is not None else _first(inputs, params)
-        y, after = self.infer(run, type(inputs)(**given), params, state, steps=steps, tf32=tf32, stream=stream)
-        return y[0], after
+            call, _ = self.call(type(inputs)(**given), params, state, None if self.inputs else 1, tf32, keep=False)
+            rows, final, _ = run(call)
+            return like(self._output(call, rows)[0]), type(final)(*map(like, final))
 
     def backward(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, stream: Any) -> Any:
         """Return the gradients."""
         if not isinstance(tape, self.records["Tape"]):
-            got = f"{type(tape).__module__.rpartition('.')[2]}.{type(tape).__name__}"
+            got = f"{type(tape).__module__}.{type(tape).__name__}"
             raise ValueError(f"{self.name}.backward: tape must be a {self.name}.Tape of the device, got a {got}")
         with self.queued(stream, (dy,), () if dfinal is None else dfinal, tape.inputs, tape.params) as like:
             call, _ = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=True)
@@ -132,6 +131,8 @@ class Layer(Table):
             It names the argument, what came and what is needed.
         """
         packed = params if isinstance(params, Packed) else None
+        if packed and not isinstance(packed.params, self.records["Params"]):
+            raise ValueError(f"{self.name}: params are packed for another module")
         params = self.record(packed.params if packed else params, self.records["Params"], "params")
         given = {name: self.array(value, name) for name, value in inputs._asdict().items()}
         state = None if state is None else self.record(state, self.records["State"], "state")
@@ -205,7 +206,7 @@ class Layer(Table):
 def _first(*records: Any) -> Any:
     """Return the first array of records, whose library the caller uses."""
     for record in records:
-        for value in record.params if isinstance(record, Packed) else record or ():
+        for value in record.params if isinstance(record, Packed) else record if isinstance(record, tuple) else ():
             if value is not None and not isinstance(value, np.ndarray):
                 return value
     return None

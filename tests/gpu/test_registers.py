@@ -1,0 +1,45 @@
+"""Every emitted kernel is assembled for Hopper: numbers that should be in registers are, and no more registers are taken than were."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from registers import CELLS, DATA, VARIANTS, cases, measured
+from report import available
+
+SLACK = 12  # registers: what another release of the compiler may take more
+
+pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
+
+
+def checked(name: str, variant: str) -> dict[str, int]:
+    """Measure the kernels of a variant; none may use local memory, and none but those of float64 may compute in it."""
+    reports = measured(name, variant)
+    assert reports
+    for kernel, made in reports.items():
+        assert made.local == 0, f"{name}, {variant}: {kernel} has {made.stack} bytes of stack and {made.spill_stores} bytes spilled"
+        assert variant.startswith("float64") or ".f64" not in made.ptx, f"{name}, {variant}: {kernel} computes in float64"
+    return {kernel: made.registers for kernel, made in reports.items()}
+
+
+@pytest.mark.parametrize(("name", "variant"), cases())
+def test_registers(name: str, variant: str) -> None:
+    found, recorded = checked(name, variant), json.loads(DATA.read_text(encoding="utf-8"))[name][variant]
+    assert set(found) == set(recorded), "measure anew: python tests/gpu/registers.py"
+    for kernel, registers in found.items():
+        assert registers <= recorded[kernel] + SLACK, f"{name}, {variant}: {kernel} takes {registers} registers, {recorded[kernel]} before"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("name", "variant"), [case for case in cases(every=True) if case not in cases()])
+def test_every_kernel(name: str, variant: str) -> None:
+    checked(name, variant)
+
+
+def test_variants_have_the_kernels_that_they_are_for() -> None:
+    recorded = json.loads(DATA.read_text(encoding="utf-8"))
+    assert set(recorded) == set(CELLS)
+    for variant in VARIANTS:
+        kernels = recorded["lstm"][variant]
+        assert any(kernel.endswith("resident") for kernel in kernels) == (variant != "steps"), variant

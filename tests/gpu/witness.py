@@ -1,0 +1,190 @@
+"""Cells on the device in use beside the same cells on the CPU in float64, at the same numbers, however time loops are run.
+
+Nothing here needs a device before `compared` is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import ml_dtypes
+import numpy as np
+
+from derive.cells import REGISTRY
+from derive.check import FLOAT32, SMALL, Problem, Result, complete_sizes, kernel, sample
+from generated.runtime.cuda.current import current
+from generated.runtime.cuda.kind import KINDS
+from generated.runtime.cuda.plan import Plan, Steps
+from generated.runtime.cuda.planner import plans
+
+# Of an error beside the norm of what is compared.
+TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "tf32": 1e-3, "bfloat16": 2e-2, "float16": 2e-2}
+DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
+Choice = Callable[[Sequence[Plan]], Plan | None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cell at one size.
+
+    Attributes
+    ----------
+    cell, kind : str
+    n : int, optional
+        Every named size; small odd ones by default.
+    steps, batch : int
+    """
+
+    cell: str
+    kind: str
+    n: int | None = None
+    steps: int = 5
+    batch: int = 3
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        cell = REGISTRY[self.cell]
+        return complete_sizes(cell, None if self.n is None else dict.fromkeys(cell.sizes, self.n))
+
+    @property
+    def stored(self) -> np.dtype:
+        return DTYPES[KINDS[self.kind].stored]
+
+
+# Problems
+
+
+def every(p: Problem, change: Callable[[np.ndarray], Any]) -> Problem:
+    """Return a problem with each of its arrays changed."""
+    arrays, dfinal = ({name: change(value) for name, value in given.items()} for given in (p.arrays, p.dfinal))
+    return replace(p, arrays=arrays, dy=change(p.dy), dfinal=dfinal)
+
+
+def problem(case: Case) -> Problem:
+    """Return a problem in float64, of numbers that the kind stores without rounding them."""
+    drawn = sample(REGISTRY[case.cell], sizes=case.sizes, steps=case.steps, batch=case.batch)
+    return every(drawn, lambda value: value if value.dtype.kind in "iu" else value.astype(case.stored).astype(np.float64))
+
+
+def stored(case: Case, make: Callable[[np.ndarray], Any]) -> Problem:
+    """Return the problem as it is given to a device: numbers in the dtype that they are stored in, arrays as `make` makes them."""
+    return every(problem(case), lambda value: make(value if value.dtype.kind in "iu" else value.astype(case.stored)))
+
+
+# Results
+
+
+@cache
+def reference(case: Case) -> Result:
+    """Return what the CPU computes in float64."""
+    return kernel(importlib.import_module(f"generated.{case.cell}"), problem(case))
+
+
+def found(case: Case, given: Problem, **keywords: Any) -> Result:
+    """Return what the device in use computes, as arrays of its own."""
+    module = importlib.import_module(f"generated.cuda.{case.cell}")
+    forward = partial(module.forward, tf32=case.kind == "tf32", **keywords)
+    view: Any = SimpleNamespace(Params=module.Params, State=module.State, forward=forward, backward=partial(module.backward, **keywords))
+    return kernel(view, given)
+
+
+def on_host(value: Any) -> np.ndarray:
+    """Return an array of any library in float64."""
+    for method in ("get", "copy_to_host"):
+        if hasattr(value, method):
+            return np.asarray(getattr(value, method)()).astype(np.float64)
+    return value.detach().cpu().double().numpy() if hasattr(value, "detach") else np.asarray(value).astype(np.float64)
+
+
+def errors(got: Result, want: Result) -> dict[str, float]:
+    """Return, for each name, the norm of the error over the norm itself; what is nearly zero is measured against the other gradients."""
+    small, floor = SMALL[FLOAT32], SMALL[FLOAT32] * max([1.0, *map(_each, want.grads.values())])
+    named = {name: _error(got.values[name], value, small) for name, value in want.values.items()}
+    return named | {name: _error(got.grads[name], value, floor) for name, value in want.grads.items()}
+
+
+def _each(value: np.ndarray) -> float:
+    """Return the size of the numbers of an array: the root of their mean square."""
+    return float(np.linalg.norm(value)) / math.sqrt(max(value.size, 1))
+
+
+def _error(got: Any, want: np.ndarray, floor: float) -> float:
+    given = on_host(got)
+    if given.shape != want.shape or not np.isfinite(given).all():
+        return math.inf
+    return _each(given - want) / max(_each(want), floor)
+
+
+def compared(case: Case, make: Callable[[np.ndarray], Any] | None = None, **keywords: Any) -> dict[str, float]:
+    """Return the errors of the device in use, whose arrays `make` makes; keywords are those of `forward` and `backward`."""
+    return errors(found(case, stored(case, make or current().xp.asarray), **keywords), reference(case))
+
+
+def beyond(case: Case, found: Mapping[str, float]) -> list[str]:
+    """Return, line by line, what is beyond tolerance."""
+    most = TOLERANCES[case.kind]
+    return [f"{case.cell} {case.kind}: {name}: {error:.1e}, beyond {most:.0e}" for name, error in found.items() if not error <= most]
+
+
+# Plans
+
+
+def label(plan: Plan | None) -> str:
+    """Return a plan in short: members, rows, and whether weights are the second factor of products."""
+    if plan is None:
+        return "step by step"
+    return f"{plan.members} x {plan.rows}{' turned' if any(part.turned for part in plan.parts.values()) else ''}"
+
+
+@contextmanager
+def planned(choose: Choice) -> Iterator[list[Plan | None]]:
+    """Let time loops be run as `choose` says, from all plans that fit; give the list of what it said."""
+    device, said = current(), list[Plan | None]()
+
+    def plan(steps: Steps, sizes: Mapping[str, int], batch: int, kind: Any) -> Plan | None:
+        said.append(choose(list(plans(steps, sizes, batch, kind, device.limits))))
+        return said[-1]
+
+    with mock.patch.object(device, "plan", plan):
+        yield said
+
+
+def stepwise(fitting: Sequence[Plan]) -> None:
+    """Run steps one by one."""
+
+
+def cheapest(fitting: Sequence[Plan]) -> Plan | None:
+    return min(fitting, key=lambda plan: (plan.cost, plan.blocks), default=None)
+
+
+def alone(fitting: Sequence[Plan]) -> Plan | None:
+    """Choose a plan whose blocks do not meet, if there is one."""
+    return cheapest([plan for plan in fitting if plan.members == 1] or fitting)
+
+
+def spread(fitting: Sequence[Plan]) -> Plan | None:
+    """Choose a plan whose blocks meet, if there is one."""
+    return cheapest([plan for plan in fitting if plan.members > 1] or fitting)
+
+
+def called(name: str) -> Choice:
+    """Return what chooses the plan of a label, and of another loop, which has none, the cheapest."""
+    return lambda fitting: next((plan for plan in fitting if label(plan) == name), cheapest(fitting))
+
+
+def labels(case: Case, limits: Any, most: int) -> list[str]:
+    """Return the labels of at most so many plans of both loops, from the fewest members to the most."""
+    module, kind = importlib.import_module(f"generated.cuda.{case.cell}"), KINDS[case.kind]
+    tables = [getattr(module, name) for name in ("FORWARD_STEPS", "BACKWARD_STEPS") if hasattr(module, name)]
+    fitting = [plan for table in tables for plan in plans(table, case.sizes, case.batch, kind, limits)]
+    every = list(dict.fromkeys(label(p) for p in sorted(fitting, key=lambda p: (p.members, p.rows, label(p)))))
+    places = np.linspace(0, len(every) - 1, min(most, len(every))).round().astype(int)
+    return [every[k] for k in places]
