@@ -86,7 +86,7 @@ def _shape(steps: Steps, plan: Plan, request: Request) -> Iterator[str]:
     groups = f"{_counted(plan.groups, 'group')} of {members}, {_counted(plan.rows, 'sequence')} each"
     yield f"one kernel for all steps: {groups}, {plan.threads} threads a block"
     if plan.members > 1:
-        features = ", ".join(f"{plan.here[name]} of {name}" for name in sorted(steps.divided()))
+        features = ", ".join(f"{plan.here[name]} of {name}" for name in sorted(steps.divided))
         yield f"  a member has {features}; members meet {_counted(steps.meetings, 'time')} a step"
     elif not steps.spread:
         yield "  a group has one block, since features of a row are summed in a step, or its sizes cannot be divided"

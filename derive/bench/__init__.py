@@ -36,9 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, 1 if a file or a cell is wrong or a chart cannot be drawn; wrong usage ends the process with 2.
+        0, 1 if a file or a cell is wrong, a chart cannot be drawn or there is no device; wrong usage ends the process with 2.
     """
-    options = parse(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--cuda" in arguments:
+        from .cuda import main as on_device
+
+        return on_device([argument for argument in arguments if argument != "--cuda"])
+    options = parse(arguments)
     if options.chart and not chart.available():
         return _fail("--chart needs matplotlib: pip install matplotlib")
     try:

@@ -46,16 +46,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--cells", nargs="+", metavar="NAME", default=CELLS, help=f"names or files of cells (default: {' '.join(CELLS)})")
-    add("--sizes", nargs="+", metavar="B,T,d,n", type=_size, default=SIZES, help=f"(default: {_shown(SIZES)})")
+    add("--sizes", nargs="+", metavar="B,T,d,n", type=size, default=SIZES, help=f"(default: {_shown(SIZES)})")
     add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
-    add("--threads", type=_number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
-    add("--runs", type=_number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
+    add("--threads", type=number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
+    add("--runs", type=number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
     add("--peers", nargs="*", metavar="PEER", choices=PEERS, default=tuple(PEERS), help="(default: all below)")
     add("--phases", nargs="+", metavar="PHASE", choices=PHASES, default=PHASES, help=f"{' or '.join(PHASES)} (default: both)")
     add("--json", type=Path, metavar="FILE", help="write everything there")
     add("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
     add("--from", dest="source", type=Path, metavar="FILE.json", help="measure nothing: draw --chart from what --json wrote")
     add("--table", type=Path, metavar="FILE.json", help="measure nothing: print what --json wrote as Markdown")
+    add("--cuda", action="store_true", help="measure on the CUDA device, with options of its own: derive bench --cuda --help")
     return parser
 
 
@@ -65,7 +66,8 @@ def _peers() -> str:
     return "\n".join(["peers:", *lines, f"{limited}: up to {LIMIT / 1e9:.0f}·10⁹ operations of matrix products in an inference call"])
 
 
-def _size(text: str) -> Size:
+def size(text: str) -> Size:
+    """Return a size as it is written on the command line."""
     parts = text.split(",")
     if len(parts) != 4 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"a size is four positive numbers B,T,d,n, such as 32,100,64,128, not {text!r}")
@@ -77,7 +79,8 @@ def _shown(sizes: Sequence[Size]) -> str:
     return " ".join(",".join(map(str, size)) for size in sizes)
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """Return a number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"needs a number of at least 1, not {text!r}")
     return int(text)

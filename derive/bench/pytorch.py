@@ -60,7 +60,11 @@ def built_in(p: Problem) -> Contender:
             grads |= dict(zip(names, np.split(grad, len(names)), strict=True))
         return {name: grads[name] for name in p.differentiable}
 
-    return _contender(p, lambda: layer(x, tuple(first) if len(first) > 1 else first[0])[0], wanted, named)
+    def run() -> Any:
+        layer.train(torch.is_grad_enabled())  # cuDNN keeps what a backward pass needs unless it is told that there will be none
+        return layer(x, tuple(first) if len(first) > 1 else first[0])[0]
+
+    return _contender(p, run, wanted, named)
 
 
 def _blocks(gates: Gates) -> dict[str, tuple[str, ...]]:

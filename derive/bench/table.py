@@ -35,7 +35,7 @@ def header(peers: Sequence[str]) -> str:
 def line(row: Row, peers: Sequence[str], peak: float) -> str:
     """Return a row of the table for a terminal."""
     start = [row.cell, row.phase, *map(str, (row.batch, row.steps, row.d, row.n)), *_timed(row.ours)]
-    columns = [text for peer in peers for text in (_milliseconds(row.peers.get(peer)), _times(row.ratio(peer)))]
+    columns = [text for peer in peers for text in (milliseconds(row.peers.get(peer)), times(row.ratio(peer)))]
     return _aligned([*start, *columns, *_rate(row, peak)], peers)
 
 
@@ -52,13 +52,13 @@ def markdown(record: Record) -> str:
     body = [
         [
             *(row.cell, row.phase, row.size, *_timed(row.ours)),
-            *(text for peer in record.peers for text in (_milliseconds(row.peers.get(peer)), _times(row.ratio(peer)))),
+            *(text for peer in record.peers for text in (milliseconds(row.peers.get(peer)), times(row.ratio(peer)))),
             *_rate(row, record.peak),
         ]
         for row in record.rows
     ]
-    means = [[cell, phase, *map(_times, values)] for (cell, phase), values in geometric_means(record).items()]
-    parts = ["\n".join(about(record)), _pipes(heads, body), "\n".join(gaps(record)), _pipes(["cell", "phase", *record.peers], means)]
+    means = [[cell, phase, *map(times, values)] for (cell, phase), values in geometric_means(record).items()]
+    parts = ["\n".join(about(record)), pipes(heads, body), "\n".join(gaps(record)), pipes(["cell", "phase", *record.peers], means)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -75,16 +75,17 @@ def _mean(ratios: Iterable[float | None]) -> float | None:
     return exp(sum(found) / len(found)) if found else None
 
 
-def _pipes(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+def pipes(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [f"| {' | '.join(row)} |" for row in (heads, *body)]
     return "\n".join([lines[0], f"|{'---|' * len(heads)}", *lines[1:]])
 
 
 def _timed(found: Timing) -> tuple[str, str]:
-    return _milliseconds(found), f"{found.spread:.0%}"
+    return milliseconds(found), f"{found.spread:.0%}"
 
 
-def _milliseconds(found: Timing | str | None) -> str:
+def milliseconds(found: Timing | str | None) -> str:
     """Return a peer's time; for a gap a word, or a dash where there never is one."""
     if isinstance(found, Timing):
         return f"{found.seconds * 1e3:.{2 if found.seconds >= 0.01 else 3}f}"
@@ -93,7 +94,8 @@ def _milliseconds(found: Timing | str | None) -> str:
     return FAILED if (found or "").startswith(FAILED) else "-"
 
 
-def _times(ratio: float | None) -> str:
+def times(ratio: float | None) -> str:
+    """Return a ratio, or a dash where there is none."""
     return "-" if ratio is None else f"{ratio:.2f}"
 
 

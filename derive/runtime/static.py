@@ -1,7 +1,11 @@
-"""Elementwise functions of parameters alone, on NumPy arrays: computed once a call, before or after the loop."""
+"""Elementwise functions of parameters alone: computed once a call, before or after the loop, on arrays of NumPy or CuPy.
+
+NumPy's functions are CuPy's where they are given its arrays, but `np.asarray` and loops in Python refuse those.
+"""
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import Any
 
@@ -11,17 +15,22 @@ exp, log, sqrt, tanh, sin, cos, absolute, sign, maximum, minimum = (
     np.exp, np.log, np.sqrt, np.tanh, np.sin, np.cos, np.absolute, np.sign, np.maximum, np.minimum,
 )  # fmt: skip
 where = np.where
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+_LOOPS = {function.__name__: np.vectorize(function, otypes=[np.float64]) for function in (math.erf, math.erfc)}
+
+
+def _special(name: str, x: Any) -> Any:
+    on_device = hasattr(x, "__cuda_array_interface__")
+    function = getattr(importlib.import_module("cupyx.scipy.special"), name) if on_device else _LOOPS[name]
+    return function(x).astype(np.result_type(x))
 
 
 def erf(x: Any) -> Any:
-    return np.asarray(_erf(x), np.result_type(x))
+    return _special("erf", x)
 
 
 def sigmoid(x: Any) -> Any:
     e = np.exp(-np.abs(x))
-    return np.where(np.asarray(x) >= 0, e / e, e) / (1 + e)
+    return np.where(np.greater_equal(x, 0), e / e, e) / (1 + e)
 
 
 def softplus(x: Any) -> Any:
@@ -61,17 +70,17 @@ def hard_tanh(x: Any) -> Any:
 
 
 def heaviside(x: Any) -> Any:
-    return (np.asarray(x) > 0).astype(np.result_type(x))
+    return np.greater(x, 0).astype(np.result_type(x))
 
 
 def above(a: Any, b: Any) -> Any:
     kind = np.result_type(a, b)
-    return 0.5 * ((np.asarray(a) > b).astype(kind) + (np.asarray(a) >= b).astype(kind))
+    return 0.5 * (np.greater(a, b).astype(kind) + np.greater_equal(a, b).astype(kind))
 
 
 def inside(x: Any, bound: Any) -> Any:
-    return (np.abs(x) < bound).astype(np.result_type(x))
+    return np.less(np.abs(x), bound).astype(np.result_type(x))
 
 
 def normal_cdf(x: Any) -> Any:
-    return 0.5 * np.asarray(_erfc(-np.asarray(x) * 0.5**0.5), np.result_type(x))
+    return 0.5 * _special("erfc", x * -(0.5**0.5))

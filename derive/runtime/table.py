@@ -67,7 +67,11 @@ class Table:
             raise ValueError(f"{self.name}.zero_state: batch must be a whole number of at least 0, got {batch!r}")
         self._check_sizes(sizes)
         shapes = {name: (batch, *self.shape(shape, sizes)) for name, shape in self.state.items()}
-        return self.records["State"](*(np.full(shape, self.rules.get(name, 0.0), dtype) for name, shape in shapes.items()))
+        return self.records["State"](*(self.full(shape, self.rules.get(name, 0.0), dtype) for name, shape in shapes.items()))
+
+    def full(self, shape: tuple[int, ...], value: float, dtype: Any) -> Any:
+        """Return a new array of one value."""
+        return np.full(shape, value, dtype)
 
     def spec(self, steps: int, batch: int, sizes: Sizes) -> dict[str, dict[str, tuple[int, ...]]]:
         """Return the shape of every array of a call with these sizes."""

@@ -32,9 +32,9 @@ class Tally:
         self.refusals += other.refusals
 
 
-def batch(job: tuple[int, int, int, bool]) -> Tally:
+def batch(job: tuple[int, int, int, int, bool]) -> Tally:
     """Verify a batch of cells; the first that fails is made as small as it can be, and ends the batch."""
-    number, count, every, shrink = job
+    number, count, every, every_device, shrink = job
     tally = Tally()
     minimal: list[tuple[str, Drawn]] = []
 
@@ -58,8 +58,10 @@ def batch(job: tuple[int, int, int, bool]) -> Tally:
             return
         numba = first and every > 0 and (number * BATCH + tally.counts["cells"]) % every == 0
         tally.counts["numba"] += numba
+        simulate = every_device > 0 and (number * BATCH + tally.counts["cells"]) % every_device == 0
+        tally.counts["simulated"] += first and simulate
         try:
-            tally.worst = max(tally.worst, verify(drawn.cell, drawn.sizes, number, numba=numba))
+            tally.worst = max(tally.worst, verify(drawn.cell, drawn.sizes, number, numba=numba, simulate=simulate))
             tally.counts["verified"] += first
         except Skipped:
             tally.counts["skipped"] += first

@@ -24,6 +24,7 @@ from derive.interpret import run
 from derive.pipeline import compile_cell, stages
 from derive.runtime import layer
 
+from . import device
 from .twin import plain
 
 T, B = 3, 2
@@ -59,7 +60,7 @@ class Sample:
 Result = dict[str, np.ndarray]  # "y", "final s" for each state, "d name" for what has a gradient
 
 
-def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool = False) -> float:
+def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool = False, simulate: bool = False) -> float:
     """Hold every stage of the derivation and the emitted code of `cell` against PyTorch's autograd.
 
     Returns the worst error, relative to what the conditioning of each result allows (1 is the limit).
@@ -83,9 +84,24 @@ def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool =
         worst = max(worst, compare("plain", attempt("run", lambda: executed(module, cell, given)), want, limit))
         with mock.patch.object(layer, "step_by_step", lambda *_: True):
             worst = max(worst, compare("inline", attempt("run", lambda: executed(module, cell, given)), want, limit))
+        if simulate:
+            worst = max(worst, simulated(files, cell, module, seed))
         attempt("float32", lambda: executed(module, cell, given, np.float32))
         if numba:
             worst = max(worst, attempt("numba", lambda: compiled(files, cell, given, want, limit)))
+    return worst
+
+
+def simulated(files: emit.Files, cell: Cell, cpu: ModuleType, seed: int) -> float:
+    """Return the worst error of the module for CUDA devices, in every shape; sizes are such that members can divide them."""
+    given = draw_sample(cell, dict.fromkeys(cell.sizes, 4), seed)
+    want = reference(cell, given)
+    limit, worst = limits(cell, given, want, seed), 0.0
+    made = attempt("import for devices", lambda: device.module(files, cell, cpu))
+    for members in device.MEMBERS:
+        stage = f"device, {members} members"
+        with device.using(members):
+            worst = max(worst, compare(stage, attempt(stage, lambda: executed(made, cell, given)), want, limit))
     return worst
 
 

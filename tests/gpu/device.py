@@ -18,6 +18,19 @@ from derive.runtime.cuda.plan import Plan
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 
+class Numpy:
+    """NumPy, but what nobody has written is NaN."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def empty(shape: Any, dtype: Any) -> np.ndarray:
+        made = np.empty(shape, dtype)
+        made.reshape(-1).view(np.uint8)[...] = 0xFF
+        return made
+
+
 class SimulatedMachine(Machine):
     """What kernels of the simulator are made with."""
 
@@ -36,7 +49,7 @@ class SimulatedMachine(Machine):
 class SimulatedDevice(Device):
     """Runs every launch on the simulator; the numbers of launches are counted by kernel."""
 
-    xp = np
+    xp = Numpy()
 
     def __init__(self, limits: Any = H200, order: str = "forward") -> None:
         super().__init__()

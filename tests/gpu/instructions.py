@@ -109,7 +109,7 @@ def worst(got: tuple[np.ndarray, np.ndarray], want: tuple[np.ndarray, np.ndarray
     return differ | {name: float(relative[:, k].max()) for k, name in enumerate(("widen_bf16", "widen_f16", "tanh_fast", "exp2_fast"))}
 
 
-BOUNDS: dict[str, float] = {"tanh_fast": TANH, "exp2_fast": 2.0**-21}
+BOUNDS: dict[str, float] = {"tanh_fast": TANH, "exp2_fast": 2.0**-21, **{f"mma {kind}": 1e-4 for kind in PRODUCTS}}
 """Largest errors; of what is not named, none."""
 
 

@@ -32,6 +32,7 @@ DRIVEN = Cell(
     inputs=("x", "z"),
     context=("v",),
     shapes={"z": "m", "v": "k"},
+    init={"h": 0.5},
 )
 FREE = Cell("h = tanh(U @ h_prev + b)", name="free", output="h", inputs=())
 CONSTANT = Cell("y = W @ v + b", name="constant", output="y", inputs=(), context=("v",), shapes={"v": "k"})
@@ -62,20 +63,24 @@ def _part(problem: Problem, steps: int, batch: int) -> Problem:
 
 
 @cache
+def own() -> dict[str, ModuleType]:
+    return emit.compile_all(OWN, cuda=True)
+
+
+@cache
 def pair(name: str) -> Pair:
     """Return the modules of a cell, of the toolkit's or of this file's."""
     if name in REGISTRY:
         return Pair(REGISTRY[name], importlib.import_module(f"generated.{name}"), importlib.import_module(f"generated.cuda.{name}"))
-    device = emit.compile_all(OWN, cuda=True)[name]
-    cell = next(cell for cell in OWN if cell.name == name)
+    cell, device = next(cell for cell in OWN if cell.name == name), own()[name]
     return Pair(cell, importlib.import_module(device.__name__.replace(".cuda.", ".")), device)
 
 
 @contextmanager
-def on_simulator(limits: Limits, *pairs: Pair) -> Iterator[SimulatedDevice]:
-    """Let the pairs' modules use a simulated device."""
+def on_simulator(limits: Limits) -> Iterator[SimulatedDevice]:
+    """Let all modules use one simulated device."""
     device = SimulatedDevice(limits)
-    packages = {each.device.__name__.partition(".")[0] for each in pairs} | {"generated"}
+    packages = ("generated", own()["free"].__name__.partition(".")[0])
     places = [importlib.import_module(f"{package}.runtime.cuda.current") for package in packages]
     before = [list(place._device) for place in places]
     for place in places:

@@ -40,7 +40,7 @@ def holds(plan: Plan, steps: Steps, sizes: dict[str, int], kind: Kind, limits: L
     assert plan.members == 1 or plan.blocks <= limits.processors
     assert plan.threads <= 1024 and plan.shared <= limits.shared
     for name, size in sizes.items():
-        assert plan.here[name] * (plan.members if name in steps.divided() else 1) == size
+        assert plan.here[name] * (plan.members if name in steps.divided else 1) == size
     regions = [(plan.at[name], evaluate(text, plan.here)) for name, text in steps.statics.items()]
     for name, (text, copies) in steps.own.items():
         regions.append((plan.at[name], plan.rows * copies * (plan.lanes if text == "lanes" else evaluate(text, plan.here))))

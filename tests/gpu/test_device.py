@@ -28,9 +28,9 @@ pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 HANGS = 240.0  # seconds after which a test is over: members that wait for each other wait for ever
 VARIANTS = {"stepwise": (None, witness.stepwise), "alone": (64, witness.alone), "spread": (64, witness.spread)}
 # Sizes at which the cheapest plan is of few members and of many, of few rows and of many, and at which a group has rows to spare.
-BOUNDARIES = ((64, 1), (64, 17), (128, 256), (256, 16), (512, 3), (768, 16))
+BOUNDARIES = ((64, 17), (128, 256), (256, 16), (768, 16))
 BOUNDARY_CELLS = ("lstm", "gru", "gru_v3", "mut1", "slstm", "lstm_peephole")
-PLANS = 5  # of each size
+PLANS = 4  # of each size
 
 
 @pytest.fixture
@@ -61,6 +61,10 @@ def guarded(device: Any) -> Iterator[None]:
 
 def grouped(*cells: str) -> list[Any]:
     return [pytest.param(cell, marks=pytest.mark.xdist_group(cell)) for cell in cells]
+
+
+def params_of(module: Any, given: Any) -> Any:
+    return module.Params(*(given.arrays[name] for name in module.Params._fields))
 
 
 # Cells, kinds, plans
@@ -96,7 +100,7 @@ def test_every_plan_computes_the_same(device: Any, cell: str, kind: str, size: t
 def test_a_thousand_times_the_same_bits(device: Any, n: int, choose: Any) -> None:
     case = Case("lstm", "bfloat16", n, steps=64, batch=16)
     module, given = importlib.import_module("generated.cuda.lstm"), witness.stored(case, device.xp.asarray)
-    arguments = given.arrays["x"], module.Params(*(given.arrays[name] for name in module.Params._fields))
+    arguments = given.arrays["x"], params_of(module, given)
 
     def run() -> list[Any]:
         y, final, tape = module.forward(*arguments)
@@ -135,7 +139,7 @@ def test_tensors_go_in_and_come_out(device: Any, kind: str) -> None:
 
     assert not beyond(case, compared(case, made))
     given = witness.stored(case, made)
-    params = module.Params(*(given.arrays[name] for name in module.Params._fields))
+    params = params_of(module, given)
     y, final, tape = module.forward(given.arrays["x"], params)
     grads = module.backward(given.dy, tape)
     for value in (y, *final, grads.x, *grads.params, *grads.state):
@@ -150,8 +154,8 @@ def test_arrays_of_numba_go_in_and_come_out(device: Any) -> None:
     module, case = lstm()
     assert not beyond(case, compared(case, cuda.to_device))
     given = witness.stored(case, cuda.to_device)
-    y, final, _ = module.infer(given.arrays["x"], module.Params(*(given.arrays[name] for name in module.Params._fields))), None, None
-    assert all(cuda.is_cuda_array(value) and type(value).__module__.startswith("numba") for value in (y[0], *y[1]))
+    y, final = module.infer(given.arrays["x"], params_of(module, given))
+    assert all(cuda.is_cuda_array(value) and type(value).__module__.startswith("numba") for value in (y, *final))
 
 
 def test_what_is_not_contiguous_is_read_as_it_is(device: Any) -> None:
@@ -168,7 +172,7 @@ def test_what_is_not_contiguous_is_read_as_it_is(device: Any) -> None:
 def test_packed_parameters_and_single_steps(device: Any) -> None:
     module, case = lstm()
     given = witness.stored(case, device.xp.asarray)
-    x, params = given.arrays["x"], module.Params(*(given.arrays[name] for name in module.Params._fields))
+    x, params = given.arrays["x"], params_of(module, given)
     packed, state = module.pack(params), module.zero_state(case.batch, case.n)
     y, final = module.infer(x, packed)
     for t in range(case.steps):
@@ -182,7 +186,7 @@ def test_work_is_queued_where_the_caller_works(device: Any, give: str) -> None:
     """The inputs are written late on a stream of its own: kernels that run elsewhere see them before."""
     torch, (module, case) = pytest.importorskip("torch"), lstm()
     given = witness.stored(case, lambda value: torch.tensor(value, device="cuda"))
-    params = module.Params(*(given.arrays[name] for name in module.Params._fields))
+    params = params_of(module, given)
     late, stream = given.arrays["x"], torch.cuda.Stream()
     want = module.infer(late, params)[0]
     x = torch.zeros_like(late)
@@ -217,7 +221,7 @@ def wrong() -> dict[str, tuple[type[Exception], str, Callable[..., object]]]:
         "mixed": (ValueError, "lstm: .*all arguments need one dtype", lambda m, x, p: m.forward(x.astype(np.float16), p)),
         "integers": (ValueError, "lstm: x must be float32", lambda m, x, p: m.forward(x.astype(int), p)),
         "axes": (ValueError, "lstm: x has shape", lambda m, x, p: m.forward(x[0], p)),
-        "width": (ValueError, r"lstm: params\.", lambda m, x, p: m.forward(x[..., :-1], p)),
+        "width": (ValueError, "lstm: x has shape", lambda m, x, p: m.forward(x[..., :-1], p)),
         "square": (ValueError, "lstm: params.U_i has shape", lambda m, x, p: m.forward(x, p._replace(U_i=p.U_i[:-1]))),
         "record": (ValueError, "lstm: params must be a lstm.Params", lambda m, x, p: m.forward(x, tuple(p))),
         "state": (ValueError, "lstm: state.c has shape", lambda m, x, p: m.forward(x, p, m.zero_state(2, 64))),
@@ -238,7 +242,7 @@ def test_wrong_arguments_are_named(device: Any, what: str) -> None:
     given = witness.stored(case, device.xp.asarray)
     error, message, call = wrong()[what]
     with pytest.raises(error, match=f"^{message}"):
-        call(module, given.arrays["x"], module.Params(*(given.arrays[name] for name in module.Params._fields)))
+        call(module, given.arrays["x"], params_of(module, given))
 
 
 def test_a_tensor_of_the_host_is_refused(device: Any) -> None:
@@ -254,7 +258,7 @@ def test_a_tensor_of_the_host_is_refused(device: Any) -> None:
 def test_tensor_cores_have_the_layout_of_the_manual(device: Any, kind: str) -> None:
     words, sums = instructions.fragments(kind)
     got = instructions.run(instructions.product(kind), device.xp, 1, 32, words, sums)[1]
-    np.testing.assert_allclose(got, instructions.expected(kind, words, sums), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(got, instructions.expected(kind, words, sums), rtol=0, atol=instructions.BOUNDS[f"mma {kind}"])
 
 
 def test_conversions_round_as_the_simulator_does(device: Any) -> None:

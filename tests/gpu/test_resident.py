@@ -20,7 +20,7 @@ from device import SimulatedDevice
 from simulator import Deadlock, Race
 
 from derive.cells import REGISTRY
-from derive.check import Problem, kernel, relative, sample
+from derive.check import Problem, arguments, kernel, relative, sample
 from derive.runtime.cuda import resident
 from generated.runtime.cuda import current, planner
 from generated.runtime.cuda.kind import KINDS, Kind
@@ -123,6 +123,11 @@ def compared(name: str, device: SimulatedDevice, given: Problem, module: ModuleT
     module = module or importlib.import_module(f"generated.cuda.{name}")
     with using(device):
         got = kernel(module if kind != "tf32" else _with_tf32(module), given)
+        positional, named = arguments(module, given)
+        y, final = module.infer(*positional, **named, **({"tf32": True} if kind == "tf32" else {}))
+    np.testing.assert_array_equal(y, got.values["output"])  # without a tape, the same bits
+    for state, value in final._asdict().items():
+        np.testing.assert_array_equal(value, got.values[f"final {state}"])
     want = kernel(importlib.import_module(f"generated.{name}"), widened(given))
     return max(float(error) for error in relative(got, want).values())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -11,7 +11,7 @@ import sympy as sp
 
 from ...ir import Equation, FeatureSum, Map, Spread, extent_name, is_extent
 from ...naming import Names
-from ...program import VectorLoop
+from ...program import Place, VectorLoop
 from ..expression import Expressions, enclosed
 from ..layout import INDENT, RUNTIME, wrapped
 
@@ -48,6 +48,8 @@ class _Body:
 
     loop: VectorLoop
     say: Callable[[Equation], list[str]]
+    places: Mapping[str, Place]
+    stored: dict[Place, str] = field(default_factory=dict)  # the variable of what the loop has stored to a place
     names: Names = field(default_factory=lambda: Names(RESERVED))
     local: dict[str, str] = field(default_factory=dict)
     reads: dict[str, None] = field(default_factory=dict)
@@ -57,7 +59,10 @@ class _Body:
     position: bool = False
 
     def variable(self, name: str) -> str:
-        """Return the variable of a value, which is an argument if nothing here computes it."""
+        """Return the variable of a value, which is an argument if nothing here computes it, or stores what it is a view of."""
+        if name not in self.local and (place := self.places.get(name)) in self.stored:
+            assert place is not None
+            return self.stored[place]
         if name not in self.local:
             self.reads[name] = None
             self.local[name] = self.names.fresh(name)
@@ -71,6 +76,7 @@ class _Body:
                 continue
             value = self.value(eq)
             self.local[eq.name] = self.names.fresh(eq.name)
+            self.stored |= dict.fromkeys(compute.stores, self.local[eq.name])
             lines += [*self.say(eq), f"{self.local[eq.name]} = {value}"]
         return lines
 
@@ -98,9 +104,9 @@ class _Body:
         return f"real({self.extents[size]})"
 
 
-def equations(name: str, loop: VectorLoop, say: Callable[[Equation], list[str]]) -> Equations:
-    """Return the function of a loop's equations; `say` gives the comment of an equation."""
-    body = _Body(loop, say)
+def equations(name: str, loop: VectorLoop, say: Callable[[Equation], list[str]], places: Mapping[str, Place]) -> Equations:
+    """Return the function of a loop's equations; `say` gives the comment of an equation, `places` are where values lie."""
+    body = _Body(loop, say, places)
     statements = body.statements()
     summed = {c.equation.node.value for c in loop.computes if isinstance(c.equation.node, FeatureSum)}
     results = tuple(

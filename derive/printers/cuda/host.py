@@ -82,7 +82,7 @@ class Code(cpu.Code):
     def equations(self, loop: VectorLoop) -> Equations:
         """Return the function of a loop's equations, made once."""
         if id(loop) not in self.fused:
-            made = equations(self.names.fresh(f"{self.prefix}{len(self.fused) or ''}_equations"), loop, self.say)
+            made = equations(self.names.fresh(f"{self.prefix}{len(self.fused) or ''}_equations"), loop, self.say, self.program.places)
             self.fused[id(loop)] = made
             self.factories.append(made.lines)
         return self.fused[id(loop)]

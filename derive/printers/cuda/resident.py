@@ -43,6 +43,8 @@ class Table:
         Static vectors by name: their sizes.
     own : mapping
         What a block has of each row: size and number of copies.
+    divided : set of str
+        The sizes that members divide among them.
     """
 
     spread: bool = True
@@ -51,13 +53,16 @@ class Table:
     tiles: dict[str, tuple[Size, Size, Size]] = field(default_factory=dict)
     statics: dict[str, Size] = field(default_factory=dict)
     own: dict[str, tuple[Size, int]] = field(default_factory=dict)
+    divided: set[str] = field(default_factory=set)
 
     def steps(self) -> Steps:
         """Return the table as plans read it."""
         products = {k: plan.Product(str(c), str(w), t) for k, (c, w, t) in self.products.items()}
         tiles = {k: (str(width), str(start), str(whole)) for k, (width, start, whole) in self.tiles.items()}
         own = {k: (str(size), copies) for k, (size, copies) in self.own.items()}
-        return Steps(self.spread, self.meetings, products, tiles, {k: str(s) for k, s in self.statics.items()}, own)
+        return Steps(
+            self.spread, self.meetings, products, tiles, {k: str(s) for k, s in self.statics.items()}, own, tuple(sorted(self.divided))
+        )
 
     def text(self, name: str) -> list[str]:
         """Return the statement that makes the table in a module."""
@@ -65,7 +70,8 @@ class Table:
         own = [f'"{k}": ("{s}", {copies})' for k, (s, copies) in self.own.items()]
         tiles = [f'"{k}": ("{width}", "{start}", "{whole}")' for k, (width, start, whole) in self.tiles.items()]
         statics = [f'"{k}": "{s}"' for k, s in self.statics.items()]
-        entries = [f"spread={self.spread}", f"meetings={self.meetings}"]
+        divided = ", ".join(f'"{size}"' for size in sorted(self.divided))
+        entries = [f"spread={self.spread}", f"meetings={self.meetings}", f"divided=({divided}{',' if len(self.divided) == 1 else ''})"]
         lines = [f"{INDENT}{', '.join(entries)},"]
         for key, items in (("products", products), ("tiles", tiles), ("statics", statics), ("own", own)):
             lines += [INDENT + line for line in wrapped(f"{key}={{", items, "},", 12)]
@@ -81,24 +87,36 @@ class ResidentKernel(RowCode):
         self.arguments: dict[str, tuple[str, str]] = {}
         self.sizes: set[str] = set()
         self.offsets: dict[str, str] = {}
+        self.crossed = False  # whether threads read what others of their block have stored
         self.staged: dict[tuple[str, Size], str] = {}
         self.loaded: dict[str, list[str]] = {}  # static scalars
         self.vectors: dict[Size, list[str]] = {}  # static vectors
         self.products: dict[int, str] = {}
         self.tiles: dict[tuple[str, Size, Size], str] = {}
         self.outs: dict[str, list[Product]] = {}
-        for stage in self.program.loop:
+        self.stages = [part for stage in self.program.loop for part in parted(stage)]
+        for stage in self.stages:
             for product in stage.products:
                 self.outs.setdefault(product.out.array, []).append(product)
         self.states = {self.program.places[c.previous].array: self.program.places[c.previous].shift for c in self.rec.carries}
         self.looped = {place.array for loop in self.loops() for c in loop.computes for place in c.stores}
+        self.kept_near = self.states.keys() | self.outs.keys() | self.read_again()
         self.matrices: dict[str, str] = {}
-        for stage in self.program.loop:
+        for stage in self.stages:
             for product in stage.products:
                 self.product(product)
 
+    def read_again(self) -> set[str]:
+        """Return the arrays of vectors that a loop stores to and another of the same step reads."""
+        found: set[str] = set()
+        for loop in self.loops():
+            made = {c.equation.name for c in loop.computes}
+            read = {o for c in loop.computes for o in c.equation.node.operands()} - made
+            found |= {self.program.places[name].array for name in read if name in self.program.places and self.rec.types[name].shape}
+        return found & self.looped
+
     def loops(self) -> Iterator[VectorLoop | Scalars]:
-        return (loop for stage in self.program.loop for loop in stage.loops)
+        return (loop for stage in self.stages for loop in stage.loops)
 
     # The kernel
 
@@ -188,7 +206,7 @@ class ResidentKernel(RowCode):
                 line = f"fetch_{tile}({self.words(name)}, {row} + first, batch - first)".replace("0 + ", "")
                 lines += self.if_members("MEMBERS == 1", [line])
         lines += ["meetings = 0"] if self.table.meetings else []
-        read_at_once = not self.program.loop[0].products and (self.vectors or not self.table.spread)
+        read_at_once = not self.stages[0].products and (self.vectors or not self.table.spread)
         return [*lines, "cuda.syncthreads()"] if read_at_once else lines
 
     def finish(self) -> list[str]:
@@ -216,8 +234,8 @@ class ResidentKernel(RowCode):
 
     def steps(self) -> list[str]:
         lines: list[str] = []
-        dirty = {p.vector.array for stage in self.program.loop for p in stage.products} & set(self.states)
-        for stage in self.program.loop:
+        dirty = {p.vector.array for stage in self.stages for p in stage.products} & set(self.states)
+        for stage in self.stages:
             lines += self.products_of(stage, dirty)
             lines += self.published(stage, dirty)
             lines += self.stage(stage)
@@ -225,7 +243,9 @@ class ResidentKernel(RowCode):
             if self.table.spread and self.meets_after(stage, dirty):
                 lines += ["arrive(arrivals, group)", "meetings += 1"]
                 self.table.meetings += 1
-        inner = [*self.staging(), *self.cleared(), *lines]
+        if self.crossed and not self.table.products:
+            lines.append("cuda.syncthreads()")  # before the next step writes what others may still read
+        inner = [*self.staging(), *lines]
         rows = [
             *([("t", "steps - 1 - step"), ("before", "step % 2")] if self.rec.reverse else [("before", "t % 2")]),
             ("after", "1 - before"),
@@ -236,23 +256,13 @@ class ResidentKernel(RowCode):
         ]
         return [*bound(rows, inner), *merged(inner)]
 
-    def cleared(self) -> list[str]:
-        """Return what empties the states to which only products add: they hold what is before the last step."""
-        lines: list[str] = []
-        for name in self.states:
-            array = self.program.arrays[name]
-            if name in self.outs and name not in self.looped:
-                head = self.features(array.width)
-                lines += [head[0], f"{INDENT}{head[1]}", f"{INDENT}{self.slot(array, 'after', 'u')} = real(0.0)"]
-        return lines
-
     @property
     def operands(self) -> set[str]:
-        return {p.vector.array for stage in self.program.loop for p in stage.products} & (self.looped | set(self.outs))
+        return {p.vector.array for stage in self.stages for p in stage.products} & (self.looped | set(self.outs))
 
     def meets_after(self, stage: Stage, dirty: set[str]) -> bool:
         """Say whether the next product, of this step or the next, reads what was written since members met."""
-        stages = list(self.program.loop)
+        stages = self.stages
         later = stages[stages.index(stage) + 1 :]
         following = next((s for s in later if s.products), None)
         if following is None:
@@ -288,22 +298,27 @@ class ResidentKernel(RowCode):
         elif array.space == "carry":
             row = f"{t} % 2 * batch"
         else:
-            row = f"{t} * batch" if array.space in ("sequence", "ahead") else "before * batch"
-        line = f"fetch_{tile}({self.words(array.name)}, {row} + first, batch - first)"
+            row = {"once": "0", "scratch": "before * batch"}.get(array.space, f"{t} * batch")
+        line = f"fetch_{tile}({self.words(array.name)}, {row} + first, batch - first)".replace("0 + ", "")
         return self.if_members("MEMBERS > 1", [line]) if array.name in self.operands else [line]
 
     def published(self, stage: Stage, dirty: set[str]) -> list[str]:
-        """Return what stores results of products that are kept, or that other products read."""
+        """Return what stores results of products that are states, or kept, or that other products read; others are added up where read."""
         lines: list[str] = []
         for product in {p.out.array: p for p in stage.products}.values():
             array = self.program.arrays[product.out.array]
-            later = [s for s in self.program.loop if any(p.out.array == array.name for p in s.products)]
-            if array.name not in self.code.stored | self.handed or later[-1] is not stage:
+            later = [s for s in self.stages if any(p.out.array == array.name for p in s.products)]
+            state = array.name in self.states
+            if later[-1] is not stage or not (state or array.name in self.code.stored | self.handed):
                 continue
+            slot = self.slot(array, "after" if state else None, "u")
+            value = self.total(array, slot, "u")
+            body = [f"{slot} = {bare(self.sums(array, [slot] if array.name in self.looped else [], 'u'))}"] if state else []
+            if array.name in self.code.stored | self.handed:
+                body += self.stored_globally(array, product.out.shift, "j", value)
+                body += self.put(array, Size(), array.width, "u", value)
             head = self.features(array.width)
-            value = self.total(array, self.slot(array, "after" if array.name in self.states else None, "u"), "u")
-            stores = self.stored_globally(array, product.out.shift, "j", value)
-            lines += [head[0], *(INDENT + line for line in (*head[1:], *stores, *self.put(array, Size(), array.width, "u", value)))]
+            lines += [head[0], *(INDENT + line for line in (*head[1:], *body))]
             dirty |= {array.name} & self.operands
         return lines
 
@@ -340,6 +355,7 @@ class ResidentKernel(RowCode):
         return _text(size, self.number)
 
     def features(self, size: Size) -> list[str]:
+        self.table.divided |= set(size.names) if self.table.spread else set()
         here = self.here(size)
         bound = f"running * {here}" if len(size.terms) + bool(size.constant) == 1 and " " not in here else f"running * ({here})"
         return [f"for k in range(lane, {bound}, LANES):", "u = index(k)", f"j = index({self.feature(size)})"]
@@ -381,10 +397,13 @@ class ResidentKernel(RowCode):
         return f"{self.element(name, index)} if 0 <= {index} < {size} else nan"
 
     def element(self, name: str, index: str) -> str:
+        if not self.rec.types[name].batched:
+            self.static(name)
+            return f"own[{self.at(name)} + {index}]"
         place = self.program.places[name]
         array = self.program.arrays[place.array]
         scalar = not self.rec.types[name].shape
-        if array.name in self.states or array.name in self.outs or (array.space in ("scratch", "carry") and array.name in self.looped):
+        if array.name in self.kept_near:
             copy = None
             if array.name in self.states:
                 copy = "before" if place.shift == self.states[array.name] else "after"
@@ -397,17 +416,21 @@ class ResidentKernel(RowCode):
         return self.stage_value(name, array, place)
 
     def total(self, array: Array, slot: str, index: str, start: Size | None = None) -> str:
-        """Return the source of a value to which products add."""
-        if array.name not in self.outs:
+        """Return the source of a value; if products make it, of its sum."""
+        if array.name not in self.outs or array.name in self.states:
             return slot
-        terms = [slot] if array.name in self.looped or array.name in self.states else []
+        if array.name not in self.looped:
+            self.table.own.pop(array.name, None)
+            self.offsets.pop(array.name, None)
+        return self.sums(array, [slot] if array.name in self.looped else [], index, start)
+
+    def sums(self, array: Array, terms: list[str], index: str, start: Size | None = None) -> str:
+        """Return the source of the sum of terms and of what products make."""
+        terms = list(terms)
         for product in self.outs[array.name]:
             shift = (start or Size()) - product.out.start
             column = index if shift == Size() else f"{self.here(shift)} + {index}"
             terms.append(f"total_{self.product(product)}(b, {column})")
-        if not (array.name in self.looped or array.name in self.states):
-            self.table.own.pop(array.name, None)
-            self.offsets.pop(array.name, None)
         return terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
 
     def stage_value(self, name: str, array: Array, place: Place) -> str:
@@ -447,7 +470,7 @@ class ResidentKernel(RowCode):
         array = self.program.arrays[place.array]
         scalar = not self.rec.types[name].shape
         lines = []
-        if array.name in self.states or array.name in self.outs or array.space in ("scratch", "carry"):
+        if array.name in self.kept_near:
             copy = None
             if array.name in self.states:
                 copy = "before" if place.shift == self.states[array.name] else "after"
@@ -486,13 +509,16 @@ class ResidentKernel(RowCode):
 
     def put(self, array: Array, start: Size, size: Size, index: str, value: str) -> list[str]:
         """Return the statements that put a value where a block alone in its group reads its operands."""
-        lines = []
+        lines: list[str] = []
         for (_, first, width), tile in self.tiles_of(array.name):
             shift = start - first
-            if not (_positive(shift) and _positive(width - shift - size)):
-                continue
+            if _positive(shift - width) or _positive(-shift - size):
+                continue  # no part of the operand
             column = index if shift == Size() else f"{self.here(shift)} + {index}"
-            lines += self.if_members("MEMBERS == 1", [f"put_{tile}(b, {column}, {self.narrowed_as(True, value)})"])
+            put = [f"put_{tile}(b, {column}, {self.narrowed_as(True, value)})"]
+            if not (_positive(shift) and _positive(width - shift - size)):
+                put = [f"if 0 <= {column} < {self.here(width)}:", INDENT + put[0]]
+            lines += self.if_members("MEMBERS == 1", put)
         return lines
 
     def tiles_of(self, array: str) -> list[tuple[tuple[str, Size, Size], str]]:
@@ -511,7 +537,9 @@ class ResidentKernel(RowCode):
 
     def meet(self, stage: Stage, position: int) -> list[str]:
         vectors = {name for name, kind in self.rec.types.items() if kind.batched and kind.shape}
-        return ["cuda.syncthreads()"] if crossing(stage, position, dict(self.program.places), vectors) else []
+        crossed = crossing(stage, position, dict(self.program.places), vectors)
+        self.crossed = self.crossed or crossed
+        return ["cuda.syncthreads()"] if crossed else []
 
     # Arguments
 
@@ -525,6 +553,7 @@ class ResidentKernel(RowCode):
             self.products[key] = name
             columns, width = self.program.shape(product.equation.name)[0], self.program.shape(node.vector)[0]
             self.table.products[name] = (columns, width, self.tile(product))
+            self.table.divided |= set(columns.names) if self.table.spread else set()
             host = self.code.host[product.matrix] + ("" if not product.transposed else ".T")
             self.arguments[f"matrix:{name}"] = (self.names.fresh(f"{name}_packed"), f'call.packed(plan, "{name}", {host})')
             self.matrices[name] = self.arguments[f"matrix:{name}"][0]
@@ -570,6 +599,19 @@ class ResidentKernel(RowCode):
                 value = self.widened(self.code.static_stored(name), f"{given}[{self.feature(size)}]")
                 self.vectors.setdefault(size, []).append(f"own[{self.at(name)} + u] = {value}")
         return f"own[{self.at(name)} + u]" if kind.shape else self.local[key]
+
+
+def parted(stage: Stage) -> list[Stage]:
+    """Return a stage as several where a product of it reads what another makes."""
+    waves: list[list[Product]] = [[]]
+    made: set[str] = set()
+    for product in stage.products:
+        if product.vector.array in made:
+            waves.append([])
+            made = set()
+        waves[-1].append(product)
+        made.add(product.out.array)
+    return [*(Stage(tuple(wave), ()) for wave in waves[:-1]), Stage(tuple(waves[-1]), stage.loops)]
 
 
 def _plus(row: str, more: str) -> str:

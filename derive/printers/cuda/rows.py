@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .host import Code
 
 RESERVED = {
-    *("on", "cuda", "real", "widen", "narrow", "t", "batch", "keep", "seq", "row", "kept", "ring", "j", "u", "lane", "lanes", "lead"),
+    *("on", "cuda", "real", "widen", "narrow", "t", "batch", "keep", "seq", "b", "row", "kept", "ring", "j", "u", "lane", "lanes", "lead"),
     *("row_next", "kept_next", "ring_next", "row_sum", "row_max", "add", "range", "lowest", "nan", "steps", "first", "last"),
     *("group", "member", "running", "own", "step", "before", "after", "meetings", "arrivals", "plan", "arrive", "wait", "word", "clear"),
     *("index", "k", "thread", "block", "seq", "min", "ROWS", "LANES", "MEMBERS", "call"),

@@ -85,8 +85,6 @@ class StageKernel(RowCode):
 
     def read(self, name: str) -> str:
         kind = self.rec.types[name]
-        if not kind.batched:
-            return self.widened(self.code.static_stored(name), f"{self.static(name)}[{'j' if kind.shape else '0'}]")
         if name in self.scalars_known:
             return self.local[name]
         return self.element(name, "j" if kind.shape else "0")
@@ -96,6 +94,8 @@ class StageKernel(RowCode):
         return f"{self.element(name, index)} if 0 <= {index} < {size} else nan"
 
     def element(self, name: str, index: str) -> str:
+        if not self.rec.types[name].batched:
+            return self.widened(self.code.static_stored(name), f"{self.static(name)}[{index}]")
         place = self.program.places[name]
         array = self.program.arrays[place.array]
         source = f"{self.array(array.name)}[{self.index(array, place.shift)}, {self.column(place.start, index)}]"

@@ -81,11 +81,11 @@ class Call:
 
     def stored(self, value: Any) -> Any:
         """Return a value in the dtype of storage."""
-        return self.xp.asarray(value).astype(self.stored_dtype, copy=False)
+        return self.device.cast(value, self.stored_dtype)
 
     def real(self, value: Any) -> Any:
         """Return a value in the dtype that is computed with."""
-        return self.xp.asarray(value).astype(self.real_dtype, copy=False)
+        return self.device.cast(value, self.real_dtype)
 
     def stacked(self, *parts: Any) -> Any:
         return self.xp.concatenate(parts)

@@ -51,6 +51,10 @@ class Device(ABC):
     def dtype(self, name: str) -> Any:
         """Return a dtype by name."""
 
+    def cast(self, value: Any, dtype: Any) -> Any:
+        """Return an array, or a module's constant, as one of `xp` in a dtype."""
+        return self.xp.asarray(value).astype(dtype, copy=False)
+
     # Work
 
     @abstractmethod

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from .plan import Plan
 
 INSTALL = 'pip install "derive-rnn[cuda]", or "numba-cuda[cu13]" and "cupy-cuda13x[ctk]"'
 PLAIN = 48 << 10  # bytes of shared memory that a kernel may have without asking for more
-SEEN = 4096  # arrays whose Numba form is remembered
+SEEN = 4096  # arrays, and launches, that are remembered
 # Of cublasGemmEx: how numbers are kept, and what products are summed in.
 DATA = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 COMPUTE_32F, COMPUTE_32F_TF32, COMPUTE_64F, DEFAULT = 68, 77, 70, -1
@@ -28,6 +31,8 @@ def _modules() -> tuple[Any, Any]:
     try:
         import cupy
         from numba import cuda
+
+        import_module("numba_cuda")  # without it, `numba.cuda` is another one, which Numba itself has
     except ImportError as error:
         raise RuntimeError(f"CUDA kernels need CuPy and numba-cuda, but {error}; {INSTALL}") from error
     try:
@@ -48,8 +53,10 @@ class Gpu(Device):
         self.number = self.xp.cuda.Device().id
         self.limits = self._limits()
         self._arrays: OrderedDict[Any, Any] = OrderedDict()
+        self._launchers: OrderedDict[Any, Any] = OrderedDict()
+        self._constants: OrderedDict[Any, Any] = OrderedDict()
         self._ready: set[Any] = set()
-        self._streams: dict[int, Any] = {}
+        self._factors = {name: (np.zeros((), name), np.ones((), name)) for name in ("float32", "float64")}  # of products, on the host
 
     def _limits(self) -> Limits:
         found = self.xp.cuda.runtime.getDeviceProperties(self.number)
@@ -104,26 +111,36 @@ class Gpu(Device):
             import torch
 
             stream = torch.cuda.current_stream(example.device)
-        with self.xp.cuda.Device(self.number):
-            if stream is None:
-                yield
-            else:
-                with self.xp.cuda.ExternalStream(_pointer(stream), self.number):
-                    yield
+        queue: AbstractContextManager[Any] = nullcontext()
+        if stream is not None:
+            queue = self.xp.cuda.Stream.from_external(_Address(_pointer(stream)))
+        with self.xp.cuda.Device(self.number), queue:
+            yield
 
     def dtype(self, name: str) -> Any:
-        if name == "bfloat16":
+        if name != "bfloat16":
+            return np.dtype(name)
+        try:
             import ml_dtypes
+        except ImportError as error:
+            raise RuntimeError(f'bfloat16 needs ml_dtypes, but {error}; pip install "ml_dtypes>=0.5" "numpy>=2.1.2"') from error
+        return np.dtype(ml_dtypes.bfloat16)
 
-            return np.dtype(ml_dtypes.bfloat16)
-        return np.dtype(name)
+    def cast(self, value: Any, dtype: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            return super().cast(value, dtype)
+
+        def make() -> tuple[Any, Any]:  # with the value itself, so that nothing else gets its number
+            return value, self.xp.asarray(value.astype(dtype), blocking=True)  # whatever stream reads it
+
+        return _remembered(self._constants, (id(value), dtype), make)[1]
 
     # Work
 
     def multiply(self, a: Any, b: Any, out: Any, *, add: bool, tf32: bool) -> None:
-        real = np.float64 if out.dtype == np.float64 else np.float32
-        compute = COMPUTE_64F if real == np.float64 else COMPUTE_32F_TF32 if tf32 else COMPUTE_32F
-        one, beta = np.ones((), real), np.asarray(float(add), real)
+        real = "float64" if out.dtype == np.float64 else "float32"
+        compute = COMPUTE_64F if real == "float64" else COMPUTE_32F_TF32 if tf32 else COMPUTE_32F
+        one, beta = self._factors[real][1], self._factors[real][bool(add)]
         # cuBLAS has columns contiguous: in its eyes every matrix here is transposed, and so is the product.
         (b_turned, b_line), (a_turned, a_line), (_, line) = _layout(b), _layout(a), _layout(out)
         self.xp.cuda.cublas.gemmEx(
@@ -140,9 +157,9 @@ class Gpu(Device):
     def launch(self, kernel: Any, grid: tuple[int, int], threads: int, shared: int, given: tuple[Any, ...], *, together: bool) -> None:
         arguments = [self._argument(value) for value in given]
         if shared > PLAIN:
-            self._allow(kernel, arguments, shared)
+            self._allow(kernel, given, arguments, shared)
         try:
-            kernel[grid, threads, self._stream(), shared](*arguments)
+            self._launcher(kernel, grid, threads, shared)(*arguments)
         except Exception as error:
             error.add_note(
                 f"{kernel.__name__}: {grid[0]} x {grid[1]} blocks of {threads} threads, {shared} bytes of shared memory"
@@ -150,37 +167,62 @@ class Gpu(Device):
             )
             raise
 
-    def _stream(self) -> Any:
-        """Return CuPy's current stream as Numba has it; kept, since launches are remembered by it."""
+    def _launcher(self, kernel: Any, grid: tuple[int, int], threads: int, shared: int) -> Any:
+        """Return a kernel that is ready to be launched on CuPy's current stream, made once."""
         pointer = self.xp.cuda.get_current_stream().ptr
-        if pointer not in self._streams:
-            self._streams[pointer] = self.cuda.external_stream(pointer) if pointer else self.cuda.default_stream()
-        return self._streams[pointer]
+
+        def make() -> Any:
+            stream = self.cuda.external_stream(pointer) if pointer else self.cuda.default_stream()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Grid size")  # few blocks are meant
+                return kernel[grid, threads, stream, shared]
+
+        return _remembered(self._launchers, (kernel, grid, threads, shared, pointer), make)
 
     def _argument(self, value: Any) -> Any:
         """Return an array as Numba has it, numbers of 16 bits as their bits; made once for each place in memory."""
         if not isinstance(value, self.xp.ndarray):
             return value
         value = value.view(np.uint16) if value.dtype.itemsize == 2 else value
-        key = value.data.ptr, value.shape, value.dtype
-        if key not in self._arrays:
-            # Without an owner: the caller holds the memory for the time of the call, and it must be free for others after it.
-            self._arrays[key] = self.cuda.from_cuda_array_interface(value.__cuda_array_interface__, owner=None, sync=False)
-            while len(self._arrays) > SEEN:
-                self._arrays.popitem(last=False)
-        return self._arrays[key]
 
-    def _allow(self, kernel: Any, arguments: list[Any], shared: int) -> None:
+        def make() -> Any:
+            # Without an owner: the caller holds the memory for the time of the call, and it must be free for others after it.
+            return self.cuda.from_cuda_array_interface(value.__cuda_array_interface__, owner=None, sync=False)
+
+        return _remembered(self._arrays, (value.data.ptr, value.shape, value.strides, value.dtype), make)
+
+    def _allow(self, kernel: Any, given: tuple[Any, ...], arguments: list[Any], shared: int) -> None:
         """Ask, once for each kernel and types of arguments, for more shared memory than kernels have without."""
-        signature = tuple(kernel.typeof_pyval(value) for value in arguments)
-        if (kernel, signature, shared) in self._ready:
+        key = kernel, shared, *((value.dtype, value.ndim) if isinstance(value, self.xp.ndarray) else type(value) for value in given)
+        if key in self._ready:
             return
         from numba.cuda.cudadrv.driver import binding, driver
 
+        signature = tuple(kernel.typeof_pyval(value) for value in arguments)
         function = kernel.compile(signature)._codelibrary.get_cufunc()
         attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         driver.cuKernelSetAttribute(attribute, shared, function.handle, function.device.id)
-        self._ready.add((kernel, signature, shared))
+        self._ready.add(key)
+
+
+@dataclass(frozen=True)
+class _Address:
+    """A stream, by its address."""
+
+    address: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
+
+
+def _remembered(memory: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+    """Return what was made for a key, and forget the oldest of too many."""
+    found = memory.get(key)
+    if found is None:
+        found = memory[key] = make()
+        while len(memory) > SEEN:
+            memory.popitem(last=False)
+    return found
 
 
 def _is_torch(value: Any) -> bool:

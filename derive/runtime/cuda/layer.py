@@ -49,10 +49,8 @@ class Layer(Table):
         made = Table.init(self, sizes, seed, np.float64 if dtype == np.float64 else np.float32)
         return type(made)(*(device.xp.asarray(value).astype(dtype) for value in made))
 
-    def zero_state(self, batch: int, sizes: Sizes, dtype: Any) -> Any:
-        device, dtype = self.device(), self.float(dtype, f"{self.name}.zero_state: dtype")
-        made = Table.zero_state(self, batch, sizes, np.float32)
-        return type(made)(*(device.xp.full(value.shape, self.rules.get(name, 0.0), dtype) for name, value in made._asdict().items()))
+    def full(self, shape: tuple[int, ...], value: float, dtype: Any) -> Array:
+        return self.device().xp.full(shape, value, dtype)
 
     # What the module's functions do
 
@@ -176,8 +174,8 @@ class Layer(Table):
         dy = xp.zeros(shape, call.stored_dtype) if dy is None else self.array(dy, "dy")
         self.needs("dy", dy.shape, shape, ("T", "B", *self.output))
         self.same_dtype("dy", dy.dtype, call.stored_dtype)
-        zero = type(call.state)(*map(xp.zeros_like, call.state))
-        final = zero if dfinal is None else self.record(dfinal, self.records["State"], "dfinal")
+        dfinal = type(call.state)(*map(xp.zeros_like, call.state)) if dfinal is None else dfinal
+        final = self.record(dfinal, self.records["State"], "dfinal")
         for name, value in final._asdict().items():
             self.needs(f"dfinal.{name}", value.shape, (call.batch, *self.shape(self.state[name], call.sizes)), ("B", *self.state[name]))
             self.same_dtype(f"dfinal.{name}", value.dtype, call.stored_dtype)

@@ -8,6 +8,7 @@ from typing import Any
 from numba import cuda, float32, float64, uint16, uint32
 
 from . import ptx
+from .call import THREADS
 from .kind import Kind
 from .machine import Machine
 from .plan import Plan
@@ -29,4 +30,5 @@ class NumbaMachine(Machine):
         return self._device(function)
 
     def kernel(self, function: Any) -> Any:
-        return cuda.jit(cache=True, launch_bounds=self.threads)(function)
+        # One bound for all: Numba's cache does not tell kernels apart that differ in it alone, and a larger launch would fail.
+        return cuda.jit(cache=True, launch_bounds=max(self.threads, THREADS))(function)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..table import linear
 from .kind import Kind
 
 WARP = 32
@@ -40,6 +39,8 @@ class Steps:
         Size of each static vector.
     own : mapping
         Of what a block keeps of each row: size and number of copies.
+    divided : tuple of str
+        The sizes that members divide among them.
     """
 
     spread: bool
@@ -48,11 +49,7 @@ class Steps:
     tiles: Mapping[str, tuple[str, str, str]] = field(hash=False)
     statics: Mapping[str, str] = field(hash=False)
     own: Mapping[str, tuple[str, int]] = field(hash=False)
-
-    def divided(self) -> set[str]:
-        """Return the names of the sizes that members divide among them."""
-        texts = (*(p.columns for p in self.products.values()), *(size for size, _ in self.own.values()))
-        return {name for text in texts for name in names(text)} - {LANES}
+    divided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,8 +161,3 @@ class Plan:
     @property
     def blocks(self) -> int:
         return self.groups * self.members
-
-
-def names(size: str) -> tuple[str, ...]:
-    """Return the named sizes that a size such as ``"4*n"`` is made of."""
-    return tuple(name for name, _ in linear(size)[0])

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, gcd
 
-from ..table import evaluate
+from ..table import evaluate, linear
 from .kind import BYTES, Kind
 from .limits import H200, Limits
-from .plan import DEPTH, LANES, WARP, Part, Plan, Product, Steps, names
+from .plan import DEPTH, LANES, WARP, Part, Plan, Product, Steps
 
 Tile = tuple[int, int, int, int, int]  # offset, pitch, width, and where it begins in the rows of its array, and their length
 THREADS = 256  # of a block
@@ -63,7 +63,7 @@ def shares(steps: Steps, sizes: Mapping[str, int], limits: Limits) -> list[int]:
     """Return into how many members a group may be divided: what divides all sizes, with some features for each."""
     if not steps.spread:
         return [1]
-    common = gcd(*(sizes[name] for name in steps.divided())) if steps.divided() else 1
+    common = gcd(*(sizes[name] for name in steps.divided)) if steps.divided else 1
     return [m for m in range(1, min(common // FEWEST, limits.processors) + 1) if common % m == 0] or [1]
 
 
@@ -101,7 +101,7 @@ def plan(
     texts = (text for tile in steps.tiles.values() for text in tile)
     if any(evaluate(text, dict(sizes)) * BYTES[kind.stored] % 16 for text in texts):
         return None
-    here = {name: size // members if name in steps.divided() else size for name, size in sizes.items()}
+    here = {name: size // members if name in steps.divided else size for name, size in sizes.items()}
     return _Draft(steps, dict(sizes), here, kind, members, rows, turned, max(threads // rows, 1)).plan(batch, processors)
 
 
@@ -158,7 +158,7 @@ class _Draft:
         """Divide a product among threads, or warps, and place its results, and its weights if they lie in shared memory."""
         by_threads, threads = self.kind.product == "fma", self.rows * self.lanes
         columns, width = evaluate(product.columns, self.here), evaluate(product.width, self.sizes)
-        name = names(product.columns)
+        name = [name for name, _ in linear(product.columns)[0]]
         unit, stride = (self.here[name[0]], self.sizes[name[0]]) if self.members > 1 else (columns, columns)
         abreast = 8 if self.turned else 16
         workers, jobs = (threads, columns) if by_threads else (threads // WARP, ceil(columns / abreast))

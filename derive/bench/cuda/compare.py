@@ -1,0 +1,60 @@
+"""Comparisons of one cell at one size on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+from ...cell import Cell
+from ..compare import CALLS, Settings, measure, size_for
+from ..contender import Contender, sizes_of
+from ..rows import BACKWARD, PHASES, Timing
+from ..work import operations
+from . import contenders
+from .cases import Case
+from .clock import floors
+from .rows import DeviceRow
+
+
+@dataclass(frozen=True)
+class Match:
+    """A case, the cell and module that it is about, and the peers."""
+
+    case: Case
+    cell: Cell
+    module: ModuleType
+    peers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.cell.name}, {self.case.kind}, {', '.join(map(str, self.case.size))}"
+
+
+def compare(match: Match, settings: Settings) -> Iterator[DeviceRow]:
+    """Yield the row of each phase."""
+    cell, module, case = match.cell, match.module, replace(match.case, size=size_for(match.cell, match.case.size))
+    batch, steps, d, n = case.size
+    contenders.allow_tf32(case.kind == "tf32")
+    p = contenders.on_device(case, module, cell)
+    own, peers = contenders.ours(module, p, case.kind), {name: contenders.peer(name, p) for name in match.peers}
+    apart, work = _disagreements(own, peers), operations(cell, sizes_of(cell, d, n), steps, batch)
+    for phase in settings.phases:
+        times = measure(phase, own, peers, settings)
+        timed = times.pop("")
+        assert isinstance(timed, Timing)
+        alone = floors(module, CALLS[phase](own), settings.clock.now)
+        work_of_phase = work * (1 + BACKWARD * (phase == PHASES[1]))
+        yield DeviceRow(cell.name, phase, batch, steps, d, n, work_of_phase, timed, times, case.kind, tuple(alone), apart)
+
+
+def _disagreements(own: Contender, peers: Mapping[str, Contender | str]) -> dict[str, float]:
+    """Return how far the peers' results lie from ours; what cannot run is told where it is timed."""
+    own.gradients(own.train())
+    found = {}
+    for name, peer in peers.items():
+        if isinstance(peer, Contender):
+            try:
+                found[name] = contenders.disagreement(own, peer)
+            except Exception:
+                continue
+    return found

@@ -1,0 +1,78 @@
+"""The contenders on a device: all of them get the same tensors of PyTorch, and agree on the results before they are timed."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ...check import Problem, arguments, gradients
+from ...runtime.cuda.kind import KINDS
+from ..compare import failure
+from ..contender import Contender, problem, sizes_of
+from ..peers import PEERS
+from ..pytorch import numbers
+from .cases import Case
+
+PLACE = "cuda"  # where PyTorch puts tensors
+
+
+def on_device(case: Case, module: ModuleType, cell: Any) -> Problem:
+    """Return the numbers that all contenders get, as tensors in the dtype that the kind stores."""
+    torch = importlib.import_module("torch")
+    batch, steps, d, n = case.size
+    on_host = importlib.import_module(module.__name__.replace(".cuda.", "."))  # the same cell's module for the CPU draws them
+    p = problem(cell, on_host, sizes_of(cell, d, n), steps, batch, "float64" if case.kind == "float64" else "float32")
+    dtype = getattr(torch, KINDS[case.kind].stored)
+
+    def tensor(value: Any) -> Any:
+        return torch.tensor(value, device=PLACE, dtype=dtype if value.dtype.kind == "f" else None)
+
+    return replace(p, arrays={name: tensor(value) for name, value in p.arrays.items()}, dy=tensor(p.dy))
+
+
+def ours(module: ModuleType, p: Problem, kind: str) -> Contender:
+    """Return the calls of a generated module for devices."""
+    given, keywords = arguments(module, p)
+    keywords["tf32"] = kind == "tf32"
+    return Contender(
+        infer=lambda: module.infer(*given, **keywords)[0],
+        train=lambda: module.backward(p.dy, module.forward(*given, **keywords)[2]),
+        gradients=lambda found: {name: numbers(value) for name, value in gradients(p, found).items()},
+    )
+
+
+def peer(name: str, p: Problem) -> Contender | str:
+    """Return a peer's calls, or why there are none."""
+    try:
+        return PEERS[name].absence(p.cell, 0) or PEERS[name].make(p)
+    except Exception as error:
+        return failure(error)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let PyTorch's products of float32, those of its layers among them, round their operands, or not."""
+    backends = importlib.import_module("torch").backends
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions have other names for it, older ones have these alone
+        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = allowed
+
+
+def disagreement(own: Contender, other: Contender) -> float:
+    """Return the largest error of a peer's output and gradients beside ours, norm by norm."""
+    pairs: list[tuple[Any, Any]] = [(numbers(own.infer()), numbers(other.infer()))]
+    got: Mapping[str, Any] = own.gradients(own.train())
+    want: Mapping[str, Any] = other.gradients(other.train())
+    pairs += [(got[name], want[name]) for name in want]
+    return max(_distance(a, b) for a, b in pairs)
+
+
+def _distance(a: Any, b: Any) -> float:
+    a, b = (np.asarray(value, np.float64) for value in (a, b))
+    size = float(np.linalg.norm(b))
+    return float(np.linalg.norm(a - b)) / size if size else float(np.linalg.norm(a))

@@ -1,0 +1,64 @@
+"""A random cell's module for CUDA devices, executed on the grid simulator: step by step, and by kernels that stay for all steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from derive import emit
+from derive.cell import Cell
+from derive.runtime.cuda import current, planner
+from derive.runtime.cuda.kind import Kind
+from derive.runtime.cuda.plan import Plan, Steps
+
+sys.path += [folder for folder in (str(Path(__file__).parents[1] / "gpu"),) if folder not in sys.path]
+
+from device import SimulatedDevice
+
+THREADS, ROWS = 64, 2
+MEMBERS = (0, 1, 2)  # of a group; 0: step by step
+
+
+class Forced(SimulatedDevice):
+    """A simulated device whose groups have so many members, where that divides all sizes."""
+
+    def __init__(self, members: int) -> None:
+        super().__init__()
+        self.members = members
+
+    def plan(self, steps: Steps, sizes: Mapping[str, int], batch: int, kind: Kind) -> Plan | None:
+        if not self.members or (self.members > 1 and (not steps.spread or any(sizes[name] % self.members for name in steps.divided))):
+            return None
+        return planner.plan(steps, sizes, batch, kind, self.members, ROWS, threads=THREADS)
+
+
+@contextmanager
+def using(members: int) -> Iterator[SimulatedDevice]:
+    """Let the toolkit's own runtime use a simulated device."""
+    before = list(current._device)
+    device = Forced(members)
+    current.use(device)
+    try:
+        yield device
+    finally:
+        current._device[:] = before
+
+
+def module(files: emit.Files, cell: Cell, cpu: ModuleType) -> ModuleType:
+    """Return the module for devices, on the toolkit's own runtime; `cpu` is the cell's module for the CPU."""
+    text = (
+        files[f"cuda/{cell.name}.py"]
+        .replace("from ..runtime", "from derive.runtime")
+        .replace(f"from ..{cell.name} import", "from _cpu import")
+    )
+    made: Any = ModuleType(f"cuda.{cell.name}")
+    sys.modules["_cpu"] = cpu
+    try:
+        exec(compile(text, f"cuda/{cell.name}.py", "exec"), made.__dict__)
+    finally:
+        del sys.modules["_cpu"]
+    return made

@@ -1,0 +1,73 @@
+"""What was measured on a device, as JSON and as tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from derive import bench
+from derive.bench.cuda.clock import Floor
+from derive.bench.cuda.rows import DeviceRecord, DeviceRow, load
+from derive.bench.cuda.table import aligned, cells_of_row, heads, markdown, remarks
+from derive.bench.rows import PHASES, Timing
+
+MACHINE = {
+    "device": "Some device",
+    "multiprocessors": 132,
+    "driver": "580.1",
+    "processor": "Some processor",
+    "versions": {"python": "3.12"},
+}
+FLOORS = (Floor("forward", 64, 8, 2, 2e-6, 2.5e-6), Floor("backward", 32, 8, 2, 3e-6, 3.5e-6))
+LAYER, FAILING = {"torch.nn": Timing(0.006, 0.2, 21)}, {"torch.nn": "failed: E: why"}
+ROWS = (
+    DeviceRow("lstm", PHASES[0], 16, 1000, 8, 16, 10**8, Timing(0.004, 0.1, 21), LAYER, "bfloat16", FLOORS[:1], {"torch.nn": 0.01}),
+    DeviceRow("lstm", PHASES[1], 16, 1000, 8, 16, 10**8, Timing(0.02, 0.1, 9), FAILING, "float32", FLOORS, {}),
+    DeviceRow("mut1", PHASES[1], 16, 1000, 16, 16, 0, Timing(0.02, 0.1, 9), {"eager": Timing(0.3, 0.2, 9)}, "float32", (), {"eager": 0.5}),
+)
+RECORD = DeviceRecord(MACHINE, 21, ("gru, tf32: failed: no memory",), ROWS)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(RECORD.json(), encoding="utf-8")
+    assert load(tmp_path / "bench.json") == RECORD
+    found = json.loads(RECORD.json())["rows"]
+    assert found[0]["ratios"] == {"torch.nn": 1.5} and found[0]["seconds_a_step"] == pytest.approx(4e-6)
+    assert found[1]["floor_a_step"] == pytest.approx(6e-6) and found[1]["peers"] == {"torch.nn": "failed: E: why"}
+    assert found[2]["floor_a_step"] is None and found[2]["floors"] == []
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"machine": {}, "runs": 1, "notes": [], "rows": [{}]}'])
+def test_files_that_are_something_else(content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "other.json"
+    if content is not None:
+        path.write_text(content)
+    assert bench.main(["--cuda", "--table", str(path)]) == 1
+    assert str(path) in capsys.readouterr().err
+
+
+def test_lines_of_the_table() -> None:
+    peers = RECORD.peers
+    assert peers == ("torch.nn", "eager")
+    lines = [aligned(heads(peers), peers), *(aligned(cells_of_row(row, peers), peers) for row in RECORD.rows)]
+    assert len({len(text) for text in lines}) == 1
+    words = [" ".join(text.split()) for text in lines[1:]]
+    assert words[0] == "lstm bfloat16 inference 16 1000 8 16 4.000 10% 4.00 2.50 64x8 6.000 1.50 - -"
+    assert words[1] == "lstm float32 training 16 1000 8 16 20.00 10% 20.00 6.00 64x8 32x8 failed - - -"
+    assert words[2] == "mut1 float32 training 16 1000 16 16 20.00 10% 20.00 - - - - 300.00 15.00"
+
+
+def test_remarks_say_what_is_missing_and_who_differs() -> None:
+    note, gap, apart = remarks(RECORD)
+    assert note == RECORD.notes[0] and gap == "torch.nn: failed: E: why"
+    assert apart == "mut1, float32, 16, 1000, 16, 16: the results of eager differ from ours by 0.5 of their norm"
+
+
+def test_table_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bench.json").write_text(RECORD.json(), encoding="utf-8")
+    assert bench.main(["--table", str(tmp_path / "bench.json"), "--cuda"]) == 0
+    out = capsys.readouterr().out
+    assert out == markdown(RECORD) + "\n" and "Some device, 132 multiprocessors, driver 580.1" in out
+    assert "| lstm | bfloat16 | inference | 16 | 1000 | 8 | 16 | 4.000 | 10% | 4.00 | 2.50 | 64x8 | 6.000 | 1.50 | - | - |\n" in out
