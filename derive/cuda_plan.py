@@ -87,7 +87,7 @@ def _shape(steps: Steps, plan: Plan, request: Request) -> Iterator[str]:
     yield f"one kernel for all steps: {groups}, {plan.threads} threads a block"
     if plan.members > 1:
         features = ", ".join(f"{plan.here[name]} of {name}" for name in sorted(steps.divided))
-        yield f"  a member has {features}; members meet {_counted(steps.meetings, 'time')} a step"
+        yield f"  a member has {features}; members meet {_often(steps.meetings)} a step"
     elif not steps.spread:
         yield "  a group has one block, since features of a row are summed in a step, or its sizes cannot be divided"
     else:
@@ -119,6 +119,10 @@ def _refusals(steps: Steps, request: Request) -> Iterator[str]:
     for plan in dict.fromkeys(least):
         members = _counted(plan.members, "member")
         yield f"{_counted(plan.groups, 'group')} of {members}, {_counted(plan.rows, 'sequence')} each: {refused(plan, request.limits)}"
+
+
+def _often(times: int) -> str:
+    return {1: "once", 2: "twice"}.get(times, f"{times} times")
 
 
 def _counted(number: int, what: str) -> str:

@@ -26,6 +26,7 @@ from derive.plan import tape_size
 from derive.printers import show
 from derive.printers.text import tagged_formulas
 from derive.sizes import Size
+from generated.runtime.cuda.current import current
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -58,14 +59,25 @@ def blocks(text: str) -> list[Block]:
 def python(block: Block, page: Path, text: str, namespace: dict[str, Any]) -> None:
     """Run a block, with the page's line numbers in tracebacks.
 
-    One that begins with the name of a file is that file too; one that begins by importing torch is run only where torch is installed.
+    One that begins with the name of a file is that file too; one that begins by importing torch is run only where torch is installed, by
+    importing CuPy only where there is a device.
     """
     if file := re.match(r"# (\w+\.py)\n", block.text):
         Path(file[1]).write_text(block.text, encoding="utf-8")
-    if block.text.startswith("import torch") and importlib.util.find_spec("torch") is None:
+    if (block.text.startswith("import torch") and importlib.util.find_spec("torch") is None) or (
+        block.text.startswith("import cupy") and not has_device()
+    ):
         return
     padding = "\n" * text[: block.start].count("\n")
     exec(compile(padding + block.text, str(page), "exec", dont_inherit=True), namespace)
+
+
+def has_device() -> bool:
+    try:
+        current()
+    except RuntimeError:
+        return False
+    return True
 
 
 def shell(block: Block) -> None:

@@ -219,10 +219,10 @@ def _laid(value: np.ndarray, how: str) -> Any:
 def resident(module: Any, call: Callable[[], object]) -> dict[str, dict[str, Any]]:
     """Return plan and time of each kernel that stays for all steps of a call, in microseconds a step, and what it takes of a thread."""
     found = {floor.kernel: vars(floor) for floor in floors(module, call, EventClock().now)}
-    for kernel in current()._kernels.values():
-        name = kernel.py_func.__name__.removesuffix("_resident")
-        if name in found:
-            found[name] |= {"registers": _largest(kernel.get_regs_per_thread()), "local": _largest(kernel.get_local_mem_per_thread())}
+    for (make, _, _, plan), kernel in current()._kernels.items():
+        floor = found.get(make.__name__.removeprefix("make_").removesuffix("_resident"))
+        if floor and plan and (plan.members, plan.rows) == (floor["members"], floor["rows"]):
+            floor |= {"registers": _largest(kernel.get_regs_per_thread()), "local": _largest(kernel.get_local_mem_per_thread())}
     return {name: values | {"estimate": values["estimate"] * 1e6, "seconds": values["seconds"] * 1e6} for name, values in found.items()}
 
 

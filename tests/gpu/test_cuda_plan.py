@@ -124,7 +124,7 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "lstm: B = 16, d = 512, n = 512, bfloat16\n" in shown
     assert "forward: one kernel for all steps: 2 groups of 64 members, 8 sequences each, 256 threads a block\n" in shown
-    assert "forward:   a member has 8 of n; members meet 1 time a step\n" in shown
+    assert "forward:   a member has 8 of n; members meet once a step\n" in shown
     assert "tensor cores (bf16)" in shown
     assert main(["show", "gru", "--cuda-plan", "n=2048"]) == 0
     assert "step by step, products by cuBLAS, since no kernel that keeps its weights fits:\n" in capsys.readouterr().out

@@ -155,9 +155,8 @@ def test_steps_are_processes_and_one_that_hangs_is_ended(monkeypatch: pytest.Mon
     monkeypatch.setattr(first_run, "HANGS", 0.01)
     assert "TimeoutExpired" in first_run.separately("packages")["traceback"]
     monkeypatch.undo()
-    monkeypatch.setattr(first_run, "STEPS", {"packages": first_run.STEPS["packages"]})
     path = tmp_path / "first.json"
-    assert first_run.main([str(path)]) == 0
+    assert first_run.main([str(path), "packages"]) == 0
     found = json.loads(path.read_text())
     assert found["packages"]["ok"] and found["packages"]["found"]["python"] == sys.version.split()[0]
 
@@ -165,4 +164,15 @@ def test_steps_are_processes_and_one_that_hangs_is_ended(monkeypatch: pytest.Mon
 def test_what_a_process_that_dies_said_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_run, "COMMAND", [sys.executable, "-c", "import sys; print('half'); sys.exit('the end')"])
     found = first_run.separately("packages")
-    assert not found["ok"] and "the end" in found["traceback"]
+    assert not found["ok"] and "half" in found["traceback"] and "the end" in found["traceback"]
+
+
+def test_what_is_timed_runs_alone_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_run, "separately", lambda name: {"name": name})
+    names = [found["name"] for found in first_run.results(["barrier", "packages", "plans lstm", "device"])]
+    assert names == ["packages", "device", "barrier", "plans lstm"]
+
+
+def test_a_step_that_finds_something_wrong_is_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(first_run.STEPS, "wrong", lambda: {"a": 1, first_run.WRONG: ["a"]})
+    assert not first_run.step("wrong")["ok"] and first_run.step("wrong")["found"]["a"] == 1

@@ -11,7 +11,8 @@ from ...sizes import Size
 from .. import cpu
 from ..layout import INDENT, wrapped
 from .equations import Equations, equations
-from .resident import ResidentKernel, Table, residable
+from .loop import Table, residable
+from .resident import ResidentKernel
 from .rows import crossing
 from .stages import StageKernel
 
