@@ -144,6 +144,20 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(memory) == [2, 3]
 
 
+def test_words_are_of_aligned_memory() -> None:
+    """What a caller gives may begin anywhere; what is aligned is the same memory."""
+    it = gpu()
+    it.xp.uint32 = np.uint32
+    room = np.zeros(64, np.float32).view(Array)
+    first = -room.data.ptr // 4 % 4
+    for offset in range(4):
+        rows = room[first + offset :][:24].reshape(3, 8)
+        rows[...] = np.arange(24).reshape(3, 8)
+        words = it.words(rows)
+        assert words.data.ptr % 16 == 0 and (words.data.ptr == rows.data.ptr) == (offset == 0)
+        np.testing.assert_array_equal(words.view(np.float32), np.arange(24))
+
+
 def test_launches_that_differ_in_threads_alone_are_of_one_kernel() -> None:
     """Numba's cache takes them for one: none may be compiled for fewer threads."""
     pytest.importorskip("numba_cuda")

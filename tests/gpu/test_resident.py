@@ -222,7 +222,7 @@ def mutant(name: str, number: int) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("which", [which for name in ("gru_v3", "lstm", "mut1", "slstm") for which in barriers(name)])
+@pytest.mark.parametrize("which", [which for name in ("gru_v3", "lstm", "mut1", "slstm", "fastrnn") for which in barriers(name)])
 def test_without_a_barrier_it_fails(which: str) -> None:
     name, _, number = which.rpartition("-")
     assert any(fails(name, mutant(name, int(number)), shape) for shape in (ALONE, SPREAD))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...ir import FeatureSum, LogSumExp, Pick
-from ...program import Product, Program, Stage, VectorLoop
+from ...program import Product, Program, Scalars, Stage, VectorLoop
 from ...runtime.cuda import plan
 from ...runtime.cuda.plan import Steps
 from ...sizes import Size
@@ -78,14 +78,19 @@ def parted(stage: Stage) -> list[Stage]:
     return [*(Stage(tuple(wave), ()) for wave in waves[:-1]), Stage(tuple(waves[-1]), stage.loops)]
 
 
+def summed(program: Program, loop: VectorLoop | Scalars) -> list[Size]:
+    """Return the sizes of the vectors that a loop reduces to a number."""
+    nodes = [c.equation.node for c in loop.computes]
+    return [program.shape(node.value)[0] for node in nodes if isinstance(node, FeatureSum | LogSumExp)]
+
+
 def spread(program: Program) -> bool:
-    """Say whether a step's features may be divided among blocks: every loop and product has its own, and none sums over them."""
+    """Say whether a step's features may be divided among blocks: every loop and product has its own, and none picks one of them."""
     sizes = [program.shape(p.equation.name)[0] for stage in program.loop for p in stage.products]
-    for stage in program.loop:
-        for loop in stage.loops:
-            if any(isinstance(c.equation.node, FeatureSum | LogSumExp | Pick) for c in loop.computes):
-                return False
-            sizes += [loop.size] if isinstance(loop, VectorLoop) else []
+    for loop in (loop for stage in program.loop for loop in stage.loops):
+        if any(isinstance(c.equation.node, Pick) for c in loop.computes):
+            return False
+        sizes += [*summed(program, loop), *([loop.size] if isinstance(loop, VectorLoop) else [])]
     return all(len(size.terms) == 1 and not size.constant for size in sizes)
 
 

@@ -12,6 +12,7 @@ from ...sizes import Size
 from ..kernel import Kernel
 from ..layout import INDENT, wrapped
 from .equations import bare, bound, constants, merged
+from .loop import summed
 from .resident_rows import ResidentRows
 from .rows import crossing
 
@@ -25,7 +26,8 @@ class ResidentKernel(ResidentRows):
         counter = "step" if self.rec.reverse else "t"
         body = [*first, f"for {counter} in range(steps):", *(INDENT + line for line in steps), *last]
         given = [("steps", "call.steps"), ("batch", "call.batch"), ("keep", "call.keep")]
-        meeting = [("arrivals", "call.arrivals(plan)")] if self.table.meetings else []
+        meeting = [("sums", f"call.real_rows(plan.members * {2 * self.joins}, call.batch)")] if self.joins else []
+        meeting += [("arrivals", "call.arrivals(plan)")] if self.table.meetings else []
         arguments = [*given, *self.arguments.values(), *meeting]
         inner = [*bound(self.head(), body), *body]
         lines = [
@@ -48,6 +50,7 @@ class ResidentKernel(ResidentRows):
         pairs += [tuple(line.split(" = ", 1)) for line in constants(self.constants)]  # type: ignore[misc]
         pairs += [(name, f"make_{name}(on)") for name in self.called]
         pairs += [(name.upper(), f"plan.{name}") for name in ("rows", "lanes", "members")]
+        pairs.append(("SUMS", str(self.joins)))
         for size in sorted(self.sizes):
             pairs += [(self.number(size), f'plan.sizes["{size}"]'), (f"{self.number(size)}_here", f'plan.here["{size}"]')]
         pairs += [(local, f'plan.at["{key}"]') for key, local in self.offsets.items()]
@@ -136,7 +139,10 @@ class ResidentKernel(ResidentRows):
             lines += self.products_of(stage, dirty)
             lines += self.published(stage, dirty)
             lines += self.stage(stage)
-            dirty |= {place.array for loop in stage.loops for c in loop.computes for place in c.stores} & self.operands
+            for loop in stage.loops:
+                dirty |= {place.array for c in loop.computes for place in c.stores} & self.operands
+                if self.table.spread and summed(self.program, loop):
+                    dirty.clear()  # members have met
             if self.table.spread and self.meets_after(stage, dirty):
                 lines += ["arrive(arrivals, group)", "meetings += 1"]
                 self.table.meetings += 1
@@ -225,6 +231,24 @@ class ResidentKernel(ResidentRows):
             head = self.features(size)
             lines += [head[0], *(INDENT + line for line in (*head[1:], *group))]
         return lines
+
+    def joined(self, variables: list[str], function: str) -> list[str]:
+        """Members leave what they have in the device's memory, meet, and combine all of it, each in the same order."""
+        if not self.table.spread:
+            return []
+        places = [f"sums[(before * SUMS + {self.joins + k}) * MEMBERS + {{}}, seq]" for k in range(len(variables))]
+        self.joins += len(variables)
+        self.table.meetings += 1
+        lines = ["if running == 1 and lane == 0:"]
+        lines += [f"{INDENT}{place.format('member')} = {variable}" for place, variable in zip(places, variables, strict=True)]
+        lines += ["arrive(arrivals, group)", "meetings += 1", "wait(arrivals, group, meetings)"]
+        for place, variable in zip(places, variables, strict=True):
+            start, combine = (
+                ("real(0.0)", f"{variable} + {place}") if function == "row_sum" else ("lowest", f"maximum({variable}, {place})")
+            )
+            lines += [f"{variable} = {start}", "for m in range(lane, MEMBERS, LANES):", f"{INDENT}{variable} = {combine.format('m')}"]
+            lines.append(f"{variable} = {function}({variable})")
+        return self.if_members("MEMBERS > 1", lines)
 
     def meet(self, stage: Stage, position: int) -> list[str]:
         vectors = {name for name, kind in self.rec.types.items() if kind.batched and kind.shape}

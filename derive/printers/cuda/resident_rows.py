@@ -26,6 +26,7 @@ class ResidentRows(RowCode):
         self.arguments: dict[str, tuple[str, str]] = {}
         self.sizes: set[str] = set()
         self.offsets: dict[str, str] = {}
+        self.joins = 0  # numbers of a row that members put together
         self.crossed = False  # whether threads read what others of their block have stored
         self.staged: dict[tuple[str, Size], str] = {}
         self.loaded: dict[str, list[str]] = {}  # static scalars

@@ -27,7 +27,7 @@ RESERVED = {
     *("on", "cuda", "real", "widen", "narrow", "t", "batch", "keep", "seq", "b", "row", "kept", "ring", "j", "u", "lane", "lanes", "lead"),
     *("row_next", "kept_next", "ring_next", "row_sum", "row_max", "add", "range", "lowest", "nan", "steps", "first", "last"),
     *("group", "member", "running", "own", "step", "before", "after", "meetings", "arrivals", "plan", "arrive", "wait", "word", "clear"),
-    *("index", "k", "thread", "block", "seq", "min", "ROWS", "LANES", "MEMBERS", "call"),
+    *("index", "k", "thread", "block", "seq", "min", "ROWS", "LANES", "MEMBERS", "SUMS", "sums", "m", "call"),
     *RUNTIME,
 }
 
@@ -71,6 +71,10 @@ class RowCode(ABC):
     def meet(self, stage: Stage, position: int) -> list[str]:
         """Return what lets a loop of a stage read what other threads stored in those before it."""
 
+    def joined(self, variables: list[str], function: str) -> list[str]:
+        """Return what combines values of a row's team with those of other teams that have features of the row; there are none."""
+        return []
+
     # Loops
 
     def stage(self, stage: Stage) -> list[str]:
@@ -100,7 +104,8 @@ class RowCode(ABC):
         for c in sums:
             self.team.add("row_sum")
             after.append(f"{self.local[c.equation.name]} = row_sum({self.local[c.equation.name]})")
-            after += self.finished(c)
+        after += self.joined([self.local[c.equation.name] for c in sums], "row_sum") if sums else []
+        after += [line for c in sums for line in self.finished(c)]
         return [*before, *lines, *after]
 
     def call(self, made: Equations) -> list[str]:
@@ -147,7 +152,8 @@ class RowCode(ABC):
         loop = self.features(size)
         head = [line for line in loop if line.endswith(":")]
         inner = [*loop[len(head) :], add.format(variable, self.read(vector))]
-        return [f"{variable} = {start}", *head, *(INDENT * len(head) + line for line in inner), f"{variable} = {function}({variable})"]
+        lines = [f"{variable} = {start}", *head, *(INDENT * len(head) + line for line in inner), f"{variable} = {function}({variable})"]
+        return [*lines, *self.joined([variable], function)]
 
     def log_sum_exp(self, name: str, vector: str) -> list[str]:
         """``m + log Σ exp(v - m)`` with the largest feature m: no term overflows."""

@@ -189,7 +189,7 @@ class Call:
 
     def words(self, rows: Any) -> Any:
         """Return rows as words of 32 bits, one after the other."""
-        return rows.reshape(-1).view(self.xp.uint32)
+        return self.device.words(rows)
 
     def arrivals(self, plan: Plan) -> Any:
         """Return counters of the members that have come to a meeting."""

@@ -55,6 +55,10 @@ class Device(ABC):
         """Return an array, or a module's constant, as one of `xp` in a dtype."""
         return self.xp.asarray(value).astype(dtype, copy=False)
 
+    def words(self, rows: Any) -> Any:
+        """Return contiguous rows as words of 32 bits, of which the first has an address that is a multiple of 16 bytes."""
+        return rows.reshape(-1).view(self.xp.uint32)
+
     # Work
 
     @abstractmethod
