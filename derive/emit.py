@@ -26,7 +26,7 @@ MADE_FROM = "# Made from "
 TRAINING = "training"
 CUDA = "cuda"
 RESERVED = ("runtime", TRAINING, CUDA)
-ARGUMENTS = ("params", "state", "steps", "lengths", "reverse", "tape", "out", "dtype", "seed", "batch", "self")
+ARGUMENTS = ("params", "state", "steps", "lengths", "reverse", "tape", "out", "dtype", "seed", "batch", "self", "tf32", "stream")
 
 Files = Mapping[str, str]
 
@@ -56,9 +56,12 @@ def files(
     cells = tuple(cells)
     _check_names(cells)
     runtime = {name: text for name, text in _runtime_files().items() if cuda or not name.startswith(CUDA)}
-    digest = _digest(*runtime.values())
+    digests = {False: _digest(*(text for name, text in runtime.items() if not name.startswith(CUDA))), True: _digest(*runtime.values())}
+    digest = digests[False]  # kernels of the CPU do not change with what is for devices
     found = {
-        f"runtime/{name}": _stamped(text, f"derive/runtime/{name}", digest) for name, text in runtime.items() if name != f"{TRAINING}.py"
+        f"runtime/{name}": _stamped(text, f"derive/runtime/{name}", digests[name.startswith(CUDA)])
+        for name, text in runtime.items()
+        if name != f"{TRAINING}.py"
     }
     found[f"{TRAINING}.py"] = _stamped(runtime[f"{TRAINING}.py"], f"derive/runtime/{TRAINING}.py", digest)
     for cell in cells:
@@ -66,7 +69,7 @@ def files(
         where = (sources or {}).get(cell.name, source)
         found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), digest)
         if cuda:
-            found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digest)
+            found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digests[True])
     found["__init__.py"] = _init(cells, source, "Recurrent layers: kernels with their gradients, on NumPy and Numba alone.")
     if cuda:
         found[f"{CUDA}/__init__.py"] = _init(cells, source, "The same layers for CUDA devices: `numba.cuda` kernels, products by cuBLAS.")

@@ -6,6 +6,7 @@ import ctypes
 import itertools
 import re
 import sys
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,13 +33,25 @@ class Array(np.ndarray):
         return SimpleNamespace(ptr=self.ctypes.data)
 
 
-def gpu() -> Gpu:
+def libraries(major: int) -> tuple[Any, Any]:
+    """Return what the host uses of CuPy and of `numba.cuda`."""
+    properties = {"major": major, "minor": 0, "name": b"This one", "multiProcessorCount": 4, "sharedMemPerBlockOptin": 99}
+    cuda = SimpleNamespace(
+        Device=lambda: SimpleNamespace(id=0),
+        runtime=SimpleNamespace(getDeviceProperties=lambda number: properties | {"regsPerBlock": 65536, "maxThreadsPerBlock": 1024}),
+        cublas=SimpleNamespace(gemmEx=gemm_ex),
+        device=SimpleNamespace(get_cublas_handle=lambda: 0),
+        get_current_stream=lambda: SimpleNamespace(ptr=7),
+    )
+    xp = SimpleNamespace(ndarray=Array, uint32=np.uint32, asarray=lambda value, blocking: value.view(Array), cuda=cuda)
+    return xp, SimpleNamespace(external_stream=lambda pointer: pointer)
+
+
+def gpu(major: int = 9) -> Gpu:
     """Return a device of which only the host's part works."""
-    found = object.__new__(Gpu)
-    cublas, handle = SimpleNamespace(gemmEx=gemm_ex), SimpleNamespace(get_cublas_handle=lambda: 0)
-    found.xp = SimpleNamespace(ndarray=Array, cuda=SimpleNamespace(cublas=cublas, device=handle))
-    found.number, found._factors = 0, {name: (np.zeros((), name), np.ones((), name)) for name in ("float32", "float64")}
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_modules", lambda: libraries(major))
+        return Gpu()
 
 
 def columns(address: int, kind: int, turned: int, rows: int, count: int, line: int) -> np.ndarray:
@@ -146,9 +159,7 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_words_are_of_aligned_memory() -> None:
     """What a caller gives may begin anywhere; what is aligned is the same memory."""
-    it = gpu()
-    it.xp.uint32 = np.uint32
-    room = np.zeros(64, np.float32).view(Array)
+    it, room = gpu(), np.zeros(64, np.float32).view(Array)
     first = -room.data.ptr // 4 % 4
     for offset in range(4):
         rows = room[first + offset :][:24].reshape(3, 8)
@@ -156,6 +167,35 @@ def test_words_are_of_aligned_memory() -> None:
         words = it.words(rows)
         assert words.data.ptr % 16 == 0 and (words.data.ptr == rows.data.ptr) == (offset == 0)
         np.testing.assert_array_equal(words.view(np.float32), np.arange(24))
+
+
+def test_constants_are_brought_once() -> None:
+    it, constant = gpu(), np.array([1.0, 2.5])
+    first, narrow = it.cast(constant, np.dtype(np.float32)), it.cast(constant, np.dtype(np.float16))
+    assert it.cast(constant, np.dtype(np.float32)) is first and (first.dtype, narrow.dtype) == (np.float32, np.float16)
+    assert it.cast(constant.copy(), np.dtype(np.float32)) is not first
+    np.testing.assert_array_equal(narrow, constant)
+
+
+def test_launches_are_made_ready_once_and_without_a_word() -> None:
+    """Numba warns of few blocks, which are meant."""
+    made: list[Any] = []
+
+    class Kernel:
+        def __getitem__(self, configuration: Any) -> Any:
+            warnings.warn("Grid size 1 will likely result in GPU under-utilization", stacklevel=1)
+            made.append(configuration)
+            return object()
+
+    it, kernel = gpu(), Kernel()
+    first, again, other = it._launcher(kernel, (1, 1), 32, 0), it._launcher(kernel, (1, 1), 32, 0), it._launcher(kernel, (2, 1), 32, 0)
+    assert first is again is not other and made == [((1, 1), 32, 7, 0), ((2, 1), 32, 7, 0)]
+
+
+def test_an_old_device_is_refused() -> None:
+    assert (gpu().limits.capability, gpu().limits.processors, gpu().limits.shared) == ((9, 0), 4, 99)
+    with pytest.raises(RuntimeError, match=r"CUDA kernels need compute capability 8\.0, but This one has 7\.0"):
+        gpu(major=7)
 
 
 def test_launches_that_differ_in_threads_alone_are_of_one_kernel() -> None:

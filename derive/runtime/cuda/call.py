@@ -33,6 +33,8 @@ class Call:
         Whether the tape is kept.
     weights : tuple, optional
         What was made of the parameters before.
+    laid : dict
+        Weights as plans lay them out, by plan and product.
     """
 
     device: Device
@@ -45,6 +47,7 @@ class Call:
     batch: int = 0
     keep: bool = False
     weights: tuple[Any, ...] | None = None
+    laid: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def xp(self) -> Any:
@@ -179,13 +182,14 @@ class Call:
 
     def packed(self, plan: Plan, name: str, matrix: Any) -> Any:
         """Return a product's weights, given with a row for each column of it, as the blocks of a plan load them."""
-        part = plan.parts[name]
-        narrow, dtype = self.kind.product != "fma", self.xp.uint32
-        out = self.xp.empty(packed_size(plan, part, self.kind), dtype if narrow else self.real_dtype)
-        kernel = self.device.compiled(_packing(name), self.kind, THREADS, plan)
-        given = (out.size, self.xp.ascontiguousarray(matrix), out)
-        self.device.launch(kernel, (-(-out.size // THREADS), 1), THREADS, 0, given, together=False)
-        return out
+        if (plan, name) not in self.laid:
+            dtype = self.real_dtype if self.kind.product == "fma" else self.xp.uint32
+            out = self.xp.empty(packed_size(plan, plan.parts[name], self.kind), dtype)
+            kernel = self.device.compiled(_packing(name), self.kind, THREADS, plan)
+            given = (out.size, self.xp.ascontiguousarray(matrix), out)
+            self.device.launch(kernel, (-(-out.size // THREADS), 1), THREADS, 0, given, together=False)
+            self.laid[plan, name] = out
+        return self.laid[plan, name]
 
     def words(self, rows: Any) -> Any:
         """Return rows as words of 32 bits, one after the other."""

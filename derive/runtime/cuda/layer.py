@@ -30,6 +30,7 @@ class Packed(NamedTuple):
 
     params: Any
     weights: tuple[Any, ...]
+    laid: dict[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Layer(Table):
             params = self.record(params, self.records["Params"], "params")
             dtype = self.dtype(dict.fromkeys(self.indices, np.zeros(0, int)), params, None)
             call = Call(self.device(), KINDS[dtype.name], self.find_sizes({}, params, None, complete=False), params)
-            return Packed(params, make(call))
+            return Packed(params, make(call), {})
 
     def forward(
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, tf32: bool, stream: Any
@@ -144,8 +145,8 @@ class Layer(Table):
         kind = self._kind(dtype, tf32)
         rows = {name: self._rows(value, 1 if name in self.context else 2) for name, value in given.items()}
         laid = {name: value.astype(np.int64, copy=False) if name in self.indices else value for name, value in rows.items()}
-        weights = packed.weights if packed else None
-        return Call(self.device(), kind, sizes, params, state, laid, steps, batch, keep, weights), type(inputs)(**given)
+        made = {"weights": packed.weights, "laid": packed.laid} if packed else {}
+        return Call(self.device(), kind, sizes, params, state, laid, steps, batch, keep, **made), type(inputs)(**given)
 
     def _kind(self, dtype: Any, tf32: bool) -> Kind:
         if not isinstance(tf32, bool | np.bool_):

@@ -18,6 +18,7 @@ from .plan import DEPTH, LANES, WARP, Part, Plan, Product, Steps
 
 Tile = tuple[int, int, int, int, int]  # offset, pitch, width, and where it begins in the rows of its array, and their length
 THREADS = 256  # of a block
+TEAM = 256  # bytes of shared memory that sums over a row's threads may take beside
 OTHERS = 84  # registers of a thread that hold neither weights nor sums, about
 FEWEST = 4  # features of a member
 
@@ -78,7 +79,7 @@ def refused(plan: Plan, limits: Limits) -> str:
     """Return why a plan does not fit a device; empty if it does."""
     if plan.blocks > limits.processors and plan.members > 1:
         return f"{plan.blocks} blocks that meet exceed {limits.processors} processors"
-    if plan.shared > limits.shared:
+    if plan.shared + TEAM > limits.shared:
         return f"{plan.shared} bytes of shared memory exceed {limits.shared}"
     room = min(limits.registers // plan.threads, 255)
     if plan.registers + OTHERS > room:
