@@ -145,8 +145,8 @@ class Layer(Table):
         kind = self._kind(dtype, tf32)
         rows = {name: self._rows(value, 1 if name in self.context else 2) for name, value in given.items()}
         laid = {name: value.astype(np.int64, copy=False) if name in self.indices else value for name, value in rows.items()}
-        made = {"weights": packed.weights, "laid": packed.laid} if packed else {}
-        return Call(self.device(), kind, sizes, params, state, laid, steps, batch, keep, **made), type(inputs)(**given)
+        weights, made = (packed.weights, packed.laid) if packed else (None, {})
+        return Call(self.device(), kind, sizes, params, state, laid, steps, batch, keep, weights, made), type(inputs)(**given)
 
     def _kind(self, dtype: Any, tf32: bool) -> Kind:
         if not isinstance(tf32, bool | np.bool_):
