@@ -80,7 +80,7 @@ def compiled(kernel: Callable[..., None], signature: tuple[Any, ...], threads: i
     from numba import cuda
 
     with device():
-        return str(cuda.compile_ptx(kernel, signature, cc=CAPABILITY, launch_bounds=threads)[0])
+        return str(cuda.compile_ptx(kernel, signature, cc=CAPABILITY, launch_bounds=(threads, 1) if threads else None)[0])
 
 
 def report(

@@ -97,7 +97,7 @@ def test_every_plan_holds() -> None:
         ("slstm", "bfloat16", 768, 16, "many"),
         ("lstm_layernorm", "bfloat16", 64, 64, "one"),
         ("lstm_layernorm", "bfloat16", 768, 16, "many"),
-        ("lstm_concat", "bfloat16", 768, 16, "none"),
+        ("lmu", "bfloat16", 768, 16, "none"),
         ("lstm", "bfloat16", 4096, 16, "none"),
         ("lstm", "bfloat16", 771, 16, "none"),
     ),

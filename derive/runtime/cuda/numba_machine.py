@@ -31,4 +31,5 @@ class NumbaMachine(Machine):
 
     def kernel(self, function: Any) -> Any:
         # One bound for all: Numba's cache does not tell kernels apart that differ in it alone, and a larger launch would fail.
-        return cuda.jit(cache=True, launch_bounds=max(self.threads, THREADS))(function)
+        # One block a processor will do: without that, the assembler spills registers to make room for a second.
+        return cuda.jit(cache=True, launch_bounds=(max(self.threads, THREADS), 1))(function)
