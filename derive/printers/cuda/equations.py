@@ -117,7 +117,8 @@ def equations(name: str, loop: VectorLoop, say: Callable[[Equation], list[str]],
     head += constants(body.constants)
     inner = wrapped(f"def {name}(", arguments, "):")
     result = ", ".join(body.local[r] for r in results)
-    lines = [f"def make_{name}(on):", *(INDENT + line for line in head), *([""] if head else []), f"{INDENT}@on.device"]
+    about = f'{INDENT}"""Equations of one feature of a row."""'
+    lines = [f"def make_{name}(on):", about, *(INDENT + line for line in head), *([""] if head else []), f"{INDENT}@on.device"]
     lines += [INDENT + line for line in inner]
     lines += [2 * INDENT + line for line in (*statements, f"return {result}")]
     lines += ["", f"{INDENT}return {name}"]

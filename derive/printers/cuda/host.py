@@ -13,7 +13,6 @@ from ..layout import INDENT, wrapped
 from .equations import Equations, equations
 from .loop import Table, residable
 from .resident import ResidentKernel
-from .rows import crossing
 from .stages import StageKernel
 
 COUNTS = {"sequence": "call.count", "tape": "call.kept_count", "ahead": "call.count", "once": "call.batch", "scratch": "call.batch"}
@@ -145,10 +144,7 @@ class Code(cpu.Code):
         printer = StageKernel(self, region)
         kernel = printer.kernel(self.names.fresh(f"{self.prefix}_{region}{number or ''}"), stage)
         self.factories.append(kernel.lines)
-        vectors = {name for name, kind in self.rec.types.items() if kind.batched and kind.shape}
-        whole = printer.shares_rows(stage) or any(
-            crossing(stage, k, dict(self.program.places), vectors) for k in range(1, len(stage.loops))
-        )
+        whole = printer.whole(stage)
         features = f"features={self.size(self.widest(stage))}{', whole=True' if whole else ''}"
         return wrapped(f"call.run(make_{kernel.name}, {count}, {features}, given=(", [host for _, host in kernel.arguments], "))")
 

@@ -32,6 +32,7 @@ class ResidentKernel(ResidentRows):
         inner = [*bound(self.head(), body), *body]
         lines = [
             f"def make_{name}(on):",
+            f'{INDENT}"""Kernel for all steps: weights and states stay on the chip, members of a group share the features of its rows."""',
             *(INDENT + line for line in bound(self.closure(), inner)),
             "",
             f"{INDENT}@on.kernel",

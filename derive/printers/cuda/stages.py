@@ -42,6 +42,7 @@ class StageKernel(RowCode):
         closed += [(name, f"make_{name}(on)") for name in self.called]
         lines = [
             f"def make_{name}(on):",
+            f'{INDENT}"""{self.about(stage)}"""',
             *(INDENT + line for line in bound(closed, inner)),
             "",
             f"{INDENT}@on.kernel",
@@ -51,6 +52,11 @@ class StageKernel(RowCode):
             f"{INDENT}return {name}",
         ]
         return Kernel(name, lines, arguments)
+
+    def about(self, stage: Stage) -> str:
+        """Return what the kernel is for."""
+        rows = {"loop": "one step", "once": "what is constant in time"}.get(self.region, "all steps")
+        return f"Kernel for {rows}: a block has a row{'' if self.whole(stage) else ', or a part of its features'}."
 
     def head(self, body: list[str]) -> list[str]:
         """Return the statements that say which row and which features a thread has."""
@@ -73,10 +79,11 @@ class StageKernel(RowCode):
         ]
         return bound([*rows, *lanes], body)
 
-    @staticmethod
-    def shares_rows(stage: Stage) -> bool:
+    def whole(self, stage: Stage) -> bool:
         """Say whether a row must have one block: its threads work together."""
-        return any(isinstance(loop, Scalars) or any(isinstance(c.equation.node, FeatureSum) for c in loop.computes) for loop in stage.loops)
+        summed = any(isinstance(c.equation.node, FeatureSum) for loop in stage.loops for c in loop.computes)
+        scalars = any(isinstance(loop, Scalars) for loop in stage.loops)
+        return summed or scalars or any(self.meet(stage, position) for position in range(1, len(stage.loops)))
 
     # How numbers are found
 
