@@ -204,7 +204,7 @@ def test_launches_that_differ_in_threads_alone_are_of_one_kernel() -> None:
     from derive.runtime.cuda.numba_machine import NumbaMachine
 
     kernels = [lstm.make_forward_loop(NumbaMachine(KINDS["float32"], threads)) for threads in (32, 256)]
-    assert [kernel.targetoptions["launch_bounds"] for kernel in kernels] == [256, 256]
+    assert [kernel.targetoptions["launch_bounds"] for kernel in kernels] == [(256, 1), (256, 1)]
 
 
 # Functions of parameters alone
