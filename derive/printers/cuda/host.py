@@ -214,13 +214,13 @@ class Code(cpu.Code):
 
 
 def stored_arrays(program: Program, given: set[str], outputs: frozenset[str]) -> frozenset[str]:
-    """Return the arrays in the dtype of storage: what is given, handed out or kept, and what products and sums read.
+    """Return the arrays in the dtype of storage: what is given, handed out or kept, and what products, those of sums too, read.
 
     The others, results of products and values of one step, have the dtype that is computed with.
     """
     stages = (*program.once, *program.before, *program.loop, *program.after)
     operands = {product.vector.array for stage in stages for product in stage.products}
-    summed = {o for eq in program.rec.accumulators for o in eq.node.operands()}
+    summed = {o for eq in program.rec.accumulators if isinstance(eq.node, Outer) for o in eq.node.operands()}
     operands |= {program.places[name].array for name in summed if name in program.places}
     wide = {name for name, array in program.arrays.items() if array.space == "carry" or array.integer}
     return frozenset((given | outputs) - wide | {name for name in operands if not program.arrays[name].integer})
