@@ -31,7 +31,7 @@ from ..program import Place, Product, Program, Stage
 from ..sizes import Size
 from .expression import Expressions
 from .kernel import Kernel, RowKernel
-from .layout import INDENT, commented, wrapped
+from .layout import INDENT, commented, size_source, wrapped
 
 COUNTS = {
     "sequence": "count",
@@ -117,10 +117,7 @@ class Code:
 
     def size(self, size: Size) -> str:
         """Return the source of a size on the host."""
-        terms = [f"{'' if k == 1 else f'{k} * '}{self.sizes(name)}" for name, k in size.terms]
-        if size.constant or not terms:
-            terms.append(str(size.constant))
-        return " + ".join(terms).replace("+ -", "- ")
+        return size_source(size, self.sizes)
 
     def sizes(self, name: str) -> str:
         return self.host[f"size:{name}"]

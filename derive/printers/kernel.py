@@ -24,7 +24,7 @@ from ..naming import Names
 from ..program import Array, Compute, Place, Product, Scalars, Stage, VectorLoop
 from ..sizes import Size
 from .expression import Expressions
-from .layout import INDENT, INSIDE, RUNTIME, wrapped
+from .layout import INDENT, INSIDE, RUNTIME, size_source, wrapped
 
 if TYPE_CHECKING:
     from .cpu import Code
@@ -116,10 +116,7 @@ class RowKernel:
         return self._sizes[name]
 
     def size(self, size: Size) -> str:
-        terms = [f"{'' if k == 1 else f'{k} * '}{self.size_name(name)}" for name, k in size.terms]
-        if size.constant or not terms:
-            terms.append(str(size.constant))
-        return " + ".join(terms).replace("+ -", "- ")
+        return size_source(size, self.size_name)
 
     # Loops
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..functions import FUNCTIONS
+from ..sizes import Size
 from .expression import RENAMED
 
 # Names of the emitted module and of its functions' own variables: a cell's names give way to them.
@@ -55,6 +56,14 @@ RUNTIME = frozenset(
 )
 INDENT = "    "
 WIDTH = 140
+
+
+def size_source(size: Size, name_of: Callable[[str], str]) -> str:
+    """Return the source of a size, whose named sizes are called as `name_of` says."""
+    terms = [f"{'' if k == 1 else f'{k} * '}{name_of(name)}" for name, k in size.terms]
+    if size.constant or not terms:
+        terms.append(str(size.constant))
+    return " + ".join(terms).replace("+ -", "- ")
 
 
 def commented(text: str) -> list[str]:

@@ -38,18 +38,9 @@ class _Module:
         self.cell, self.compiled = cell, compiled
         self.saved = saved_fields(compiled)
         self.interface = Interface(cell, compiled, self.saved)
-        comment = self.comments()
+        comment = comments(cell, compiled)
         self.forward = self.code(compiled.forward, "forward", comment, self.forward_host)
         self.backward = self.code(compiled.backward, "backward", comment, self.backward_host)
-
-    def comments(self) -> Callable[[Equation], str]:
-        """Return what says which formula an equation is: as on the cell's page, whatever the passes have made of it."""
-        lines = tagged_formulas(self.cell)
-
-        def comment(eq: Equation) -> str:
-            return lines[eq.tag] if eq.shown and eq.tag in lines else formula(eq, self.compiled.derivation)
-
-        return comment
 
     # Host variables that are given
 
@@ -267,6 +258,16 @@ def _backward(call, saved, dy, dfinal) -> Grads:
 
     def kernel(self, lines: list[str]) -> str:
         return "\n".join(["@kernel", *lines])
+
+
+def comments(cell: Cell, compiled: Compiled) -> Callable[[Equation], str]:
+    """Return what says which formula an equation is: as on the cell's page, whatever the passes have made of it."""
+    lines = tagged_formulas(cell)
+
+    def comment(eq: Equation) -> str:
+        return lines[eq.tag] if eq.shown and eq.tag in lines else formula(eq, compiled.derivation)
+
+    return comment
 
 
 def saved_fields(compiled: Compiled) -> list[tuple[str, str, str, bool]]:

@@ -15,8 +15,8 @@ from ...program import Program
 from ...runtime.cuda.plan import Steps
 from ..interface import Interface, shape_text
 from ..layout import HOST, INDENT, RUNTIME, WIDTH, wrapped
-from ..module import mentions, prose, saved_fields, wrapped_imports
-from ..text import formula, forward_lines, tagged_formulas
+from ..module import comments, mentions, prose, saved_fields, wrapped_imports
+from ..text import forward_lines
 from .host import Code
 
 OWN = HOST | {"xp", "t", "Layer", "stream", "tf32", "CPU", "Packed", "Any", "plan", "Steps", "Product"}
@@ -38,19 +38,11 @@ class _Module:
         self.cell, self.compiled = cell, compiled
         self.saved = saved_fields(compiled)
         self.interface = Interface(cell, compiled, self.saved)
-        comment = self.comments()
+        comment = comments(cell, compiled)
         kept = {array for array, _, _ in compiled.saved} | {compiled.output}
         self.forward = self.code(compiled.forward, "forward", comment, frozenset(kept), self.forward_host)
         handed = frozenset(name for name in compiled.derivation.backward.written if name in compiled.backward.arrays)
         self.backward = self.code(compiled.backward, "backward", comment, handed, self.backward_host)
-
-    def comments(self) -> Callable[[Equation], str]:
-        lines = tagged_formulas(self.cell)
-
-        def comment(eq: Equation) -> str:
-            return lines[eq.tag] if eq.shown and eq.tag in lines else formula(eq, self.compiled.derivation)
-
-        return comment
 
     def code(
         self, program: Program, prefix: str, comment: Callable[[Equation], str], outputs: frozenset[str], given: Callable[[Code], None]
@@ -62,11 +54,10 @@ class _Module:
         for name in cell.parameters:
             code.host[name] = f"params.{name}"
             code.static_kept.add(name)
-        for name, value in cell.array_constants.items():
+        for name in cell.array_constants:
             kind = "stored" if len(cell.shapes[name]) == 2 else "real"
             code.host[name] = f"call.{kind}({name.upper()}_CONSTANT)"
             code.static_kept |= {name} if kind == "stored" else set()
-            del value
         for name in (*cell.inputs, *cell.context):
             code.host[name] = code.names.fresh(name)
         given(code)

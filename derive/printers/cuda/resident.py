@@ -14,7 +14,6 @@ from ..layout import INDENT, wrapped
 from .equations import bare, bound, constants, merged
 from .loop import summed
 from .resident_rows import ResidentRows
-from .rows import crossing
 
 
 class ResidentKernel(ResidentRows):
@@ -252,8 +251,7 @@ class ResidentKernel(ResidentRows):
         return self.if_members("MEMBERS > 1", lines)
 
     def meet(self, stage: Stage, position: int) -> list[str]:
-        vectors = {name for name, kind in self.rec.types.items() if kind.batched and kind.shape}
-        crossed = crossing(stage, position, dict(self.program.places), vectors)
+        crossed = self.crosses(stage, position)
         self.crossed = self.crossed or crossed
         return ["cuda.syncthreads()"] if crossed else []
 

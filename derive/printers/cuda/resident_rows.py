@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...ir import MatVec, MatVecT
 from ...program import Array, Place, Product, Scalars, VectorLoop
 from ...sizes import Size
-from ..layout import INDENT
+from ..layout import INDENT, size_source
 from .equations import bare
 from .loop import Table, parted, spread
 from .rows import RowCode
@@ -23,7 +23,6 @@ class ResidentRows(RowCode):
     def __init__(self, code: Code) -> None:
         super().__init__(code)
         self.table = Table(spread=spread(self.program))
-        self.arguments: dict[str, tuple[str, str]] = {}
         self.sizes: set[str] = set()
         self.offsets: dict[str, str] = {}
         self.joins = 0  # numbers of a row that members put together
@@ -76,10 +75,10 @@ class ResidentRows(RowCode):
 
     def here(self, size: Size) -> str:
         """Return the source of how many features of a size a block has."""
-        return _text(size, lambda name: f"{self.number(name)}_here")
+        return size_source(size, lambda name: f"{self.number(name)}_here")
 
     def everywhere(self, size: Size) -> str:
-        return _text(size, self.number)
+        return size_source(size, self.number)
 
     def features(self, size: Size) -> list[str]:
         self.table.divided |= set(size.names) if self.table.spread else set()
@@ -111,6 +110,12 @@ class ResidentRows(RowCode):
         column = index if start is None or start == Size() else f"{self.here(start)} + {index}"
         return f"own[{self.at(array.name)} + {b} * {span if ' ' not in span else f'({span})'} + {column}]"
 
+    def copy(self, array: Array, place: Place) -> str | None:
+        """Return which of its two copies of a state a place is: that before the step, or after it."""
+        if array.name not in self.states:
+            return None
+        return "before" if place.shift == self.states[array.name] else "after"
+
     def read(self, name: str) -> str:
         kind = self.rec.types[name]
         if not kind.batched:
@@ -131,10 +136,7 @@ class ResidentRows(RowCode):
         array = self.program.arrays[place.array]
         scalar = not self.rec.types[name].shape
         if array.name in self.kept_near:
-            copy = None
-            if array.name in self.states:
-                copy = "before" if place.shift == self.states[array.name] else "after"
-            slot = self.slot(array, copy, "lane" if scalar else index, place.start)
+            slot = self.slot(array, self.copy(array, place), "lane" if scalar else index, place.start)
             return self.total(array, slot, index, place.start)
         if array.name in self.looped or scalar or array.integer or array.space == "once" or index != "u":
             column = self.column(array, place, index, self.rec.types[name].shape)
@@ -188,18 +190,14 @@ class ResidentRows(RowCode):
         if array.space == "scratch":
             return "index(before * batch + seq)"
         base = {"tape": "kept"}.get(array.space, "row")
-        found = f"{base}_next" if shift else base
-        return found
+        return f"{base}_next" if shift else base
 
     def write(self, name: str, place: Place, value: str) -> list[str]:
         array = self.program.arrays[place.array]
         scalar = not self.rec.types[name].shape
         lines = []
         if array.name in self.kept_near:
-            copy = None
-            if array.name in self.states:
-                copy = "before" if place.shift == self.states[array.name] else "after"
-            lines.append(f"{self.slot(array, copy, 'lane' if scalar else 'u', place.start)} = {value}")
+            lines.append(f"{self.slot(array, self.copy(array, place), 'lane' if scalar else 'u', place.start)} = {value}")
         if array.name not in self.outs:
             shape = self.rec.types[name].shape
             column = self.column(array, place, "u" if shape else "0", shape)
@@ -256,10 +254,6 @@ class ResidentRows(RowCode):
     def narrowed_as(stored: bool, value: str) -> str:
         return f"narrow({bare(value)})" if stored else bare(value)
 
-    @staticmethod
-    def widened(stored: bool, source: str) -> str:
-        return f"widen({source})" if stored else source
-
     def product(self, product: Product) -> str:
         """Return the name of a product, which the table of the loop then has."""
         key = id(product)
@@ -293,13 +287,6 @@ class ResidentRows(RowCode):
             self.arguments[key] = (self.names.fresh(f"{name}_words"), f"call.words({self.code.host[name]})")
         return self.arguments[key][0]
 
-    def array(self, name: str) -> str:
-        key = f"array:{name}"
-        if key not in self.arguments:
-            known = name.endswith(("_rows", "_state", "_states", "_kept", "_out"))
-            self.arguments[key] = (self.names.fresh(name if known else f"{name}_rows"), self.code.host[name])
-        return self.arguments[key][0]
-
     def static(self, name: str) -> str:
         """Return the source of a static value: of a vector, a copy that the block keeps."""
         kind, key = self.rec.types[name], f"static:{name}"
@@ -320,10 +307,3 @@ class ResidentRows(RowCode):
 
 def _positive(size: Size) -> bool:
     return size.constant >= 0 and all(k >= 0 for _, k in size.terms)
-
-
-def _text(size: Size, name_of: Callable[[str], str]) -> str:
-    terms = [f"{'' if k == 1 else f'{k} * '}{name_of(name)}" for name, k in size.terms]
-    if size.constant or not terms:
-        terms.append(str(size.constant))
-    return " + ".join(terms).replace("+ -", "- ")

@@ -7,7 +7,7 @@ team, sums over features by all of them together.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import sympy as sp
@@ -18,7 +18,7 @@ from ...program import Compute, Place, Scalars, Stage, VectorLoop
 from ...sizes import Size
 from ..expression import Expressions
 from ..layout import INDENT, RUNTIME, wrapped
-from .equations import Equations, bare, equations
+from .equations import Equations, bare
 
 if TYPE_CHECKING:
     from .host import Code
@@ -39,6 +39,7 @@ class RowCode(ABC):
         self.code, self.program, self.rec = code, code.program, code.program.rec
         self.names = Names(RESERVED)
         self.local: dict[str, str] = {}
+        self.arguments: dict[str, tuple[str, str]] = {}
         self.functions: set[str] = set()
         self.constants: dict[str, str] = {}
         self.team: set[str] = set()  # what is used of row_sum, row_max, lowest and nan
@@ -74,6 +75,24 @@ class RowCode(ABC):
     def joined(self, variables: list[str], function: str) -> list[str]:
         """Return what combines values of a row's team with those of other teams that have features of the row; there are none."""
         return []
+
+    # What they have in common
+
+    def crosses(self, stage: Stage, position: int) -> bool:
+        """Say whether a loop of a stage reads what other threads have stored in the loops before it."""
+        vectors = {name for name, kind in self.rec.types.items() if kind.batched and kind.shape}
+        return crossing(stage, position, self.program.places, vectors)
+
+    @staticmethod
+    def widened(stored: bool, source: str) -> str:
+        return f"widen({source})" if stored else source
+
+    def array(self, name: str) -> str:
+        key = f"array:{name}"
+        if key not in self.arguments:
+            known = name.endswith(("_rows", "_state", "_states", "_kept", "_out"))
+            self.arguments[key] = (self.names.fresh(name if known else f"{name}_rows"), self.code.host[name])
+        return self.arguments[key][0]
 
     # Loops
 
@@ -182,7 +201,7 @@ class RowCode(ABC):
         return self.local[name]
 
 
-def crossing(stage: Stage, position: int, program_places: dict[str, Place], vectors: set[str]) -> bool:
+def crossing(stage: Stage, position: int, program_places: Mapping[str, Place], vectors: set[str]) -> bool:
     """Say whether a loop of a stage reads elements that other threads have stored in the loops before it."""
     stores: dict[str, list[tuple[Place, Size | None]]] = {}
     for loop in stage.loops[:position]:
@@ -207,6 +226,3 @@ def crossing(stage: Stage, position: int, program_places: dict[str, Place], vect
 def _vectors(eq: Equation, own: set[str], vectors: set[str]) -> Iterable[str]:
     """Return the vectors that an equation reads from memory."""
     return [o for o in eq.node.operands() if o in vectors and o not in own]
-
-
-__all__ = ["RowCode", "crossing", "equations"]

@@ -11,9 +11,9 @@ from ...ir import FeatureSum
 from ...program import Array, Place, Scalars, Stage
 from ...sizes import Size
 from ..kernel import Kernel
-from ..layout import INDENT, wrapped
+from ..layout import INDENT, size_source, wrapped
 from .equations import bound, constants, merged
-from .rows import RowCode, crossing
+from .rows import RowCode
 
 if TYPE_CHECKING:
     from .host import Code
@@ -25,7 +25,6 @@ class StageKernel(RowCode):
     def __init__(self, code: Code, region: str) -> None:
         super().__init__(code)
         self.region = region
-        self.arguments: dict[str, tuple[str, str]] = {}
         self.sizes: dict[str, str] = {}
 
     def kernel(self, name: str, stage: Stage) -> Kernel:
@@ -122,17 +121,10 @@ class StageKernel(RowCode):
         return self.sizes[size]
 
     def meet(self, stage: Stage, position: int) -> list[str]:
-        vectors = {name for name, kind in self.rec.types.items() if kind.batched and kind.shape}
-        return ["cuda.syncthreads()"] if crossing(stage, position, dict(self.program.places), vectors) else []
-
-    def widened(self, stored: bool, source: str) -> str:
-        return f"widen({source})" if stored else source
+        return ["cuda.syncthreads()"] if self.crosses(stage, position) else []
 
     def size(self, size: Size) -> str:
-        terms = [f"{'' if k == 1 else f'{k} * '}{self.number(name)}" for name, k in size.terms]
-        if size.constant or not terms:
-            terms.append(str(size.constant))
-        return " + ".join(terms).replace("+ -", "- ")
+        return size_source(size, self.number)
 
     def column(self, start: Size, index: str) -> str:
         if start == Size():
@@ -141,20 +133,11 @@ class StageKernel(RowCode):
 
     def index(self, array: Array, shift: int) -> str:
         if array.space in ("scratch", "once"):
-            found = "seq"
-        elif self.region != "loop":
-            found = "row"
-        else:
-            base = {"tape": "kept", "carry": "ring"}.get(array.space, "row")
-            found = f"{base}_next" if shift else base
-        return found
-
-    def array(self, name: str) -> str:
-        key = f"array:{name}"
-        if key not in self.arguments:
-            known = name.endswith(("_rows", "_state", "_states", "_kept", "_out"))
-            self.arguments[key] = (self.names.fresh(name if known else f"{name}_rows"), self.code.host[name])
-        return self.arguments[key][0]
+            return "seq"
+        if self.region != "loop":
+            return "row"
+        base = {"tape": "kept", "carry": "ring"}.get(array.space, "row")
+        return f"{base}_next" if shift else base
 
     def static(self, name: str) -> str:
         key = f"static:{name}"
