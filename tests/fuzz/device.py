@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,7 @@ from derive.runtime.cuda.plan import Plan, Steps
 
 sys.path += [folder for folder in (str(Path(__file__).parents[1] / "gpu"),) if folder not in sys.path]
 
-from device import SimulatedDevice
+from device import SimulatedDevice, using
 
 THREADS, ROWS = 64, 2
 MEMBERS = (0, 1, 2)  # of a group; 0: step by step
@@ -36,16 +36,9 @@ class Forced(SimulatedDevice):
         return planner.plan(steps, sizes, batch, kind, self.members, ROWS, threads=THREADS)
 
 
-@contextmanager
-def using(members: int) -> Iterator[SimulatedDevice]:
+def on_members(members: int) -> AbstractContextManager[Any]:
     """Let the toolkit's own runtime use a simulated device."""
-    before = list(current._device)
-    device = Forced(members)
-    current.use(device)
-    try:
-        yield device
-    finally:
-        current._device[:] = before
+    return using(Forced(members), current)
 
 
 def module(files: emit.Files, cell: Cell, cpu: ModuleType) -> ModuleType:

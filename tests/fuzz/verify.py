@@ -100,7 +100,7 @@ def simulated(files: emit.Files, cell: Cell, cpu: ModuleType, seed: int) -> floa
     made = attempt("import for devices", lambda: device.module(files, cell, cpu))
     for members in device.MEMBERS:
         stage = f"device, {members} members"
-        with device.using(members):
+        with device.on_members(members):
             worst = max(worst, compare(stage, attempt(stage, lambda: executed(made, cell, given)), want, limit))
     return worst
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -29,6 +31,19 @@ class Numpy:
         made = np.empty(shape, dtype)
         made.reshape(-1).view(np.uint8)[...] = 0xFF
         return made
+
+
+@contextmanager
+def using(device: Device, *places: ModuleType) -> Iterator[Device]:
+    """Let the runtimes whose modules `current` are given use a device."""
+    before = [list(place._device) for place in places]
+    for place in places:
+        place.use(device)
+    try:
+        yield device
+    finally:
+        for place, found in zip(places, before, strict=True):
+            place._device[:] = found
 
 
 class SimulatedMachine(Machine):

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from device import DTYPES, SimulatedDevice
+from device import DTYPES, SimulatedDevice, using
 
 from derive import emit
 from derive.cell import Cell
@@ -82,14 +82,8 @@ def on_simulator(limits: Limits) -> Iterator[SimulatedDevice]:
     device = SimulatedDevice(limits)
     packages = ("generated", own()["free"].__name__.partition(".")[0])
     places = [importlib.import_module(f"{package}.runtime.cuda.current") for package in packages]
-    before = [list(place._device) for place in places]
-    for place in places:
-        place.use(device)
-    try:
+    with using(device, *places):
         yield device
-    finally:
-        for place, found in zip(places, before, strict=True):
-            place._device[:] = found
 
 
 def forward(module: ModuleType, problem: Problem, **options: Any) -> Any:

@@ -6,15 +6,13 @@ import importlib
 import json
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [folder for folder in (str(Path(__file__).parents[2]), str(Path(__file__).parent)) if folder not in sys.path]
 
 import numpy as np  # noqa: E402
-from device import DTYPES, SimulatedDevice  # noqa: E402
+from device import DTYPES, SimulatedDevice, using  # noqa: E402
 from report import Report, device, report  # noqa: E402
 
 from derive.cells import REGISTRY  # noqa: E402
@@ -83,17 +81,6 @@ class CompilingDevice(SimulatedDevice):
             self.reports[kernel.__name__] = report(kernel.py_func, signature, threads=threads)
 
 
-@contextmanager
-def using(made: SimulatedDevice) -> Iterator[None]:
-    before = list(current._device)
-    current.use(made)
-    try:
-        with device():
-            yield
-    finally:
-        current._device[:] = before
-
-
 def measured(name: str, variant: str) -> dict[str, Report]:
     """Return what the kernels of one step forward and backward take, by name."""
     kind, n, batch, resident = VARIANTS[variant]
@@ -107,7 +94,7 @@ def measured(name: str, variant: str) -> dict[str, Report]:
     given = zeros("inputs")
     first, named = (given.pop(next(iter(given))), given) if given else (None, {"steps": 1})
     named = {**named, **zeros("context"), **({"tf32": True} if kind == "tf32" else {})}
-    with using(made), warnings.catch_warnings(), np.errstate(all="ignore"):
+    with using(made, current), device(), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # what was not launched has left no numbers
         _, _, tape = module.forward(first, module.Params(**zeros("params")), module.State(**zeros("state")), **named)
         module.backward(zeros("output")["y"], tape)

@@ -6,8 +6,6 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from device import SimulatedDevice
+from device import SimulatedDevice, using
 from simulator import Deadlock, Race
 
 from derive.cells import REGISTRY
@@ -77,17 +75,6 @@ class Forced(SimulatedDevice):
         return found
 
 
-@contextmanager
-def using(device: SimulatedDevice) -> Iterator[SimulatedDevice]:
-    """Let generated modules use a device."""
-    before = list(current._device)
-    current.use(device)
-    try:
-        yield device
-    finally:
-        current._device[:] = before
-
-
 def problem(name: str, shape: Shape | None, steps: int = 3) -> Problem:
     """Return arguments of a cell, of the values that the shape's kind of number has."""
     cell = REGISTRY[name]
@@ -121,7 +108,7 @@ def widened(given: Problem) -> Problem:
 def compared(name: str, device: SimulatedDevice, given: Problem, module: ModuleType | None = None, kind: str = "float64") -> float:
     """Return the largest error of a cell's module for the device, against the CPU in float64."""
     module = module or importlib.import_module(f"generated.cuda.{name}")
-    with using(device):
+    with using(device, current):
         got = kernel(module if kind != "tf32" else _with_tf32(module), given)
         positional, named = arguments(module, given)
         y, final = module.infer(*positional, **named, **({"tf32": True} if kind == "tf32" else {}))
@@ -190,7 +177,7 @@ def test_the_order_of_threads_changes_no_bit() -> None:
     given = problem("gru_v3", SPREAD)
     results = []
     for order in ("forward", "backward"):
-        with using(Forced(SPREAD, order)):
+        with using(Forced(SPREAD, order), current):
             results.append(kernel(importlib.import_module("generated.cuda.gru_v3"), given))
     for name, value in results[0].grads.items():
         np.testing.assert_array_equal(value, results[1].grads[name])
