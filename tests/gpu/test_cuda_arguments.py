@@ -193,3 +193,9 @@ def test_a_module_says_that_there_is_no_device() -> None:
     pytest.importorskip("cupy")
     said = python(WITHOUT.format(missing={"nothing"}), CUDA_VISIBLE_DEVICES="-1")
     assert re.match("CUDA kernels need a device", said)
+
+
+def test_more_rows_than_a_grid_has_blocks_are_refused() -> None:
+    given = Given("free")
+    with pytest.raises(ValueError, match=r"free: T B must be below 2\^31, a row each, got 2147483648 steps of 2 sequences"):
+        given.m.infer(None, given.params, given.state, steps=2**31)

@@ -28,7 +28,7 @@ from generated.runtime.cuda.planner import plans
 # Of an error beside the norm of what is compared.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "tf32": 1e-3, "bfloat16": 2e-2, "float16": 1e-2}
 # Of cells with a kink: a number that is rounded may come to lie on its other side, where the gradient is another.
-KINKED = {"float64": 1e-10, "float32": 1e-2, "tf32": 0.25, "bfloat16": 0.25, "float16": 0.25}
+KINKED = {"float64": 1e-10, "float32": 1e-5, "tf32": 0.25, "bfloat16": 0.25, "float16": 0.25}
 KINKS = ("relu(", "maximum(")
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 Choice = Callable[[Sequence[Plan]], Plan | None]
