@@ -55,11 +55,12 @@ class Label:
 
     ``kind`` is one of ``own`` (the author's name), ``previous`` (state `of` at t-1), ``preactivation`` (the argument of the function
     that makes `of`), ``part`` (an unnamed subexpression), ``cotangent`` (of `of`), ``carried`` (the cotangent of state `of` that later
-    steps hand back).
+    steps hand back).  A part that is known by what it is to `of` has a `role`: ``mean``, ``centred`` (`of` less its mean), ``std``.
     """
 
     kind: str
     of: str = ""
+    role: str = ""
 
 
 @dataclass(frozen=True)

@@ -242,10 +242,13 @@ class _Lowering:
         PyTorch).
         """
         v, shape = sp.Symbol(self.operand(expr)), self.shape(expr)
-        mean = self.named(Map(self.mean(v, expr)), f"mean_{v}", ())
-        centred = sp.Symbol(self.named(Map(v - sp.Symbol(mean)), f"centred_{v}", shape))
-        deviation = self.named(Map(fn.sqrt(self.mean(centred**2, expr) + LAYER_NORM_EPSILON)), f"std_{v}", ())
-        return centred / sp.Symbol(deviation)
+
+        def part(role: str, value: sp.Expr, shape: Shape) -> sp.Symbol:
+            return sp.Symbol(self.named(Map(value), f"{role}_{v}", shape, Label("part", str(v), role)))
+
+        mean = part("mean", self.mean(v, expr), ())
+        centred = part("centred", v - mean, shape)
+        return centred / part("std", fn.sqrt(self.mean(centred**2, expr) + LAYER_NORM_EPSILON), ())
 
 
 def _number(value: Fraction | float) -> sp.Expr:

@@ -6,7 +6,7 @@ from ..cell import Cell
 
 TYPED = "Balduzzi, Ghifary 2016, Strongly-Typed Recurrent Neural Networks, ICML, arXiv:1602.02218"
 MINIMAL = "Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, Were RNNs All We Needed?, arXiv:2410.01201"
-OLDER_INPUT = {"xl": "{x'}"}  # the state that holds the input, to be read a step later
+OLDER_INPUT = {"xl": "x'"}  # the state that holds the input, to be read a step later
 
 indrnn = Cell(
     "h = relu(W @ x + u * h_prev + b)",

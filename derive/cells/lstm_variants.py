@@ -67,8 +67,8 @@ slstm = Cell(
         "zt": "z",
         "it": r"\tilde i",
         "lf": r"\ell",
-        "is_": "{i'}",
-        "fs": "{f'}",
+        "is_": "i'",
+        "fs": "f'",
         "nn": "n",
     },
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar
 
 import sympy as sp
@@ -98,8 +100,15 @@ class Code:
         return self.host[name]
 
     def say(self, eq: Equation) -> list[str]:
-        """Return the comment of a shown equation."""
+        """Return the comment of a shown equation; a line of several names is shown where the value is made that it splits."""
+        eq = replace(eq, shown=True) if eq.name in self.split else eq
         return commented(f"({eq.tag})  {self.comment(eq)}") if eq.shown and eq.tag else []
+
+    @cached_property
+    def split(self) -> frozenset[str]:
+        """The values of a step that lines of several names split: the names of such a line have its number in common."""
+        parts = Counter((eq.node.value, eq.tag) for eq in self.rec.body if isinstance(eq.node, Slice) and eq.shown)
+        return frozenset(value for (value, _), names in parts.items() if names > 1)
 
     def note(self, eq: Equation) -> list[str]:
         """Return a comment for any equation."""

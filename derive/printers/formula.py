@@ -180,8 +180,17 @@ class Formulas:
             case "cotangent":
                 return self.cotangent(label.of)
         if inline and name in self.inline:
-            return self.node(self.inline[name])[0]
-        return style.name(name, self.time(name)) if name not in self.inline else self.node(self.inline[name])[0]
+            return self.inlined(name)[0]
+        return style.name(name, self.time(name)) if name not in self.inline else self.inlined(name)[0]
+
+    def inlined(self, name: str) -> tuple[str, int]:
+        """Return how a value without a name of its own is written, and how tightly that binds."""
+        label = self.rec.labels.get(name, Label("part"))
+        if not label.role:
+            return self.node(self.inline[name])
+        if label.role == "centred":
+            return f"{self.operand(label.of, SUM)} - {self.style.apply('mean', self.name(label.of))}", SUM
+        return self.style.apply(label.role, self.name(label.of)), ATOM
 
     def read(self, name: str) -> bool:
         """Say whether a name is an input of numbers, which is written with its step."""
@@ -229,7 +238,7 @@ class Formulas:
             case Concat(parts=parts):
                 return style.concat([self.name(p) for p in parts]), ATOM
             case Slice(value=v, start=a, size=n):
-                return style.picked(self.operand(v), f"{a} : {a + n}"), ATOM
+                return style.picked(self.operand(v), style.span(a, a + n)), ATOM
             case Pick(value=v, index=k):
                 return style.picked(self.operand(v), self.name(k)), ATOM
             case Spread(value=v, index=k):
@@ -241,7 +250,7 @@ class Formulas:
 
     def operand(self, name: str, level: int = ATOM) -> str:
         if name in self.inline and self.rec.labels.get(name, Label("part")).kind == "part":
-            text, binding = self.node(self.inline[name])
+            text, binding = self.inlined(name)
             return text if binding >= level else self.style.group(text)
         return self.name(name)
 
@@ -283,7 +292,7 @@ class Formulas:
             return extent_name(symbol), ATOM
         label = self.rec.labels.get(symbol.name, Label("part"))
         if label.kind in ("part", "preactivation") and symbol.name in self.inline:
-            return self.node(self.inline[symbol.name])
+            return self.inlined(symbol.name)
         return self.name(symbol.name), ATOM
 
     def _softmax(self, expr: sp.Expr) -> str:
@@ -324,7 +333,9 @@ class Formulas:
             return "-" + self._within(-expr, PRODUCT), SUM
         above = [f for f in sp.Mul.make_args(expr) if not (f.is_Pow and f.exp.is_number and f.exp.is_negative)]
         below = [1 / f for f in sp.Mul.make_args(expr) if f.is_Pow and f.exp.is_number and f.exp.is_negative]
-        numbers = [f for f in above if f.is_number]
+        if below and (ratio := expr.as_coeff_Mul()[0]).is_Rational and ratio.q != 1:  # (1 / 4) / n is 1 / (4 n)
+            above, below = [sp.Integer(ratio.p), *(f for f in above if not f.is_number)], [sp.Integer(ratio.q), *below]
+        numbers = [f for f in above if f.is_number and f != 1]
         rest = sorted((f for f in above if not f.is_number), key=order)
         level = PRODUCT if below and isinstance(style, Latex) else ATOM
         vectors = [f for f in rest if not self._scalar(f)]

@@ -95,7 +95,7 @@ class BlockFormulas:
                 return style.transposed(unit) if transposed else unit
 
     def span(self, part: Range | None) -> str:
-        return ":" if part is None else f"{part.start} : {part.start + part.size}"
+        return ":" if part is None else self.style.span(part.start, part.start + part.size)
 
     def vector(self, expr: sp.Expr, level: int) -> str:
         """Return a column: an expression of numbers alone is that many times the vector of ones."""

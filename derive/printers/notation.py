@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from unicodedata import normalize
 
+from ..sizes import Size
+
 GREEK = [
     "alpha",
     "beta",
@@ -82,6 +84,10 @@ class Notation(ABC):
     def group(self, text: str) -> str:
         return f"({text})"
 
+    def span(self, start: Size, end: Size) -> str:
+        """Return a range of features, its end excluded."""
+        return f"{start} : {end}"
+
 
 @dataclass(frozen=True)
 class Latex(Notation):
@@ -131,7 +137,7 @@ class Latex(Notation):
     def barred_name(self, identifier: str, time: str) -> str:
         plain = self.name(identifier)
         full = self.name(identifier, time)
-        head = plain.split("_")[0]
+        head = plain.split("_")[0].rstrip("'")
         return full.replace(head, rf"\bar{{{head}}}", 1) if full.startswith(head) else self.bar(full)
 
     def delta(self, identifier: str, time: str) -> str:
@@ -152,6 +158,9 @@ class Latex(Notation):
 
     def concat(self, parts: list[str]) -> str:
         return r"\begin{bmatrix} " + r" \\ ".join(parts) + r" \end{bmatrix}"
+
+    def span(self, start: Size, end: Size) -> str:
+        return f"{start} : {end}".replace("*", "")
 
     def fraction(self, top: str, bottom: str) -> str:
         return rf"\frac{{{top}}}{{{bottom}}}"
