@@ -33,6 +33,21 @@ assert all(np.isfinite(value).all() for value in grads.params)
 print(len(names), sorted(m for m in ("sympy", "derive", "torch", "scipy.special") if sys.modules.get(m)))
 """
 
+# Two packages share the machine code of products: the one imported last makes it, at the first call for each dtype.
+GONE = """
+import shutil
+import numpy as np
+from one import rnn
+from other import rnn as last
+
+def run(module, dtype):
+    return module.infer(np.ones((2, 1, 3), dtype), module.init(3, 4, dtype=dtype))[0].dtype
+
+run(last, np.float64)
+shutil.rmtree("other")
+print(run(rnn, np.float32))
+"""
+
 # One call of each function; then how many machine codes were compiled and how many were loaded.
 COUNT = """
 import sys
@@ -62,6 +77,12 @@ def test_the_package_of_the_repository_needs_neither_sympy_nor_derive() -> None:
     count, found = python(ALONE.format(package="generated")).split(maxsplit=1)
     assert found.strip() == "[]"
     assert int(count) > len(REGISTRY)
+
+
+def test_a_package_may_go_while_another_works(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        emit.write(emit.files([RNN], cuda=False), tmp_path / name)
+    assert python(GONE, path=tmp_path).strip() == "float32"
 
 
 def test_a_package_elsewhere_needs_neither_sympy_nor_derive(tmp_path: Path) -> None:

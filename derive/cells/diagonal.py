@@ -1,4 +1,4 @@
-"""Cells whose units do not see each other's state: the Jacobian of a step is diagonal, or has one small block a unit."""
+"""Elementwise recurrences: units do not see each other's state, the Jacobian of a step is diagonal, or has one small block a unit."""
 
 from __future__ import annotations
 

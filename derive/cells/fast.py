@@ -1,4 +1,4 @@
-"""Small cells for small devices: a residual connection with two scalar weights."""
+"""For small devices: a residual connection with two scalar weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gated cells with fewer gates than the LSTM and the GRU."""
+"""Fewer gates: cells with less than the LSTM and the GRU have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relatives of the LSTM that are more than a replaced gate: without forgetting, with a projection, with exponential gates."""
+"""Relatives of the LSTM: without forgetting, with a projection, with exponential gates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A memory of fixed matrices: the Legendre memory unit."""
+"""Fixed memories: the Legendre memory unit, whose matrices are not trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutants of the GRU that a search over architectures found."""
+"""Mutants of the GRU: what a search over architectures found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells with layer normalisation, which is a composition of means and elementwise functions like any other."""
+"""Layer normalisation: a composition of means and elementwise functions like any other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discretised differential equations whose solutions neither decay nor explode."""
+"""Oscillators: discretised differential equations whose solutions neither decay nor explode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peephole LSTM, and its variants of the search space odyssey, each made from it by replacing one thing."""
+"""The peephole LSTM: with its variants of the search space odyssey, each made from it by replacing one thing."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _declare(function: Callable[..., None], kinds: tuple[str, ...], dtype: types
         with global_compiler_lock:
             if cell.value == stub:
                 try:
-                    compiled = nb.cfunc(signature, cache=True, error_model=OPTIONS["error_model"], fastmath=OPTIONS["fastmath"])(function)
+                    compiled = _compiled(function, signature)
                 except BaseException:  # no caller can be told, and none may go on without its product
                     traceback.print_exc()
                     os.abort()
@@ -88,6 +88,14 @@ def _declare(function: Callable[..., None], kinds: tuple[str, ...], dtype: types
     cell.value = stub
     atexit.register(lambda: (cell, first))
     binding.add_symbol(symbol, ctypes.addressof(cell))
+
+
+def _compiled(function: Callable[..., None], signature: Any) -> Any:
+    options = {name: OPTIONS[name] for name in ("error_model", "fastmath")}
+    try:
+        return nb.cfunc(signature, cache=True, **options)(function)
+    except RuntimeError:  # the package's folder is gone, and with it the place of the cache; another package may still call
+        return nb.cfunc(signature, **options)(function)
 
 
 def _kernel(*kinds: str) -> Callable[[Callable[..., None]], Any]:
