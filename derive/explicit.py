@@ -1,8 +1,6 @@
 """The gradient of a sequence as an explicit double sum over steps, with ordered products of Jacobians.
 
-.. math:: \\frac{\\partial L}{\\partial W} = \\sum_t \\sum_{k \\ge t} \\Big(\\frac{\\partial^+ s_t}{\\partial W}\\Big)^\\top
-          \\Big(\\frac{\\partial s_{t+1}}{\\partial s_t}\\Big)^\\top \\cdots \\Big(\\frac{\\partial s_k}{\\partial s_{k-1}}\\Big)^\\top
-          \\frac{\\partial L_k}{\\partial s_k}
+    ∂L/∂W = Σ_t Σ_{k≥t} (∂⁺s_t/∂W)ᵀ (∂s_{t+1}/∂s_t)ᵀ ⋯ (∂s_k/∂s_{k-1})ᵀ ∂L_k/∂s_k
 
 (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063, eqs. 3-5; ∂⁺ is the immediate derivative, with s_{t-1} held constant.)  Here it is
 summed as it stands, at a cost of T² products; the recursion of `derive.derivation` gives the same in T.  The matrices do not commute, so
@@ -76,8 +74,10 @@ def trajectory(cell: Cell, values: Mapping[str, Array], sizes: Mapping[str, int]
 
     Parameters
     ----------
+    cell : Cell
     values : mapping
-        Parameters and array constants; contexts and previous states (``h_prev``, before the first step) `(B, ·)`; inputs `(T, B, ·)`.
+        float64 arrays: parameters and array constants; contexts and previous states (``h_prev``, before the first step) `(B, ·)`; inputs
+        `(T, B, ·)`.
     sizes : mapping
         Value of each named size.
     steps, batch : int
@@ -96,6 +96,11 @@ def step_jacobians(path: Trajectory) -> Array:
     """Return ∂s_t/∂s_{t-1} for every step, `(T, B, N, N)`, with N features in all of `path.names`.
 
     An output that is no state has rows and, as no step reads it, zero columns.
+
+    Parameters
+    ----------
+    path : Trajectory
+        Of T steps and B sequences.
     """
     cell = path.derivation.cell
     step = jacobian(cell, of=path.names)
@@ -113,7 +118,15 @@ def step_jacobians(path: Trajectory) -> Array:
 
 
 def sensitivity(jacobians: Array, k: int, t: int) -> Array:
-    """Return ∂s_k/∂s_t = J_k J_{k-1} … J_{t+1}, in this order; the identity for k = t."""
+    """Return ∂s_k/∂s_t = J_k J_{k-1} … J_{t+1}, `(B, N, N)`, in this order; the identity for k = t.
+
+    Parameters
+    ----------
+    jacobians : array
+        J of every step, `(T, B, N, N)`.
+    k, t : int
+        Steps, with t ≤ k; t = -1 is the state before the first step.
+    """
     _, batch, total, _ = jacobians.shape
     product = np.broadcast_to(np.eye(total), (batch, total, total))
     for j in range(t + 1, k + 1):
@@ -144,6 +157,7 @@ def immediate_gradients(path: Trajectory, cotangents: Array) -> dict[str, Array]
 
     Parameters
     ----------
+    path : Trajectory
     cotangents : array
         Of s_t for t = 0, …, T-1: `(T, B, N)`.
     """
