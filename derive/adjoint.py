@@ -3,16 +3,14 @@
 The adjoint of a recurrence is a recurrence in the other direction.  It pairs carry-in with carry-out, sequences written with sequences
 read, and static inputs with accumulators:
 
-====================  ==========================================
-forward               adjoint
-====================  ==========================================
-carry ``s_prev → s``  carry ``ds_next → ds_prev``
-written ``y``         sequence read ``dy``
-sequence read ``x``   written ``dx``
-static ``W``          accumulator ``dW = Σ_t Σ_b …``
-context ``v``         accumulator ``dv = Σ_t …``
-accumulator ``A``     static input ``dA``
-====================  ==========================================
+| forward              | adjoint                            |
+|----------------------|------------------------------------|
+| carry ``s_prev → s`` | carry ``ds_next → ds_prev``        |
+| written ``y``        | sequence read ``dy``               |
+| sequence read ``x``  | written ``dx``                     |
+| static ``W``         | accumulator ``dW = Σ_t Σ_b …``     |
+| context ``v``        | accumulator ``dv = Σ_t …``         |
+| accumulator ``A``    | static input ``dA``                |
 
 So `adjoint` applies to its own result, which gives second-order gradients.  Forward values that it reads are its sequences: what a
 tape has to keep.
@@ -82,6 +80,11 @@ def adjoint(rec: Recurrence, seeds: Iterable[str] | None = None, wrt: Collection
         step always are.
     tag : str
         Letter of the tags: B1, B2 …
+
+    Raises
+    ------
+    ValueError
+        If a seed is not written by `rec`.
     """
     seeds = rec.written if seeds is None else tuple(seeds)
     if unknown := [s for s in seeds if s not in rec.written]:

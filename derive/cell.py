@@ -47,8 +47,12 @@ class Cell:
         The assigned name that is handed on at every step.
     title, reference, description : str
         For people.
-    inputs, context, fixed : tuple of str
-        What is given at every step; what is given once a sequence; parameters that get no gradient.
+    inputs : tuple of str
+        What is given at every step; arrays `(T, B, ·)`.
+    context : tuple of str
+        What is given once a sequence; arrays `(B, ·)`.
+    fixed : tuple of str
+        Parameters that get no gradient.
     shapes : mapping, optional
         Declared shapes by name, such as ``{"P": "p, n", "alpha": ""}`` (kept as `declared_shapes`; `shapes` holds those of all names).
     constants : mapping, optional
@@ -213,7 +217,13 @@ class Cell:
     # What can be done with it
 
     def evaluate(self, namespace: Mapping[str, Any], xp: Any) -> dict[str, Any]:
-        """Return all assigned names after one step on arrays of NumPy, PyTorch or JAX: see `derive.evaluate.evaluate`."""
+        """Return all assigned names after one step on arrays of NumPy, PyTorch or JAX: see `derive.evaluate.evaluate`.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing in `namespace`.
+        """
         return evaluate(self, namespace, xp)
 
     def jacobian(self) -> Jacobian:
@@ -247,6 +257,18 @@ class Cell:
         """Return the cell with expressions put for names, constants folded, and what is no longer used left out.
 
         An assigned name gets a new right side; a parameter is replaced wherever it is read.  New names become parameters.
+
+        Parameters
+        ----------
+        name, title, description, reference : str, optional
+            Of the new cell; those of this one by default.
+        **expressions : str or float
+            By name, what is put for it: text of the language, or a number.
+
+        Raises
+        ------
+        CellError
+            If a name is not one of the cell's, or what results is not a cell.
 
         Examples
         --------

@@ -425,7 +425,16 @@ def run(
     *,
     show: Callable[[str], None] = print,
 ) -> int:
-    """Check cells, print the table and, if asked to, write the numbers to a file; return 1 if an error is beyond tolerance, else 0."""
+    """Check cells, print the table and, if asked to, write the numbers to a file; return 1 if an error is beyond tolerance, else 0.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+    json_path : str, optional
+        File for a list of the reports' fields, each with `ok`.
+    show : function
+        What prints a text.
+    """
     begin = time.perf_counter()
     modules = emit.compile_all(cells)
     reports = [check(cell, module=modules[cell.name]) for cell in cells]

@@ -179,6 +179,17 @@ def compile(cell: Cell, *, cuda: bool = False) -> ModuleType:
     It is kept in a cache folder by its content (``DERIVE_CACHE_DIR``, else ``$XDG_CACHE_HOME/derive-rnn``, else
     ``~/.cache/derive-rnn``), so that machine code is compiled once: a second process starts with it.
 
+    Parameters
+    ----------
+    cell : Cell
+    cuda : bool
+        Whether the module is that for CUDA devices.
+
+    Returns
+    -------
+    module
+        With `init`, `zero_state`, `pack`, `forward`, `backward`, `infer` and `step`.
+
     Raises
     ------
     CellError

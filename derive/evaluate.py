@@ -36,6 +36,11 @@ def evaluate(cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str
     own : mapping, optional
         What to call for functions of the language, by name, in place of those of `functions`.
 
+    Returns
+    -------
+    dict
+        By name, arrays of the dtype of those given, with their leading axes: `(…, size)`.
+
     Raises
     ------
     ValueError
@@ -62,6 +67,7 @@ def unroll(
 
     Parameters
     ----------
+    cell : Cell
     inputs : mapping
         `(T, B, ·)` for each input.
     params : mapping
@@ -81,6 +87,11 @@ def unroll(
         `(T, B, ·)`, the output at every step.
     state : dict
         Each state after the last step, `(B, ·)`.
+
+    Raises
+    ------
+    ValueError
+        If `steps` is not given for a cell without inputs, or a name is missing.
     """
     if steps is None:
         if not inputs:

@@ -68,6 +68,11 @@ def run(rec: Recurrence, values: Mapping[str, Array], sizes: Mapping[str, int], 
         Value of each named size.
     steps, batch : int
         T and B.
+
+    Returns
+    -------
+    Run
+        In the dtype of `values`; the oracle is run in float64.
     """
     known = {name: np.asarray(values[name]) for name in (*rec.statics, *rec.contexts)}
     state = {c.previous: np.asarray(values[c.previous]) for c in rec.carries}

@@ -18,15 +18,15 @@ class Array:
 
     `space` says which rows there are, and so how a row is found from step t and batch index b:
 
-    ==========  ================================================================
-    sequence    one for each step and batch index: ``row[t] + b``
-    tape        the same if a tape is kept, else two steps' worth in turn
-    carry       two steps' worth in turn
-    scratch     one for each batch index, of the current step
-    ahead       made before a step is run: for all steps at once, or for each just before it
-    once        one for each batch index
-    static      one only
-    ==========  ================================================================
+    | space      | rows                                                                        |
+    |------------|-----------------------------------------------------------------------------|
+    | `sequence` | one for each step and batch index: ``row[t] + b``                           |
+    | `tape`     | the same if a tape is kept, else two steps' worth in turn                   |
+    | `carry`    | two steps' worth in turn                                                    |
+    | `scratch`  | one for each batch index, of the current step                               |
+    | `ahead`    | made before a step is run: for all steps at once, or for each just before it |
+    | `once`     | one for each batch index                                                    |
+    | `static`   | one only                                                                    |
 
     `extra` is 1 for the states, which have a row before the first step too.
     """

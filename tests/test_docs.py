@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
+import pydoc
 import re
 import shlex
 import sys
@@ -16,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -26,12 +29,19 @@ from derive.plan import tape_size
 from derive.printers import show
 from derive.printers.text import tagged_formulas
 from derive.sizes import Size
+from derive.theory import DIAGRAMS, EXPERIMENTS
 from generated.runtime.cuda.current import current
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-RUN = ("list", "show", "generate")  # commands that are quick and need nothing beside the working directory
+PAGES = [README, *sorted((ROOT / "docs").glob("**/*.md"))]
+NAVIGATION = ROOT / "docs" / "nav.yml"
+RUN = ("list", "show", "new", "generate")  # commands that are quick and need nothing beside the working directory
+MADE = {
+    *(f"cells/{name}.md" for name in ("index", *REGISTRY)),
+    *(f"figures/{name}.svg" for name in (*EXPERIMENTS, *DIAGRAMS)),
+}  # by the site
+COLUMNS = "80"  # that help texts are wrapped to
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
@@ -81,11 +91,21 @@ def has_device() -> bool:
 
 
 def shell(block: Block) -> None:
-    """Run the lines of a block that are `derive` commands."""
+    """Run the lines of a block that are `derive` commands; a comment such as `# exit status 1` says how one ends that is not to succeed."""
     for line in block.text.splitlines():
         words = shlex.split(line, comments=True)
-        if words[:1] == ["derive"] and words[1] in RUN:
-            assert command(words[1:]) == 0, line
+        if words[:1] == ["derive"] and (words[1] in RUN or words[-1] == "--help"):
+            said = re.search(r"# exit status (\d)", line)
+            assert status(words[1:]) == int(said[1] if said else 0), line
+
+
+def status(arguments: list[str]) -> int:
+    """Run a command, with its messages among its output, and return its exit status."""
+    with mock.patch.dict(os.environ, COLUMNS=COLUMNS), contextlib.redirect_stderr(sys.stdout):
+        try:
+            return command(arguments)
+        except SystemExit as end:  # of argparse, after a help text or a message
+            return int(end.code or 0)
 
 
 def run(page: Path) -> Iterator[tuple[Block, str]]:
@@ -165,14 +185,24 @@ def test_readme_has_two_commands_and_ci_runs_the_second() -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    pages = re.findall(r"\b[\w/-]+\.md\b", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    assert sorted(pages) == sorted(page.name for page in PAGES if page != README)
+    pages = re.findall(r"[\w/-]+\.md\b", NAVIGATION.read_text(encoding="utf-8"))
+    assert sorted(pages) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page != README)
 
 
 @every_page
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+        path = page.parent / target
+        assert path.exists() or f"{path.parent.name}/{path.name}" in MADE, target
+
+
+def test_pages_of_the_python_interface_name_what_is_there() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.parent.name == "api")
+    directives = re.findall(r"^::: (\S+)\n((?:    .*\n)*)", text, re.MULTILINE)
+    assert directives
+    for path, options in directives:
+        for name in (path, *(f"{path}.{member}" for member in re.findall(r"^ +- (\w+)$", options, re.MULTILINE))):
+            assert pydoc.locate(name) is not None, name
 
 
 def test_messages_point_to_sections_that_are_there() -> None:
@@ -188,18 +218,25 @@ def test_the_gallery_shows_every_kind_of_error() -> None:
 
 def update(pages: list[Path]) -> None:
     """Write what the blocks print into `pages`, and their marked parts."""
-    for page in pages:
-        text = page.read_text(encoding="utf-8")
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-            sys.path.insert(0, folder)
-            found = list(run(page))
-            sys.path.remove(folder)
-        for block, printed in reversed(found):
-            text = text[: block.start] + printed + text[block.end :]
-        if page in MARKED:
-            start, old = marked(page, text)
-            text = text[:start] + MARKED[page][1]() + text[start + len(old) :]
-        page.write_text(text, encoding="utf-8", newline="\n")
+    with tempfile.TemporaryDirectory() as folder:  # until the end: packages share kernels, which are compiled when one first needs them
+        for page in pages:
+            own = Path(tempfile.mkdtemp(dir=folder))
+            with contextlib.chdir(own):
+                sys.path.insert(0, str(own))
+                found = list(run(page))
+                sys.path.remove(str(own))
+            page.write_text(updated(page, found), encoding="utf-8", newline="\n")
+
+
+def updated(page: Path, found: list[tuple[Block, str]]) -> str:
+    """Return a page's text with what its blocks printed."""
+    text = page.read_text(encoding="utf-8")
+    for block, printed in reversed(found):
+        text = text[: block.start] + printed + text[block.end :]
+    if page in MARKED:
+        start, old = marked(page, text)
+        text = text[:start] + MARKED[page][1]() + text[start + len(old) :]
+    return text
 
 
 if __name__ == "__main__":
