@@ -1,0 +1,100 @@
+"""The drawing grid: which points bodies and labels keep free, and which wires run through the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from .place import Placement
+from .shape import CELL, Shape
+
+FREE, STRAIGHT = -1, -2  # STRAIGHT: wires may only pass horizontally, so that the port behind stays open
+Point = tuple[int, int]
+
+
+@dataclass
+class Grid:
+    """Points by number, row after row; the points at the border are blocked, so that nothing leaves the grid.
+
+    `across` and `along` hold the value whose wire runs horizontally, and vertically, through a point: two wires may cross, but where one
+    bends, branches or ends it has both directions.
+    """
+
+    placement: Placement
+    width: int = field(init=False)
+    blocked: np.ndarray = field(init=False)  # of bool
+    across: np.ndarray = field(init=False)  # of int32
+    along: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Block the border and what nodes and labels need."""
+        placement = self.placement
+        self.width, height = placement.width, placement.height
+        size = self.width * height
+        self.blocked = np.zeros(size, np.bool_)
+        self.across, self.along = np.full(size, FREE, np.int32), np.full(size, FREE, np.int32)
+        rows = self.blocked.reshape(height, self.width)
+        rows[0] = rows[-1] = rows[:, 0] = rows[:, -1] = True
+        for (x, y), shape in zip(placement.centres, placement.shapes, strict=True):
+            self._block(x, y, shape)
+
+    def _block(self, x: int, y: int, shape: Shape) -> None:
+        reach = int((shape.half_width + 9) / CELL)
+        self._fill(x - reach, x + reach, y - shape.rows, y + shape.rows)
+        for outlet in shape.outlets:
+            if outlet.label:
+                left, top, right, bottom = outlet.label
+                self._fill(x + int(left / CELL), x + int((right + 2) / CELL), y + int((top - 1) // CELL) + 1, y + int(bottom // CELL))
+        for outlet in shape.outlets:
+            for u in range(x + outlet.start + 1, x + outlet.end + 1):
+                self.blocked[self.index((u, y + outlet.dy))] = 0
+
+        if shape.narrow:
+            for port in shape.ports:
+                self.along[self.index((x + port.dx - 1, y + port.dy))] = STRAIGHT
+
+    def _fill(self, left: int, right: int, top: int, bottom: int) -> None:
+        for row in range(top, bottom + 1):
+            for x in range(left, right + 1):
+                self.blocked[row * self.width + x] = 1
+
+    def index(self, point: Point) -> int:
+        return point[1] * self.width + point[0]
+
+    def point(self, index: int) -> Point:
+        y, x = divmod(index, self.width)
+        return x, y
+
+    def occupy(self, value: int, path: tuple[Point, ...], *, start: bool = False) -> None:
+        """Mark the points of a path in the directions in which it runs through them, its end (and its `start`) in both."""
+        for before, here in pairwise(path):
+            used = self.across if before[1] == here[1] else self.along
+            used[self.index(before)] = used[self.index(here)] = value
+        for end in (path[-1], *path[:start]):
+            self.across[self.index(end)] = self.along[self.index(end)] = value
+
+    def release(self, value: int, path: tuple[Point, ...]) -> None:
+        """Free the points of a path."""
+        for p in map(self.index, path):
+            self.across[p] = FREE if self.across[p] == value else self.across[p]
+            self.along[p] = FREE if self.along[p] == value else self.along[p]
+
+    def fits(self, value: int, path: tuple[Point, ...]) -> bool:
+        """Say whether a path that lay on another grid can lie here: no body, label or other wire is in its way."""
+        height = len(self.blocked) // self.width
+        if not all(0 < x < self.width - 1 and 0 < y < height - 1 for x, y in path):
+            return False
+        points = [*map(self.index, path)]
+        level = {q for a, b in pairwise(points) if abs(a - b) == 1 for q in (a, b)} | {points[0], points[-1]}
+        upright = {q for a, b in pairwise(points) if abs(a - b) != 1 for q in (a, b)} | {points[0], points[-1]}
+        return (
+            not any(self.blocked[q] for q in points[:-1])
+            and all(self.across[q] in (FREE, value) for q in level)
+            and all(self.along[q] in (FREE, value) for q in upright)
+        )
+
+    def own(self, index: int, value: int) -> bool:
+        """Say whether a wire may branch at one of its points: not where another crosses it."""
+        return self.across[index] in (FREE, value) and self.along[index] in (FREE, value)
