@@ -1,0 +1,109 @@
+"""Why each equation of an adjoint is there: a sentence for each, as a lecturer would say it while writing the line.
+
+A sentence names equations as ``[F5]`` and formulas as ``$c_{t}$``; who prints it makes links and mathematics of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from ..cell import Cell
+from ..derivation import Derivation, differentiate
+from ..functions import Elementwise
+from ..ir import Equation, Label, Map, Outer
+from ..lower import previous
+from .formula import Formulas
+from .notation import Latex
+
+SYMBOLS = {"sigmoid": r"\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log", "sin": r"\sin", "cos": r"\cos"}
+
+
+def reasons(cell: Cell) -> dict[str, str]:
+    """Return a sentence for every numbered equation of the cell's adjoint, by tag."""
+    writer = Reasons(differentiate(cell))
+    return {eq.tag: writer.sentence(eq) for eq in writer.derivation.backward.equations() if eq.shown and eq.tag.startswith("B")}
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words as English lists them: ``a, b and c``."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Sentences about the equations of a derivation."""
+
+    derivation: Derivation
+
+    @property
+    def cell(self) -> Cell:
+        return self.derivation.cell
+
+    @cached_property
+    def forward(self) -> Formulas:
+        return Formulas(self.cell, self.derivation.forward, Latex(dict(self.cell.latex)))
+
+    def value(self, name: str) -> str:
+        return f"${self.forward.name(name)}$"
+
+    def readers(self, name: str) -> list[str]:
+        """Return the lines of the cell that read `name`, as links."""
+        tags = {eq.tag for eq in self.derivation.forward.equations() if name in eq.node.operands()}
+        return [f"[{tag}]" for tag in sorted(tags, key=lambda tag: int(tag[1:]))]
+
+    def sentence(self, eq: Equation) -> str:
+        label = self.derivation.backward.labels[eq.name]
+        source = self.derivation.forward.labels.get(label.of, Label("part"))
+        if source.kind == "preactivation":
+            return self.function(label.of, source.of)
+        if source.kind == "previous":
+            return f"For the step before: {self.value(label.of)} is read by {listed(self.readers(label.of))}."
+        if source.kind != "own":
+            return f"{self.value(label.of)} is a part of {listed(self.lines(label.of))} without a name of its own."
+        return self.own(eq, label.of) if self.derivation.forward.types[label.of].batched else self.static(eq, label.of)
+
+    def lines(self, name: str) -> list[str]:
+        """Return the lines that a value without a name stands in, as links."""
+        return [f"[{eq.tag}]" for eq in self.derivation.forward.equations() if eq.name == name] or self.readers(name) or ["a line"]
+
+    def own(self, eq: Equation, name: str) -> str:
+        """Say what a value of the step acts on."""
+        if name in self.cell.inputs or name in self.cell.context:
+            where = f"{self.value(name)} is read by {listed(self.readers(name))}"
+            return f"For the layer below: {where}." if name in self.cell.inputs else f"{where}, at every step."
+        ways = [f"is read by {listed(found)}"] if (found := self.readers(name)) else []
+        ways = ["is the output", *ways] if name == self.cell.output else ways
+        if name in self.cell.states:
+            later = self.readers(previous(name))
+            ways.append(f"acts on the next step{f' ({listed(later)} there)' if later else ''}")
+        every = "" if len(ways) < 2 else ": one term for each"
+        return f"{self.value(name)} {listed(ways)}{every}." if ways else f"What {self.value(name)} acts on."
+
+    def static(self, eq: Equation, name: str) -> str:
+        """Say where a parameter stands."""
+        where = listed(self.readers(name))
+        if isinstance(eq.node, Outer):
+            return f"{self.value(name)} multiplies {self.value(eq.node.right)} in {where}, at every step."
+        steps = any(eq is other for other in self.derivation.backward.accumulators)
+        return f"{self.value(name)} stands in {where}{', at every step' if steps else ', which is the same at every step'}."
+
+    def function(self, argument: str, name: str) -> str:
+        """Say which function the cotangent of its argument passes through, with its derivative if that is short."""
+        symbol = sp.Symbol(argument)
+        for eq in self.derivation.forward.equations():
+            if not isinstance(eq.node, Map) or argument not in eq.node.operands():
+                continue
+            for call in sorted(eq.node.expr.atoms(Elementwise), key=str):
+                if call.args == (symbol,):
+                    info = call.info
+                    shown = f"${SYMBOLS[info.name]}$" if info.name in SYMBOLS else f"`{info.name}`"
+                    if eq.node.expr == call:
+                        slope = self.forward.node(Map(info.derivative(sp.Symbol(eq.name), symbol)[0]))[0]
+                        return f"Through the {shown} of [{eq.tag}], whose derivative is ${slope}$."
+                    return f"Through the {shown} in [{eq.tag}]."
+        return f"The argument of the function that makes {self.value(name)}."
