@@ -69,7 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="write nothing; print a diff and exit 1 if the package is not what would be written"
     )
     docs = add("docs", _docs, "Write the derivations' pages and build the site.")
+    docs.add_argument("files", metavar="FILE.py", nargs="*", help="files of cells (default: the project's own site, from a checkout)")
     docs.add_argument("--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the built site (default: site)")
+    docs.add_argument("--checked", type=Path, metavar="FILE.json", help="what `derive check --json` wrote of the cells in the files")
+    docs.add_argument("--serve", action="store_true", help="then open the site in a browser; Ctrl-C ends it")
+    docs.add_argument("--measure", action="store_true", help="first measure again what the project's pages show: docs/data")
     for name, text in (
         ("bench", "Measure kernels against their peers (options: derive bench --help)."),
         ("demo", "Train on Bach chorales."),
@@ -161,9 +165,20 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _docs(options: argparse.Namespace) -> int:
-    from .site import build
+    from .site import build, measure, own_site, project_site, serve
 
-    return build(options.out)
+    if (options.files and options.measure) or (options.checked and not options.files):
+        print("derive docs: --measure is for the project's own site, --checked for files of cells", file=sys.stderr)
+        return 2
+    if options.measure:
+        measure()
+    site = own_site({name: cells_of(name) for name in options.files}, options.checked) if options.files else project_site()
+    status = build(site, options.out)
+    if status == 0:
+        print(f"{options.out}: {len(site.cells)} cells, open {options.out / 'index.html'}")
+        if options.serve:
+            serve(options.out)
+    return status
 
 
 def _bench(arguments: Sequence[str]) -> int:

@@ -1,30 +1,291 @@
-"""Pages of cells; the site itself needs MkDocs, which is in the extra `docs`."""
+"""The pages of cells and the site's build; what is seen of it in a browser is in test_browser.py."""
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import tomllib
+from collections import Counter
+from functools import cache
 from pathlib import Path
+from urllib.request import urlopen
 
+import numpy as np
 import pytest
+from conftest import ROOT, generated, python
 
-from derive.cells import REGISTRY
-from derive.printers.text import tagged_formulas
-from derive.site import build, page, write_pages
+from derive import emit
+from derive.__main__ import main
+from derive.cell import Cell
+from derive.cells import REGISTRY, SOURCES
+from derive.check import TOLERANCES, complete_sizes
+from derive.errors import CellError
+from derive.printers.notation import Latex
+from derive.printers.reasons import reasons
+from derive.printers.text import backward_lines, forward_lines
+
+pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
+
+from derive.site import build, own_site, project_site
+from derive.site.define import definition, example
+from derive.site.listing import listings, rendered
+from derive.site.markup import broken, equations, seen, sentence
+from derive.site.maths import MARKED, FormulaError, mathml
+from derive.site.page import Page, checks
+from derive.site.serve import server
+from derive.site.symbols import count_at, symbols
+from derive.site.tape import kept
+
+CHECKED = ROOT / "docs" / "data" / "check.json"
+every_cell = pytest.mark.parametrize("name", REGISTRY)
 
 
-def test_a_page_for_each_cell(tmp_path: Path) -> None:
-    write_pages(REGISTRY.values(), tmp_path)
-    assert {path.stem for path in tmp_path.glob("*.md")} == {"index", *REGISTRY}
+@cache
+def page(name: str) -> Page:
+    cell = REGISTRY[name]
+    module = emit.files([cell], sources=SOURCES, cuda=False)[f"{name}.py"]
+    return Page(cell, module, SOURCES[name], "generated", checks(CHECKED).get(name))
 
 
-@pytest.mark.parametrize("name", ["lstm", "softmax_cross_entropy"])
-def test_a_page_shows_every_formula(name: str) -> None:
-    text = page(REGISTRY[name])
-    for tag, line in tagged_formulas(REGISTRY[name]).items():
-        assert f"({tag})  {line}" in text
-        assert f"\\tag{{{tag}}}" in text
+@cache
+def text(name: str) -> str:
+    return page(name).markdown()
 
 
-def test_the_site_builds(tmp_path: Path) -> None:
-    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
-    assert build(tmp_path / "site") == 0
-    assert (tmp_path / "site" / "cells" / "lstm" / "index.html").is_file()
+def lines_of(cell: Cell) -> dict[str, str]:
+    style = Latex(dict(cell.latex))
+    return forward_lines(cell, style) | backward_lines(cell, style)
+
+
+def sizes_of(cell: Cell) -> dict[str, int]:
+    """Return different values for the sizes, those that the equations make equal excepted."""
+    return complete_sizes(cell, {size: 3 + 2 * k for k, size in enumerate(cell.sizes)})
+
+
+# The page of a cell
+
+
+@every_cell
+def test_every_equation_has_its_place_and_its_reason(name: str) -> None:
+    cell = REGISTRY[name]
+    places = re.findall(r'<div class="equation" id="([FB]\d+)">', text(name))
+    assert places == list(lines_of(cell))
+    assert set(reasons(cell)) == set(backward_lines(cell, Latex({})))
+    assert all(len(reason) > 10 and "$$" not in reason for reason in reasons(cell).values())
+
+
+@every_cell
+def test_every_formula_is_set(name: str) -> None:
+    found = MARKED.findall(text(name))
+    assert len(found) >= len(lines_of(REGISTRY[name])) * 2  # left and right sides, and what else there is
+    for _, inline, display in found:
+        assert mathml(html.unescape(inline or display).strip(), not inline).startswith("<math")
+
+
+@every_cell
+def test_links_within_the_page_hold(name: str) -> None:
+    ids = Counter(re.findall(r'\bid="([^"]+)"', text(name)))
+    assert not [key for key, count in ids.items() if count > 1]
+    wanted = set(re.findall(r'href="#([^"]+)"', text(name)))
+    assert wanted <= set(ids) | {f"kernel-{listing.name}" for listing in page(name).listings}
+
+
+@every_cell
+def test_equations_and_code_are_linked_both_ways(name: str) -> None:
+    listed = page(name).listed
+    for tag in lines_of(REGISTRY[name]):
+        assert (f'href="#code-{tag}"' in text(name)) == (tag in listed) == (f'id="code-{tag}"' in text(name))
+    assert listed >= {"F1", "B1"}  # nothing is computed without its number
+    assert len(listed) >= 0.9 * len(lines_of(REGISTRY[name]))
+
+
+@every_cell
+def test_symbols_shapes_and_parameters(name: str) -> None:
+    cell = REGISTRY[name]
+    rows = {symbol.name: symbol for symbol in symbols(cell)}
+    assert set(rows) >= {*cell.inputs, *cell.context, *cell.parameters, *cell.constants, *(f"{s}_prev" for s in cell.states)}
+    sizes = sizes_of(cell)
+    params = generated(name).init(**sizes)
+    assert count_at(cell, sizes) == sum(np.size(array) for array in params)
+    for parameter, array in params._asdict().items():
+        values = {**sizes, "__builtins__": {}}
+        shape = () if rows[parameter].shape == "a number" else eval(rows[parameter].shape, values)
+        assert np.shape(array) == shape
+
+
+@every_cell
+def test_the_tape_is_that_of_the_kernels(name: str) -> None:
+    sizes = sizes_of(REGISTRY[name])
+    spec = generated(name).spec(5, 2, **sizes)["saved"]
+    assert [(5 + array.state, 2, array.width.evaluate(sizes)) for array in kept(REGISTRY[name])] == [
+        (*shape, 1)[:3] for shape in spec.values()
+    ]
+    assert all(array.readers for array in kept(REGISTRY[name]))  # nothing is kept in vain
+
+
+@every_cell
+def test_the_definition_makes_the_cell(name: str) -> None:
+    cell = REGISTRY[name]
+    namespace: dict[str, object] = dict(cell.array_constants)
+    exec(definition(cell), namespace)
+    made = namespace[name]
+    assert isinstance(made, Cell)
+    for what in ("equations", "inputs", "context", "fixed", "output", "shapes", "init", "latex", "scalar_constants"):
+        assert getattr(made, what) == getattr(cell, what), what
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "lmu", "softmax_cross_entropy", "squared_error", "qrnn"])
+def test_the_example_runs(name: str) -> None:
+    namespace: dict[str, object] = {}
+    exec(example(REGISTRY[name], "generated"), namespace)
+    assert namespace["grads"] is not None
+
+
+def test_checks_are_those_that_were_measured() -> None:
+    found = checks(CHECKED)
+    assert list(found) == list(REGISTRY), "docs/data/check.json is not of these cells: derive docs --measure"
+    for name, entry in found.items():
+        assert entry["ok"]
+        assert entry["parameters"] == count_at(REGISTRY[name], entry["sizes"])
+        for witness, errors in entry["errors"].items():
+            assert max(errors.values(), default=0.0) <= TOLERANCES[witness]
+            assert f"<td>{max(errors.values()):.1e}</td>" in text(name)
+
+
+def test_what_is_no_check_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CellError, match=r"none\.json"):
+        checks(tmp_path / "none.json")
+    (tmp_path / "other.json").write_text(json.dumps([1, 2]))
+    with pytest.raises(CellError, match="derive check --json"):
+        checks(tmp_path / "other.json")
+
+
+def test_pages_are_the_same_under_every_hash_seed() -> None:
+    code = (
+        "import hashlib; from derive.cells import REGISTRY; from derive.site.page import Page; from derive import emit;"
+        "print([hashlib.sha256(Page(c, emit.files([c], cuda=False)[f'{c.name}.py']).markdown().encode()).hexdigest()"
+        " for c in map(REGISTRY.get, ('slstm', 'gru_layernorm', 'rhn'))])"
+    )
+    assert python(code, PYTHONHASHSEED="0") == python(code, PYTHONHASHSEED="1")
+
+
+# Pieces
+
+
+def test_long_formulas_are_broken_between_their_terms() -> None:
+    terms = [rf"\operatorname{{Diag}}\left(a_{k} + b\right) \, U_{k}" for k in range(9)]
+    formula = " + ".join(terms)
+    lines = broken(formula)
+    assert len(lines) > 1
+    assert " ".join(lines) == formula  # nothing is lost
+    assert all(line.startswith("+ ") for line in lines[1:])
+    assert broken(r"\left(a + b\right) \, c") == [r"\left(a + b\right) \, c"]
+    assert broken("-a - b") == ["-a - b"]
+
+
+def test_how_much_is_seen_of_a_formula() -> None:
+    assert seen(r"\bar{h}_{t}") <= 4
+    assert seen(r"\frac{\partial L}{\partial h_{t}}") <= 4
+    assert seen(r"\left(a\right)") == 3
+
+
+def test_sentences_escape_what_is_not_markup() -> None:
+    made = sentence("a < b, [F5] and `x < y` and $u < v$")
+    assert made == ('a &lt; b, <a href="#F5">F5</a> and <code>x &lt; y</code> and <span class="arithmatex">\\(u &lt; v\\)</span>')
+
+
+def test_an_equation_links_to_code_only_where_there_is_some() -> None:
+    made = equations({"F1": "a = b", "F2": "c = d"}, listed=["F1"])
+    assert 'href="#code-F1"' in made and 'href="#code-F2"' not in made
+
+
+def test_a_number_is_a_place_once() -> None:
+    found = listings("def f():\n    # (F1)  a = b\n    # (F1)  again\n    pass\n\n\ndef g():\n    return 1  # no number\n")
+    assert [listing.name for listing in found] == ["f"]
+    done: set[str] = set()
+    made = rendered(found[0], done)
+    assert made.count('id="code-F1"') == 1 and made.count('href="#F1"') == 2
+    assert 'id="code-F1"' not in rendered(found[0], done)
+
+
+def test_letters_of_other_alphabets_are_characters() -> None:
+    assert "𝐬" in mathml(r"\mathbf{s}", False) and "𝟏" in mathml(r"\mathbf{1}", False)
+    assert "𝒲" in mathml(r"\mathcal{W}", False) and "ℝ" in mathml(r"\mathbb{R}", False)
+
+
+def test_a_formula_that_is_refused_is_named() -> None:
+    with pytest.raises(FormulaError, match=r"\\nonsense"):
+        mathml(r"a + \nonsense", True)
+
+
+# The build
+
+
+def test_a_bad_formula_stops_the_build(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cell = Cell("h = tanh(W @ x + U @ h_prev)", name="bad", output="h", latex={"W": r"\nonsense"})
+    assert build(own_site({"bad.py": [cell]}), tmp_path / "site") != 0
+    said = capfd.readouterr().err
+    assert "bad.md" in said and r"\nonsense" in said
+
+
+def test_cells_of_ones_own_from_another_folder(tmp_path: Path) -> None:
+    """As where derive is installed: no checkout, no hand-written pages."""
+    shutil.copytree(ROOT / "derive", tmp_path / "lib" / "derive", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "my_cell.py").write_text(
+        'from derive import Cell\n\nmine = Cell("h = tanh(W @ x + u * h_prev)", name="mine", output="h", title="Mine")\n'
+    )
+    command = [sys.executable, "-m", "derive", "docs", "my_cell.py", "--out", "site"]
+    env = {"PYTHONPATH": str(tmp_path / "lib"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200, check=False)
+    assert result.returncode == 0, result.stderr
+    made = (tmp_path / "site" / "mine.html").read_text(encoding="utf-8")
+    assert "<math" in made and "arithmatex" not in made and "derive check my_cell.py" in made
+    assert (tmp_path / "site" / "index.html").is_file()
+
+
+def test_measured_numbers_are_shown_for_cells_of_ones_own(tmp_path: Path) -> None:
+    cell = REGISTRY["rnn"]
+    site = own_site({"rnn.py": [cell]}, CHECKED)
+    assert site.checked["rnn"] == checks(CHECKED)["rnn"]
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CellError, match=r"mkdocs.*pip install 'derive-rnn\[docs\]'"):
+        build(own_site({"rnn.py": [REGISTRY["rnn"]]}), tmp_path)
+
+
+def test_the_project_site_needs_its_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("derive.site.builder.DOCS", tmp_path)
+    with pytest.raises(CellError, match="checkout"):
+        project_site()
+
+
+def test_what_the_package_needs_is_in_it() -> None:
+    """Files that are no modules are in a wheel only if they are named."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]["derive.site"]
+    folder = ROOT / "derive" / "site"
+    packed = {path for pattern in named for path in folder.glob(pattern)}
+    assert packed == {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+
+
+def test_a_built_site_is_served_on_this_machine_alone(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<h1>here</h1>")
+    with server(tmp_path) as running:
+        threading.Thread(target=running.handle_request, daemon=True).start()
+        host, port = running.server_address[:2]
+        assert host == "127.0.0.1"
+        with urlopen(f"http://127.0.0.1:{port}/index.html", timeout=10) as answer:
+            assert answer.read() == b"<h1>here</h1>"
+
+
+@pytest.mark.parametrize("words", [["docs", "--checked", "check.json"], ["docs", "cell.py", "--measure"]])
+def test_options_that_do_not_go_together(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "--measure is for the project's own site" in capsys.readouterr().err

@@ -1,0 +1,213 @@
+"""From cells to a folder of HTML: pages are files, written to a folder of their own and then built by MkDocs, strictly."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import emit
+from ..cell import Cell
+from ..cells import FAMILIES, REGISTRY, SOURCES
+from ..errors import CellError
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+DOCS = ROOT / "docs"
+CHECKED = DOCS / "data" / "check.json"
+NEEDED = ("mkdocs", "material", "quickjs", "sphinxcontrib.katex", "ziamath")
+CELLS = "cells/"  # in the navigation, where the pages of cells go
+Nav = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a site is made from.
+
+    Attributes
+    ----------
+    name : str
+    groups : mapping
+        Cells by the title of their group.
+    sources : mapping
+        By cell, the file that defines it.
+    package : str
+        The package that the kernels are imported from.
+    docs : path, optional
+        Hand-written pages, with their navigation in `nav.yml`.
+    checked : mapping
+        By cell, the entry of `derive check --json`.
+    """
+
+    name: str
+    groups: Mapping[str, Sequence[Cell]]
+    sources: Mapping[str, str]
+    package: str
+    docs: Path | None = None
+    checked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for group in self.groups.values() for cell in group]
+
+
+def project_site() -> Site:
+    """Return the project's own site, which is built from a checkout.
+
+    Raises
+    ------
+    CellError
+        If the hand-written pages are not there.
+    """
+    from .page import checks
+
+    if not (DOCS / "nav.yml").is_file():
+        raise CellError("the project's site is built from a checkout; for cells of your own: derive docs my_cell.py --out site/")
+    groups = {_title(inspect.getdoc(family) or family.__name__): family.CELLS for family in FAMILIES}
+    return Site("derive", groups, SOURCES, "generated", DOCS, checks(CHECKED))
+
+
+def own_site(files: Mapping[str, Sequence[Cell]], checked: Path | None = None) -> Site:
+    """Return a site of the cells in a user's files, with the numbers in a file that `derive check --json` wrote."""
+    from .page import checks
+
+    sources = {cell.name: Path(name).name for name, cells in files.items() for cell in cells}
+    groups = {Path(name).name: cells for name, cells in files.items()}
+    return Site(", ".join(groups), groups, sources, "kernels", checked=checks(checked) if checked else {})
+
+
+def _title(docstring: str) -> str:
+    return docstring.splitlines()[0].split(":")[0].rstrip(".")
+
+
+def measure() -> None:
+    """Measure again what the project's pages show, and write it to `docs/data`: the check of every cell, and the pages' experiments."""
+    from ..check import run
+    from ..theory import measure as experiments
+
+    run(list(REGISTRY.values()), str(CHECKED))
+    experiments(DOCS / "data" / "theory")
+
+
+def build(site: Site, out: Path) -> int:
+    """Write the pages and build them into `out`; return MkDocs' exit status.
+
+    Raises
+    ------
+    CellError
+        If the extra `docs` is not installed.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name.split(".")[0]) is None or importlib.util.find_spec(name) is None]
+    if missing:
+        raise CellError(f"the site needs {', '.join(missing)}: pip install 'derive-rnn[docs]'")
+    with tempfile.TemporaryDirectory() as folder:
+        return make(write(site, Path(folder)), out)
+
+
+def make(config: Path, out: Path) -> int:
+    """Build what `write` has written into `out`; return MkDocs' exit status."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--clean", "-f", str(config), "-d", str(out.resolve())]
+    status = subprocess.run(command, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}).returncode
+    if status == 0:  # what the theme asks for where a page is read from a folder: without a server there is no search
+        (out / "search" / "search_index.js").write_text('var __index = {"config": {}, "docs": []}\n', encoding="utf-8")
+    return status
+
+
+def write(site: Site, folder: Path) -> Path:
+    """Write the sources of a site into an empty folder; return the path of MkDocs' configuration."""
+    import yaml
+
+    pages = folder / "docs"
+    if site.docs is None:
+        pages.mkdir()
+    else:
+        shutil.copytree(site.docs, pages, ignore=shutil.ignore_patterns("data", "nav.yml"))
+    _assets(pages / "assets")
+    figures = pages / "figures"
+    if site.docs is not None:
+        from ..theory import draw
+
+        draw(site.docs / "data" / "theory", figures)
+    _cells(site, pages / "cells" if site.docs else pages)
+    path = folder / "mkdocs.yml"
+    path.write_text(yaml.safe_dump(_config(site, figures), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _assets(folder: Path) -> None:
+    """Copy the stylesheet, and the font of the mathematics from the package that ships it."""
+    shutil.copytree(HERE / "assets", folder, dirs_exist_ok=True)
+    package = importlib.util.find_spec("ziamath")
+    assert package is not None and package.origin is not None
+    shutil.copy(Path(package.origin).parent / "fonts" / "STIXTwoMath-Regular.ttf", folder)
+
+
+def _config(site: Site, figures: Path) -> dict[str, Any]:
+    import yaml
+
+    config: dict[str, Any] = yaml.safe_load((HERE / "mkdocs.yml").read_text(encoding="utf-8"))
+    extensions = config["markdown_extensions"]
+    extensions[extensions.index("derive.site.figures")] = {"derive.site.figures": {"folder": str(figures)}}
+    if site.docs is None:
+        config["theme"]["features"].remove("navigation.tabs")
+    else:
+        config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": [str(ROOT)], "options": API}}}
+    return {"site_name": site.name, "docs_dir": "docs", "nav": _nav(site), **config}
+
+
+API = {
+    "docstring_style": "numpy",
+    "show_source": False,
+    "show_root_heading": True,
+    "heading_level": 2,
+    "members_order": "source",
+    "show_signature_annotations": True,
+    "separate_signature": True,
+    "merge_init_into_class": True,
+    "show_bases": False,
+}
+
+
+def _nav(site: Site) -> Nav:
+    import yaml
+
+    if site.docs is None:
+        return [{"Cells": ["index.md", *({cell.title or cell.name: f"{cell.name}.md"} for cell in site.cells)]}]
+    nav: Nav = yaml.safe_load((site.docs / "nav.yml").read_text(encoding="utf-8"))
+    groups: Nav = [{title: [{c.title or c.name: f"{CELLS}{c.name}.md"} for c in cells]} for title, cells in site.groups.items()]
+    return [{title: [f"{CELLS}index.md", *groups]} if entry == CELLS else {title: entry} for item in nav for title, entry in item.items()]
+
+
+def _cells(site: Site, folder: Path) -> None:
+    """Write the index and the page of each cell."""
+    from .page import Page
+
+    folder.mkdir(exist_ok=True)
+    (folder / "index.md").write_text(index(site), encoding="utf-8")
+    for cell in site.cells:
+        source = site.sources[cell.name]
+        module = emit.files([cell], sources={cell.name: source}, cuda=False)[f"{cell.name}.py"]
+        notation = "../derivations.html" if site.docs else ""
+        page = Page(cell, module, source, site.package, site.checked.get(cell.name), notation)
+        (folder / f"{cell.name}.md").write_text(page.markdown(), encoding="utf-8")
+
+
+def index(site: Site) -> str:
+    """Return the page that lists the cells."""
+    parts = ["# Cells", "Each page is written from the cell's equations: the picture, the derivation, and the kernels that come of it."]
+    for title, cells in site.groups.items():
+        rows = [f"| [{cell.title or cell.name}]({cell.name}.md) | `{cell.name}` | {_states(cell)} |" for cell in cells]
+        parts += [f"## {title}", "\n".join(["| cell | name | states |", "|---|---|---|", *rows])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _states(cell: Cell) -> str:
+    return ", ".join(f"`{state}`" for state in cell.states) or "none"

@@ -1,0 +1,106 @@
+"""The mathematics of a cell's page: its equations, the Jacobian of a step, the recursion, and the gradients as sums and double sums."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..explicit import explicit_latex
+from ..expressions import walk
+from ..ir import Equation
+from ..printers.jacobian import latex_lines
+from ..printers.reasons import reasons
+from ..printers.text import forward_lines
+from ..syntax import Call
+from . import markup
+from .define import definition
+from .maths import display, inline
+
+if TYPE_CHECKING:
+    from .page import Page
+
+MANY = 8  # terms of a block of a Jacobian: those that have more are folded
+SHARED = (
+    "Each parameter is the same at every step, so its gradient is the sum of what the steps give it, and of what the sequences of a "
+    "batch give it."
+)
+DEFINED = {
+    "layer_norm": r"\operatorname{layer\_norm}(v) = \frac{v - \operatorname{mean}(v)}{\operatorname{std}(v)}, \qquad "
+    r"\operatorname{std}(v) = \sqrt{\operatorname{mean}\left((v - \operatorname{mean}(v))^2\right) + 10^{-5}}",
+    "softmax": r"\operatorname{softmax}(v)_k = e^{v_k} \Big/ \textstyle\sum_j e^{v_j}",
+    "logsumexp": r"\operatorname{logsumexp}(v) = \log \textstyle\sum_j e^{v_j}",
+}
+
+
+def equations(page: Page) -> str:
+    """The cell's own equations, and the text that they are."""
+    lines = markup.equations(forward_lines(page.cell, page.style), listed=page.listed)
+    calls = {node.function for line in page.cell.equations for node in walk(line.value) if isinstance(node, Call)}
+    known = "".join(f'<div class="block">{display(tex)}</div>' for name, tex in DEFINED.items() if name in calls)
+    where = f'\n\n<p>where, over the features of a row,</p>\n\n<div class="blocks" data-search-exclude>{known}</div>' if known else ""
+    return f"{lines}{where}\n\n```python\n{definition(page.cell)}\n```"
+
+
+def jacobian(page: Page) -> str:
+    """The blocks of one step's Jacobian."""
+    if not page.cell.states:
+        return ""
+    found = page.cell.jacobian()
+    lines = latex_lines(page.cell, found.forward, found.blocks)
+    blocks = "".join(_block(tex, len(found[key].terms)) for key, tex in lines.items())
+    intro = "How the states of a step depend on those before. A zero block is a path that does not exist."
+    return f'<p>{intro}</p>\n\n<div class="blocks" data-search-exclude>{blocks}</div>'
+
+
+def _block(tex: str, terms: int) -> str:
+    """Return a block of the Jacobian; one of very many terms is folded."""
+    left, _, right = tex.partition(" = ")
+    made = f'<div class="block"><div class="left">{display(left)}</div><div class="right">{markup.right_side(right)}</div></div>'
+    return made if terms <= MANY else f"<details><summary>{inline(left)}, a sum of {terms} products</summary>{made}</details>"
+
+
+def recursion(page: Page) -> str:
+    """The adjoint recursion, each line with its reason."""
+    recursive = [eq for eq in (*page.derivation.backward.prologue, *page.derivation.backward.body)]
+    notation = f' <a href="{page.notation}">The notation</a>.' if page.notation else ""
+    intro = markup.sentence(f"From the last step to the first. {_legend(page)}")
+    return f"<p>{intro}{notation}</p>\n\n{_lines(page, recursive)}"
+
+
+def _legend(page: Page) -> str:
+    bar = f"${page.style.bar('v')}_t$ is $\\partial L / \\partial v_t$, by all ways in which $v_t$ acts on the loss $L$"
+    delta = r"$\delta_{v,t}$ is the same by the argument of the function that makes $v$"
+    if not page.cell.states:
+        return f"{bar}; {delta}."
+    carried = page.style.carried(page.style.barred_name(page.cell.states[0], "t"))
+    return f"{bar}; {delta}; ${carried}$ is what later steps hand back, at the last step what is given for the final state."
+
+
+def sums(page: Page) -> str:
+    """The gradients of parameters."""
+    summed = [*page.derivation.backward.accumulators, *page.derivation.backward.epilogue]
+    lines = _lines(page, summed)
+    if not lines:
+        return ""
+    return f"<p>{SHARED}</p>\n\n{lines}"
+
+
+def _lines(page: Page, equations: list[Equation]) -> str:
+    tags = {eq.tag for eq in equations}
+    lines = {tag: tex for tag, tex in page.backward.items() if tag in tags}
+    return markup.equations(lines, reasons(page.cell), page.listed) if lines else ""
+
+
+def explicit(page: Page) -> str:
+    """The same gradients as a double sum with products of Jacobians."""
+    names = [name for name in page.cell.parameters if name not in page.cell.fixed]
+    if not page.cell.states or not names:
+        return ""
+    intro = markup.sentence(
+        "Written out, the recursion is a sum over all pairs of a step $t$ at which the parameter acts and a later step $k$ at which "
+        r"the loss is felt. $\partial^{+}$ is the immediate derivative, the state before held constant; the factors are the "
+        "Jacobians above, and do not commute. (Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063, eqs. 3-5.) The recursion costs $T$ "
+        "products, this sum $T^2$."
+    )
+    first, *rest = (f'<div class="block">{display(explicit_latex(page.cell, name))}</div>' for name in names)
+    more = f"<details><summary>The other parameters</summary>{''.join(rest)}</details>" if rest else ""
+    return f'<p>{intro}</p>\n\n<div class="blocks" data-search-exclude>{first}{more}</div>'

@@ -1,0 +1,94 @@
+"""The tables of a cell's page: its symbols, the tape, its structure, and the numbers of the check."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..check import TOLERANCES
+from ..plan import tape_size
+from ..printers.reasons import listed
+from . import markup, symbols
+from .maths import inline
+from .tape import kept
+
+if TYPE_CHECKING:
+    from .page import Page
+
+EXAMPLE = {"T": 100, "B": 32, "size": 128, "bytes": 4}
+WITNESSES = {
+    "autograd": "PyTorch's automatic differentiation through the cell's own text, float64",
+    "interpreter": "NumPy evaluation of the derivation, float64",
+    "differences": "central finite differences, float64",
+    "float32": "the float32 kernel against the float64 kernel",
+}
+
+
+def known(page: Page) -> str:
+    """Shapes and origins, and the number of parameters."""
+    rows = [
+        [inline(s.tex), f"<code>{s.name}</code>", f"<code>{s.shape.replace('*', '')}</code>", markup.sentence(s.what)]
+        for s in symbols.symbols(page.cell)
+    ]
+    return f"{markup.table(['symbol', 'in the text', 'shape', 'what it is'], rows)}\n\n{_counts(page)}"
+
+
+def _counts(page: Page) -> str:
+    cell = page.cell
+    sizes = [f"{inline(name)} is the number of {text}" for name, text in symbols.SIZES.items() if name in cell.sizes]
+    where = f"{listed(sizes)}. " if sizes else ""
+    shapes = "Shapes are those of one row; values of a step have one for each sequence of the batch."
+    if not cell.parameters:
+        return f"<p>{where}{shapes} There is no parameter.</p>"
+    number = symbols.count_at(cell, dict.fromkeys(cell.sizes, EXAMPLE["size"]))
+    at = f", {number:,} with {listed([inline(f'{name} = 128') for name in cell.sizes])}" if cell.sizes else ""
+    return f"<p>{where}{shapes} The parameters hold {inline(symbols.parameter_tex(cell))} numbers{at}.</p>"
+
+
+def tape(page: Page) -> str:
+    """What is kept, and its bytes."""
+    rows = []
+    for array in kept(page.cell):
+        steps = "T + 1" if array.state else "T"
+        width = f", {str(array.width).replace('*', '')}" if str(array.width) != "1" else ""
+        rows.append([inline(array.tex), f"<code>({steps}, B{width})</code>", ", ".join(map(markup.link, array.readers))])
+    if not rows:
+        return "<p>The backward pass reads nothing but what the caller has: inputs and parameters.</p>"
+    size = tape_size(page.cell)
+    each = size.evaluate(dict.fromkeys(page.cell.sizes, EXAMPLE["size"])) * EXAMPLE["bytes"]
+    total = each * EXAMPLE["T"] * EXAMPLE["B"] / 2**20
+    at = f" with {listed([inline(f'{name} = 128') for name in page.cell.sizes])}" if page.cell.sizes else ""
+    text = (
+        f"For each step of each sequence {inline(str(size).replace('*', ''))} numbers, beside the inputs, which are the caller's: "
+        f"in float32 {each:,} bytes{at}, and {total:.3g} MiB for 100 steps of 32 sequences. "
+        "A state has one more row, its value before the first step."
+    )
+    return f"{markup.table(['kept', 'shape', 'read by'], rows)}\n\n<p>{text}</p>"
+
+
+def structure(page: Page) -> str:
+    """What the Jacobian says about the cell."""
+    rows = [line.split("  ", 1) for line in page.cell.structure.text().splitlines()]
+    return markup.table(
+        ["question", "answer, read off the Jacobian"], [[html.escape(part.strip(), quote=False) for part in row] for row in rows]
+    )
+
+
+def verified(page: Page) -> str:
+    """The numbers of the check."""
+    if page.check is None:
+        name = Path(page.source).name
+        commands = (f"derive check {name} --json check.json", f"derive docs {name} --checked check.json")
+        return f"<p>Not yet: {', then '.join(f'<code>{command}</code>' for command in commands)}.</p>"
+    rows = []
+    for witness, errors in page.check["errors"].items():
+        worst = max(errors, key=errors.__getitem__)
+        rows.append([WITNESSES[witness], f"{errors[worst]:.1e}", f"<code>{html.escape(worst)}</code>", f"{TOLERANCES[witness]:.0e}"])
+    sizes = ", ".join(f"{name} = {value}" for name, value in page.check["sizes"].items())
+    text = (
+        "Outputs, final states and the gradients by every parameter, input and initial state at random values, "
+        f"{page.check['steps']} steps of {page.check['batch']} sequences, {sizes}: the largest relative difference "
+        f"(<code>derive check {page.cell.name}</code>)."
+    )
+    return f"<p>{text}</p>\n\n{markup.table(['kernel against', 'largest', 'at', 'allowed'], rows)}"

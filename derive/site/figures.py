@@ -1,0 +1,49 @@
+"""Figures in pages: an image whose file is an SVG is put into the page, so that it takes the page's colours.
+
+A Markdown extension.  It finds the file beside the page's folder, at `folder` (which `derive docs` sets), since Markdown does not know
+which page it is at.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from markdown import Markdown
+from markdown.extensions import Extension
+from markdown.postprocessors import Postprocessor
+
+IMAGE = re.compile(r'<img alt="([^"]*)" src="[^"]*?figures/([\w-]+\.svg)" ?/?>')
+
+
+class _Inlined(Postprocessor):
+    def __init__(self, md: Markdown, folder: Path) -> None:
+        super().__init__(md)
+        self.folder = folder
+
+    def run(self, text: str) -> str:
+        return IMAGE.sub(self.figure, text)
+
+    def figure(self, image: re.Match[str]) -> str:
+        alt, name = image.groups()
+        drawing = re.sub(r"^.*?(?=<svg)", "", (self.folder / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+        stem = Path(name).stem
+        drawing = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{stem}-", drawing)  # several figures may share a page
+        return drawing.replace("<svg ", f'<svg class="figure" role="img" aria-label="{alt}" ', 1)
+
+
+class Figures(Extension):
+    """The extension that MkDocs loads."""
+
+    def __init__(self, **options: Any) -> None:
+        self.config = {"folder": ["", "where the figures are"]}
+        super().__init__(**options)
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        md.postprocessors.register(_Inlined(md, Path(self.getConfig("folder"))), "figures", 1)
+
+
+def makeExtension(**options: Any) -> Figures:
+    """Return the extension, as Markdown's loader expects it."""
+    return Figures(**options)

@@ -1,0 +1,35 @@
+"""The code on a cell's page: how its kernels are used, and the kernels."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from ..printers.latex import derivation
+from .define import example
+from .listing import rendered
+
+if TYPE_CHECKING:
+    from .page import Page
+
+
+def use(page: Page) -> str:
+    """How to import it."""
+    latex = html.escape(derivation(page.cell), quote=False)
+    return "\n\n".join(
+        [
+            f"```python\n{example(page.cell, page.package)}\n```",
+            f"<p>On a CUDA device, with arrays there: <code>from {page.package}.cuda import {page.cell.name}</code>.</p>",
+            "<details><summary>The derivation in LaTeX, for a paper</summary>"
+            f'<div class="highlight" data-search-exclude><pre><code>{latex}</code></pre></div></details>',
+        ]
+    )
+
+
+def kernels(page: Page) -> str:
+    """The emitted loops."""
+    done: set[str] = set()
+    parts = ["<p>As emitted; a number leads to its equation, and the number at an equation leads here.</p>"]
+    for listing in page.listings:
+        parts += [f"### `{listing.name}` {{ #kernel-{listing.name} }}", rendered(listing, done)]
+    return "\n\n".join(parts)

@@ -1,0 +1,82 @@
+"""What the symbols of a cell are: shapes, where each comes from, and how many numbers its parameters hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sympy as sp
+
+from ..cell import Cell
+from ..printers.formula import LineFormulas
+from ..printers.notation import Latex
+from ..runtime.initial import RULES
+from ..sizes import Shape, Size
+
+SIZES = {"d": "features of the input", "n": "features of the state (hidden size)"}
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """One row of the table: LaTeX, the name in code, the shape of a row, and what it is, as a sentence."""
+
+    tex: str
+    name: str
+    shape: str
+    what: str
+
+
+def symbols(cell: Cell) -> list[Symbol]:
+    """Return inputs, context, states, parameters, constants and then what the lines make."""
+    formulas = LineFormulas(cell, Latex(dict(cell.latex)))
+    return [Symbol(formulas.name(name), name, shape(cell.shapes[name]), what) for name, what in _found(cell)]
+
+
+def _found(cell: Cell) -> Iterator[tuple[str, str]]:
+    yield from ((name, "input: the class, an integer" if name in cell.integers else "input") for name in cell.inputs)
+    yield from ((name, "context: given once a sequence") for name in cell.context)
+    yield from ((f"{state}_prev", _state(cell, state)) for state in cell.states)
+    yield from ((name, _parameter(cell, name)) for name in cell.parameters)
+    yield from ((name, f"constant, {value}") for name, value in cell.scalar_constants.items())
+    yield from ((name, "constant") for name in cell.array_constants)
+    for number, line in enumerate(cell.equations, 1):
+        for name in line.targets:
+            ways = [f"made by [F{number}]", *(["state"] if name in cell.states else []), *(["the output"] if name == cell.output else [])]
+            yield name, ", ".join(ways)
+
+
+def _state(cell: Cell, state: str) -> str:
+    start = f"{cell.init[state]:g}" if state in cell.init else "zero"
+    return f"state before the step; {start} before the first"
+
+
+def _parameter(cell: Cell, name: str) -> str:
+    kind = "parameter without a gradient" if name in cell.fixed else "parameter"
+    rule = cell.init.get(name)
+    if rule is None:
+        return kind
+    return f"{kind}, starts by the rule `{rule}`" if rule in RULES else f"{kind}, starts at {rule:g}"
+
+
+def shape(shape: Shape) -> str:
+    """Return the shape of a row as a tuple, such as ``(n, d)``; nothing for a number."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})" if shape else "a number"
+
+
+def parameter_count(cell: Cell) -> sp.Expr:
+    """Return how many numbers the parameters hold, as a polynomial in the sizes."""
+    return sp.expand(sum((sp.Mul(*map(_expression, cell.shapes[name])) for name in cell.parameters), start=sp.Integer(0)))
+
+
+def parameter_tex(cell: Cell) -> str:
+    """Return `parameter_count` in LaTeX, the highest powers first."""
+    return sp.latex(parameter_count(cell), mul_symbol="\\,") if cell.parameters else "0"
+
+
+def count_at(cell: Cell, values: dict[str, int]) -> int:
+    """Return the number of parameters at the given sizes."""
+    return int(parameter_count(cell).subs({sp.Symbol(name): values[name] for name in cell.sizes}))
+
+
+def _expression(size: Size) -> sp.Expr:
+    return sp.Add(sp.Integer(size.constant), *(k * sp.Symbol(name) for name, k in size.terms))

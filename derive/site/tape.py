@@ -1,0 +1,54 @@
+"""What a forward pass keeps for the backward pass, and which equations read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..cell import Cell
+from ..ir import Equation
+from ..lower import previous
+from ..pipeline import Compiled, compile_cell
+from ..printers.formula import Formulas
+from ..printers.notation import Latex
+from ..sizes import Size
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An array of the tape: the value in LaTeX, how wide a row is, whether there is a row before the first step, who reads it."""
+
+    tex: str
+    width: Size
+    state: bool
+    readers: tuple[str, ...]
+
+
+def kept(cell: Cell) -> list[Kept]:
+    """Return what the tape of `cell` keeps beside the inputs and parameters, which are the caller's."""
+    compiled = compile_cell(cell)
+    formulas = Formulas(cell, compiled.derivation.forward, Latex(dict(cell.latex)))
+    return [
+        Kept(formulas.left(value), compiled.forward.arrays[array].width, is_state, _readers(compiled, value, is_state))
+        for array, value, is_state in compiled.saved
+    ]
+
+
+def _readers(compiled: Compiled, value: str, is_state: bool) -> tuple[str, ...]:
+    """Return the numbers of the equations that read a value, directly or inside what has no number."""
+    equations = tuple(compiled.derivation.backward.equations())
+    names = {value, previous(value)} if is_state else {value}
+    tags = _tags(equations, names)
+    return tuple(sorted(tags, key=lambda tag: int(tag[1:])))
+
+
+def _tags(equations: Iterable[Equation], names: set[str]) -> set[str]:
+    found = set()
+    for eq in equations:
+        if names.isdisjoint(eq.node.operands()):
+            continue
+        if eq.shown and eq.tag.startswith("B"):
+            found.add(eq.tag)
+        else:
+            names.add(eq.name)
+    return found
