@@ -1,0 +1,277 @@
+"""The built site in a real browser: what is missing, loud, overlapping or too wide is seen there only.
+
+Needs Debian's `chromium` (or another Chromium, named by `DERIVE_CHROMIUM`) and Playwright; nothing is installed or downloaded here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin
+
+import pytest
+
+from derive.cells import REGISTRY
+
+pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
+pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
+pytest.importorskip("playwright", reason="Playwright is not installed: pip install 'derive-rnn[test]'")
+
+from markdown import Markdown
+from playwright.sync_api import sync_playwright
+
+from derive.site import project_site
+from derive.site.builder import make, write
+from derive.site.maths import MARKED
+from derive.site.serve import server
+
+CHROMIUM = os.environ.get("DERIVE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: apt-get install chromium"),
+    pytest.mark.xdist_group("browser"),  # the site is built once
+]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+DESKTOP, PHONE = {"width": 1300, "height": 900}, {"width": 390, "height": 844}
+LEFT = "net::ERR_ABORTED"  # asked for by a page that was left before it came
+PICTURED = ("lstm", "gru", "lstm_peephole", "qrnn", "slstm")
+
+FACTS, INK = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("facts.js", "ink.js"))
+
+
+@dataclass
+class Visit:
+    """What a browser saw of a page."""
+
+    facts: dict[str, Any]
+    said: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Built:
+    """The site: its folder, its sources, and where it is served."""
+
+    folder: Path
+    sources: Path
+    address: str
+
+    def pages(self) -> list[str]:
+        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.html") if path.name != "404.html")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sources").mkdir()
+    assert make(write(project_site(), folder / "sources"), folder / "out") == 0
+    with server(folder / "out") as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield Built(folder / "out", folder / "sources" / "docs", f"http://127.0.0.1:{running.server_address[1]}/")
+        running.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield found
+        found.close()
+
+
+def visit(page: Any, built: Built, name: str) -> Visit:
+    """Open a page, and note what it says to the console and asks from elsewhere."""
+    found = Visit({})
+    listeners = {
+        "console": lambda message: found.said.append(f"{message.type}: {message.text}") if message.type in ("error", "warning") else None,
+        "pageerror": lambda error: found.said.append(str(error)),
+        "requestfailed": lambda request: found.said.append(f"{request.failure}: {request.url}") if request.failure != LEFT else None,
+        "request": lambda request: (
+            found.outside.append(request.url) if not request.url.startswith((built.address, "data:", "blob:")) else None
+        ),
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    page.goto(built.address + name, wait_until="load")
+    page.evaluate("document.fonts.ready.then(() => true)")
+    found.facts = page.evaluate(FACTS)
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
+    return found
+
+
+@pytest.fixture(scope="module")
+def visits(built: Built, browser: Any) -> dict[str, Visit]:
+    """Every page, at a desk and in the light."""
+    page = browser.new_context(viewport=DESKTOP, color_scheme="light").new_page()
+    return {name: visit(page, built, name) for name in built.pages()}
+
+
+def test_there_is_a_page_for_each_cell_and_each_text(built: Built, visits: dict[str, Visit]) -> None:
+    texts = {path.relative_to(built.sources).with_suffix(".html").as_posix() for path in built.sources.rglob("*.md")}
+    assert set(visits) == texts >= {f"cells/{name}.html" for name in REGISTRY}
+    assert all(found.facts["title"] for found in visits.values())
+
+
+def test_pages_are_quiet_and_ask_nobody(visits: dict[str, Visit]) -> None:
+    assert {name: found.said for name, found in visits.items() if found.said} == {}
+    assert {name: found.outside for name, found in visits.items() if found.outside} == {}
+
+
+def test_every_formula_is_there(built: Built, visits: dict[str, Visit]) -> None:
+    for name, found in visits.items():
+        text = (built.sources / name).with_suffix(".md").read_text(encoding="utf-8")
+        assert found.facts["formulas"] == formulas(text), name
+        assert (found.facts["raw"], found.facts["empty"]) == (0, 0), name
+    assert sum(found.facts["formulas"] for found in visits.values()) > 5000
+
+
+def formulas(text: str) -> int:
+    """Count the formulas of a page's source, by Markdown without the extension that sets them."""
+    options = {"pymdownx.arithmatex": {"generic": True}}
+    md = Markdown(
+        extensions=["pymdownx.arithmatex", "pymdownx.superfences", "tables", "attr_list", "admonition"], extension_configs=options
+    )
+    return len(MARKED.findall(md.convert(text)))
+
+
+def test_links_and_anchors_hold(built: Built, visits: dict[str, Visit]) -> None:
+    broken = []
+    for name, found in visits.items():
+        for link in found.facts["links"]:
+            if re.match(r"[a-z]+:", link):
+                continue
+            path, anchor = urldefrag(urljoin(name, link))
+            target = "index.html" if path in ("", ".", "./") else path + "index.html" if path.endswith("/") else path
+            if target not in visits:
+                broken += [] if (built.folder / unquote(target)).is_file() else [(name, link)]
+            elif anchor and unquote(anchor) not in visits[target].facts["ids"]:
+                broken.append((name, link))
+    assert broken == []
+
+
+def test_ids_are_places(visits: dict[str, Visit]) -> None:
+    for name, found in visits.items():
+        ids = [key for key in found.facts["ids"] if not key.startswith("__")]
+        assert len(ids) == len(set(ids)), (name, sorted(key for key in ids if ids.count(key) > 1))
+
+
+def test_pictures_are_drawn_and_no_label_covers_another(visits: dict[str, Visit]) -> None:
+    covered = []
+    for name, found in visits.items():
+        if name.removeprefix("cells/").removesuffix(".html") in REGISTRY:
+            assert len(found.facts["shapes"]) == 1 and found.facts["shapes"][0] >= 4, name
+            assert len(found.facts["labels"][0]) >= 3, name
+        for labels in found.facts["labels"]:
+            assert labels and all(label["w"] > 0 and label["h"] > 0 for label in labels if label["text"].strip()), name
+            covered += [(name, a["text"], b["text"]) for k, a in enumerate(labels) for b in labels[:k] if overlap(a, b)]
+        assert found.facts["images"] == [], name
+    assert covered == []
+
+
+def overlap(a: dict[str, float], b: dict[str, float], slack: float = 1.5) -> bool:
+    """Say whether two boxes have more than a hair in common; fonts' boxes are a little larger than their letters."""
+    across = min(a["x"] + a["w"], b["x"] + b["w"]) - max(a["x"], b["x"])
+    down = min(a["y"] + a["h"], b["y"] + b["h"]) - max(a["y"], b["y"])
+    return across > slack and down > 0.25 * min(a["h"], b["h"])
+
+
+def test_overlaps_are_found() -> None:
+    a = {"x": 0, "y": 0, "w": 10, "h": 10}
+    assert overlap(a, {"x": 5, "y": 5, "w": 10, "h": 10})
+    assert not overlap(a, {"x": 11, "y": 0, "w": 10, "h": 10}) and not overlap(a, {"x": 0, "y": 9, "w": 10, "h": 10})
+
+
+def test_the_search_finds_the_forget_gate(built: Built, browser: Any) -> None:
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    page.goto(built.address)
+    page.locator("input.md-search__input").click()
+    page.locator("input.md-search__input").press_sequentially("forget gate")
+    page.locator(".md-search-result__item").first.wait_for(timeout=20_000)
+    found = page.locator(".md-search-result__item").all_inner_texts()
+    links = page.locator(".md-search-result__link").evaluate_all("links => links.map(a => a.getAttribute('href'))")
+    assert any("forget" in text.lower() for text in found)
+    assert any("cells/lstm" in link for link in links)
+
+
+def test_a_phone_scrolls_down_only(built: Built, browser: Any) -> None:
+    page = browser.new_context(viewport=PHONE, color_scheme="dark").new_page()
+    too_wide = {}
+    for name in built.pages():
+        found = visit(page, built, name)
+        if found.facts["wide"] > 0:
+            too_wide[name] = found.facts["wide"]
+    assert too_wide == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desk", "phone"])
+def test_what_is_written_stands_out(built: Built, browser: Any, scheme: str, viewport: dict[str, int]) -> None:
+    """WCAG 2's contrast: 4.5 for text, here 3 so that what is meant to stand back may."""
+    page = browser.new_context(viewport=viewport, color_scheme=scheme).new_page()
+    papers = set()
+    for name in [*(f"cells/{cell}.html" for cell in PICTURED), "theory/vanishing.html", "index.html", "derivations.html"]:
+        page.goto(built.address + name)
+        faint = []
+        for found in page.evaluate(INK):
+            papers.add(found["under"])
+            if contrast(found["ink"], found["under"]) < 3:
+                faint.append(found)
+        assert faint == [], name
+    assert any(luminance(paper) < 0.1 for paper in papers) == (scheme == "dark")
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of ``rgb(…)`` (WCAG 2.2)."""
+    values = [float(part) / 255 for part in re.findall(r"[\d.]+", colour)[:3]]
+    red, green, blue = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(ink: str, under: str) -> float:
+    """Return the contrast of two colours; an ink that lets through is mixed with what is under it."""
+    parts = [float(part) for part in re.findall(r"[\d.]+", ink)]
+    below = [float(part) for part in re.findall(r"[\d.]+", under)][:3]
+    opacity = parts[3] if len(parts) > 3 else 1.0
+    mixed = [opacity * a + (1 - opacity) * b for a, b in zip(parts[:3], below, strict=True)]
+    light, dark = sorted((luminance(f"rgb({mixed})"), luminance(under)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast_is_that_of_the_standard() -> None:
+    assert contrast("rgb(0, 0, 0)", "rgb(255, 255, 255)") == pytest.approx(21)
+    assert contrast("rgba(0, 0, 0, 0)", "rgb(255, 255, 255)") == pytest.approx(1)
+
+
+def test_numbers_lead_to_code_and_back(built: Built, browser: Any) -> None:
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    page.goto(built.address + "cells/lstm.html")
+    page.locator("#B2 .number a").click()
+    assert page.evaluate("document.querySelector(':target').id") == "code-B2"
+    place = page.locator("#code-B2")
+    assert place.is_visible() and "(B2)" in place.inner_text()
+    place.locator("a").click()
+    assert page.evaluate("document.querySelector(':target').id") == "B2"
+
+
+def test_pages_read_from_a_folder_are_quiet(built: Built, browser: Any) -> None:
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on("requestfailed", lambda request: said.append(request.url))
+    page.goto((built.folder / "cells" / "lstm.html").as_uri())
+    assert page.locator(".equation math").first.is_visible()
+    assert said == []
