@@ -1,6 +1,7 @@
 """The cheapest way on the grid from a wire to a port: short, with few bends and crossings.
 
-A picture tries thousands of arrangements, and nearly all of its time goes into this search: it is compiled.
+A picture tries thousands of arrangements, and most of its time went into this search: it is compiled, once a process.  (Cached machine
+code would lie in the package's folder, and be left there when the package is removed.)
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def _path(state: int, before: np.ndarray) -> tuple[int, ...]:
     return tuple(reversed(points))
 
 
-@njit(cache=True)
+@njit
 def _search(width, blocked, across, along, value, seeds, targets, before):  # type: ignore[no-untyped-def]
     """Return the state at the port that is reached, the cost, and the states looked at; fill `before`, the state before each."""
     states = 4 * blocked.size
@@ -103,7 +104,7 @@ def _search(width, blocked, across, along, value, seeds, targets, before):  # ty
     return np.int64(-1), np.int32(0), steps
 
 
-@njit(cache=True)
+@njit
 def _ahead(width, height, targets):  # type: ignore[no-untyped-def]
     """Return for each column and each row of the grid how far away the ports are at least."""
     points = targets[:, 0] >> 2
