@@ -135,19 +135,23 @@ def elementwise_softmax(problem: Problem, seed: int) -> tuple[Array, Array]:
     return np.einsum("tbi,tbj->ij", by_p * p * (1 - p), h).ravel(), np.einsum("tbi,tbj->ij", exact, h).ravel()
 
 
-RECURRENT = ("U_i", "U_f", "U_g", "U_o")
+MEMORY = ("U_i", "U_f", "U_g")  # by which h reaches the next c
+RECURRENT = (*MEMORY, "U_o")
 SLIPS: dict[str, Slip] = {
     "lstm full": Slip("LSTM: all terms", of_lstm(Rule()), PLAIN),
-    "lstm never": Slip("c gets nothing through h", of_lstm(Rule(source="never")), Problem(without(*RECURRENT), "memory")),
+    "lstm never": Slip("c gets nothing through h", of_lstm(Rule(source="never")), Problem(without(*MEMORY), "memory")),
     "lstm last": Slip(
         "c gets its share through h at the last step only", of_lstm(Rule(source="last")), Problem(without(*RECURRENT), "last")
+    ),
+    "lstm memory": Slip(
+        "c gets its share through i, f, g of the next step", of_lstm(Rule(source="memory")), Problem(without("U_o"), "last")
     ),
     "lstm future": Slip(
         "h reaches the next h, not the memory after it",
         of_lstm(Rule(future=False)),
         Problem(lambda params: params._replace(b_f=np.full(HIDDEN, -50.0))),
     ),
-    "lstm output": Slip("h goes back through the output gate only", of_lstm(Rule(gates="o")), Problem(without("U_i", "U_f", "U_g"))),
+    "lstm output": Slip("h goes back through the output gate only", of_lstm(Rule(gates="o")), Problem(without(*MEMORY))),
     "lstm slopes": Slip("slopes at the activated value", of_lstm(Rule(at_value=True))),
     "lstm slopes open": Slip(
         "the same, with a forget bias of 5",

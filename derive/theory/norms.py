@@ -18,19 +18,22 @@ from .style import BLUE, GREEN, PINK, RED, YELLOW, Data, below, powers
 
 Array = NDArray[np.float64]
 
-STEPS, WARM_UP, BATCH, INPUTS, HIDDEN = 100, 20, 8, 16, 64
+STEPS, BATCH, INPUTS, HIDDEN = 100, 8, 16, 64
+WARM_UP, OPEN_WARM_UP = 20, 600  # the second with a gate's bias of 3 or 5: four time constants of the slowest, σ(5), are 596 steps
 NETWORKS = 5
 RADII = (0.5, 0.9, 1.0, 1.5, 3.0)
 BIASES = (0.0, 1.0, 3.0, 5.0)
 KEEPS = (0.0, 3.0)
+SCALED = "lstm 1, U × 8"
 
 
 @dataclass(frozen=True)
 class Network:
-    """A generated module, and how its parameters are made from a seed."""
+    """A generated module, how its parameters are made from a seed, and the steps after which its first state hardly matters."""
 
     module: Any
     params: Callable[[int], Any]
+    warm_up: int = WARM_UP
 
 
 def tanh_rnn(radius: float, hidden: int = HIDDEN) -> Network:
@@ -44,14 +47,27 @@ def tanh_rnn(radius: float, hidden: int = HIDDEN) -> Network:
     return Network(rnn, params)
 
 
-def open_lstm(bias: float, hidden: int = HIDDEN) -> Network:
-    """Return the LSTM as it is initialised, with every forget bias at `bias`."""
-    return Network(lstm, lambda seed: lstm.init(INPUTS, hidden, seed=seed, dtype=np.float64)._replace(b_f=np.full(hidden, bias)))
+def open_lstm(bias: float, hidden: int = HIDDEN, scale: float = 1.0) -> Network:
+    """Return the LSTM as it is initialised, with every forget bias at `bias` and its recurrent matrices times `scale`."""
+
+    def params(seed: int) -> Any:
+        start = lstm.init(INPUTS, hidden, seed=seed, dtype=np.float64)
+        return start._replace(b_f=np.full(hidden, bias), **{name: getattr(start, name) * scale for name in ("U_i", "U_f", "U_g", "U_o")})
+
+    return Network(lstm, params, _warm_up(bias))
 
 
 def keeping_gru(bias: float, hidden: int = HIDDEN) -> Network:
     """Return the GRU as it is initialised, with every bias of the update gate, which keeps the old state where it is 1, at `bias`."""
-    return Network(gru, lambda seed: gru.init(INPUTS, hidden, seed=seed, dtype=np.float64)._replace(b_z=np.full(hidden, bias)))
+
+    def params(seed: int) -> Any:
+        return gru.init(INPUTS, hidden, seed=seed, dtype=np.float64)._replace(b_z=np.full(hidden, bias))
+
+    return Network(gru, params, _warm_up(bias))
+
+
+def _warm_up(bias: float) -> int:
+    return OPEN_WARM_UP if bias > 1 else WARM_UP
 
 
 def networks() -> dict[str, Network]:
@@ -59,15 +75,18 @@ def networks() -> dict[str, Network]:
     return {
         **{f"rnn {radius:g}": tanh_rnn(radius) for radius in RADII},
         **{f"lstm {bias:g}": open_lstm(bias) for bias in BIASES},
+        SCALED: open_lstm(1.0, scale=8.0),
         **{f"gru {bias:g}": keeping_gru(bias) for bias in KEEPS},
     }
 
 
-def distances(network: Network, seed: int, steps: int = STEPS, warm_up: int = WARM_UP, batch: int = BATCH) -> Array:
+def distances(network: Network, seed: int, steps: int = STEPS, warm_up: int | None = None, batch: int = BATCH) -> Array:
     """Return ‖∂L_T/∂s_{T-k}‖ for k = 0 … steps, one column a sequence: `(steps + 1, batch)`.
 
-    L_T = ⟨v, h_T⟩ with a random v of norm 1 for each sequence; the state has left zero behind by `warm_up` steps.
+    L_T = ⟨v, h_T⟩ with a random v of norm 1 for each sequence.  The T - steps steps before, by default the network's own `warm_up`, are
+    run forward only: at zero, where the state starts, its gradient is not what it is later on.
     """
+    warm_up = network.warm_up if warm_up is None else warm_up
     random = np.random.default_rng((seed, 1))
     params = network.params(seed)
     x = random.standard_normal((warm_up + steps, batch, INPUTS))
@@ -106,7 +125,8 @@ def measure() -> Data:
     """Return the median norms by network, their rate a step, and the bound's rate for the tanh RNN."""
     curves = {name: median(network) for name, network in networks().items()}
     return {
-        "settings": {"d": INPUTS, "n": HIDDEN, "batch": BATCH, "networks": NETWORKS, "steps": STEPS, "warm up": WARM_UP},
+        "settings": {"d": INPUTS, "n": HIDDEN, "batch": BATCH, "networks": NETWORKS, "steps": STEPS},
+        "warm up": {name: network.warm_up for name, network in networks().items()},
         "norms": {name: curve.tolist() for name, curve in curves.items()},
         "rates": {name: rate(curve) for name, curve in curves.items()},
         "largest singular values": {f"{radius:g}": stretch(radius) for radius in RADII},
@@ -121,7 +141,7 @@ def draw(data: Data, figure: Any) -> None:
     left.set(title="tanh RNN, by spectral radius", ylabel="norm of the gradient by the state")
     lstms = {f"lstm {b:g}": (f"LSTM, forget bias {b:g}", colour, "-") for b, colour in zip(BIASES, colours, strict=False)}
     grus = {f"gru {b:g}": (f"GRU, update bias {b:g}", colour, "--") for b, colour in zip(KEEPS, (BLUE, YELLOW), strict=True)}
-    _panel(right, data["norms"], lstms | grus)
+    _panel(right, data["norms"], lstms | {SCALED: ("LSTM, bias 1, U × 8", PINK, "-")} | grus)
     right.set(title="gated cells")
 
 

@@ -22,7 +22,8 @@ class Rule:
     Attributes
     ----------
     source : str
-        Where c̄ takes in what comes through h, h̄ ⊙ o ⊙ (1 - tanh(c)²): at ``every`` step, at the ``last``, or ``never``.
+        Where c̄ takes in what comes through h, h̄ ⊙ o ⊙ (1 - tanh(c)²): at ``every`` step, at the ``last``, or ``never``; ``memory``: at the
+        last step, and before it of h̄ only what comes through i, f and g of the next step.
     future : bool
         Whether what h_{t-1} does to c_t counts with all that comes of c_t, or only with what reaches h_t.
     gates : str
@@ -47,19 +48,24 @@ def lstm_gradient(tape: Any, dy: Array, dfinal: Any, rule: Rule) -> Array:
     saved, params, x = tape.saved, tape.params, tape.inputs.x
     deltas = {gate: np.zeros_like(saved.i) for gate in GATES}
     c_later, h_later = dfinal
+    h_memory = np.zeros_like(h_later)
     for t in reversed(range(len(dy))):
         value = {gate: getattr(saved, gate)[t] for gate in GATES}
         h_bar, tanh_c = dy[t] + h_later, np.tanh(saved.c[t + 1])
         through_h = h_bar * value["o"] * (1 - tanh_c**2)
-        taken = rule.source == "every" or (rule.source == "last" and t == len(dy) - 1)
+        last = t == len(dy) - 1
+        taken = rule.source == "every" or (last and rule.source in ("last", "memory"))
         c_bar = c_later + through_h if taken else c_later
+        if rule.source == "memory" and not last:
+            c_bar = c_bar + h_memory * value["o"] * (1 - tanh_c**2)
         slope = {gate: rule.slope(gate, value[gate]) for gate in GATES}
         factor = {"i": value["g"], "f": saved.c[t], "g": value["i"]}  # ∂c/∂ of each
         for gate in GATES:
             deltas[gate][t] = slope[gate] * (h_bar * tanh_c if gate == "o" else c_bar * factor[gate])
         reached = c_bar if rule.future else through_h
         back = {gate: deltas["o"][t] if gate == "o" else slope[gate] * reached * factor[gate] for gate in rule.gates}
-        h_later = sum((part @ getattr(params, f"U_{gate}") for gate, part in back.items()), np.zeros_like(h_bar))
+        handed = {gate: part @ getattr(params, f"U_{gate}") for gate, part in back.items()}
+        h_memory, h_later = (sum((handed[gate] for gate in kept if gate in handed), np.zeros_like(h_bar)) for kept in ("ifg", GATES))
         c_later = c_bar * value["f"]
     return np.concatenate([part.ravel() for gate in GATES for part in sums(deltas[gate], x, saved.h[:-1])])
 
