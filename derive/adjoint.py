@@ -229,11 +229,13 @@ class _Reverse:
 
     def settle(self, name: str) -> str:
         """Return the name of the complete cotangent of `name`: an equation for the sum of contributions, or the only contribution
-        itself.
+        itself.  A sum over features that is the cotangent of a number with a name has a line of its own, as many others read it.
         """
         terms, kind = self.terms(name), self.types[name]
         if len(terms) == 1 and isinstance(terms[0], sp.Symbol) and self.types[terms[0].name] == kind:
-            return str(terms[0].name)
+            unnamed = self.labels[terms[0].name].kind == "part"
+            if kind.shape or not unnamed or self.labels[name].kind != "own":
+                return str(terms[0].name)
         return self.define(self.cotangent_name(name), Map(sp.Add(*terms)), kind, Label("cotangent", name), shown=True)
 
     def terms(self, name: str) -> list[sp.Expr]:

@@ -3,8 +3,9 @@
     ∂L/∂W = Σ_t Σ_{k≥t} (∂⁺s_t/∂W)ᵀ (∂s_{t+1}/∂s_t)ᵀ ⋯ (∂s_k/∂s_{k-1})ᵀ ∂L_k/∂s_k
 
 (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063, eqs. 3-5; ∂⁺ is the immediate derivative, with s_{t-1} held constant.)  Here it is
-summed as it stands, at a cost of T² products; the recursion of `derive.derivation` gives the same in T.  The matrices do not commute, so
-their order is part of the formula: ∂s_k/∂s_t is J_k J_{k-1} … J_{t+1}, and a power W^(k-t) only where all of them are equal.
+summed as it stands: T (T + 1) / 2 terms, each with up to T - 1 Jacobians; the recursion of `derive.derivation` gives the same in T
+products.  Matrices do not commute in general, so their order is part of the formula: ∂s_k/∂s_t is J_k J_{k-1} … J_{t+1}, and a power
+W^(k-t) only where all of them are equal.
 """
 
 from __future__ import annotations

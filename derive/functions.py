@@ -143,7 +143,7 @@ sigmoid: Any = _define("sigmoid", 1, lambda f, x: (f * (1 - f),), _sigmoid, late
 tanh: Any = _define("tanh", 1, lambda f, x: (1 - f**2,), np.tanh, latex=r"\tanh\left({0}\right)")
 softplus: Any = _define("softplus", 1, lambda f, x: (sigmoid(x),), _softplus)
 logsigmoid: Any = _define(
-    "logsigmoid", 1, lambda f, x: (sigmoid(-x),), lambda x: -_softplus(-x), latex=r"\log\sigma\left({0}\right)", text="log σ({0})"
+    "logsigmoid", 1, lambda f, x: (sigmoid(-x),), lambda x: -_softplus(-x), latex=r"\log\,\sigma\left({0}\right)", text="log σ({0})"
 )
 softsign: Any = _define("softsign", 1, lambda f, x: ((1 + abs_(x)) ** -2,), lambda x: x / (1 + np.abs(x)), cost=10)
 silu: Any = _define("silu", 1, lambda f, x: (sigmoid(x) + f * (1 - sigmoid(x)),), lambda x: x * _sigmoid(x))

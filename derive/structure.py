@@ -27,7 +27,7 @@ class Structure:
     buffers : tuple of str
         States that no state feeds, such as the previous input: they hold something for a step, and do not count above.
     additive : tuple of str
-        Parameters that no block of the Jacobian depends on: they never multiply the state, directly or through a gate.
+        Parameters that no block of the Jacobian depends on: in the recurrence they never multiply the state, directly or through a gate.
     """
 
     coupling: str
@@ -44,12 +44,12 @@ class Structure:
             "diagonal": "diagonal: each unit sees only itself",
             "blocks": f"{self.per_unit}×{self.per_unit} blocks: the {self.per_unit} states of a unit see one another, and no other unit's",
         }
-        lines = [f"state to state   {kinds[self.coupling]}"]
+        lines = [f"state to state       {kinds[self.coupling]}"]
         if self.coupling != "none":
             scan = "yes: a parallel scan would do" if self.affine else "no"
-            lines.append(f"affine in state  {scan}")
-        lines += [f"buffers          {', '.join(self.buffers)}: fed by no state"] if self.buffers else []
-        lines.append(f"only added       {', '.join(self.additive) or 'no parameter'}")
+            lines.append(f"affine in the state  {scan}")
+            lines.append(f"not in the Jacobian  {', '.join(self.additive) or 'no parameter: it depends on all'}")
+        lines += [f"buffers              {', '.join(self.buffers)}: fed by no state"] if self.buffers else []
         return "\n".join(lines)
 
 

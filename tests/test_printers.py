@@ -17,7 +17,7 @@ from derive.printers.text import tagged_formulas
 
 RNN = """\
 (F1)  h = tanh(W x_t + U h_{t-1} + b)
-(B1)  h̄ = ∂L/∂h + h̄⁺
+(B1)  h̄ = ∂L_t/∂h + h̄⁺
 (B2)  δ_h = h̄ ⊙ (1 - h²)
 (B3)  h̄_{t-1}⁺ = Uᵀ δ_h
 (B4)  x̄ = Wᵀ δ_h
@@ -26,7 +26,7 @@ RNN = """\
 (B7)  ∇b = Σ_t δ_h"""
 
 LSTM_STEP = """\
-(B1)  h̄ = ∂L/∂h + h̄⁺
+(B1)  h̄ = ∂L_t/∂h + h̄⁺
 (B2)  c̄ = c̄⁺ + h̄ ⊙ o ⊙ (1 - tanh(c)²)
 (B3)  ō = h̄ ⊙ tanh(c)
 (B4)  δ_o = ō ⊙ o ⊙ (1 - o)
@@ -54,10 +54,10 @@ def test_lstm_as_text() -> None:
 
 def test_p_minus_y() -> None:
     """Where p - y comes from: softmax minus the unit vector of the class, and the same for soft targets."""
-    assert lines("softmax_cross_entropy")[-1] == "(B1)  ā = ∂L/∂l softmax(a_t) - ∂L/∂l e_k"
+    assert lines("softmax_cross_entropy")[-1] == "(B1)  ā = ∂L_t/∂l softmax(a_t) - ∂L_t/∂l e_k"
     soft = lines("soft_cross_entropy")
-    assert "(B2)  bar(logsumexp(a_t)) = ∂L/∂l (Σ_j y_t)" in soft
-    assert "(B3)  ā = bar(logsumexp(a_t)) softmax(a_t) - ∂L/∂l y_t" in soft
+    assert "(B2)  bar(logsumexp(a_t)) = ∂L_t/∂l (Σ_j y_t)" in soft
+    assert "(B3)  ā = bar(logsumexp(a_t)) softmax(a_t) - ∂L_t/∂l y_t" in soft
 
 
 def test_rnn_as_latex() -> None:

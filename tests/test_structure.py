@@ -43,7 +43,7 @@ def test_blocks_are_what_is_coupled() -> None:
 
 def test_in_words() -> None:
     assert get("lru").structure.text().splitlines() == [
-        "state to state   2×2 blocks: the 2 states of a unit see one another, and no other unit's",
-        "affine in state  yes: a parallel scan would do",
-        "only added       gamma, B_re, B_im, C_re, C_im, Dv",
+        "state to state       2×2 blocks: the 2 states of a unit see one another, and no other unit's",
+        "affine in the state  yes: a parallel scan would do",
+        "not in the Jacobian  gamma, B_re, B_im, C_re, C_im, Dv",
     ]

@@ -46,11 +46,11 @@ lmu = Cell(
     reference="Voelker, Kajić, Eliasmith 2019, Legendre Memory Units: Continuous-Time Representation in Recurrent Neural Networks, NeurIPS",
     description=(
         f"One number a step, u, is written to a linear memory m of {ORDER} numbers: the coefficients, in Legendre polynomials, of what u "
-        f"has been over the last {WINDOW} steps. Its matrices Ā and B̄ are fixed, being those of the delay system, discretised by "
-        "zero-order hold; what is learnt is what to write, and the nonlinear state h that reads the memory."
+        f"has been over the last {WINDOW} steps. Its matrix A and its vector B are fixed, being those of the delay system, discretised by "
+        "zero-order hold (the paper writes Ā and B̄); what is learnt is what to write, and the nonlinear state h that reads the memory."
     ),
     constants={"Ab": A_BAR, "Bb": B_BAR},
-    latex={"Ab": r"\bar A", "Bb": r"\bar B"},
+    latex={"Ab": "A", "Bb": "B"},
 )
 
 CELLS = (lmu,)

@@ -17,7 +17,7 @@ from .label import Label, Run, joined, plain, typeset, width
 from .terms import Factor, Reader, Sum, Term, weights_product
 
 LAYERS = ELEMENTWISE | {"softmax", "layer_norm"}
-LONGEST = 84.0  # px of a label inside a node
+LONGEST = 98.0  # px of a label inside a node
 _FUNCTION_LABELS = {
     **{"sigmoid": "σ", "logsigmoid": "log σ", "relu": "ReLU", "layer_norm": "LN", "silu": "SiLU", "gelu": "GELU", "elu": "ELU"},
     **{"hard_sigmoid": "hard σ", "hard_tanh": "hard tanh", "abs": "|·|", "sqrt": "√", "sum": "Σ", "maximum": "max", "minimum": "min"},
@@ -137,9 +137,12 @@ class _Builder:
         names = [n.id for e in exprs for n in walk(e) if isinstance(n, Name) and n.id in self.constants]
         return "\n".join(dict.fromkeys([*lines, *(self.constants[n] for n in names)]))
 
-    def _weights(self, terms: Sequence[Term]) -> Label:
-        """Return the weights of terms as a label: all of them where there is room, else the first and dots."""
-        labels = [_loose(self._expression(weights_product(term.weights))) for term in terms]
+    def _weights(self, terms: Sequence[Term], *, signed: bool = False) -> Label:
+        """Return the weights of terms as a label, with their minus signs if `signed`: all of them where there is room, else the first and
+        dots.
+        """
+        signs = [plain("−") if signed and term.negative else () for term in terms]
+        labels = [sign + _loose(self._expression(weights_product(term.weights))) for sign, term in zip(signs, terms, strict=True)]
         for count in range(len(labels), 0, -1):
             label = joined([*labels[:count], *([plain("…")] if count < len(labels) else [])], ", ")
             if width(label) <= LONGEST:
@@ -234,8 +237,10 @@ class _Builder:
         biased = any(self.reader.trainable(f.expr) for term in found.constant for f in term.weights)
         if found.plain and (found.weighted or len(found.plain) > 1 or found.plain[0].negative or not biased):
             return None
-        inputs = self._inputs(found.weighted or found.plain)
-        return self._node("layer", name, inputs, self._tip(expr), pointwise=not found.matrix and name[0].text not in ("softmax", "LN"))
+        inputs, whole = self._inputs(found.weighted or found.plain), name[0].text in ("softmax", "LN")
+        if whole and found.matrix:  # what the matrix is says as much as the function
+            name = joined([name, self._weights(found.weighted)], " ")
+        return self._node("layer", name, inputs, self._tip(expr), pointwise=not found.matrix and not whole)
 
     def _inputs(self, terms: Sequence[Term]) -> list[Input]:
         """Return the values that terms read, each once."""
@@ -262,8 +267,8 @@ class _Builder:
         if len(inputs) > 1:
             inputs = [Input(self._node("sum", (), inputs, pointwise=True))]
         (single,) = inputs
-        if constant and found.weighted and all(self.reader.trainable(f.expr) for t in constant for f in t.weights):
-            constant = ()  # a bias beside a weight: it stands in the tip only
+        if found.weighted and all(isinstance(f.expr, Name) and self.reader.trainable(f.expr) for t in constant for f in t.weights):
+            constant = ()  # biases beside a weight: they stand in the tip only
         if constant:
             return self._shift(single, found, constant)
         if single.mark:
@@ -273,7 +278,7 @@ class _Builder:
     def _linear(self, found: Sum) -> list[Input]:
         """Return all that is weighted as one box."""
         weights = [f.expr for term in found.weighted for f in term.weights]
-        return [Input(self._node("linear", self._weights(found.weighted), self._inputs(found.weighted), self._tip(*weights)))]
+        return [Input(self._node("linear", self._weights(found.weighted, signed=True), self._inputs(found.weighted), self._tip(*weights)))]
 
     def _gains(self, found: Sum) -> list[Input]:
         return [Input(self._gain(term), "−" if term.negative else "") for term in found.weighted]

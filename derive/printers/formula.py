@@ -41,6 +41,7 @@ from .expression import order
 from .notation import Latex, Style
 
 SUM, PRODUCT, ATOM = 1, 2, 3
+ROMAN = {"layer_norm": "LN"}  # functions whose name in the text is not what is typeset
 LONGEST = 100  # names in what is written inside a formula
 
 
@@ -115,7 +116,7 @@ class LineFormulas:
             case Call(function=name, args=args) if name in FUNCTIONS:
                 return self._template(name, list(args)), ATOM
             case Call(function=name, args=args):
-                roman = name.replace("_", r"\_") if isinstance(style, Latex) else name
+                roman = ROMAN.get(name, name) if isinstance(style, Latex) else name
                 return style.apply(roman, *(self.text(a) for a in args)), ATOM
         raise TypeError(f"no formula for {type(expr).__name__}")
 
@@ -230,6 +231,9 @@ class Formulas:
             case Total(value=v):
                 return self.operand(v), ATOM
             case FeatureSum(value=v):
+                inner = self.inline.get(v)
+                if isinstance(inner, Map) and inner.expr.is_Mul and inner.expr.as_coeff_Mul()[0].is_negative:  # Σ -v is -Σ v
+                    return f"-{style.sum_features(self._within(-inner.expr, PRODUCT))}", SUM
                 return style.sum_features(self.operand(v, PRODUCT)), PRODUCT
             case LogSumExp(value=v):
                 return style.apply("logsumexp", self.name(v)), ATOM
@@ -335,12 +339,12 @@ class Formulas:
         below = [1 / f for f in sp.Mul.make_args(expr) if f.is_Pow and f.exp.is_number and f.exp.is_negative]
         if below and (ratio := expr.as_coeff_Mul()[0]).is_Rational and ratio.q != 1:  # (1 / 4) / n is 1 / (4 n)
             above, below = [sp.Integer(ratio.p), *(f for f in above if not f.is_number)], [sp.Integer(ratio.q), *below]
-        numbers = [f for f in above if f.is_number and f != 1]
+        above = [f for f in above if f != 1]
+        numbers = [f for f in above if f.is_number]
         rest = sorted((f for f in above if not f.is_number), key=order)
-        level = PRODUCT if below and isinstance(style, Latex) else ATOM
-        vectors = [f for f in rest if not self._scalar(f)]
-        factors = style.hadamard.join(self._within(f, PRODUCT if len(above) == 1 and level == PRODUCT else ATOM) for f in vectors)
-        head = style.space.join(self._within(f, ATOM) for f in [*numbers, *(f for f in rest if self._scalar(f))])
+        level = SUM if below and isinstance(style, Latex) and len(above) == 1 else ATOM  # the bar of a fraction brackets it
+        factors = style.hadamard.join(self._within(f, level) for f in rest if not self._scalar(f))
+        head = style.space.join(self._within(f, level) for f in [*numbers, *(f for f in rest if self._scalar(f))])
         top = style.space.join(t for t in (head, factors) if t) or "1"
         if not below:
             return top, PRODUCT

@@ -137,7 +137,7 @@ class Latex(Notation):
     def barred_name(self, identifier: str, time: str) -> str:
         plain = self.name(identifier)
         full = self.name(identifier, time)
-        head = plain.split("_")[0].rstrip("'")
+        head = re.split(r"[_^']", plain)[0]  # the bar stands over the letter, not over its scripts
         return full.replace(head, rf"\bar{{{head}}}", 1) if full.startswith(head) else self.bar(full)
 
     def delta(self, identifier: str, time: str) -> str:
@@ -148,7 +148,7 @@ class Latex(Notation):
         return rf"\nabla {text}"
 
     def seed(self, text: str) -> str:
-        return rf"\frac{{\partial L}}{{\partial {text}}}"
+        return rf"\frac{{\partial L_{{t}}}}{{\partial {text}}}"
 
     def carried(self, text: str) -> str:
         return rf"{self._single(text)}^{{+}}"
@@ -225,7 +225,7 @@ class Text(Notation):
         return f"∇{text}"
 
     def seed(self, text: str) -> str:
-        return f"∂L/∂{text}"
+        return f"∂L_t/∂{text}"
 
     def carried(self, text: str) -> str:
         return f"{text}⁺"

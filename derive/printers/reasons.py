@@ -19,7 +19,10 @@ from ..lower import previous
 from .formula import Formulas
 from .notation import Latex
 
-SYMBOLS = {"sigmoid": r"\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log", "sin": r"\sin", "cos": r"\cos"}
+SYMBOLS = {
+    **{"sigmoid": r"\sigma", "logsigmoid": r"\log\,\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log"},
+    **{"sin": r"\sin", "cos": r"\cos"},
+}
 
 
 def reasons(cell: Cell) -> dict[str, str]:
@@ -51,6 +54,10 @@ class Reasons:
     def value(self, name: str) -> str:
         return f"${self.forward.name(name)}$"
 
+    def formula(self, name: str) -> str:
+        """Return what makes a value."""
+        return next(self.forward.node(eq.node)[0] for eq in self.derivation.forward.equations() if eq.name == name)
+
     def readers(self, name: str) -> list[str]:
         """Return the lines of the cell that read `name`, as links."""
         tags = {eq.tag for eq in self.derivation.forward.equations() if name in eq.node.operands()}
@@ -76,12 +83,15 @@ class Reasons:
         if name in self.cell.inputs or name in self.cell.context:
             where = f"{self.value(name)} is read by {listed(self.readers(name))}"
             return f"For the layer below: {where}." if name in self.cell.inputs else f"{where}, at every step."
-        ways = [f"is read by {listed(found)}"] if (found := self.readers(name)) else []
+        found = self.readers(name)
+        ways = [f"is read by {listed(found)}"] if found else []
         ways = ["is the output", *ways] if name == self.cell.output else ways
         if name in self.cell.states:
             later = self.readers(previous(name))
             ways.append(f"acts on the next step{f' ({listed(later)} there)' if later else ''}")
-        every = "" if len(ways) < 2 else ": one term for each"
+        terms = len(sp.Add.make_args(eq.node.expr)) if isinstance(eq.node, Map) else 1
+        count = (name == self.cell.output) + len(found) + (name in self.cell.states)
+        every = ": one term for each" if count == terms > 1 else ""
         return f"{self.value(name)} {listed(ways)}{every}." if ways else f"What {self.value(name)} acts on."
 
     def static(self, eq: Equation, name: str) -> str:
@@ -101,9 +111,10 @@ class Reasons:
             for call in sorted(eq.node.expr.atoms(Elementwise), key=str):
                 if call.args == (symbol,):
                     info = call.info
-                    shown = f"${SYMBOLS[info.name]}$" if info.name in SYMBOLS else f"`{info.name}`"
+                    roman = rf"\operatorname{{{info.name}}}".replace("_", r"\_")
+                    shown = f"${SYMBOLS.get(info.name, roman)}$"
                     if eq.node.expr == call:
                         slope = self.forward.node(Map(info.derivative(sp.Symbol(eq.name), symbol)[0]))[0]
                         return f"Through the {shown} of [{eq.tag}], whose derivative is ${slope}$."
-                    return f"Through the {shown} in [{eq.tag}]."
+                    return f"Through the {shown} in [{eq.tag}], of ${self.formula(argument)}$."
         return f"The argument of the function that makes {self.value(name)}."

@@ -45,7 +45,7 @@ def text(cell: Cell) -> str:
 
 def _legend(cell: Cell) -> list[str]:
     style = Text({})
-    lines = ["  v̄ is ∂L/∂v; δ_v is the same by the argument of the function that makes v"]
+    lines = ["  v̄ is ∂L/∂v, L = Σ_t L_t; δ_v is ∂L/∂a, where a is the argument of the function in the line that makes v"]
     if cell.states:
         carried = style.carried(style.barred_name(cell.states[0], "t"))
         lines.append(f"  {carried} is what later steps hand back: ∂L/∂{cell.states[0]} through them")

@@ -18,6 +18,7 @@ from .. import emit
 from ..cell import Cell
 from ..cells import FAMILIES, REGISTRY, SOURCES
 from ..errors import CellError
+from ..printers.notation import Latex
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -210,4 +211,5 @@ def index(site: Site) -> str:
 
 
 def _states(cell: Cell) -> str:
-    return ", ".join(f"`{state}`" for state in cell.states) or "none"
+    style = Latex(dict(cell.latex))
+    return ", ".join(f"${style.name(state)}$" for state in cell.states) or "none"

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 MANY = 8  # terms of a block of a Jacobian: those that have more are folded
 SHARED = (
-    "Each parameter is the same at every step, so its gradient is the sum of what the steps give it, and of what the sequences of a "
-    "batch give it."
+    r"Each parameter is the same at every step, so its gradient, $\nabla W = \partial L / \partial W$, is the sum of what the steps give "
+    "it, and of what the sequences of a batch give it."
 )
 DEFINED = {
-    "layer_norm": r"\operatorname{layer\_norm}(v) = \frac{v - \operatorname{mean}(v)}{\operatorname{std}(v)}, \qquad "
+    "layer_norm": r"\operatorname{LN}(v) = \frac{v - \operatorname{mean}(v)}{\operatorname{std}(v)}, \qquad "
     r"\operatorname{std}(v) = \sqrt{\operatorname{mean}\left((v - \operatorname{mean}(v))^2\right) + 10^{-5}}",
     "softmax": r"\operatorname{softmax}(v)_k = e^{v_k} \Big/ \textstyle\sum_j e^{v_j}",
     "logsumexp": r"\operatorname{logsumexp}(v) = \log \textstyle\sum_j e^{v_j}",
@@ -62,17 +62,26 @@ def recursion(page: Page) -> str:
     """The adjoint recursion, each line with its reason."""
     recursive = [eq for eq in (*page.derivation.backward.prologue, *page.derivation.backward.body)]
     notation = f' <a href="{page.notation}">The notation</a>.' if page.notation else ""
-    intro = markup.sentence(f"From the last step to the first. {_legend(page)}")
+    order = "From the last step to the first. " if page.cell.states else ""
+    intro = markup.sentence(f"{order}{_legend(page)}")
     return f"<p>{intro}{notation}</p>\n\n{_lines(page, recursive)}"
 
 
 def _legend(page: Page) -> str:
-    bar = f"${page.style.bar('v')}_t$ is $\\partial L / \\partial v_t$, by all ways in which $v_t$ acts on the loss $L$"
-    delta = r"$\delta_{v,t}$ is the same by the argument of the function that makes $v$"
-    if not page.cell.states:
-        return f"{bar}; {delta}."
-    carried = page.style.carried(page.style.barred_name(page.cell.states[0], "t"))
-    return f"{bar}; {delta}; ${carried}$ is what later steps hand back, at the last step what is given for the final state."
+    """Say what the signs mean that stand in the lines."""
+    output, bar = page.style.name(page.cell.output, "t"), page.style.bar("v")
+    signs = [
+        f"${bar}_t$ is $\\partial L / \\partial v_t$ with $L = \\sum_t L_t$, by all ways in which $v_t$ acts on the loss",
+        f"${page.style.seed(output)}$ is what the loss of step $t$ gives the output directly",
+    ]
+    if any(r"\delta_" in tex for tex in page.backward.values()):
+        signs.append(
+            r"$\delta_{v,t}$ is $\partial L / \partial a_t$, where $a_t$ is the argument of the function in the line that makes $v_t$"
+        )
+    if page.cell.states:
+        carried = page.style.carried(page.style.barred_name(page.cell.states[0], "t"))
+        signs.append(f"${carried}$ is what later steps hand back, at the last step what is given for the final state")
+    return f"{'; '.join(signs)}."
 
 
 def sums(page: Page) -> str:
@@ -81,7 +90,7 @@ def sums(page: Page) -> str:
     lines = _lines(page, summed)
     if not lines:
         return ""
-    return f"<p>{SHARED}</p>\n\n{lines}"
+    return f"<p>{markup.sentence(SHARED)}</p>\n\n{lines}"
 
 
 def _lines(page: Page, equations: list[Equation]) -> str:
@@ -95,11 +104,17 @@ def explicit(page: Page) -> str:
     names = [name for name in page.cell.parameters if name not in page.cell.fixed]
     if not page.cell.states or not names:
         return ""
+    order = "they are diagonal, and commute" if page.cell.structure.coupling == "diagonal" else "they do not commute: their order counts"
+    output = page.style.name(page.cell.output, "t")
+    rows = (
+        "" if page.cell.output in page.cell.states else f" The output ${output}$ is no state: it adds rows to them, and columns of zeros."
+    )
     intro = markup.sentence(
-        "Written out, the recursion is a sum over all pairs of a step $t$ at which the parameter acts and a later step $k$ at which "
-        r"the loss is felt. $\partial^{+}$ is the immediate derivative, the state before held constant; the factors are the "
-        "Jacobians above, and do not commute. (Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063, eqs. 3-5.) The recursion costs $T$ "
-        "products, this sum $T^2$."
+        "Written out, the recursion is a sum over all pairs of a step $t$ at which the parameter acts and a step $k$, the same or a later "
+        r"one, at which the loss is felt. $\partial^{+}$ is the immediate derivative, the state before held constant, by the parameter as "
+        f"one long vector; the factors are the Jacobians above, and {order}.{rows} (Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063, "
+        "equations 3 to 5.) "
+        "The recursion takes $T$ products of a Jacobian and a vector; this sum has $T(T+1)/2$ terms, each with up to $T - 1$ Jacobians."
     )
     first, *rest = (f'<div class="block">{display(explicit_latex(page.cell, name))}</div>' for name in names)
     more = f"<details><summary>The other parameters</summary>{''.join(rest)}</details>" if rest else ""

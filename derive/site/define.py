@@ -13,6 +13,7 @@ from ..check import classes
 from ..sizes import Shape
 
 STEPS, BATCH, SIZE = 100, 32, 128
+WIDEST = 80  # characters of a declaration on one line
 
 
 def definition(cell: Cell) -> str:
@@ -30,15 +31,17 @@ def _declarations(cell: Cell) -> Iterator[str]:
             yield f"{what}={_tuple(names)}"
     for what, mapping in (("shapes", cell.declared_shapes), ("constants", cell.constants), ("init", cell.init), ("latex", cell.latex)):
         if mapping:
-            yield f"{what}={_mapping(mapping)}"
+            line = f"{what}={_mapping(mapping)}"
+            yield line if len(line) <= WIDEST else f"{what}={_mapping(mapping, apart=True)}"
 
 
 def _tuple(names: tuple[str, ...]) -> str:
     return "(" + ", ".join(f'"{name}"' for name in names) + ("," if len(names) == 1 else "") + ")"
 
 
-def _mapping(mapping: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f'"{name}": {_value(name, value)}' for name, value in mapping.items()) + "}"
+def _mapping(mapping: Mapping[str, Any], *, apart: bool = False) -> str:
+    entries = [f'"{name}": {_value(name, value)}' for name, value in mapping.items()]
+    return "{\n" + "".join(f"        {entry},\n" for entry in entries) + "    }" if apart else "{" + ", ".join(entries) + "}"
 
 
 def _value(name: str, value: Any) -> str:
@@ -65,7 +68,8 @@ def example(cell: Cell, package: str) -> str:
         f"{params} = {module}.init({', '.join(f'{name}={SIZE}' for name in sizes)})",
         *given,
         f"{y}, final, tape = {module}.forward({', '.join([first, params, *keywords])})",
-        f"grads = {module}.backward(np.ones_like({y}), tape)  # of the sum of all outputs: as `{params}`, and by inputs and initial state",
+        "# gradients of the sum of all outputs: by params, inputs and initial state",
+        f"grads = {module}.backward(np.ones_like({y}), tape)",
     ]
     return "\n".join(lines)
 

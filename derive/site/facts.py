@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .page import Page
 
 EXAMPLE = {"T": 100, "B": 32, "size": 128, "bytes": 4}
+ALL = "Outputs, final states and the gradients by every parameter, input and initial state"
+ALL_WITHOUT_STATE = "Outputs and the gradients by every parameter and input"
 WITNESSES = {
     "autograd": "PyTorch's automatic differentiation through the cell's own text, float64",
     "interpreter": "NumPy evaluation of the derivation, float64",
@@ -31,12 +33,12 @@ def known(page: Page) -> str:
         [inline(s.tex), f"<code>{s.name}</code>", f"<code>{s.shape.replace('*', '')}</code>", markup.sentence(s.what)]
         for s in symbols.symbols(page.cell)
     ]
-    return f"{markup.table(['symbol', 'in the text', 'shape', 'what it is'], rows)}\n\n{_counts(page)}"
+    return f"{markup.table(['symbol', 'in the text', 'shape', 'what it is'], rows, kind='symbols')}\n\n{_counts(page)}"
 
 
 def _counts(page: Page) -> str:
     cell = page.cell
-    sizes = [f"{inline(name)} is the number of {text}" for name, text in symbols.SIZES.items() if name in cell.sizes]
+    sizes = [f"{inline(name)} is the number of {text}" for name, text in symbols.sizes(cell).items()]
     where = f"{listed(sizes)}. " if sizes else ""
     shapes = "Shapes are those of one row; values of a step have one for each sequence of the batch."
     if not cell.parameters:
@@ -52,17 +54,20 @@ def tape(page: Page) -> str:
     for array in kept(page.cell):
         steps = "T + 1" if array.state else "T"
         width = f", {str(array.width).replace('*', '')}" if str(array.width) != "1" else ""
-        rows.append([inline(array.tex), f"<code>({steps}, B{width})</code>", ", ".join(map(markup.link, array.readers))])
+        again = " (rows of its own, for products over all steps)" if array.again else ""
+        rows.append([inline(array.tex) + again, f"<code>({steps}, B{width})</code>", ", ".join(map(markup.link, array.readers))])
     if not rows:
         return "<p>The backward pass reads nothing but what the caller has: inputs and parameters.</p>"
     size = tape_size(page.cell)
     each = size.evaluate(dict.fromkeys(page.cell.sizes, EXAMPLE["size"])) * EXAMPLE["bytes"]
     total = each * EXAMPLE["T"] * EXAMPLE["B"] / 2**20
     at = f" with {listed([inline(f'{name} = 128') for name in page.cell.sizes])}" if page.cell.sizes else ""
+    first = "A state has one more row, its value before the first step." if page.cell.states else ""
+    numbers = f"{inline(str(size).replace('*', ''))} number{'s' if str(size) != '1' else ''}"
     text = (
-        f"For each step of each sequence {inline(str(size).replace('*', ''))} numbers, beside the inputs, which are the caller's: "
+        f"For each step of each sequence {numbers}, beside the inputs, which are the caller's: "
         f"in float32 {each:,} bytes{at}, and {total:.3g} MiB for 100 steps of 32 sequences. "
-        "A state has one more row, its value before the first step."
+        f"{first}"
     )
     return f"{markup.table(['kept', 'shape', 'read by'], rows)}\n\n<p>{text}</p>"
 
@@ -87,7 +92,7 @@ def verified(page: Page) -> str:
         rows.append([WITNESSES[witness], f"{errors[worst]:.1e}", f"<code>{html.escape(worst)}</code>", f"{TOLERANCES[witness]:.0e}"])
     sizes = ", ".join(f"{name} = {value}" for name, value in page.check["sizes"].items())
     text = (
-        "Outputs, final states and the gradients by every parameter, input and initial state at random values, "
+        f"{ALL if page.cell.states else ALL_WITHOUT_STATE} at random values, "
         f"{page.check['steps']} steps of {page.check['batch']} sequences, {sizes}: the largest relative difference "
         f"(<code>derive check {page.cell.name}</code>)."
     )

@@ -33,11 +33,11 @@ def link(tag: str) -> str:
     return f'<a href="#{tag}">{tag}</a>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are HTML."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+    """Return a table of cells that are HTML; `kind` is a class of its own for the stylesheet."""
     lines = ["<table>", f"<thead><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr></thead>", "<tbody>"]
     lines += [f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows]
-    return "\n".join(['<div class="wide">', *lines, "</tbody>", "</table>", "</div>"])
+    return "\n".join([f'<div class="wide {kind}">' if kind else '<div class="wide">', *lines, "</tbody>", "</table>", "</div>"])
 
 
 def equations(lines: Mapping[str, str], notes: Mapping[str, str] | None = None, listed: Iterable[str] = ()) -> str:
@@ -59,7 +59,8 @@ def equations(lines: Mapping[str, str], notes: Mapping[str, str] | None = None, 
 
 def _equation(tag: str, tex: str, note: str, listed: bool) -> str:
     left, _, right = tex.partition(" = ")
-    number = f'<a href="#code-{tag}" title="where the kernels compute it">({tag})</a>' if listed else f"({tag})"
+    code = f'<a class="code" href="#code-{tag}" title="where the kernels compute it">code</a>' if listed else ""
+    number = f'{code}<a class="tag" href="#{tag}" title="a link to this line">({tag})</a>'
     under = f'<div class="why">{sentence(note)}</div>' if note else ""
     return (
         f'<div class="equation" id="{tag}"><div class="left">{display(left)}</div><div class="right">{right_side(right)}</div>'

@@ -12,6 +12,7 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import quickjs
 from markdown import Markdown
@@ -27,6 +28,9 @@ RENDER = """function render(tex, display) {
 ALPHABETS = {"bold": (0x1D400, 0x1D41A, 0x1D7CE), "script": (0x1D49C, 0x1D4B6, None), "double-struck": (0x1D538, 0x1D552, 0x1D7D8)}
 EXCEPTIONS = {"script": dict(zip("BEFHILMRego", "ℬℰℱℋℐℒℳℛℯℊℴ", strict=True)), "double-struck": dict(zip("CHNPQRZ", "ℂℍℕℙℚℝℤ", strict=True))}
 # KaTeX writes the bars of a norm as the signs of parallels and of divisors, which stand apart as relations do.
+OVERLINE = "‾"
+NAMESPACE = "http://www.w3.org/1998/Math/MathML"
+ElementTree.register_namespace("", NAMESPACE)
 BARS = {"∥": "‖", "∣": "|"}
 
 
@@ -57,29 +61,39 @@ def mathml(tex: str, display: bool) -> str:
         made = _renderer()(tex, display)
     except quickjs.JSException as error:
         raise FormulaError(f"the formula\n    {tex}\nis refused: {str(error).splitlines()[0]}") from None
-    core = re.fullmatch(
-        r'<span class="katex">(<math.*?>)<semantics>(.*)<annotation .*</annotation></semantics></math></span>', made, re.DOTALL
-    )
-    assert core is not None, made
-    opening, body = core.groups()
-    body = re.sub(r"<mo([^>]*)>([∥∣])</mo>", lambda bar: f'<mo{bar[1]} lspace="0em" rspace="0em">{BARS[bar[2]]}</mo>', body)
-    return re.sub(r'<(m[ino]) mathvariant="([a-z-]+)">(.)</\1>', _letter, f"{opening}{body}</math>")
+    root = ElementTree.fromstring(made)
+    math = root[0]
+    semantics = math[0]
+    math[:] = [semantics[0]]  # without the TeX, which KaTeX adds for other programs
+    for element in list(math.iter()):
+        _mend(element)
+    return ElementTree.tostring(math, encoding="unicode")
 
 
-def _letter(match: re.Match[str]) -> str:
-    element, variant, letter = match.groups()
-    if variant not in ALPHABETS:
-        return match[0]
+def _mend(element: ElementTree.Element) -> None:
+    """Write what browsers do not set as it is meant."""
+    name = element.tag.removeprefix(f"{{{NAMESPACE}}}")
+    if name == "mo" and element.text in BARS:
+        element.text = BARS[element.text]
+        element.attrib |= {"lspace": "0em", "rspace": "0em"}
+    elif name in ("mi", "mn", "mo") and element.get("mathvariant") in ALPHABETS and len(element.text or "") == 1:
+        element.text = _letter(element.attrib.pop("mathvariant"), element.text or "")
+    elif name == "mover" and element[1].text == OVERLINE and element[1].get("stretchy") == "true":
+        element.tag = f"{{{NAMESPACE}}}mrow"  # a border: a stretched sign is drawn too short over what is long
+        element.attrib = {"class": "over"}
+        del element[1]
+
+
+def _letter(variant: str, letter: str) -> str:
+    """Return the character that is a letter or digit of another alphabet."""
     capitals, small, digits = ALPHABETS[variant]
     if letter in EXCEPTIONS.get(variant, {}):
-        letter = EXCEPTIONS[variant][letter]
-    elif "A" <= letter <= "Z":
-        letter = chr(capitals + ord(letter) - ord("A"))
-    elif "a" <= letter <= "z":
-        letter = chr(small + ord(letter) - ord("a"))
-    elif letter.isdigit() and digits is not None:
-        letter = chr(digits + int(letter))
-    return f"<{element}>{letter}</{element}>"
+        return EXCEPTIONS[variant][letter]
+    if "A" <= letter <= "Z":
+        return chr(capitals + ord(letter) - ord("A"))
+    if "a" <= letter <= "z":
+        return chr(small + ord(letter) - ord("a"))
+    return chr(digits + int(letter)) if letter.isdigit() and digits is not None else letter
 
 
 @cache

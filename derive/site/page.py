@@ -20,6 +20,11 @@ from ..printers.text import backward_lines
 from . import calculus, facts, programs
 from .listing import Listing, listings
 
+CAPTION = (
+    "Yellow: weights, and the function of their sum; biases are not drawn. Red: sums and products, element by element, a minus or ÷ "
+    "beside the value that it goes with. A bar: vectors that are read together. A bold frame: the output. Each part leads to its equation."
+)
+
 
 @dataclass(frozen=True)
 class Page:
@@ -74,14 +79,14 @@ class Page:
         parts = [f"# {self.cell.title or self.cell.name}", *self._about(), self._picture()]
         for title, section in SECTIONS:
             if text := section(self):
-                parts += [f"## {title}", text]
+                parts += [f"## {title if self.cell.states else STATELESS.get(title, title)}", text]
         return "\n\n".join(parts) + "\n"
 
     def _picture(self) -> str:
         drawing = svg(self.cell)
         width = re.search(r'\bwidth="(\d+)"', drawing)
         assert width is not None
-        return f'<figure class="picture" style="--natural: {width[1]}px">{drawing}</figure>'
+        return f'<figure class="picture" style="--natural: {width[1]}px">{drawing}<figcaption>{CAPTION}</figcaption></figure>'
 
     def _about(self) -> list[str]:
         cell = self.cell
@@ -89,6 +94,7 @@ class Page:
         return [*lines, f'<p class="reference">{html.escape(cell.reference, quote=False)}</p>'] if cell.reference else lines
 
 
+STATELESS = {"Backpropagation through time": "Gradients of a step"}
 SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
     ("Equations", calculus.equations),
     ("Symbols", facts.known),

@@ -13,8 +13,6 @@ from ..printers.notation import Latex
 from ..runtime.initial import RULES
 from ..sizes import Shape, Size
 
-SIZES = {"d": "features of the input", "n": "features of the state (hidden size)"}
-
 
 @dataclass(frozen=True)
 class Symbol:
@@ -56,6 +54,12 @@ def _parameter(cell: Cell, name: str) -> str:
     if rule is None:
         return kind
     return f"{kind}, starts by the rule `{rule}`" if rule in RULES else f"{kind}, starts at {rule:g}"
+
+
+def sizes(cell: Cell) -> dict[str, str]:
+    """Return what the usual sizes of a cell are the numbers of."""
+    known = {"d": "features of the input", "n": "features of the state (hidden size)" if cell.states else "features of the output"}
+    return {name: text for name, text in known.items() if name in cell.sizes}
 
 
 def shape(shape: Shape) -> str:

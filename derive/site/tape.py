@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..cell import Cell
+from ..derivation import differentiate
 from ..ir import Equation
 from ..lower import previous
 from ..pipeline import Compiled, compile_cell
@@ -16,22 +17,41 @@ from ..sizes import Size
 
 @dataclass(frozen=True)
 class Kept:
-    """An array of the tape: the value in LaTeX, how wide a row is, whether there is a row before the first step, who reads it."""
+    """An array of the tape: the value in LaTeX, how wide a row is, whether there is a row before the first step, who reads it, and
+    whether the value is kept a second time.
+    """
 
     tex: str
     width: Size
     state: bool
     readers: tuple[str, ...]
+    again: bool
 
 
 def kept(cell: Cell) -> list[Kept]:
     """Return what the tape of `cell` keeps beside the inputs and parameters, which are the caller's."""
     compiled = compile_cell(cell)
-    formulas = Formulas(cell, compiled.derivation.forward, Latex(dict(cell.latex)))
+    states = {value for _, value, is_state in compiled.saved if is_state}
     return [
-        Kept(formulas.left(value), compiled.forward.arrays[array].width, is_state, _readers(compiled, value, is_state))
+        Kept(
+            _formula(cell, compiled, value),
+            compiled.forward.arrays[array].width,
+            is_state,
+            _readers(compiled, value, is_state),
+            not is_state and value in states,
+        )
         for array, value, is_state in compiled.saved
     ]
+
+
+def _formula(cell: Cell, compiled: Compiled, value: str) -> str:
+    """Return a kept value as the derivation has it, before matrices were stacked; the argument of a function as a formula."""
+    derived = differentiate(cell).forward
+    forward = derived if value in derived.types else compiled.derivation.forward
+    formulas = Formulas(cell, forward, Latex(dict(cell.latex)))
+    if forward.labels[value].kind == "preactivation":
+        return next(formulas.node(eq.node)[0] for eq in forward.equations() if eq.name == value)
+    return formulas.left(value)
 
 
 def _readers(compiled: Compiled, value: str, is_state: bool) -> tuple[str, ...]:
