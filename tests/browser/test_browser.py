@@ -259,7 +259,7 @@ def test_contrast_is_that_of_the_standard() -> None:
 def test_numbers_lead_to_code_and_back(built: Built, browser: Any) -> None:
     page = browser.new_context(viewport=DESKTOP).new_page()
     page.goto(built.address + "cells/lstm.html")
-    page.locator("#B2 .number a").click()
+    page.locator("#B2 .number .code").click()
     assert page.evaluate("document.querySelector(':target').id") == "code-B2"
     place = page.locator("#code-B2")
     assert place.is_visible() and "(B2)" in place.inner_text()
