@@ -58,7 +58,7 @@ def markdown(record: Record) -> str:
         for row in record.rows
     ]
     means = [[cell, phase, *map(times, values)] for (cell, phase), values in geometric_means(record).items()]
-    parts = ["\n".join(about(record)), pipes(heads, body), "\n".join(gaps(record)), pipes(["cell", "phase", *record.peers], means)]
+    parts = [listed(about(record)), pipes(heads, body), "\n".join(gaps(record)), pipes(["cell", "phase", *record.peers], means)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -73,6 +73,11 @@ def geometric_means(record: Record) -> dict[tuple[str, str], list[float | None]]
 def _mean(ratios: Iterable[float | None]) -> float | None:
     found = [log(ratio) for ratio in ratios if ratio is not None]
     return exp(sum(found) / len(found)) if found else None
+
+
+def listed(lines: Iterable[str]) -> str:
+    """Return lines as a list in Markdown."""
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def pipes(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:

@@ -13,12 +13,13 @@ import sympy as sp
 
 from ..cell import Cell
 from ..derivation import Derivation, differentiate
-from ..functions import Elementwise
+from ..functions import Elementwise, derivative
 from ..ir import Equation, Label, Map, Outer
 from ..lower import previous
 from .formula import Formulas
 from .notation import Latex
 
+SHORT = 70  # characters of TeX: what is said in passing
 SYMBOLS = {
     **{"sigmoid": r"\sigma", "logsigmoid": r"\log\,\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log"},
     **{"sin": r"\sin", "cos": r"\cos"},
@@ -74,6 +75,14 @@ class Reasons:
             return f"{self.value(label.of)} is a part of {listed(self.lines(label.of))} without a name of its own."
         return self.own(eq, label.of) if self.derivation.forward.types[label.of].batched else self.static(eq, label.of)
 
+    def sloped(self, tag: str, name: str) -> str:
+        """Return a line that reads `name` with its derivative by it, if the line is elementwise and that is short."""
+        reading = [eq for eq in self.derivation.forward.equations() if f"[{eq.tag}]" == tag and name in eq.node.operands()]
+        if len(reading) == 1 and reading[0].shown and isinstance(reading[0].node, Map):
+            slope = self.forward.node(Map(derivative(reading[0].node.expr, sp.Symbol(name))))[0]
+            return f"{tag} with slope ${slope}$" if len(slope) <= SHORT else tag
+        return tag
+
     def lines(self, name: str) -> list[str]:
         """Return the lines that a value without a name stands in, as links."""
         return [f"[{eq.tag}]" for eq in self.derivation.forward.equations() if eq.name == name] or self.readers(name) or ["a line"]
@@ -84,7 +93,7 @@ class Reasons:
             where = f"{self.value(name)} is read by {listed(self.readers(name))}"
             return f"For the layer below: {where}." if name in self.cell.inputs else f"{where}, at every step."
         found = self.readers(name)
-        ways = [f"is read by {listed(found)}"] if found else []
+        ways = [f"is read by {listed(self.sloped(tag, name) for tag in found)}"] if found else []
         ways = ["is the output", *ways] if name == self.cell.output else ways
         if name in self.cell.states:
             later = self.readers(previous(name))

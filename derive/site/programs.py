@@ -29,7 +29,7 @@ def use(page: Page) -> str:
 def kernels(page: Page) -> str:
     """The emitted loops."""
     done: set[str] = set()
-    parts = ["<p>As emitted; a number leads to its equation, and the number at an equation leads here.</p>"]
+    parts = ["<p>As emitted. A number leads to its equation, and “code” beside an equation leads here.</p>"]
     for listing in page.listings:
         parts += [f"### `{listing.name}` {{ #kernel-{listing.name} }}", rendered(listing, done)]
     return "\n\n".join(parts)

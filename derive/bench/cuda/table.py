@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..table import milliseconds, pipes, times
+from ..table import listed, milliseconds, pipes, times
 from .rows import DeviceRecord, DeviceRow
 
 LEGEND = (
@@ -56,7 +56,7 @@ def aligned(texts: Sequence[str], peers: Sequence[Any]) -> str:
 def markdown(record: DeviceRecord) -> str:
     """Return the whole record."""
     body = [cells_of_row(row, record.peers) for row in record.rows]
-    parts = ["\n".join(about(record)), pipes(heads(record.peers), body), "\n".join(remarks(record))]
+    parts = [listed(about(record)), pipes(heads(record.peers), body), "\n".join(remarks(record))]
     return "\n\n".join(part for part in parts if part)
 
 
