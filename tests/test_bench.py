@@ -321,7 +321,7 @@ def test_table_from_a_file(file: Path, capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert out == markdown(RECORD) + "\n"
     assert "| lstm | training | 4, 10, 8, 16 | 100.00 | 10% | 300.00 | 3.00 | - | - | - | - | 3.0 | 3% |\n" in out
-    assert "| lstm | inference | 2.00 | - | - |\n" in out and "\njax is not installed: no jax\n" in out
+    assert "| lstm | inference | 2.00 | - | - |\n" in out and "\n- jax is not installed: no jax\n" in out
     for table in out.split("\n\n"):
         assert len({text.count("|") for text in table.splitlines() if text.startswith("|")}) <= 1
 
