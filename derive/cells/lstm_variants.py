@@ -59,8 +59,8 @@ slstm = Cell(
     description=(
         "The input gate is an exponential, so that a new input can outweigh all that was stored before; the normaliser n sums the "
         "gates as the memory c sums the gated inputs, and the output is their ratio. The state m, a running maximum of the gates' "
-        "logarithms, scales both by e⁻ᵐ so that no exponential overflows: h does not depend on it. The forget gate is a sigmoid; "
-        "the recurrent weights are full matrices here, where the original has one block a head."
+        "logarithms, scales both by e⁻ᵐ so that no exponential overflows; how it is chosen does not change h. The forget gate is a "
+        "sigmoid; the recurrent weights are full matrices here, where the original has one block a head."
     ),
     init={**OPEN_FORGET_GATE, "m": -1e30},  # no gate seen yet: the first one sets the stabiliser
     latex={
