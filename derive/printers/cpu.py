@@ -33,7 +33,7 @@ from ..program import Place, Product, Program, Stage
 from ..sizes import Size
 from .expression import Expressions
 from .kernel import Kernel, RowKernel
-from .layout import INDENT, commented, size_source, wrapped
+from .layout import INDENT, commented, size_source, tuple_source, wrapped
 
 COUNTS = {
     "sequence": "count",
@@ -216,7 +216,7 @@ class Code:
         """Add a kernel, which makes `products` at each step and those `ahead` perhaps, and its call."""
         self.kernels.append(kernel)
         always, perhaps = (dict.fromkeys(self.matrix(p.matrix, p.transposed) for p in made) for made in (products, ahead))
-        read = _tuple(always) if not perhaps else f"{_tuple(perhaps | always)} if call.rows.inline else {_tuple(always)}"
+        read = tuple_source(always) if not perhaps else f"{tuple_source(perhaps | always)} if call.rows.inline else {tuple_source(always)}"
         self.statements += wrapped("run_rows(", [kernel.name, count, read, *(host for _, host in kernel.arguments)], ")")
 
     def columns(self, place: Place, eq: Equation, operand: int) -> str:
@@ -289,8 +289,3 @@ class Code:
 
 def _prefixed(text: str, function: str) -> str:
     return re.sub(rf"(?<![\w.]){function}\(", f"static.{function}(", text)
-
-
-def _tuple(names: Iterable[str]) -> str:
-    found = list(names)
-    return f"({', '.join(found)}{',' if len(found) == 1 else ''})"

@@ -14,7 +14,7 @@ from ..pipeline import Compiled
 from ..shapes import shape_of
 from ..sizes import Shape
 from ..syntax import Call, Name
-from .layout import INDENT, wrapped
+from .layout import INDENT, tuple_source, wrapped
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Interface:
                     indices.setdefault(call.args[1].id, set()).add(str(shape_of(call.args[0], shapes)[0]))
         entries = [
             f'name="{cell.name}"',
-            f"sizes={_tuple(_quoted(s) for s in cell.sizes)}",
+            f"sizes={tuple_source(_quoted(s) for s in cell.sizes)}",
             f"inputs={table(cell.inputs)}",
             f"context={table(cell.context)}",
             f"params={table(cell.parameters)}",
@@ -101,10 +101,10 @@ class Interface:
             f"saved={saved}",
         ]
         if indices:
-            below = [f'"{k}": {_tuple(_quoted(size) for size in sorted(v))}' for k, v in sorted(indices.items())]
+            below = [f'"{k}": {tuple_source(_quoted(size) for size in sorted(v))}' for k, v in sorted(indices.items())]
             entries.append("indices={" + ", ".join(below) + "}")
         if cell.equal_sizes:
-            entries.append("equal=" + _tuple(_tuple(_quoted(s) for s in pair) for pair in cell.equal_sizes))
+            entries.append("equal=" + tuple_source(tuple_source(_quoted(s) for s in pair) for pair in cell.equal_sizes))
         if cell.init:
             entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
         records = ("Params", "State", "Saved", "Tape", "Grads")
@@ -121,8 +121,7 @@ class Interface:
 
     def makers(self) -> str:
         cell = self.cell
-        named = [*cell.sizes, *(s for pair in cell.equal_sizes for s in pair if s not in cell.sizes)]
-        named.sort(key=lambda s: (s != "d", s != "n", s))
+        named = init_sizes(cell)
         given = "{" + ", ".join(f'"{s}": {s}' for s in named) + "}"
         state_sizes = [s for s in cell.sizes if any(s in size.names for state in cell.states for size in cell.shapes[state])]
         state_given = "{" + ", ".join(f'"{s}": {s}' for s in state_sizes) + "}"
@@ -224,14 +223,15 @@ def _quoted(text: str) -> str:
     return f'"{text}"'
 
 
-def _tuple(items: Any) -> str:
-    items = list(items)
-    return "(" + ", ".join(items) + ("," if len(items) == 1 else "") + ")"
-
-
 def _sizes(shape: Shape) -> str:
-    return _tuple(f'"{s}"' for s in shape)
+    return tuple_source(f'"{s}"' for s in shape)
+
+
+def init_sizes(cell: Cell) -> list[str]:
+    """Return the sizes that `init` takes, in order: also those that the equations make equal to others."""
+    named = dict.fromkeys((*cell.sizes, *(s for pair in cell.equal_sizes for s in pair)))
+    return sorted(named, key=lambda s: (s != "d", s != "n", s))
 
 
 def shape_text(*leading: str, shape: Shape) -> str:
-    return _tuple([*leading, *(str(s) for s in shape)]) if leading or shape else "a scalar"
+    return tuple_source([*leading, *(str(s) for s in shape)]) if leading or shape else "a scalar"

@@ -17,12 +17,12 @@ def aligned(lines: Mapping[str, str], *, tags: bool = True) -> str:
 
 def equations(cell: Cell, *, tags: bool = True) -> str:
     """Return the cell's own equations (F1 …)."""
-    return aligned(forward_lines(cell, Latex(dict(cell.latex or {}))), tags=tags)
+    return aligned(forward_lines(cell, Latex(cell.latex)), tags=tags)
 
 
 def adjoint(cell: Cell) -> str:
     """Return the equations of backpropagation through time (B1 …)."""
-    return aligned(backward_lines(cell, Latex(dict(cell.latex or {}))))
+    return aligned(backward_lines(cell, Latex(cell.latex)))
 
 
 def derivation(cell: Cell) -> str:

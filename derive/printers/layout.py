@@ -66,6 +66,12 @@ def size_source(size: Size, name_of: Callable[[str], str]) -> str:
     return " + ".join(terms).replace("+ -", "- ")
 
 
+def tuple_source(items: Iterable[str]) -> str:
+    """Return the source of a tuple of expressions."""
+    found = list(items)
+    return f"({', '.join(found)}{',' if len(found) == 1 else ''})"
+
+
 def commented(text: str) -> list[str]:
     """Return a comment, on as many lines as it takes."""
     return textwrap.wrap(text, WIDTH - 24, initial_indent="# ", subsequent_indent="#     ", break_long_words=False)

@@ -84,9 +84,12 @@ class Notation(ABC):
     def group(self, text: str) -> str:
         return f"({text})"
 
+    def size(self, size: Size) -> str:
+        return str(size)
+
     def span(self, start: Size, end: Size) -> str:
         """Return a range of features, its end excluded."""
-        return f"{start} : {end}"
+        return f"{self.size(start)} : {self.size(end)}"
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,8 @@ class Latex(Notation):
     def concat(self, parts: list[str]) -> str:
         return r"\begin{bmatrix} " + r" \\ ".join(parts) + r" \end{bmatrix}"
 
-    def span(self, start: Size, end: Size) -> str:
-        return f"{start} : {end}".replace("*", "")
+    def size(self, size: Size) -> str:
+        return str(size).replace("*", "")
 
     def fraction(self, top: str, bottom: str) -> str:
         return rf"\frac{{{top}}}{{{bottom}}}"

@@ -13,17 +13,13 @@ import sympy as sp
 
 from ..cell import Cell
 from ..derivation import Derivation, differentiate
-from ..functions import Elementwise, derivative
+from ..functions import Elementwise, ElementwiseFunction, derivative
 from ..ir import Equation, Label, Map, Outer
 from ..lower import previous
 from .formula import Formulas
 from .notation import Latex
 
 SHORT = 70  # characters of TeX: what is said in passing
-SYMBOLS = {
-    **{"sigmoid": r"\sigma", "logsigmoid": r"\log\,\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log"},
-    **{"sin": r"\sin", "cos": r"\cos"},
-}
 
 
 def reasons(cell: Cell) -> dict[str, str]:
@@ -50,14 +46,18 @@ class Reasons:
 
     @cached_property
     def forward(self) -> Formulas:
-        return Formulas(self.cell, self.derivation.forward, Latex(dict(self.cell.latex)))
+        return Formulas(self.cell, self.derivation.forward, Latex(self.cell.latex))
 
     def value(self, name: str) -> str:
         return f"${self.forward.name(name)}$"
 
+    @cached_property
+    def made(self) -> dict[str, Equation]:
+        return {eq.name: eq for eq in self.derivation.forward.equations()}
+
     def formula(self, name: str) -> str:
         """Return what makes a value."""
-        return next(self.forward.node(eq.node)[0] for eq in self.derivation.forward.equations() if eq.name == name)
+        return self.forward.node(self.made[name].node)[0]
 
     def readers(self, name: str) -> list[str]:
         """Return the lines of the cell that read `name`, as links."""
@@ -72,7 +72,7 @@ class Reasons:
         if source.kind == "previous":
             return f"For the step before: {self.value(label.of)} is read by {listed(self.readers(label.of))}."
         if source.kind != "own":
-            return f"{self.value(label.of)} is a part of {listed(self.lines(label.of))} without a name of its own."
+            return f"{self.value(label.of)} is a part of [{self.made[label.of].tag}] without a name of its own."
         return self.own(eq, label.of) if self.derivation.forward.types[label.of].batched else self.static(eq, label.of)
 
     def sloped(self, tag: str, name: str) -> str:
@@ -82,10 +82,6 @@ class Reasons:
             slope = self.forward.node(Map(derivative(reading[0].node.expr, sp.Symbol(name))))[0]
             return f"{tag} with slope ${slope}$" if len(slope) <= SHORT else tag
         return tag
-
-    def lines(self, name: str) -> list[str]:
-        """Return the lines that a value without a name stands in, as links."""
-        return [f"[{eq.tag}]" for eq in self.derivation.forward.equations() if eq.name == name] or self.readers(name) or ["a line"]
 
     def own(self, eq: Equation, name: str) -> str:
         """Say what a value of the step acts on."""
@@ -112,18 +108,22 @@ class Reasons:
         return f"{self.value(name)} stands in {where}{', at every step' if steps else ', which is the same at every step'}."
 
     def function(self, argument: str, name: str) -> str:
-        """Say which function the cotangent of its argument passes through, with its derivative if that is short."""
+        """Say which function the cotangent of its argument passes through, with its derivative where it makes a whole line."""
         symbol = sp.Symbol(argument)
         for eq in self.derivation.forward.equations():
-            if not isinstance(eq.node, Map) or argument not in eq.node.operands():
+            calls = eq.node.expr.atoms(Elementwise) if isinstance(eq.node, Map) else ()
+            call = min((call for call in calls if call.args == (symbol,)), key=str, default=None)
+            if call is None:
                 continue
-            for call in sorted(eq.node.expr.atoms(Elementwise), key=str):
-                if call.args == (symbol,):
-                    info = call.info
-                    roman = rf"\operatorname{{{info.name}}}".replace("_", r"\_")
-                    shown = f"${SYMBOLS.get(info.name, roman)}$"
-                    if eq.node.expr == call:
-                        slope = self.forward.node(Map(info.derivative(sp.Symbol(eq.name), symbol)[0]))[0]
-                        return f"Through the {shown} of [{eq.tag}], whose derivative is ${slope}$."
-                    return f"Through the {shown} in [{eq.tag}], of ${self.formula(argument)}$."
+            shown = f"${_symbol(call.info)}$"
+            if eq.node != Map(call):
+                return f"Through the {shown} in [{eq.tag}], of ${self.formula(argument)}$."
+            slope = self.forward.node(Map(call.info.derivative(sp.Symbol(eq.name), symbol)[0]))[0]
+            return f"Through the {shown} of [{eq.tag}], whose derivative is ${slope}$."
         return f"The argument of the function that makes {self.value(name)}."
+
+
+def _symbol(info: ElementwiseFunction) -> str:
+    """Return how a function of one argument is typeset without it."""
+    head, brackets, _ = info.latex.format("").partition(r"\left(")
+    return head if brackets else rf"\operatorname{{{info.name}}}"

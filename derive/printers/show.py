@@ -27,7 +27,7 @@ from ..ir import (
 from ..passes.hoist import hoist
 from ..pipeline import compile_cell, stages
 from ..program import Program
-from ..sizes import Shape
+from .interface import shape_text
 from .latex import derivation
 from .notation import Text
 from .text import backward_lines, forward_lines
@@ -55,11 +55,7 @@ def _legend(cell: Cell) -> list[str]:
 def _table(names: Iterable[str], cell: Cell) -> list[str]:
     names = list(names)
     width = max(map(len, names), default=0)
-    return [f"  {name:<{width}}  {_shape(cell.shapes[name])}" for name in names] or ["  none"]
-
-
-def _shape(shape: Shape) -> str:
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})" if shape else "a scalar"
+    return [f"  {name:<{width}}  {shape_text(shape=cell.shapes[name])}" for name in names] or ["  none"]
 
 
 def code(cell: Cell) -> str:

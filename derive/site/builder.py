@@ -193,11 +193,10 @@ def _cells(site: Site, folder: Path) -> None:
 
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
+    modules = emit.files(site.cells, sources=site.sources, cuda=False)
+    notation = "../derivations.html" if site.docs else ""
     for cell in site.cells:
-        source = site.sources[cell.name]
-        module = emit.files([cell], sources={cell.name: source}, cuda=False)[f"{cell.name}.py"]
-        notation = "../derivations.html" if site.docs else ""
-        page = Page(cell, module, source, site.package, site.checked.get(cell.name), notation)
+        page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), notation)
         (folder / f"{cell.name}.md").write_text(page.markdown(), encoding="utf-8")
 
 
@@ -211,5 +210,5 @@ def index(site: Site) -> str:
 
 
 def _states(cell: Cell) -> str:
-    style = Latex(dict(cell.latex))
+    style = Latex(cell.latex)
     return ", ".join(f"${style.name(state)}$" for state in cell.states) or "none"

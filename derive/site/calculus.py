@@ -8,7 +8,6 @@ from ..explicit import explicit_latex
 from ..expressions import walk
 from ..ir import Equation
 from ..printers.jacobian import latex_lines
-from ..printers.reasons import reasons
 from ..printers.text import forward_lines
 from ..syntax import Call
 from . import markup
@@ -60,7 +59,7 @@ def _block(tex: str, terms: int) -> str:
 
 def recursion(page: Page) -> str:
     """The adjoint recursion, each line with its reason."""
-    recursive = [eq for eq in (*page.derivation.backward.prologue, *page.derivation.backward.body)]
+    recursive = [*page.derivation.backward.prologue, *page.derivation.backward.body]
     notation = f' <a href="{page.notation}">The notation</a>.' if page.notation else ""
     order = "From the last step to the first. " if page.cell.states else ""
     intro = markup.sentence(f"{order}{_legend(page)}")
@@ -88,15 +87,13 @@ def sums(page: Page) -> str:
     """The gradients of parameters."""
     summed = [*page.derivation.backward.accumulators, *page.derivation.backward.epilogue]
     lines = _lines(page, summed)
-    if not lines:
-        return ""
-    return f"<p>{markup.sentence(SHARED)}</p>\n\n{lines}"
+    return f"<p>{markup.sentence(SHARED)}</p>\n\n{lines}" if lines else ""
 
 
 def _lines(page: Page, equations: list[Equation]) -> str:
     tags = {eq.tag for eq in equations}
     lines = {tag: tex for tag, tex in page.backward.items() if tag in tags}
-    return markup.equations(lines, reasons(page.cell), page.listed) if lines else ""
+    return markup.equations(lines, page.reasons, page.listed) if lines else ""
 
 
 def explicit(page: Page) -> str:

@@ -6,17 +6,21 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cell import Cell
 from ..check import TOLERANCES
 from ..plan import tape_size
 from ..printers.reasons import listed
+from ..sizes import Size
 from . import markup, symbols
+from .define import BATCH, SIZE, STEPS
 from .maths import inline
 from .tape import kept
 
 if TYPE_CHECKING:
     from .page import Page
 
-EXAMPLE = {"T": 100, "B": 32, "size": 128, "bytes": 4}
+BYTES = 4  # of a float32
+ONE = Size((), 1)
 ALL = "Outputs, final states and the gradients by every parameter, input and initial state"
 ALL_WITHOUT_STATE = "Outputs and the gradients by every parameter and input"
 WITNESSES = {
@@ -43,9 +47,14 @@ def _counts(page: Page) -> str:
     shapes = "Shapes are those of one row; values of a step have one for each sequence of the batch."
     if not cell.parameters:
         return f"<p>{where}{shapes} There is no parameter.</p>"
-    number = symbols.count_at(cell, dict.fromkeys(cell.sizes, EXAMPLE["size"]))
-    at = f", {number:,} with {listed([inline(f'{name} = 128') for name in cell.sizes])}" if cell.sizes else ""
+    number = symbols.count_at(cell, dict.fromkeys(cell.sizes, SIZE))
+    at = f", {number:,}{_at(cell)}" if cell.sizes else ""
     return f"<p>{where}{shapes} The parameters hold {inline(symbols.parameter_tex(cell))} numbers{at}.</p>"
+
+
+def _at(cell: Cell) -> str:
+    """Say at which sizes an example is."""
+    return f" with {listed([inline(f'{name} = {SIZE}') for name in cell.sizes])}" if cell.sizes else ""
 
 
 def tape(page: Page) -> str:
@@ -53,20 +62,19 @@ def tape(page: Page) -> str:
     rows = []
     for array in kept(page.cell):
         steps = "T + 1" if array.state else "T"
-        width = f", {str(array.width).replace('*', '')}" if str(array.width) != "1" else ""
+        width = f", {page.style.size(array.width)}" if array.width != ONE else ""
         again = " (rows of its own, for products over all steps)" if array.again else ""
         rows.append([inline(array.tex) + again, f"<code>({steps}, B{width})</code>", ", ".join(map(markup.link, array.readers))])
     if not rows:
         return "<p>The backward pass reads nothing but what the caller has: inputs and parameters.</p>"
     size = tape_size(page.cell)
-    each = size.evaluate(dict.fromkeys(page.cell.sizes, EXAMPLE["size"])) * EXAMPLE["bytes"]
-    total = each * EXAMPLE["T"] * EXAMPLE["B"] / 2**20
-    at = f" with {listed([inline(f'{name} = 128') for name in page.cell.sizes])}" if page.cell.sizes else ""
+    each = size.evaluate(dict.fromkeys(page.cell.sizes, SIZE)) * BYTES
+    total = each * STEPS * BATCH / 2**20
     first = "A state has one more row, its value before the first step." if page.cell.states else ""
-    numbers = f"{inline(str(size).replace('*', ''))} number{'s' if str(size) != '1' else ''}"
+    numbers = f"{inline(page.style.size(size))} number{'s' if size != ONE else ''}"
     text = (
         f"For each step of each sequence {numbers}, beside the inputs, which are the caller's: "
-        f"in float32 {each:,} bytes{at}, and {total:.3g} MiB for 100 steps of 32 sequences. "
+        f"in float32 {each:,} bytes{_at(page.cell)}, and {total:.3g} MiB for {STEPS} steps of {BATCH} sequences. "
         f"{first}"
     )
     return f"{markup.table(['kept', 'shape', 'read by'], rows)}\n\n<p>{text}</p>"

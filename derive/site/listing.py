@@ -20,7 +20,6 @@ class Listing:
     """A function of an emitted module that computes equations."""
 
     name: str
-    summary: str
     code: str
 
     @property
@@ -38,7 +37,7 @@ def listings(module: str) -> list[Listing]:
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             code = "\n".join(lines[first - 1 : node.end_lineno])
             if NUMBER.search(code):
-                found.append(Listing(node.name, ast.get_docstring(node) or "", code))
+                found.append(Listing(node.name, code))
     return sorted(found, key=lambda listing: min((tag[0] == "B", int(tag[1:])) for tag in listing.tags))
 
 

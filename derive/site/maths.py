@@ -27,10 +27,10 @@ RENDER = """function render(tex, display) {
 # MathML Core knows no `mathvariant` but normal: letters of another kind are characters of their own.
 ALPHABETS = {"bold": (0x1D400, 0x1D41A, 0x1D7CE), "script": (0x1D49C, 0x1D4B6, None), "double-struck": (0x1D538, 0x1D552, 0x1D7D8)}
 EXCEPTIONS = {"script": dict(zip("BEFHILMRego", "ℬℰℱℋℐℒℳℛℯℊℴ", strict=True)), "double-struck": dict(zip("CHNPQRZ", "ℂℍℕℙℚℝℤ", strict=True))}
-# KaTeX writes the bars of a norm as the signs of parallels and of divisors, which stand apart as relations do.
 OVERLINE = "‾"
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 ElementTree.register_namespace("", NAMESPACE)
+# KaTeX writes the bars of a norm as the signs of parallels and of divisors, which stand apart as relations do.
 BARS = {"∥": "‖", "∣": "|"}
 
 

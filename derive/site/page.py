@@ -16,6 +16,7 @@ from ..derivation import Derivation, differentiate
 from ..errors import CellError
 from ..picture import svg
 from ..printers.notation import Latex
+from ..printers.reasons import reasons
 from ..printers.text import backward_lines
 from . import calculus, facts, programs
 from .listing import Listing, listings
@@ -54,7 +55,7 @@ class Page:
 
     @cached_property
     def style(self) -> Latex:
-        return Latex(dict(self.cell.latex))
+        return Latex(self.cell.latex)
 
     @cached_property
     def derivation(self) -> Derivation:
@@ -71,6 +72,10 @@ class Page:
     @cached_property
     def backward(self) -> dict[str, str]:
         return backward_lines(self.cell, self.style)
+
+    @cached_property
+    def reasons(self) -> dict[str, str]:
+        return reasons(self.cell)
 
     # The page
 

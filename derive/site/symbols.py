@@ -9,9 +9,10 @@ import sympy as sp
 
 from ..cell import Cell
 from ..printers.formula import LineFormulas
+from ..printers.interface import shape_text
 from ..printers.notation import Latex
 from ..runtime.initial import RULES
-from ..sizes import Shape, Size
+from ..sizes import Size
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,11 @@ class Symbol:
 
 def symbols(cell: Cell) -> list[Symbol]:
     """Return inputs, context, states, parameters, constants and then what the lines make."""
-    formulas = LineFormulas(cell, Latex(dict(cell.latex)))
-    return [Symbol(formulas.name(name), name, shape(cell.shapes[name]), what) for name, what in _found(cell)]
+    formulas = LineFormulas(cell, Latex(cell.latex))
+    return [
+        Symbol(formulas.name(name), name, shape_text(shape=shape) if (shape := cell.shapes[name]) else "a number", what)
+        for name, what in _found(cell)
+    ]
 
 
 def _found(cell: Cell) -> Iterator[tuple[str, str]]:
@@ -60,11 +64,6 @@ def sizes(cell: Cell) -> dict[str, str]:
     """Return what the usual sizes of a cell are the numbers of."""
     known = {"d": "features of the input", "n": "features of the state (hidden size)" if cell.states else "features of the output"}
     return {name: text for name, text in known.items() if name in cell.sizes}
-
-
-def shape(shape: Shape) -> str:
-    """Return the shape of a row as a tuple, such as ``(n, d)``; nothing for a number."""
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})" if shape else "a number"
 
 
 def parameter_count(cell: Cell) -> sp.Expr:

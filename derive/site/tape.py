@@ -48,7 +48,7 @@ def _formula(cell: Cell, compiled: Compiled, value: str) -> str:
     """Return a kept value as the derivation has it, before matrices were stacked; the argument of a function as a formula."""
     derived = differentiate(cell).forward
     forward = derived if value in derived.types else compiled.derivation.forward
-    formulas = Formulas(cell, forward, Latex(dict(cell.latex)))
+    formulas = Formulas(cell, forward, Latex(cell.latex))
     if forward.labels[value].kind == "preactivation":
         return next(formulas.node(eq.node)[0] for eq in forward.equations() if eq.name == value)
     return formulas.left(value)
