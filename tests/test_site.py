@@ -249,6 +249,18 @@ def test_cells_of_ones_own_from_another_folder(tmp_path: Path) -> None:
     assert (tmp_path / "site" / "index.html").is_file()
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "my_cell.py").write_text("kept")
+    with pytest.raises(CellError, match="name another folder"):
+        build(own_site({"rnn.py": [REGISTRY["rnn"]]}), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["my_cell.py"]
+
+
+def test_a_site_is_built_again_in_its_folder(tmp_path: Path) -> None:
+    site = own_site({"rnn.py": [REGISTRY["rnn"]]})
+    assert build(site, tmp_path / "site") == build(site, tmp_path / "site") == 0
+
+
 def test_measured_numbers_are_shown_for_cells_of_ones_own(tmp_path: Path) -> None:
     cell = REGISTRY["rnn"]
     site = own_site({"rnn.py": [cell]}, CHECKED)

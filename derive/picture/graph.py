@@ -12,7 +12,6 @@ SOURCES = frozenset({"state", "input", "context"})
 SINKS = frozenset({"next", "output"})
 CIRCLES = frozenset({"sum", "product"})
 BOXES = frozenset({"layer", "linear"})
-"""Nodes that work on each element by itself: what a state's rail may run through."""
 
 
 @dataclass(frozen=True)

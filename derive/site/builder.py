@@ -104,11 +104,13 @@ def build(site: Site, out: Path) -> int:
     Raises
     ------
     CellError
-        If the extra `docs` is not installed.
+        If the extra `docs` is not installed, or `out` holds something else than a site, which the build would delete.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name.split(".")[0]) is None or importlib.util.find_spec(name) is None]
     if missing:
         raise CellError(f"the site needs {', '.join(missing)}: pip install 'derive-rnn[docs]'")
+    if out.is_dir() and any(out.iterdir()) and not (out / "sitemap.xml").is_file():
+        raise CellError(f"`{out}` is not empty and holds no site: building there would delete what it holds; name another folder")
     with tempfile.TemporaryDirectory() as folder:
         return make(write(site, Path(folder)), out)
 
