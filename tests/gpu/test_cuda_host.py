@@ -6,7 +6,6 @@ import ctypes
 import itertools
 import re
 import sys
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from derive.runtime import static
 from derive.runtime.cuda import gpu as module
+from derive.runtime.cuda import launch
 from derive.runtime.cuda.gpu import Gpu
 from derive.runtime.cuda.kind import KINDS
 from generated.cuda import lstm
@@ -177,19 +177,60 @@ def test_constants_are_brought_once() -> None:
     np.testing.assert_array_equal(narrow, constant)
 
 
-def test_launches_are_made_ready_once_and_without_a_word() -> None:
-    """Numba warns of few blocks, which are meant."""
-    made: list[Any] = []
+class Kernel:
+    """A kernel as Numba has it; what it was compiled for is noted."""
 
-    class Kernel:
-        def __getitem__(self, configuration: Any) -> Any:
-            warnings.warn("Grid size 1 will likely result in GPU under-utilization", stacklevel=1)
-            made.append(configuration)
-            return object()
+    __name__ = "kernel"
 
-    it, kernel = gpu(), Kernel()
-    first, again, other = it._launcher(kernel, (1, 1), 32, 0), it._launcher(kernel, (1, 1), 32, 0), it._launcher(kernel, (2, 1), 32, 0)
-    assert first is again is not other and made == [((1, 1), 32, 7, 0), ((2, 1), 32, 7, 0)]
+    def __init__(self) -> None:
+        self.signatures: list[Any] = []
+
+    def compile(self, signature: Any) -> Any:
+        self.signatures.append(signature)
+        return SimpleNamespace(_codelibrary=SimpleNamespace(get_cufunc=lambda: SimpleNamespace(handle=40 + len(self.signatures))))
+
+
+def driver() -> tuple[Any, list[Any]]:
+    """Return a driver that notes what it is given: how a kernel is to be run, and the first numbers of its arguments."""
+    ran: list[Any] = []
+
+    def launch(function: int, *given: int) -> None:
+        *shape, shared, stream, places = given[:9]
+        read = [ctypes.c_int64.from_address(place).value for place in (ctypes.c_int64 * 12).from_address(places)]
+        ran.append((function, shape, shared, stream, read, len(given) == 9))
+
+    return SimpleNamespace(launchKernel=lambda *given: launch(*given), launchCooperativeKernel=launch), ran
+
+
+def test_a_launch_gives_the_driver_what_the_kernel_reads() -> None:
+    """A number is itself; an array two empty fields, its number of elements, bytes of one, address, shape and strides."""
+    from numba import types
+
+    it, kernel, values = gpu(), Kernel(), np.zeros((3, 8), np.float16)[:, :5].view(Array)
+    it.xp.cuda.driver, ran = driver()
+    for together in (False, True):
+        it.launch(kernel, (2, 3), 64, 100, (-4, values, True, 7), together=together)
+    fields = [-4, 0, 0, 15, 2, values.data.ptr, 3, 5, 16, 2, 1, 7]
+    assert ran == [(41, [2, 3, 1, 64, 1, 1], 100, 7, fields, together) for together in (False, True)]
+    assert kernel.signatures == [(types.int64, types.Array(types.uint16, 2, "A"), types.boolean, types.int64)]
+
+
+def test_types_of_arguments_are_those_that_numba_finds() -> None:
+    from numba import typeof
+
+    square = np.zeros((4, 4), np.float32)
+    for values in (square, square.T, square[:, :2], square[0], square[:, 0], np.zeros((1, 4)), np.zeros((0, 4)), np.zeros(3, np.int64)):
+        assert launch.numba_type(launch.array(values.view(Array)).kind) == typeof(values)
+    for number in (3, -(2**40), True):
+        assert launch.numba_type(launch.number(number).kind) == typeof(number)
+
+
+def test_what_a_launch_was_is_said_where_it_fails() -> None:
+    it = gpu()
+    it.xp.cuda.driver = SimpleNamespace(launchCooperativeKernel=lambda *given: [][0])
+    with pytest.raises(IndexError) as caught:
+        it.launch(Kernel(), (9, 1), 32, 100, (1,), together=True)
+    assert caught.value.__notes__ == ["kernel: 9 x 1 blocks of 32 threads, 100 bytes of shared memory, all blocks at the same time"]
 
 
 def test_an_old_device_is_refused() -> None:

@@ -30,6 +30,8 @@ class Table:
         Static vectors by name: their sizes.
     own : mapping
         What a block has of each row: size and number of copies.
+    near : mapping
+        What is given for each step: its size.
     divided : set of str
         The sizes that members divide among them.
     """
@@ -40,6 +42,7 @@ class Table:
     tiles: dict[str, tuple[Size, Size, Size]] = field(default_factory=dict)
     statics: dict[str, Size] = field(default_factory=dict)
     own: dict[str, tuple[Size, int]] = field(default_factory=dict)
+    near: dict[str, Size] = field(default_factory=dict)
     divided: set[str] = field(default_factory=set)
 
     def steps(self) -> Steps:
@@ -47,20 +50,19 @@ class Table:
         products = {k: plan.Product(str(c), str(w), t) for k, (c, w, t) in self.products.items()}
         tiles = {k: (str(width), str(start), str(whole)) for k, (width, start, whole) in self.tiles.items()}
         own = {k: (str(size), copies) for k, (size, copies) in self.own.items()}
-        return Steps(
-            self.spread, self.meetings, products, tiles, {k: str(s) for k, s in self.statics.items()}, own, tuple(sorted(self.divided))
-        )
+        statics, near = ({k: str(size) for k, size in sizes.items()} for sizes in (self.statics, self.near))
+        return Steps(self.spread, self.meetings, products, tiles, statics, own, near, tuple(sorted(self.divided)))
 
     def text(self, name: str) -> list[str]:
         """Return the statement that makes the table in a module."""
         products = [f'"{k}": Product("{c}", "{w}", "{t}")' for k, (c, w, t) in self.products.items()]
         own = [f'"{k}": ("{s}", {copies})' for k, (s, copies) in self.own.items()]
         tiles = [f'"{k}": ("{width}", "{start}", "{whole}")' for k, (width, start, whole) in self.tiles.items()]
-        statics = [f'"{k}": "{s}"' for k, s in self.statics.items()]
+        statics, near = ([f'"{k}": "{size}"' for k, size in sizes.items()] for sizes in (self.statics, self.near))
         divided = ", ".join(f'"{size}"' for size in sorted(self.divided))
         entries = [f"spread={self.spread}", f"meetings={self.meetings}", f"divided=({divided}{',' if len(self.divided) == 1 else ''})"]
         lines = [f"{INDENT}{', '.join(entries)},"]
-        for key, items in (("products", products), ("tiles", tiles), ("statics", statics), ("own", own)):
+        for key, items in (("products", products), ("tiles", tiles), ("statics", statics), ("own", own), ("near", near)):
             lines += [INDENT + line for line in wrapped(f"{key}={{", items, "},", 12)]
         return [f"{name} = Steps(", *lines, ")"]
 

@@ -13,7 +13,7 @@ from ..kernel import Kernel
 from ..layout import INDENT, wrapped
 from .equations import bare, bound, constants, merged
 from .loop import summed
-from .resident_rows import ResidentRows
+from .resident_rows import AHEAD, ResidentRows
 
 
 class ResidentKernel(ResidentRows):
@@ -44,13 +44,18 @@ class ResidentKernel(ResidentRows):
 
     def closure(self) -> list[tuple[str, str]]:
         """Return what the kernel takes from the machine: names and where from."""
-        pairs = [(name, f"on.{name}") for name in ("cuda", "real", "widen", "narrow", "plan", "index", "word", "clear", "arrive", "wait")]
+        own = ("cuda", "real", "widen", "narrow", "plan", "index", "word", "clear", "arrive", "wait")
+        pairs = [(name, f"on.{name}") for name in own]
+        pairs += [("bits", "on.kept")]
         pairs += [(name, f"on.functions.{name}") for name in sorted(self.functions)]
         pairs += [(name, f"on.{name}") for name in sorted(self.team)]
         pairs += [tuple(line.split(" = ", 1)) for line in constants(self.constants)]  # type: ignore[misc]
         pairs += [(name, f"make_{name}(on)") for name in self.called]
         pairs += [(name.upper(), f"plan.{name}") for name in ("rows", "lanes", "members")]
         pairs.append(("SUMS", str(self.joins)))
+        for bundle, group in self.staged.items():
+            pairs += [(self.ahead(bundle.size), f'plan.ahead["{bundle.size}"]')]
+            pairs += [(f"{bundle.name}_room", f"max({len(group)} * {self.ahead(bundle.size)}, 1)")]
         for size in sorted(self.sizes):
             pairs += [(self.number(size), f'plan.sizes["{size}"]'), (f"{self.number(size)}_here", f'plan.here["{size}"]')]
         pairs += [(local, f'plan.at["{key}"]') for key, local in self.offsets.items()]
@@ -107,6 +112,7 @@ class ResidentKernel(ResidentRows):
                 row = self.row_at(array, "steps" if self.rec.reverse else "0")
                 line = f"fetch_{tile}({self.words(name)}, {row} + first, batch - first)".replace("0 + ", "")
                 lines += self.if_members("MEMBERS == 1", [line])
+        lines += [f"{b.name} = cuda.local.array({b.name}_room, {'bits' if b.stored else 'real'})" for b in self.staged]
         lines += ["meetings = 0"] if self.table.meetings else []
         read_at_once = not self.stages[0].products and (self.vectors or not self.table.spread)
         return [*lines, "cuda.syncthreads()"] if read_at_once else lines
@@ -152,10 +158,7 @@ class ResidentKernel(ResidentRows):
         rows = [
             *([("t", "steps - 1 - step"), ("before", "step % 2")] if self.rec.reverse else [("before", "t % 2")]),
             ("after", "1 - before"),
-            ("row", "index(t * batch + seq)"),
-            ("row_next", "index(row + batch)"),
-            ("kept", "index((t if keep else t % 2) * batch + seq)"),
-            ("kept_next", "index((t + 1 if keep else (t + 1) % 2) * batch + seq)"),
+            *rows_of("t", ""),
         ]
         return [*bound(rows, inner), *merged(inner)]
 
@@ -222,15 +225,34 @@ class ResidentKernel(ResidentRows):
         return lines
 
     def staging(self) -> list[str]:
-        """Return the loops that bring what was given for a step near, while others may not have finished the one before."""
+        """Return the loops that bring near what was given for a step, and begin to bring what is given for the next one.
+
+        Others may not have finished the step before.  What is read ahead takes its time to come: registers wait for it, no thread does.
+        """
         lines: list[str] = []
-        groups: dict[Size, list[str]] = {}
-        for (_, size), line in self.staged.items():
-            groups.setdefault(size, []).append(line)
-        for size, group in groups.items():
-            head = self.features(size)
-            lines += [head[0], *(INDENT + line for line in (*head[1:], *group))]
+        counter, soon = ("step", "(t - 1)") if self.rec.reverse else ("t", "(t + 1)")
+        for bundle, group in self.staged.items():
+            ahead, head = self.ahead(bundle.size), self.features(bundle.size)
+            places = [f"{bundle.name}[{('', f'{ahead} + ')[k] if k < 2 else f'{k} * {ahead} + '}i]" for k in range(len(group))]
+            came = [f"{given.slot} = {self.widened(bundle.stored, place)}" for given, place in zip(group, places, strict=True)]
+            coming = [f"{place} = {given.soon}" for given, place in zip(group, places, strict=True)]
+            now = [f"{given.slot} = {self.widened(bundle.stored, given.now)}" for given in group]
+            lines += [
+                f"if {counter} > 0 and {ahead} > 0:",
+                *(INDENT + line for line in self.by_thread(bundle.size, came)),
+                "else:",
+                *(INDENT + line for line in (head[0], *(INDENT + line for line in (*head[1:], *now)))),
+                f"if {counter} + 1 < steps and {ahead} > 0:",
+                *(INDENT + line for line in (*bound(rows_of(soon, AHEAD), coming), *self.by_thread(bundle.size, coming))),
+            ]
         return lines
+
+    def by_thread(self, size: Size, body: list[str]) -> list[str]:
+        """Return a loop over a thread's features of a row, `i` of which is counted: as many in every thread, for numbers in registers."""
+        first, *names = self.features(size)
+        limit = first.removeprefix("for k in range(lane, ").removesuffix(", LANES):")
+        inner = ["k = lane + i * LANES", f"if k < {limit}:", *(INDENT + line for line in (*names, *body))]
+        return [f"for i in range({self.ahead(size)}):", *(INDENT + line for line in inner)]
 
     def joined(self, variables: list[str], function: str) -> list[str]:
         """Members leave what they have in the device's memory, meet, and combine all of it, each in the same order."""
@@ -254,6 +276,18 @@ class ResidentKernel(ResidentRows):
         crossed = self.crosses(stage, position)
         self.crossed = self.crossed or crossed
         return ["cuda.syncthreads()"] if crossed else []
+
+
+def rows_of(t: str, suffix: str) -> list[tuple[str, str]]:
+    """Return the names of a step's rows, and what they are."""
+    kept = f"({t} if keep else {t} % 2)" if t != "t" else "(t if keep else t % 2)"
+    after = f"{t} + 1" if t == "t" else f"{t[1:-1]} + 1"
+    return [
+        (f"row{suffix}", f"index({t} * batch + seq)"),
+        (f"row_next{suffix}", f"index(row{suffix} + batch)"),
+        (f"kept{suffix}", f"index({kept} * batch + seq)"),
+        (f"kept_next{suffix}", f"index(({after} if keep else ({after}) % 2) * batch + seq)"),
+    ]
 
 
 def _plus(row: str, more: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...ir import MatVec, MatVecT
@@ -17,6 +18,27 @@ if TYPE_CHECKING:
     from .host import Code
 
 
+AHEAD = "_ahead"  # at the end of the names of the next step's rows
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is given for each step: the sources of where it is kept near, of where it is, and of where it is for the next step."""
+
+    slot: str
+    now: str
+    soon: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What is given of one size and in one dtype, that of storage or the one that is computed with; the registers that it is brought in."""
+
+    size: Size
+    stored: bool
+    name: str
+
+
 class ResidentRows(RowCode):
     """Prints the loops of a kernel for all steps."""
 
@@ -27,7 +49,8 @@ class ResidentRows(RowCode):
         self.offsets: dict[str, str] = {}
         self.joins = 0  # numbers of a row that members put together
         self.crossed = False  # whether threads read what others of their block have stored
-        self.staged: dict[tuple[str, Size], str] = {}
+        self.staged: dict[Bundle, list[Given]] = {}
+        self.own_names: dict[str, str] = {}
         self.loaded: dict[str, list[str]] = {}  # static scalars
         self.vectors: dict[Size, list[str]] = {}  # static vectors
         self.products: dict[int, str] = {}
@@ -166,12 +189,27 @@ class ResidentRows(RowCode):
         """Return the source of a given value, and have it brought near before the step."""
         size = self.rec.types[name].shape[0]
         key = f"{name}_near"
-        self.table.own[key] = (size, 1)
+        self.table.near[key] = size
         source = f"own[{self.at(key)} + b * {self._bracketed(self.here(size))} + u]"
         column = self.column(array, place, "u", (size,))
-        given = self.widened(array.name in self.code.stored, f"{self.array(array.name)}[{self.index(array, place.shift)}, {column}]")
-        self.staged[(key, size)] = f"{source} = {given}"
+        row, stored = self.index(array, place.shift), array.name in self.code.stored
+        now, soon = (f"{self.array(array.name)}[{row + suffix}, {column}]" for suffix in ("", AHEAD))
+        group, given = self.staged.setdefault(self.bundle(size, stored), []), Given(source, now, soon)
+        group += [given] if given not in group else []
         return source
+
+    def bundle(self, size: Size, stored: bool) -> Bundle:
+        return Bundle(size, stored, self.fresh(f"{_identifier(size)}_{'stored' if stored else 'real'}"))
+
+    def ahead(self, size: Size) -> str:
+        """Return the name of how many features of a size a thread brings ahead of a step."""
+        return self.fresh(f"{_identifier(size)}_ahead")
+
+    def fresh(self, name: str) -> str:
+        """Return the kernel's own form of a name, the same each time."""
+        if name not in self.own_names:
+            self.own_names[name] = self.names.fresh(name)
+        return self.own_names[name]
 
     @staticmethod
     def _bracketed(text: str) -> str:
@@ -303,6 +341,16 @@ class ResidentRows(RowCode):
                 value = self.widened(self.code.static_stored(name), f"{given}[{self.feature(size)}]")
                 self.vectors.setdefault(size, []).append(f"own[{self.at(name)} + u] = {value}")
         return f"own[{self.at(name)} + u]" if kind.shape else self.local[key]
+
+
+def _identifier(size: Size) -> str:
+    """Return a size as part of a name: 2*n + 1 is n2_1."""
+    return "_".join(
+        [
+            *(f"{name}{'' if count == 1 else count}".replace("-", "m") for name, count in size.terms),
+            *([str(size.constant)] if size.constant else []),
+        ]
+    )
 
 
 def _positive(size: Size) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RESERVED = {
     *("on", "cuda", "real", "widen", "narrow", "t", "batch", "keep", "seq", "b", "row", "kept", "ring", "j", "u", "lane", "lanes", "lead"),
+    *("bits", "i", "k", *(f"{row}_ahead" for row in ("row", "row_next", "kept", "kept_next"))),
     *("row_next", "kept_next", "ring_next", "row_sum", "row_max", "add", "range", "lowest", "nan", "steps", "first", "last"),
     *("group", "member", "running", "own", "step", "before", "after", "meetings", "arrivals", "plan", "arrive", "wait", "word", "clear"),
     *("index", "k", "thread", "block", "seq", "min", "ROWS", "LANES", "MEMBERS", "SUMS", "sums", "m", "call"),

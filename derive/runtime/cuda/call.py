@@ -12,6 +12,7 @@ from .device import Device, Factory
 from .kind import Kind
 from .plan import LINE, Plan, Steps
 from .resident import packed_size, packing
+from .sums import STRETCH, make_sum_real, make_sum_stored
 
 WARP, THREADS = 32, 256
 
@@ -35,6 +36,8 @@ class Call:
         What was made of the parameters before.
     laid : dict
         Weights as plans lay them out, by plan and product.
+    ready : dict
+        Arrays, by number, as the device takes them for an argument: the steps of a loop have the same.
     """
 
     device: Device
@@ -48,6 +51,7 @@ class Call:
     keep: bool = False
     weights: tuple[Any, ...] | None = None
     laid: dict[Any, Any] = field(default_factory=dict)
+    ready: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
     def xp(self) -> Any:
@@ -156,8 +160,19 @@ class Call:
         return out
 
     def total(self, rows: Any) -> Any:
-        """Return the sum of rows, in the dtype that is computed with."""
-        return rows.sum(axis=0, dtype=self.real_dtype)
+        """Return the sum of rows, in the dtype that is computed with: of `STRETCH` rows each, then of those sums."""
+        width = rows.shape[1]
+        if not rows.size:
+            return self.xp.zeros(width, self.real_dtype)
+        threads = min(THREADS, -(-width // WARP) * WARP)
+        rows, make = self.xp.ascontiguousarray(rows), make_sum_stored if rows.dtype == self.stored_dtype else make_sum_real
+        while True:
+            sums = self.real_rows(-(-len(rows) // STRETCH), width)
+            kernel, given = self.device.compiled(make, self.kind, threads), (len(rows), width, rows, sums)
+            self._launch(kernel, (len(sums), -(-width // threads)), threads, given)
+            if len(sums) == 1:
+                return sums[0]
+            rows, make = sums, make_sum_real
 
     def total_by_sequence(self, rows: Any) -> Any:
         """Return the sum over steps, `(B, ·)`, in the dtype of storage."""
@@ -169,7 +184,7 @@ class Call:
             return
         threads = min(THREADS, -(-features // WARP) * WARP)
         blocks = 1 if whole else -(-features // threads)
-        self.device.launch(self.device.compiled(make, self.kind, threads), (rows, blocks), threads, 0, given, together=False)
+        self._launch(self.device.compiled(make, self.kind, threads), (rows, blocks), threads, given)
 
     def plan(self, steps: Steps) -> Plan | None:
         """Return how a time loop is run by one kernel, or None where its steps are run one by one."""
@@ -178,7 +193,7 @@ class Call:
     def stay(self, plan: Plan, make: Factory, *, given: tuple[Any, ...]) -> None:
         """Run the kernel of a whole time loop."""
         kernel = self.device.compiled(make, self.kind, plan.threads, plan)
-        self.device.launch(kernel, (plan.blocks, 1), plan.threads, plan.shared, given, together=plan.members > 1)
+        self._launch(kernel, (plan.blocks, 1), plan.threads, given, plan.shared, together=plan.members > 1)
 
     def packed(self, plan: Plan, name: str, matrix: Any) -> Any:
         """Return a product's weights, given with a row for each column of it, as the blocks of a plan load them."""
@@ -187,9 +202,26 @@ class Call:
             out = self.xp.empty(packed_size(plan, plan.parts[name], self.kind), dtype)
             kernel = self.device.compiled(_packing(name), self.kind, THREADS, plan)
             given = (out.size, self.xp.ascontiguousarray(matrix), out)
-            self.device.launch(kernel, (-(-out.size // THREADS), 1), THREADS, 0, given, together=False)
+            self._launch(kernel, (-(-out.size // THREADS), 1), THREADS, given)
             self.laid[plan, name] = out
         return self.laid[plan, name]
+
+    def _launch(
+        self, kernel: Any, grid: tuple[int, int], threads: int, given: tuple[Any, ...], shared: int = 0, *, together: bool = False
+    ) -> None:
+        arguments = tuple([self._argument(value) for value in given])
+        self.device.launch(kernel, grid, threads, shared, arguments, together=together)
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, int):
+            return self.device.argument(value)
+        found = self.ready.get(id(value))
+        if found is None:
+            found = self.ready[id(value)] = (
+                value,
+                self.device.argument(value),
+            )  # with the array, so that nothing else gets its number
+        return found[1]
 
     def words(self, rows: Any) -> Any:
         """Return rows as words of 32 bits, one after the other."""

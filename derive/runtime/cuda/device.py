@@ -69,6 +69,10 @@ class Device(ABC):
     def machine(self, kind: Kind, threads: int, plan: Plan | None = None) -> Machine:
         """Return what kernels are made with."""
 
+    def argument(self, value: Any) -> Any:
+        """Return an argument of kernels, an array or a number, as `launch` is quickest with it."""
+        return value
+
     @abstractmethod
     def launch(self, kernel: Any, grid: tuple[int, int], threads: int, shared: int, given: tuple[Any, ...], *, together: bool) -> None:
         """Run a kernel; `together`: all blocks at the same time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,13 +13,14 @@ import numpy as np
 
 from .device import Device
 from .kind import Kind
+from .launch import Argument, address, array, laid_out, numba_type, number
 from .limits import OLDEST, Limits
 from .machine import Machine
 from .plan import Plan
 
 INSTALL = 'pip install "derive-rnn[cuda]", or "numba-cuda[cu13]" and "cupy-cuda13x[ctk]"'
 PLAIN = 48 << 10  # bytes of shared memory that a kernel may have without asking for more
-SEEN = 4096  # arrays, and launches, that are remembered
+SEEN = 4096  # constants that are remembered
 # Of cublasGemmEx: how numbers are kept, and what products are summed in.
 DATA = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 COMPUTE_32F, COMPUTE_32F_TF32, COMPUTE_64F, DEFAULT = 68, 77, 70, -1
@@ -52,10 +52,8 @@ class Gpu(Device):
         self.xp, self.cuda = _modules()
         self.number = self.xp.cuda.Device().id
         self.limits = self._limits()
-        self._arrays: OrderedDict[Any, Any] = OrderedDict()
-        self._launchers: OrderedDict[Any, Any] = OrderedDict()
         self._constants: OrderedDict[Any, Any] = OrderedDict()
-        self._ready: set[Any] = set()
+        self._functions: dict[Any, int] = {}
         self._factors = {name: (np.zeros((), name), np.ones((), name)) for name in ("float32", "float64")}  # of products, on the host
 
     def _limits(self) -> Limits:
@@ -157,12 +155,20 @@ class Gpu(Device):
 
         return NumbaMachine(kind, threads, plan)
 
+    def argument(self, value: Any) -> Any:
+        return array(value) if isinstance(value, self.xp.ndarray) else number(value)
+
     def launch(self, kernel: Any, grid: tuple[int, int], threads: int, shared: int, given: tuple[Any, ...], *, together: bool) -> None:
-        arguments = [self._argument(value) for value in given]
-        if shared > PLAIN:
-            self._allow(kernel, given, arguments, shared)
+        arguments = [value if isinstance(value, Argument) else self.argument(value) for value in given]
+        driver, stream = self.xp.cuda.driver, self.xp.cuda.get_current_stream().ptr
         try:
-            self._launcher(kernel, grid, threads, shared)(*arguments)
+            function = self._function(kernel, tuple([argument.kind for argument in arguments]), shared)
+            numbers, places = laid_out(arguments)
+            if together:
+                driver.launchCooperativeKernel(function, *grid, 1, threads, 1, 1, shared, stream, address(places))
+            else:
+                driver.launchKernel(function, *grid, 1, threads, 1, 1, shared, stream, address(places), 0)
+            del numbers  # not before the driver has read them
         except Exception as error:
             error.add_note(
                 f"{kernel.__name__}: {grid[0]} x {grid[1]} blocks of {threads} threads, {shared} bytes of shared memory"
@@ -170,42 +176,18 @@ class Gpu(Device):
             )
             raise
 
-    def _launcher(self, kernel: Any, grid: tuple[int, int], threads: int, shared: int) -> Any:
-        """Return a kernel that is ready to be launched on CuPy's current stream, made once."""
-        pointer = self.xp.cuda.get_current_stream().ptr
+    def _function(self, kernel: Any, kinds: tuple[Any, ...], shared: int) -> int:
+        """Return the driver's handle of a kernel for kinds of arguments, compiled once, which may have so much shared memory."""
+        key = kernel, kinds, max(shared, PLAIN)
+        if key not in self._functions:
+            function = kernel.compile(tuple(map(numba_type, kinds)))._codelibrary.get_cufunc()
+            if shared > PLAIN:
+                from numba.cuda.cudadrv.driver import binding, driver
 
-        def make() -> Any:
-            stream = self.cuda.external_stream(pointer) if pointer else self.cuda.default_stream()
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Grid size")  # few blocks are meant
-                return kernel[grid, threads, stream, shared]
-
-        return _remembered(self._launchers, (kernel, grid, threads, shared, pointer), make)
-
-    def _argument(self, value: Any) -> Any:
-        """Return an array as Numba has it, numbers of 16 bits as their bits; made once for each place in memory."""
-        if not isinstance(value, self.xp.ndarray):
-            return value
-        value = value.view(np.uint16) if value.dtype.itemsize == 2 else value
-
-        def make() -> Any:
-            # Without an owner: the caller holds the memory for the time of the call, and it must be free for others after it.
-            return self.cuda.from_cuda_array_interface(value.__cuda_array_interface__, owner=None, sync=False)
-
-        return _remembered(self._arrays, (value.data.ptr, value.shape, value.strides, value.dtype), make)
-
-    def _allow(self, kernel: Any, given: tuple[Any, ...], arguments: list[Any], shared: int) -> None:
-        """Ask, once for each kernel and types of arguments, for more shared memory than kernels have without."""
-        key = kernel, shared, *((value.dtype, value.ndim) if isinstance(value, self.xp.ndarray) else type(value) for value in given)
-        if key in self._ready:
-            return
-        from numba.cuda.cudadrv.driver import binding, driver
-
-        signature = tuple(kernel.typeof_pyval(value) for value in arguments)
-        function = kernel.compile(signature)._codelibrary.get_cufunc()
-        attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        driver.cuKernelSetAttribute(attribute, shared, function.handle, function.device.id)
-        self._ready.add(key)
+                attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+                driver.cuKernelSetAttribute(attribute, shared, function.handle, function.device.id)
+            self._functions[key] = int(function.handle)
+        return self._functions[key]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class Steps:
         Size of each static vector.
     own : mapping
         Of what a block keeps of each row: size and number of copies.
+    near : mapping
+        Size of what is given for each step: threads bring it for the next one while this one is computed.
     divided : tuple of str
         The sizes that members divide among them.
     """
@@ -49,6 +51,7 @@ class Steps:
     tiles: Mapping[str, tuple[str, str, str]] = field(hash=False)
     statics: Mapping[str, str] = field(hash=False)
     own: Mapping[str, tuple[str, int]] = field(hash=False)
+    near: Mapping[str, str] = field(hash=False)
     divided: tuple[str, ...] = ()
 
 
@@ -111,11 +114,11 @@ class Plan:
     rows, lanes : int
         Sequences of a group, and threads for each.
     members, groups : int
-    sizes_, here_, at_, parts_, tiles_ : tuples of pairs
+    sizes_, here_, at_, parts_, tiles_, ahead_ : tuples of pairs
         Sizes, a member's share of them, offsets in shared memory, parts of products; of tiles offset, pitch, width, start, and the
-        width of the array's rows.
+        width of the array's rows; by size, how many of its numbers a thread brings ahead of the step, 0 where it brings them when needed.
     shared, registers : int
-        Bytes of shared memory, and registers a thread that hold weights and sums.
+        Bytes of shared memory, and registers a thread that hold weights, sums, and what is brought ahead.
     cost : float
         Estimated microseconds a step.
     """
@@ -129,6 +132,7 @@ class Plan:
     at_: tuple[tuple[str, int], ...]
     parts_: tuple[tuple[str, Part], ...]
     tiles_: tuple[tuple[str, tuple[int, int, int, int, int]], ...]
+    ahead_: tuple[tuple[str, int], ...]
     shared: int
     registers: int
     groups: int = field(compare=False)
@@ -153,6 +157,10 @@ class Plan:
     @property
     def tiles(self) -> dict[str, tuple[int, int, int, int, int]]:
         return dict(self.tiles_)
+
+    @property
+    def ahead(self) -> dict[str, int]:
+        return dict(self.ahead_)
 
     @property
     def threads(self) -> int:

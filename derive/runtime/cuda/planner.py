@@ -21,6 +21,8 @@ THREADS = 256  # of a block
 TEAM = 256  # bytes of shared memory that sums over a row's threads may take beside
 OTHERS = 84  # registers of a thread that hold neither weights nor sums, about
 FEWEST = 4  # features of a member
+MOST = 255  # registers of a thread
+AHEAD = 32  # registers of a thread for what is brought ahead of a step
 
 # Microseconds, for the order of plans only: estimates, until a device has shown others.
 MEETING, BARRIER = 1.1, 0.04  # of members, and of a block's threads
@@ -81,7 +83,7 @@ def refused(plan: Plan, limits: Limits) -> str:
         return f"{plan.blocks} blocks that meet exceed {limits.processors} processors"
     if plan.shared + TEAM > limits.shared:
         return f"{plan.shared} bytes of shared memory exceed {limits.shared}"
-    room = min(limits.registers // plan.threads, 255)
+    room = min(limits.registers // plan.threads, MOST)
     if plan.registers + OTHERS > room:
         return f"{plan.registers} registers of weights and sums, and {OTHERS} others, exceed {room}"
     return ""
@@ -124,12 +126,15 @@ class _Draft:
         at = {name: layout.take(evaluate(text, self.here)) for name, text in self.steps.statics.items()}
         for name, (text, copies) in self.steps.own.items():
             at[name] = layout.take(rows * copies * (self.lanes if text == LANES else evaluate(text, self.here)))
+        at |= {name: layout.take(rows * evaluate(text, self.here)) for name, text in self.steps.near.items()}
         tiles = {name: self.tile(*texts, layout) for name, texts in self.steps.tiles.items()}
         parts = {name: self.part(product, tiles[product.tile], layout) for name, product in self.steps.products.items()}
         groups = ceil(batch / rows)
         cost = self.cost(tiles, parts) * ceil(groups * self.members / processors)
         held = sum(part.words(kind) for part in parts.values() if kind.product != "fma")
         registers = held + max((self.sums(part) for part in parts.values()), default=0)
+        ahead = self.ahead(MOST - OTHERS - registers)
+        registers += sum(ahead[text] for text in self.steps.near.values()) * BYTES[kind.real] // 4
         return Plan(
             kind.name,
             rows,
@@ -140,6 +145,7 @@ class _Draft:
             at_=tuple(at.items()),
             parts_=tuple(parts.items()),
             tiles_=tuple(tiles.items()),
+            ahead_=tuple(ahead.items()),
             shared=layout.end * layout.size,
             registers=registers,
             groups=groups,
@@ -183,6 +189,12 @@ class _Draft:
             weights=layout.take(width * columns) if by_threads else 0,
         )
 
+    def ahead(self, room: int) -> dict[str, int]:
+        """Return, by size, how many numbers of each array a thread brings ahead of a step: all that it needs, or none for want of room."""
+        each = {text: ceil(evaluate(text, self.here) / self.lanes) for text in self.steps.near.values()}
+        words = sum(each[text] for text in self.steps.near.values()) * BYTES[self.kind.real] // 4
+        return each if words <= min(AHEAD, room) else dict.fromkeys(each, 0)
+
     def sums(self, part: Part) -> int:
         """Return the registers of a thread that hold sums while a product is formed."""
         return self.rows if self.kind.product == "fma" else part.each * (self.rows // part.tile_rows) * 4
@@ -198,5 +210,6 @@ class _Draft:
             products = ceil(part.columns / abreast) * abreast * part.width
             time += products * self.rows / RATE[kind.product]
             time += products * BYTES[kind.real] * READ if kind.product == "fma" else 0.0
-        features = sum(evaluate(text, self.here) for text, _ in self.steps.own.values() if text != LANES)
+        kept = [*(text for text, _ in self.steps.own.values() if text != LANES), *self.steps.near.values()]
+        features = sum(evaluate(text, self.here) for text in kept)
         return time + EACH * ceil(features / self.lanes)

@@ -60,10 +60,10 @@ def tile(on: Any, plan: Plan, name: str) -> SimpleNamespace:
 
     Operands of TF32 are rounded here, once, and not by every warp that reads them.
     """
-    cuda, ptx, word, real = on.cuda, on.ptx, on.word, on.real
+    cuda, ptx, word, real, index = on.cuda, on.ptx, on.word, on.real, on.index
     at, pitch, width, start, whole = plan.tiles[name]
     size, stored = on.sizes
-    each, line, first, long = width * stored // 16, pitch * size // 4, start * stored // 4, whole * stored // 4
+    each, line, first, long = index(width * stored // 16), pitch * size // 4, start * stored // 4, whole * stored // 4
     base, threads, copies = at * size // 4, plan.threads, plan.rows * each
     rounded = on.kind.product == "tf32"
 
@@ -71,15 +71,17 @@ def tile(on: Any, plan: Plan, name: str) -> SimpleNamespace:
     def fetch(words, row, rows):  # type: ignore[no-untyped-def]
         memory = cuda.shared.array(0, word, 16)
         for k in range(cuda.threadIdx.x & 1023, copies, threads):
-            b, piece = k // each, k % each
+            b = index(index(k) // each)  # not negative: a division by a constant is a multiplication, and no case of another sign
+            piece = index(index(k) % each)
             if b < rows:
                 ptx.copy_async(memory, base + b * line + 4 * piece, words, (row + b) * long + first + 4 * piece)
         ptx.copy_wait()
         if rounded:
             numbers = cuda.shared.array(0, real, 16)
             for k in range(cuda.threadIdx.x & 1023, copies, threads):
+                begin = index(base + index(index(k) // each) * line + 4 * index(index(k) % each))
                 for i in range(4):
-                    place = base + k // each * line + 4 * (k % each) + i
+                    place = index(begin + i)
                     memory[place] = ptx.round_tf32(numbers[place])
 
     return SimpleNamespace(fetch=fetch, put=_put(on, at * size // stored, pitch * size // stored))
