@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -87,12 +88,22 @@ class Gpu(Device):
         if _is_torch(value):
             if not value.is_cuda:
                 raise TypeError(f"{argument} is a tensor in the host's memory: it must be on the device")
-            return self.xp.from_dlpack(value.detach())
+            return self._of_tensor(value, argument)
         if hasattr(value, "__cuda_array_interface__"):
             return self.xp.asarray(value)
         if hasattr(value, "__dlpack__"):
             return self.xp.from_dlpack(value)
         raise TypeError(f"{argument} must be an array on the device, of CuPy, PyTorch or Numba, got {type(value).__name__}")
+
+    def _of_tensor(self, value: Any, argument: str) -> Any:
+        """Return a tensor as an array of CuPy: by its address, since DLPack takes tens of microseconds, before work is queued."""
+        try:
+            dtype = self.dtype(str(value.dtype).removeprefix("torch."))
+        except TypeError:
+            raise TypeError(f"{argument} is a tensor of {value.dtype}, which has no array") from None
+        memory = self.xp.cuda.UnownedMemory(value.data_ptr(), value.numel() * dtype.itemsize, value, value.get_device())
+        strides = tuple(step * dtype.itemsize for step in value.stride())
+        return self.xp.ndarray(tuple(value.shape), dtype, self.xp.cuda.MemoryPointer(memory, 0), strides)
 
     def like(self, value: Any, example: Any) -> Any:
         if _is_torch(example):
@@ -146,8 +157,8 @@ class Gpu(Device):
         (b_turned, b_line), (a_turned, a_line), (_, line) = _layout(b), _layout(a), _layout(out)
         self.xp.cuda.cublas.gemmEx(
             self.xp.cuda.device.get_cublas_handle(), b_turned, a_turned, out.shape[1], out.shape[0], a.shape[1], one.ctypes.data,
-            b.data.ptr, DATA[b.dtype.name], b_line, a.data.ptr, DATA[a.dtype.name], a_line, beta.ctypes.data,
-            out.data.ptr, DATA[out.dtype.name], line, compute, DEFAULT,
+            b.data.ptr, _data(b.dtype), b_line, a.data.ptr, _data(a.dtype), a_line, beta.ctypes.data,
+            out.data.ptr, _data(out.dtype), line, compute, DEFAULT,
         )  # fmt: skip
 
     def machine(self, kind: Kind, threads: int, plan: Plan | None = None) -> Machine:
@@ -208,6 +219,12 @@ def _remembered(memory: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]
         while len(memory) > SEEN:
             memory.popitem(last=False)
     return found
+
+
+@lru_cache
+def _data(dtype: Any) -> int:
+    """Return cuBLAS's number of a dtype; its name takes NumPy longer than all else that a product asks for."""
+    return DATA[dtype.name]
 
 
 def _is_torch(value: Any) -> bool:

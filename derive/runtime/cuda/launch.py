@@ -7,6 +7,8 @@ kernels run.  Here an argument is made ready once, and a launch puts them one be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -40,10 +42,22 @@ def number(value: int) -> Argument:
 
 def array(value: Any) -> Argument:
     """Return an array of CuPy as an argument; numbers of 16 bits are given as their bits."""
-    flags, item = value.flags, value.dtype.itemsize
+    flags, (name, item), shape = value.flags, _numbers(value.dtype), value.shape
     order = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
-    fields = (0, 0, value.size, item, value.data.ptr, *value.shape, *value.strides)
-    return Argument(("uint16" if item == 2 else value.dtype.name, value.ndim, order), np.array(fields, np.int64).tobytes())
+    return Argument(
+        (name, len(shape), order), _words(5 + 2 * len(shape)).pack(0, 0, value.size, item, value.data.ptr, *shape, *value.strides)
+    )
+
+
+@lru_cache
+def _numbers(dtype: Any) -> tuple[str, int]:
+    """Return the name of an array's numbers, as kernels take them, and their bytes; NumPy takes its time for a name."""
+    return "uint16" if dtype.itemsize == 2 else dtype.name, dtype.itemsize
+
+
+@lru_cache
+def _words(count: int) -> Struct:
+    return Struct(f"{count}q")
 
 
 def numba_type(kind: Kind) -> Any:
