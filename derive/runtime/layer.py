@@ -239,6 +239,8 @@ class Layer(Table):
         """Return the arrays of `out` for an output and a state like these: an array, or that and a `State`, or nothing."""
         if out is None:
             return None, None
+        if type(out) is tuple and len(out) != 2:
+            raise ValueError(f"{self.name}.step: out must be an array, or an array and a {self.name}.State, got a tuple of {len(out)}")
         into, after = out if type(out) is tuple else (out, None)
         self._check_out(into, "out", y, self.output)
         if after is None:
@@ -255,6 +257,8 @@ class Layer(Table):
             raise ValueError(f"{self.name}.step: {argument} must be an array of {like.dtype}, got {got}")
         if out.shape != like.shape:
             self.needs(argument, out.shape, like.shape, ("B", *names))
+        if not out.flags.writeable:
+            raise ValueError(f"{self.name}.step: {argument} must be an array that can be written to, got one that is read-only")
 
     def _gradients(self, call: Call, grads: Any) -> Any:
         """Return gradients, given as rows, as the caller has the values."""
