@@ -447,7 +447,7 @@ def test_sizes_are_checked(size: Any) -> None:
         generated("gru").init(D, size)
 
 
-@pytest.mark.parametrize("dtype", [int, np.float16, complex])
+@pytest.mark.parametrize("dtype", [int, np.float16, complex, None, "bfloat16", "foo", "torch.float16", ">f4", "f4,f4", {}, object()])
 def test_dtypes_are_checked(dtype: Any) -> None:
     with pytest.raises(ValueError, match=r"gru.init: dtype must be float32 or float64"):
         generated("gru").init(D, N, dtype=dtype)

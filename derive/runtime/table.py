@@ -48,7 +48,7 @@ class Table:
     records: Mapping[str, Any] = field(default_factory=dict)
     checked: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    dtypes: ClassVar[tuple[np.dtype, ...]] = (np.dtype(np.float32), np.dtype(np.float64))
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
 
     # Making arrays
 
@@ -129,13 +129,14 @@ class Table:
 
     def float(self, dtype: Any, argument: str) -> np.dtype:
         """Return a dtype that kernels compute with."""
-        try:
-            found = np.dtype(dtype)
-        except TypeError:
-            found = None
-        if found not in self.dtypes:
-            raise ValueError(f"{argument} must be {' or '.join(map(str, self.dtypes))}, got {dtype}")
-        return found
+        return np.dtype(self.float_name(dtype, argument))
+
+    def float_name(self, dtype: Any, argument: str) -> str:
+        """Return the name of a dtype that kernels compute with."""
+        name = dtype_name(dtype)
+        if name not in self.dtypes:
+            raise ValueError(f"{argument} must be {', '.join(self.dtypes[:-1])} or {self.dtypes[-1]}, got {dtype}")
+        return name
 
     def same_dtype(self, argument: str, got: np.dtype, need: np.dtype) -> None:
         if got != need:
@@ -206,6 +207,17 @@ class Table:
         for a, b in self.equal:
             if a in sizes and b in sizes and sizes[a] != sizes[b]:
                 raise ValueError(f"{self.name}: its equations need {a} = {b}, got {a} = {sizes[a]} and {b} = {sizes[b]}")
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the name of a dtype of NumPy or PyTorch, or of what NumPy takes for one; what is none as it is written."""
+    if dtype is None:  # which NumPy takes for float64
+        return "None"
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        return str(dtype).removeprefix("torch.")
+    return found.name if found.isnative else found.str
 
 
 def signature(arrays: Iterable[np.ndarray]) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:
