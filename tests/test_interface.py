@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -278,6 +279,50 @@ def test_memory_of_any_form(form: Callable[[np.ndarray], np.ndarray]) -> None:
     grads = module.backward(form(dy), tape, module.State(*map(form, dfinal)))
     assert_same_bits((y, final, grads, module.infer(x, params, state), module.step(x[0], params, state)), want)
     assert all(value.flags.writeable for value in leaves((y, final, grads)).values())
+
+
+def compiled(module: ModuleType) -> dict[str, int]:
+    """Return for how many types the functions of a module and of its runtime have been compiled."""
+    package = module.__name__.rpartition(".")[0]
+    modules = [module, *(m for name, m in sys.modules.items() if name.startswith(f"{package}.runtime"))]
+    return {f"{m.__name__}.{k}": len(v.signatures) for m in modules for k, v in vars(m).items() if hasattr(v, "signatures")}
+
+
+@pytest.mark.parametrize("form", [read_only, unaligned], ids=lambda f: f.__name__)
+def test_no_kernel_is_compiled_for_other_memory(form: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Neither for arrays that must not be written to, nor for those that lie at an odd address."""
+    module, random = own(MEMORY), np.random.default_rng(0)
+    sizes = dict.fromkeys(("d", "n", "k", "q"), 3)
+    x, v, params, state = (
+        random.random((T, B, 3)),
+        random.random((B, 3)),
+        module.init(**sizes, dtype=float),
+        module.zero_state(B, 3, 3, float),
+    )
+
+    def run(of: Callable[[np.ndarray], np.ndarray]) -> Any:
+        given, own_state, context = module.Params(*map(of, params)), module.State(*map(of, state)), of(v)
+        found: list[Any] = []
+        for options in ({}, {"lengths": np.array([2, 4])}, {"tape": "recompute"}):
+            y, final, tape = module.forward(of(x), given, own_state, v=context, **options)
+            tape = tape if options else tape._replace(saved=type(tape.saved)(*map(of, tape.saved)))
+            found += [y, final, module.backward(of(y), tape, type(final)(*map(of, final)))]
+        return (*found, module.step(of(x[0]), module.pack(given), own_state, v=context))
+
+    want, before = run(np.copy), compiled(module)
+    assert sum(before.values()) > 0
+    assert_same_bits(run(form), want)
+    assert compiled(module) == before
+
+
+def test_a_read_only_array_stays_read_only() -> None:
+    module, x, params, state = gru()
+    x, params, state = read_only(x), module.Params(*map(read_only, params)), module.State(*map(read_only, state))
+    y, final, tape = module.forward(x, params, state)
+    grads, packed = module.backward(y, tape), module.pack(params)
+    given = (x, *params, *state)
+    for value in (y, *final, *leaves(tape).values(), *leaves(grads).values(), *packed.params, *packed.weights):
+        assert not value.flags.writeable or not any(np.shares_memory(value, other) for other in given)
 
 
 def test_batch_first_data_is_a_view() -> None:

@@ -102,6 +102,24 @@ def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.nd
     return np.asarray(_Lease(tuple(map(int, shape)), dtype, -(-size // step) * step))
 
 
+class _Same:
+    """What NumPy makes an array of that has the memory of another, and may be written to."""
+
+    __slots__ = ("__array_interface__", "owner")
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.owner, given = array, array.__array_interface__
+        self.__array_interface__ = {**given, "data": (given["data"][0], False)}
+
+
+def unlocked(array: np.ndarray) -> np.ndarray:
+    """Return an array that kernels only read as one that may be written to, in the same memory.
+
+    Kernels are compiled for arrays that may be written to. For those that may not, they would be compiled once more, with the same result.
+    """
+    return array if array.flags.writeable else np.asarray(_Same(array))
+
+
 def stacked(*parts: np.ndarray) -> np.ndarray:
     """Return arrays below one another."""
     out = empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)

@@ -96,7 +96,7 @@ class Table:
     # Checking arguments
 
     def record(self, record: Any, kind: type, argument: str) -> Any:
-        """Return a NamedTuple of `kind` with contiguous arrays."""
+        """Return a NamedTuple of `kind` with arrays as kernels want them."""
         fields = tuple(kind._fields)  # type: ignore[attr-defined]
         if getattr(record, "_fields", None) != fields:
             got = getattr(record, "_fields", type(record).__name__)
@@ -108,7 +108,8 @@ class Table:
             value = np.asarray(value)
         if not isinstance(value, np.ndarray):
             raise ValueError(f"{self.name}: {argument} must be a NumPy array, got {type(value).__name__}")
-        return np.ascontiguousarray(value) if value.ndim else value
+        value = np.asarray(value, order="C")
+        return value if value.flags.aligned else value.copy()
 
     def dtype(self, inputs: Mapping[str, np.ndarray], params: Any, state: Any) -> np.dtype:
         """Return the one dtype of all floating-point arguments."""
@@ -177,6 +178,17 @@ class Table:
         if missing and complete:
             raise ValueError(f"{self.name}: the arguments' shapes do not tell the sizes {missing}: pass a state")
         return known
+
+    def check_params(self, params: Any, sizes: Sizes) -> None:
+        """Check the shapes of parameters, as far as `sizes` tell them."""
+        for name, shape in self.params.items():
+            got = getattr(params, name).shape
+            told = [all(size in sizes for size, _ in linear(axis)[0]) for axis in shape]
+            if len(got) != len(shape):
+                raise ValueError(f"{self.name}: params.{name} has shape {got}, needs {shown(shape)}")
+            if all(told):
+                self.needs(f"params.{name}", got, self.shape(shape, sizes), shape)
+        self._check_sizes(sizes)
 
     def check(self, inputs: Mapping[str, np.ndarray], params: Any, state: Any, sizes: Sizes, steps: int, batch: int) -> None:
         for name, shape in self.params.items():
