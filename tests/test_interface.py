@@ -498,3 +498,18 @@ def test_dtypes_are_checked(dtype: Any) -> None:
         generated("gru").init(D, N, dtype=dtype)
     with pytest.raises(ValueError, match=r"gru.zero_state: dtype must be float32 or float64"):
         generated("gru").zero_state(B, N, dtype=dtype)
+
+
+@pytest.mark.parametrize(("dtype", "want"), [(float, "float64"), ("f4", "float32"), (np.float32, "float32"), ("=f8", "float64")])
+def test_dtypes_as_numpy_takes_them(dtype: Any, want: str) -> None:
+    module = generated("lstm")
+    assert {a.dtype.name for a in (*module.init(3, 4, dtype=dtype), *module.zero_state(2, 4, dtype=dtype))} == {want}
+
+
+def test_dtypes_of_torch() -> None:
+    torch, module = pytest.importorskip("torch"), generated("lstm")
+    assert module.init(3, 4, dtype=torch.float32).b_i.dtype == np.float32
+    assert module.zero_state(2, 4, dtype=torch.float64).c.dtype == np.float64
+    for dtype in (torch.bfloat16, torch.int64):
+        with pytest.raises(ValueError, match=f"dtype must be float32 or float64, got {dtype}"):
+            module.init(3, 4, dtype=dtype)

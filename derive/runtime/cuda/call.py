@@ -14,6 +14,7 @@ from .plan import LINE, Plan, Steps
 from .resident import packed_size, packing
 
 WARP, THREADS = 32, 256
+LAID = 16  # matrices laid out for plans that packed parameters keep: each number of sequences may have a plan of its own
 
 
 @dataclass
@@ -182,14 +183,17 @@ class Call:
 
     def packed(self, plan: Plan, name: str, matrix: Any) -> Any:
         """Return a product's weights, given with a row for each column of it, as the blocks of a plan load them."""
-        if (plan, name) not in self.laid:
-            dtype = self.real_dtype if self.kind.product == "fma" else self.xp.uint32
-            out = self.xp.empty(packed_size(plan, plan.parts[name], self.kind), dtype)
-            kernel = self.device.compiled(_packing(name), self.kind, THREADS, plan)
-            given = (out.size, self.xp.ascontiguousarray(matrix), out)
-            self.device.launch(kernel, (-(-out.size // THREADS), 1), THREADS, 0, given, together=False)
-            self.laid[plan, name] = out
-        return self.laid[plan, name]
+        if (found := self.laid.get((plan, name))) is not None:
+            return found
+        dtype = self.real_dtype if self.kind.product == "fma" else self.xp.uint32
+        out = self.xp.empty(packed_size(plan, plan.parts[name], self.kind), dtype)
+        kernel = self.device.compiled(_packing(name), self.kind, THREADS, plan)
+        given = (out.size, self.xp.ascontiguousarray(matrix), out)
+        self.device.launch(kernel, (-(-out.size // THREADS), 1), THREADS, 0, given, together=False)
+        while len(self.laid) >= LAID:
+            self.laid.pop(next(iter(self.laid)), None)
+        self.laid[plan, name] = out
+        return out
 
     def words(self, rows: Any) -> Any:
         """Return rows as words of 32 bits, one after the other."""
