@@ -104,6 +104,8 @@ class Table:
         return kind(*(self.array(v, f"{argument}.{k}") for k, v in zip(fields, record, strict=True)))
 
     def array(self, value: Any, argument: str) -> np.ndarray:
+        if type(value) is np.ndarray and value.flags.carray:
+            return value
         if isinstance(value, np.generic):  # what NumPy makes of arithmetic on an array without axes
             value = np.asarray(value)
         if not isinstance(value, np.ndarray):
