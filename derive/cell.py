@@ -6,7 +6,7 @@ import keyword
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 from numbers import Rational, Real
@@ -136,6 +136,12 @@ class Cell:
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how a copy or a pickle makes it again: from its definition, without what has followed from that."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        shapes, constants = given.pop("declared_shapes"), {**self.constants, **self.array_constants}
+        return _defined, ({**given, "shapes": shapes, "constants": constants},)
 
     # What the text says
 
@@ -389,6 +395,10 @@ class Cell:
             return len(shape_of(expr, self.shapes))
         except ValueError:
             return 0
+
+
+def _defined(definition: dict[str, Any]) -> Cell:
+    return Cell(**definition)
 
 
 def _names(what: str, names: Iterable[str]) -> tuple[str, ...]:

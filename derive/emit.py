@@ -16,6 +16,7 @@ from types import ModuleType
 
 from .cell import Cell
 from .errors import CellError
+from .pickles import make_portable
 from .pipeline import compile_cell
 from .printers.cuda.module import module as cuda_module
 from .printers.module import module
@@ -201,6 +202,14 @@ def compile(cell: Cell, *, cuda: bool = False) -> ModuleType:
 def compile_all(cells: Iterable[Cell], *, cuda: bool = False) -> dict[str, ModuleType]:
     """Return the modules generated for `cells`, by name: as `compile` does, but in one package, which compiles their runtime once."""
     cells = tuple(cells)
+    package = package_of(cells, cuda=cuda)
+    folder_name = f"{package}.{CUDA}" if cuda else package
+    return {cell.name: importlib.import_module(f"{folder_name}.{cell.name}") for cell in cells}
+
+
+@lru_cache(maxsize=256)
+def package_of(cells: tuple[Cell, ...], *, cuda: bool) -> str:
+    """Return the name of the package generated for `cells`, which is imported."""
     package = files(cells, "a cell in memory", cuda=cuda)
     name = f"_derive_{_digest(*package.values())}"
     if name not in sys.modules:
@@ -211,8 +220,10 @@ def compile_all(cells: Iterable[Cell], *, cuda: bool = False) -> dict[str, Modul
         assert spec is not None and spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
-    folder_name = f"{name}.{CUDA}" if cuda else name
-    return {cell.name: importlib.import_module(f"{folder_name}.{cell.name}") for cell in cells}
+        kinds = (name, f"{name}.{CUDA}") if cuda else (name,)
+        modules = [importlib.import_module(f"{kind}.{cell.name}") for kind in kinds for cell in cells]
+        make_portable(modules, name, cells, cuda=cuda)
+    return name
 
 
 def cache_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -280,6 +281,50 @@ def test_memory_of_any_form(form: Callable[[np.ndarray], np.ndarray]) -> None:
     assert all(value.flags.writeable for value in leaves((y, final, grads)).values())
 
 
+def compiled(module: ModuleType) -> dict[str, int]:
+    """Return for how many types the functions of a module and of its runtime have been compiled."""
+    package = module.__name__.rpartition(".")[0]
+    modules = [module, *(m for name, m in sys.modules.items() if name.startswith(f"{package}.runtime"))]
+    return {f"{m.__name__}.{k}": len(v.signatures) for m in modules for k, v in vars(m).items() if hasattr(v, "signatures")}
+
+
+@pytest.mark.parametrize("form", [read_only, unaligned], ids=lambda f: f.__name__)
+def test_no_kernel_is_compiled_for_other_memory(form: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Neither for arrays that must not be written to, nor for those that lie at an odd address."""
+    module, random = own(MEMORY), np.random.default_rng(0)
+    sizes = dict.fromkeys(("d", "n", "k", "q"), 3)
+    x, v, params, state = (
+        random.random((T, B, 3)),
+        random.random((B, 3)),
+        module.init(**sizes, dtype=float),
+        module.zero_state(B, 3, 3, float),
+    )
+
+    def run(of: Callable[[np.ndarray], np.ndarray]) -> Any:
+        given, own_state, context = module.Params(*map(of, params)), module.State(*map(of, state)), of(v)
+        found: list[Any] = []
+        for options in ({}, {"lengths": np.array([2, 4])}, {"tape": "recompute"}):
+            y, final, tape = module.forward(of(x), given, own_state, v=context, **options)
+            tape = tape if options else tape._replace(saved=type(tape.saved)(*map(of, tape.saved)))
+            found += [y, final, module.backward(of(y), tape, type(final)(*map(of, final)))]
+        return (*found, module.step(of(x[0]), module.pack(given), own_state, v=context))
+
+    want, before = run(np.copy), compiled(module)
+    assert sum(before.values()) > 0
+    assert_same_bits(run(form), want)
+    assert compiled(module) == before
+
+
+def test_a_read_only_array_stays_read_only() -> None:
+    module, x, params, state = gru()
+    x, params, state = read_only(x), module.Params(*map(read_only, params)), module.State(*map(read_only, state))
+    y, final, tape = module.forward(x, params, state)
+    grads, packed = module.backward(y, tape), module.pack(params)
+    given = (x, *params, *state)
+    for value in (y, *final, *leaves(tape).values(), *leaves(grads).values(), *packed.params, *packed.weights):
+        assert not value.flags.writeable or not any(np.shares_memory(value, other) for other in given)
+
+
 def test_batch_first_data_is_a_view() -> None:
     module, x, params, state = gru()
     batch_first = np.ascontiguousarray(x.swapaxes(0, 1))
@@ -447,9 +492,24 @@ def test_sizes_are_checked(size: Any) -> None:
         generated("gru").init(D, size)
 
 
-@pytest.mark.parametrize("dtype", [int, np.float16, complex])
+@pytest.mark.parametrize("dtype", [int, np.float16, complex, None, "bfloat16", "foo", "torch.float16", ">f4", "f4,f4", {}, object()])
 def test_dtypes_are_checked(dtype: Any) -> None:
     with pytest.raises(ValueError, match=r"gru.init: dtype must be float32 or float64"):
         generated("gru").init(D, N, dtype=dtype)
     with pytest.raises(ValueError, match=r"gru.zero_state: dtype must be float32 or float64"):
         generated("gru").zero_state(B, N, dtype=dtype)
+
+
+@pytest.mark.parametrize(("dtype", "want"), [(float, "float64"), ("f4", "float32"), (np.float32, "float32"), ("=f8", "float64")])
+def test_dtypes_as_numpy_takes_them(dtype: Any, want: str) -> None:
+    module = generated("lstm")
+    assert {a.dtype.name for a in (*module.init(3, 4, dtype=dtype), *module.zero_state(2, 4, dtype=dtype))} == {want}
+
+
+def test_dtypes_of_torch() -> None:
+    torch, module = pytest.importorskip("torch"), generated("lstm")
+    assert module.init(3, 4, dtype=torch.float32).b_i.dtype == np.float32
+    assert module.zero_state(2, 4, dtype=torch.float64).c.dtype == np.float64
+    for dtype in (torch.bfloat16, torch.int64):
+        with pytest.raises(ValueError, match=f"dtype must be float32 or float64, got {dtype}"):
+            module.init(3, 4, dtype=dtype)

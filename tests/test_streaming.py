@@ -118,6 +118,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a state of another batch": ({"state": 3}, "state.h has shape (3, 4), needs (B, n) = (2, 4)"),
     "out of another shape": ({"out": np.zeros((2, 5), np.float32)}, "out has shape (2, 5), needs (B, n) = (2, 4)"),
     "out of another dtype": ({"out": np.zeros((2, 4))}, "out must be an array of float32, got float64"),
+    "out of one": ({"out": (np.zeros((2, 4), np.float32),)}, "out must be an array, or an array and a gru.State, got a tuple of 1"),
+    "out of three": ({"out": (1, 2, 3)}, "out must be an array, or an array and a gru.State, got a tuple of 3"),
+    "out of nothing": ({"out": ()}, "out must be an array, or an array and a gru.State, got a tuple of 0"),
+    "out that is read-only": ({"out": np.broadcast_to(np.float32(0), (2, 4))}, "out must be an array that can be written to"),
     "out with something else": ({"out": (np.zeros((2, 4), np.float32), 3)}, "out must be an array, or an array and a gru.State, got a int"),
 }
 

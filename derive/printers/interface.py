@@ -16,6 +16,11 @@ from ..sizes import Shape
 from ..syntax import Call, Name
 from .layout import INDENT, tuple_source, wrapped
 
+PACK = '''"""Return a copy of parameters, laid out as the kernels read it: `infer` and `step` take it in place of `params`.
+
+    It stays as it is, whatever becomes of the arrays in `params`. What copies or unpickles it packs its parameters again.
+    """'''
+
 
 @dataclass(frozen=True)
 class Interface:

@@ -13,7 +13,7 @@ from ..naming import Names
 from ..pipeline import Compiled
 from ..program import Program
 from .cpu import Code
-from .interface import Interface, shape_text
+from .interface import PACK, Interface, shape_text
 from .layout import HOST, INDENT, RUNTIME, WIDTH, wrapped
 from .text import formula, forward_lines, tagged_formulas
 
@@ -143,7 +143,7 @@ def _weights(call) -> tuple:
 {self.body(self.weights_text())}'''
         )
         return f'''def pack(params) -> Packed:
-    """Lay parameters out as the kernels read them: `infer` and `step` take the result in place of `params`."""
+    {PACK}
     return {layer}.pack({"_weights" if weights else "lambda call: ()"}, params)
 
 

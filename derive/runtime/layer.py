@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .memory import unlocked
+from .packed import Seal, check_packed
 from .plan import step_by_step
-from .stepper import Stepper
+from .rows import run_pass
+from .stepper import Stepper, Steppers
 from .steps import Rows, dense, flat
 from .table import Sizes, Table, shown, signature
 from .threads import get_threads
@@ -26,12 +29,19 @@ CHECKED = 256  # kinds of calls that a layer remembers
 
 
 class Packed(NamedTuple):
-    """Checked parameters, and what the kernels make of them before the first step: `infer` and `step` take it in place of parameters."""
+    """Parameters as they were when they were packed, checked, and what the kernels make of them before the first step.
+
+    `infer` and `step` take it in place of parameters; all that they read is its own.
+    """
 
     params: Any
     weights: tuple[Any, ...]
     shapes: Signature
-    steppers: dict[Any, list[Stepper]]
+    steppers: Steppers
+    seal: Seal
+
+    def __reduce__(self) -> Any:
+        return self.seal.again(self.params)
 
 
 class Call(NamedTuple):
@@ -62,11 +72,14 @@ class Layer(Table):
     # What the module's functions do
 
     def pack(self, make: Pass, params: Any) -> Packed:
-        """Return parameters with what the kernels make of them."""
+        """Return a copy of parameters with what the kernels make of it."""
         params = self.record(params, self.records["Params"], "params")
         dtype = self.dtype(dict.fromkeys(self.indices, np.zeros(0, int)), params, None)
-        call = Call(self.find_sizes({}, params, None, complete=False), dtype, params)
-        return Packed(params, make(call), signature(params), {})
+        sizes = self.find_sizes({}, params, None, complete=False)
+        self.check_params(params, sizes)
+        params = type(params)(*(value.copy() for value in params))
+        parts = params, run_pass(make, Call(sizes, dtype, params)), signature(params), Steppers()
+        return Packed(*parts, Seal(make.__module__, parts))
 
     def forward(
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, lengths: Any, reverse: bool, tape: str
@@ -79,7 +92,7 @@ class Layer(Table):
         if tape == "recompute":
             y, final, saved = self._by_segments(run, inputs, params, start, call, lengths, reverse)
         else:
-            rows, final, kept = run(call)
+            rows, final, kept = run_pass(run, call)
             y, final, saved = self._output(call, rows), self._unsorted(call, final), self._kept(call, kept)
         return y, final, record(inputs, params, start, saved, call.steps, lengths, reverse)
 
@@ -88,7 +101,7 @@ class Layer(Table):
     ) -> tuple[Array, Any]:
         """Return output and final state."""
         call, _, _ = self.call(inputs, params, state, steps, lengths, reverse, keep=False)
-        rows, final, _ = run(call)
+        rows, final, _ = run_pass(run, call)
         return self._output(call, rows), self._unsorted(call, final)
 
     def step(self, run: Pass, inputs: Any, params: Any, state: Any, out: Any) -> tuple[Array, Any]:
@@ -96,20 +109,20 @@ class Layer(Table):
         key = _key(inputs, state) if isinstance(params, Packed) else None
         if key is None:
             call = self._step_call(inputs, params, state)
-            rows, final, _ = run(call)
+            rows, final, _ = run_pass(run, call)
             return self._written(rows.reshape(self._row(call)), final, out)
-        try:
-            stepper = params.steppers[key].pop()  # another thread that steps at the same time has one of its own
-        except (KeyError, IndexError):
+        check_packed(params, self.name, self.records["Params"])
+        stepper = params.steppers.take(key)
+        if stepper is None:
             call = self._step_call(inputs, params, state)
-            stepper = Stepper.record(run, call, self._row(call))
+            stepper = Stepper.record(run, call, self._row(call), key)
         if self.indices:
             self.check_indices(inputs._asdict(), stepper.sizes)
         y, after = self._places(out, stepper.y, stepper.after)
         y = np.empty_like(stepper.y) if y is None else y
         after = type(state)(*map(np.empty_like, stepper.after)) if after is None else after
         stepper(tuple(inputs), state, y, after)
-        params.steppers.setdefault(key, []).append(stepper)
+        params.steppers.give(stepper)
         return y, after
 
     def _row(self, call: Call) -> tuple[int, ...]:
@@ -136,7 +149,8 @@ class Layer(Table):
         if not keep:
             return self._back_by_segments(forward, run, dy, tape, dfinal, lengths)
         saved = self._saved(call, tape.saved)
-        grads = run(call, saved, call.rows.gather(flat(dy, 2)), type(dfinal)(*map(call.rows.sort, dfinal)))
+        dy = unlocked(call.rows.gather(flat(dy, 2)))
+        grads = run_pass(run, call, saved, dy, type(dfinal)(*map(call.rows.sort, dfinal)))
         return self._gradients(call, grads)
 
     # Calls
@@ -152,8 +166,8 @@ class Layer(Table):
             It names the argument, what came and what is needed.
         """
         packed = params if isinstance(params, Packed) else None
-        if packed and not isinstance(packed.params, self.records["Params"]):
-            raise ValueError(f"{self.name}: params are packed for another module")
+        if packed:
+            check_packed(packed, self.name, self.records["Params"])
         params = packed.params if packed else self.record(params, self.records["Params"], "params")
         given = {name: self.array(value, name) for name, value in inputs._asdict().items()}
         state = None if state is None else self.record(state, self.records["State"], "state")
@@ -170,6 +184,7 @@ class Layer(Table):
         rows = dense(steps, batch, keep, inline) if plain else Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
         laid = {name: self._laid(value, name, rows) for name, value in given.items()}
         ordered = state if rows.order is None else type(state)(*map(rows.sort, state))
+        params = params if packed else type(params)(*map(unlocked, params))
         return Call(sizes, dtype, params, packed and packed.weights, steps, batch, laid, ordered, rows, keep), state, lengths
 
     def _known(
@@ -190,7 +205,7 @@ class Layer(Table):
     def _laid(self, value: Array, name: str, rows: Rows) -> Array:
         """Return an input as rows, a context by batch position."""
         value = np.ascontiguousarray(value, np.int64 if name in self.indices else value.dtype)
-        return rows.sort(flat(value, 1)) if name in self.context else rows.gather(flat(value, 2))
+        return unlocked(rows.sort(flat(value, 1)) if name in self.context else rows.gather(flat(value, 2)))
 
     def _lengths(self, lengths: Any, steps: int, batch: int) -> Array | None:
         if lengths is None:
@@ -239,6 +254,8 @@ class Layer(Table):
         """Return the arrays of `out` for an output and a state like these: an array, or that and a `State`, or nothing."""
         if out is None:
             return None, None
+        if type(out) is tuple and len(out) != 2:
+            raise ValueError(f"{self.name}.step: out must be an array, or an array and a {self.name}.State, got a tuple of {len(out)}")
         into, after = out if type(out) is tuple else (out, None)
         self._check_out(into, "out", y, self.output)
         if after is None:
@@ -255,6 +272,8 @@ class Layer(Table):
             raise ValueError(f"{self.name}.step: {argument} must be an array of {like.dtype}, got {got}")
         if out.shape != like.shape:
             self.needs(argument, out.shape, like.shape, ("B", *names))
+        if not out.flags.writeable:
+            raise ValueError(f"{self.name}.step: {argument} must be an array that can be written to, got one that is read-only")
 
     def _gradients(self, call: Call, grads: Any) -> Any:
         """Return gradients, given as rows, as the caller has the values."""
@@ -279,7 +298,7 @@ class Layer(Table):
 
     def _saved(self, call: Call, saved: Any) -> Any:
         """Check what the tape kept, and return it as rows."""
-        ragged = call.rows.order is not None
+        ragged, found = call.rows.order is not None, {}
         for name, (shape, extra) in self.saved.items():
             value, axes = self.array(getattr(saved, name, None), f"tape.saved.{name}"), self.shape(shape, call.sizes)
             need: tuple[int, ...]
@@ -290,7 +309,8 @@ class Layer(Table):
                 need, names = (call.steps + extra, call.batch, *axes), ("T + 1" if extra else "T", "B", *shape)
             self.needs(f"tape.saved.{name}", value.shape, need, names)
             self.same_dtype(f"tape.saved.{name}", value.dtype, call.dtype)
-        return saved if ragged else type(saved)(*(flat(value, 2) for value in saved))
+            found[name] = unlocked(value if ragged else flat(value, 2))
+        return self.records["Saved"](**found)
 
     # Segments: about √T steps each, so that the states before each and one segment's tape take about the same memory
 

@@ -6,7 +6,9 @@ of an array that is gone serves the next one of about its size; what lies idle i
 
 from __future__ import annotations
 
+import os
 import threading
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -17,28 +19,59 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
 class _Pool:
-    """Idle blocks, by size."""
+    """Idle blocks, by size; those sizes that were not asked for or given back for longest first."""
 
     def __init__(self) -> None:
-        self.blocks: dict[int, list[np.ndarray]] = {}
+        self.blocks: OrderedDict[int, list[np.ndarray]] = OrderedDict()
         self.idle = 0
-        self.lock = threading.RLock()  # a collection that runs while it is held may give a block back
+        self._lock = threading.RLock()
+        self._busy = False  # a collection or a signal while the lock is held may ask for memory or give it back: it does without the pool
 
     def take(self, size: int) -> np.ndarray:
-        with self.lock:
-            if blocks := self.blocks.get(size):
-                self.idle -= size
-                return blocks.pop()
+        with self._lock:
+            if not self._busy and size in self.blocks:
+                self._busy = True
+                try:
+                    self.blocks.move_to_end(size)
+                    return self._remove(size, -1)
+                finally:
+                    self._busy = False
         return np.empty(size + ALIGNMENT, np.uint8)
 
     def give(self, size: int, block: np.ndarray) -> None:
-        with self.lock:
-            if self.idle + size <= IDLE:
+        with self._lock:
+            if self._busy or size > IDLE:
+                return
+            self._busy = True
+            try:
                 self.blocks.setdefault(size, []).append(block)
+                self.blocks.move_to_end(size)
                 self.idle += size
+                while self.idle > IDLE:
+                    self._remove(next(iter(self.blocks)), 0)
+            finally:
+                self._busy = False
+
+    def _remove(self, size: int, place: int) -> np.ndarray:
+        blocks = self.blocks[size]
+        block = blocks.pop(place)
+        self.idle -= size
+        if not blocks:
+            del self.blocks[size]
+        return block
 
 
 _pool = _Pool()
+
+
+def _renew() -> None:
+    """Begin with an empty pool after a fork: a thread that is not here may have held the lock."""
+    global _pool
+    _pool = _Pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 class _Lease:
@@ -67,6 +100,24 @@ def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.nd
         return np.empty(shape, dtype)
     step = 1 << max(size.bit_length() - 4, 0)  # at most an eighth more than is needed
     return np.asarray(_Lease(tuple(map(int, shape)), dtype, -(-size // step) * step))
+
+
+class _Same:
+    """What NumPy makes an array of that has the memory of another, and may be written to."""
+
+    __slots__ = ("__array_interface__", "owner")
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.owner, given = array, array.__array_interface__
+        self.__array_interface__ = {**given, "data": (given["data"][0], False)}
+
+
+def unlocked(array: np.ndarray) -> np.ndarray:
+    """Return an array that kernels only read as one that may be written to, in the same memory.
+
+    Kernels are compiled for arrays that may be written to. For those that may not, they would be compiled once more, with the same result.
+    """
+    return array if array.flags.writeable else np.asarray(_Same(array))
 
 
 def stacked(*parts: np.ndarray) -> np.ndarray:

@@ -6,8 +6,7 @@ Threads share rows or columns of the result, never the sum that makes an element
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,14 +34,16 @@ class _Recording(threading.local):
 _recording = _Recording()
 
 
-@contextmanager
-def recording() -> Iterator[Record]:
-    """Record what this thread's passes do."""
-    _recording.record = record = Record()
+def run_pass(run: Callable[..., Any], *given: Any, record: Record | None = None) -> Any:
+    """Run a pass of a call; what it does is recorded in `record`, if that is given.
+
+    It may begin inside another that is recorded, from a signal's handler or a finaliser: that one's record has no part in it.
+    """
+    outer, _recording.record = _recording.record, record
     try:
-        yield record
+        return run(*given)
     finally:
-        _recording.record = None
+        _recording.record = outer
 
 
 def recorded() -> Record | None:

@@ -48,7 +48,7 @@ class Table:
     records: Mapping[str, Any] = field(default_factory=dict)
     checked: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    dtypes: ClassVar[tuple[np.dtype, ...]] = (np.dtype(np.float32), np.dtype(np.float64))
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64")
 
     # Making arrays
 
@@ -96,7 +96,7 @@ class Table:
     # Checking arguments
 
     def record(self, record: Any, kind: type, argument: str) -> Any:
-        """Return a NamedTuple of `kind` with contiguous arrays."""
+        """Return a NamedTuple of `kind` with arrays as kernels want them."""
         fields = tuple(kind._fields)  # type: ignore[attr-defined]
         if getattr(record, "_fields", None) != fields:
             got = getattr(record, "_fields", type(record).__name__)
@@ -104,11 +104,14 @@ class Table:
         return kind(*(self.array(v, f"{argument}.{k}") for k, v in zip(fields, record, strict=True)))
 
     def array(self, value: Any, argument: str) -> np.ndarray:
+        if type(value) is np.ndarray and value.flags.carray:
+            return value
         if isinstance(value, np.generic):  # what NumPy makes of arithmetic on an array without axes
             value = np.asarray(value)
         if not isinstance(value, np.ndarray):
             raise ValueError(f"{self.name}: {argument} must be a NumPy array, got {type(value).__name__}")
-        return np.ascontiguousarray(value) if value.ndim else value
+        value = np.asarray(value, order="C")
+        return value if value.flags.aligned else value.copy()
 
     def dtype(self, inputs: Mapping[str, np.ndarray], params: Any, state: Any) -> np.dtype:
         """Return the one dtype of all floating-point arguments."""
@@ -129,13 +132,14 @@ class Table:
 
     def float(self, dtype: Any, argument: str) -> np.dtype:
         """Return a dtype that kernels compute with."""
-        try:
-            found = np.dtype(dtype)
-        except TypeError:
-            found = None
-        if found not in self.dtypes:
-            raise ValueError(f"{argument} must be {' or '.join(map(str, self.dtypes))}, got {dtype}")
-        return found
+        return np.dtype(self.float_name(dtype, argument))
+
+    def float_name(self, dtype: Any, argument: str) -> str:
+        """Return the name of a dtype that kernels compute with."""
+        name = dtype_name(dtype)
+        if name not in self.dtypes:
+            raise ValueError(f"{argument} must be {', '.join(self.dtypes[:-1])} or {self.dtypes[-1]}, got {dtype}")
+        return name
 
     def same_dtype(self, argument: str, got: np.dtype, need: np.dtype) -> None:
         if got != need:
@@ -177,6 +181,17 @@ class Table:
             raise ValueError(f"{self.name}: the arguments' shapes do not tell the sizes {missing}: pass a state")
         return known
 
+    def check_params(self, params: Any, sizes: Sizes) -> None:
+        """Check the shapes of parameters, as far as `sizes` tell them."""
+        for name, shape in self.params.items():
+            got = getattr(params, name).shape
+            told = [all(size in sizes for size, _ in linear(axis)[0]) for axis in shape]
+            if len(got) != len(shape):
+                raise ValueError(f"{self.name}: params.{name} has shape {got}, needs {shown(shape)}")
+            if all(told):
+                self.needs(f"params.{name}", got, self.shape(shape, sizes), shape)
+        self._check_sizes(sizes)
+
     def check(self, inputs: Mapping[str, np.ndarray], params: Any, state: Any, sizes: Sizes, steps: int, batch: int) -> None:
         for name, shape in self.params.items():
             self.needs(f"params.{name}", params._asdict()[name].shape, self.shape(shape, sizes), shape)
@@ -206,6 +221,17 @@ class Table:
         for a, b in self.equal:
             if a in sizes and b in sizes and sizes[a] != sizes[b]:
                 raise ValueError(f"{self.name}: its equations need {a} = {b}, got {a} = {sizes[a]} and {b} = {sizes[b]}")
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the name of a dtype of NumPy or PyTorch, or of what NumPy takes for one; what is none as it is written."""
+    if dtype is None:  # which NumPy takes for float64
+        return "None"
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        return str(dtype).removeprefix("torch.")
+    return found.name if found.isnative else found.str
 
 
 def signature(arrays: Iterable[np.ndarray]) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:

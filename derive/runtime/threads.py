@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import numbers
 import os
 import threading
 import time
@@ -150,10 +151,10 @@ if not hasattr(common, "pool"):
         os.register_at_fork(before=lambda: common.pool.close(), after_in_parent=_renew, after_in_child=_renew_in_child)
 
 
-def _positive(value: int, name: str) -> int:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}")
-    return value
+def _positive(value: Any, name: str) -> int:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return int(value)
 
 
 def get_threads() -> int:
@@ -179,7 +180,7 @@ def set_threads(n: int) -> None:
     Raises
     ------
     ValueError
-        If n is less than 1.
+        If n is no whole number of at least 1.
     """
     common.threads = _positive(n, "the number of threads")
     common.pool.admit()

@@ -195,6 +195,20 @@ def test_a_module_says_that_there_is_no_device() -> None:
     assert re.match("CUDA kernels need a device", said)
 
 
+@pytest.mark.parametrize("dtype", [None, "foo", "float8", int, "torch.int8", torch.int32])
+def test_a_dtype_that_is_none_of_ours(dtype: Any) -> None:
+    module = pair("lstm").device
+    for make in (lambda: module.init(2, 3, dtype=dtype), lambda: module.zero_state(2, 3, dtype=dtype)):
+        with pytest.raises(ValueError, match=f"dtype must be float32, float64, bfloat16 or float16, got {re.escape(str(dtype))}"):
+            make()
+
+
+def test_a_dtype_of_torch() -> None:
+    module = pair("lstm").device
+    assert module.init(2, 3, dtype=torch.bfloat16).b_i.dtype.name == "bfloat16"
+    assert module.zero_state(2, 3, dtype=torch.float64).c.dtype == np.float64
+
+
 def test_more_rows_than_a_grid_has_blocks_are_refused() -> None:
     given = Given("free")
     with pytest.raises(ValueError, match=r"free: T B must be below 2\^31, a row each, got 2147483648 steps of 2 sequences"):

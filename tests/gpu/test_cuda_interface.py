@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -192,6 +195,46 @@ def test_results_are_new_arrays(device: SimulatedDevice, name: str) -> None:
     for value in (y, *final, *leaves(grads).values()):
         value[...] = np.nan
     assert all(np.array_equal(value, kept[key]) for key, value in leaves(tape).items())
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda packed: pickle.loads(pickle.dumps(packed))])
+def test_a_copy_of_packed_parameters_computes_the_same_bits(device: SimulatedDevice, how: Any) -> None:
+    it = pair("lstm")
+    (first, params, state), named = arguments(it.device, it.sample("float32"))
+    packed = it.device.pack(params)
+    want = it.device.infer(first, packed, state, **named)
+    assert_same_bits(it.device.infer(first, how(packed), state, **named), want)
+
+
+@pytest.mark.parametrize("name", ("lstm", "gru_v3", "fastrnn", "driven"))
+def test_packed_parameters_are_a_snapshot(device: SimulatedDevice, name: str) -> None:
+    it = pair(name)
+    (first, params, state), named = arguments(it.device, it.sample("float32"))
+    params = type(params)(*map(np.copy, params))
+    packed = it.device.pack(params)
+    want = it.device.infer(first, packed, state, **named)
+    for value in params:
+        value += 1
+    assert_same_bits(it.device.infer(first, packed, state, **named), want)
+
+
+def test_a_part_of_packed_parameters_put_in_by_hand_is_refused(stepwise: SimulatedDevice) -> None:
+    it = pair("lstm")
+    (first, params, state), named = arguments(it.device, it.sample("float32"))
+    packed = it.device.pack(params)
+    for field in packed._fields:
+        with pytest.raises(ValueError, match=rf"^lstm: params\.{field} is not what pack made"):
+            it.device.infer(first, packed._replace(**{field: ()}), state, **named)
+
+
+def test_what_plans_lay_out_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = pair("lstm")
+    monkeypatch.setattr(sys.modules[it.device.LAYER.__module__.rpartition(".")[0] + ".call"], "LAID", 2)
+    with on_simulator(LIMITS["resident"]):
+        packed = it.device.pack(it.device.init(8, 8))
+        for batch in (1, 2, 3, 5, 9):
+            it.device.infer(np.ones((2, batch, 8), np.float32), packed)
+        assert 1 <= len(packed.laid) <= 2
 
 
 def test_arrays_may_lie_anyhow(device: SimulatedDevice) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 
 import numpy as np
 import pytest
+from conftest import python
 
 from derive.runtime import memory
 from derive.runtime.memory import ALIGNMENT, LARGE, empty, stacked
@@ -61,6 +63,81 @@ def test_what_lies_idle_is_bounded(pool: memory._Pool, monkeypatch: pytest.Monke
     arrays = [empty((LARGE,), np.uint8) for _ in range(30)]
     del arrays
     assert pool.idle <= 10 * LARGE and sum(map(len, pool.blocks.values())) == pool.idle // LARGE
+
+
+def test_sizes_that_nobody_asks_for_any_more_make_room(pool: memory._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "IDLE", 10 * LARGE)
+    stale = [empty((LARGE,), np.uint8) for _ in range(10)]
+    del stale
+    asked = empty((3 * LARGE,), np.uint8)
+    place = start(asked)
+    del asked
+    assert pool.idle <= 10 * LARGE and 3 * LARGE in pool.blocks
+    assert start(empty((3 * LARGE,), np.uint8)) == place
+
+
+def test_a_block_beyond_the_bound_takes_nobody_elses_place(pool: memory._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "IDLE", 10 * LARGE)
+    arrays = [empty((LARGE,), np.uint8) for _ in range(5)]
+    del arrays
+    idle = pool.idle
+    array = empty((20 * LARGE,), np.uint8)
+    del array
+    assert pool.idle == idle > 0
+
+
+class Returned:
+    """Gives a large array back, and asks for one, when it is collected."""
+
+    def __init__(self) -> None:
+        self.own, self.array = self, empty((LARGE,), np.uint8)
+
+    def __del__(self) -> None:
+        empty((LARGE,), np.uint8)
+
+
+def test_a_collection_at_any_time_leaves_the_count_right(pool: memory._Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "IDLE", 4 * LARGE)
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for k in range(300):
+            Returned()
+            empty((LARGE + k % 5 * LARGE,), np.uint8)
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    assert pool.idle == sum(size * len(blocks) for size, blocks in pool.blocks.items()) <= 4 * LARGE
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_while_a_thread_has_the_pool() -> None:
+    """The child must not wait for a lock that nobody there can release."""
+    code = """
+import os, threading, warnings
+from derive.runtime import memory
+warnings.simplefilter("ignore")  # a fork beside other threads is what is tested
+held, over = threading.Event(), threading.Event()
+def hold():
+    with next(value for value in vars(memory._pool).values() if hasattr(value, "acquire")):
+        held.set()
+        over.wait()
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    memory.empty((1 << 20,), "float32")
+    os._exit(7)
+import signal, time
+end = time.monotonic() + 20
+while not (found := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+    time.sleep(0.01)
+if not found[0]:
+    os.kill(child, signal.SIGKILL)
+over.set()
+print(os.waitstatus_to_exitcode(found[1]) if found[0] else "stuck")
+"""
+    assert python(code).strip() == "7"
 
 
 def test_threads_never_share_a_block() -> None:

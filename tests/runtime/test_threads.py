@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -315,10 +316,12 @@ def test_arguments_are_not_kept() -> None:
 
 
 def test_set_threads_refuses() -> None:
-    for n in (0, -1):
-        with pytest.raises(ValueError, match="at least 1"):
-            set_threads(n)
+    for n in (0, -1, 2.5, 2.0, True, False, "2", None, np.float64(2)):
+        with pytest.raises(ValueError, match=f"the number of threads must be a whole number of at least 1, not {re.escape(repr(n))}"):
+            set_threads(n)  # type: ignore[arg-type]
     assert get_threads() == 4
+    set_threads(np.int64(2))  # type: ignore[arg-type]
+    assert get_threads() == 2 and type(get_threads()) is int
 
 
 def test_environment() -> None:

@@ -13,7 +13,7 @@ from ...naming import Names
 from ...pipeline import Compiled
 from ...program import Program
 from ...runtime.cuda.plan import Steps
-from ..interface import Interface, shape_text
+from ..interface import PACK, Interface, shape_text
 from ..layout import HOST, INDENT, RUNTIME, WIDTH, wrapped
 from ..module import comments, mentions, prose, saved_fields, wrapped_imports
 from ..text import forward_lines
@@ -147,7 +147,7 @@ def _weights(call) -> tuple:
 {self.body(self.weights_text())}'''
         )
         return f'''def pack(params, *, stream=None) -> Packed:
-    """Lay parameters out as the kernels read them: `infer` and `step` take the result in place of `params`."""
+    {PACK}
     return {layer}.pack({"_weights" if weights else "lambda call: ()"}, params, stream)
 
 

@@ -15,6 +15,7 @@ from .resident import packed_size, packing
 from .sums import STRETCH, make_sum_real, make_sum_stored
 
 WARP, THREADS = 32, 256
+LAID = 16  # matrices laid out for plans that packed parameters keep: each number of sequences may have a plan of its own
 
 
 @dataclass
@@ -197,14 +198,17 @@ class Call:
 
     def packed(self, plan: Plan, name: str, matrix: Any) -> Any:
         """Return a product's weights, given with a row for each column of it, as the blocks of a plan load them."""
-        if (plan, name) not in self.laid:
-            dtype = self.real_dtype if self.kind.product == "fma" else self.xp.uint32
-            out = self.xp.empty(packed_size(plan, plan.parts[name], self.kind), dtype)
-            kernel = self.device.compiled(_packing(name), self.kind, THREADS, plan)
-            given = (out.size, self.xp.ascontiguousarray(matrix), out)
-            self._launch(kernel, (-(-out.size // THREADS), 1), THREADS, given)
-            self.laid[plan, name] = out
-        return self.laid[plan, name]
+        if (found := self.laid.get((plan, name))) is not None:
+            return found
+        dtype = self.real_dtype if self.kind.product == "fma" else self.xp.uint32
+        out = self.xp.empty(packed_size(plan, plan.parts[name], self.kind), dtype)
+        kernel = self.device.compiled(_packing(name), self.kind, THREADS, plan)
+        given = (out.size, self.xp.ascontiguousarray(matrix), out)
+        self._launch(kernel, (-(-out.size // THREADS), 1), THREADS, given)
+        while len(self.laid) >= LAID:
+            self.laid.pop(next(iter(self.laid)), None)
+        self.laid[plan, name] = out
+        return out
 
     def _launch(
         self, kernel: Any, grid: tuple[int, int], threads: int, given: tuple[Any, ...], shared: int = 0, *, together: bool = False
@@ -216,11 +220,8 @@ class Call:
         if isinstance(value, int):
             return self.device.argument(value)
         found = self.ready.get(id(value))
-        if found is None:
-            found = self.ready[id(value)] = (
-                value,
-                self.device.argument(value),
-            )  # with the array, so that nothing else gets its number
+        if found is None:  # with the array itself, so that nothing else gets its number
+            found = self.ready[id(value)] = value, self.device.argument(value)
         return found[1]
 
     def words(self, rows: Any) -> Any:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..packed import Seal, check_packed
 from ..table import Sizes, Table, shown
 from .call import Call
 from .current import current
@@ -21,21 +22,29 @@ from .kind import KINDS, Kind
 
 Array = Any
 Pass = Callable[..., Any]
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 LARGEST = 2**31 - 1  # blocks of a grid
 
 
 class Packed(NamedTuple):
-    """Checked parameters, and what is made of them before the first step: `infer` and `step` take it in place of parameters."""
+    """Parameters as they were when they were packed, checked, and what is made of them before the first step.
+
+    `infer` and `step` take it in place of parameters; all that they read is its own.
+    """
 
     params: Any
     weights: tuple[Any, ...]
     laid: dict[Any, Any]
+    seal: Seal
+
+    def __reduce__(self) -> Any:
+        return self.seal.again(self.params)
 
 
 @dataclass(frozen=True)
 class Layer(Table):
     """A cell's interface on the device, and the functions of its module."""
+
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64", "bfloat16", "float16")
 
     @classmethod
     def on_device(cls, table: Table, tape: type) -> Layer:
@@ -56,12 +65,16 @@ class Layer(Table):
     # What the module's functions do
 
     def pack(self, make: Pass, params: Any, stream: Any) -> Packed:
-        """Return parameters with what is made of them."""
+        """Return a copy of parameters with what is made of it."""
         with self.queued(stream, params):
             params = self.record(params, self.records["Params"], "params")
             dtype = self.dtype(dict.fromkeys(self.indices, np.zeros(0, int)), params, None)
-            call = Call(self.device(), KINDS[dtype.name], self.find_sizes({}, params, None, complete=False), params)
-            return Packed(params, make(call), {})
+            sizes = self.find_sizes({}, params, None, complete=False)
+            self.check_params(params, sizes)
+            params = type(params)(*(value.copy() for value in params))
+            laid: dict[Any, Any] = {}
+            parts = params, make(Call(self.device(), KINDS[dtype.name], sizes, params)), laid
+            return Packed(*parts, Seal(make.__module__, parts))
 
     def forward(
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, tf32: bool, stream: Any
@@ -130,8 +143,8 @@ class Layer(Table):
             It names the argument, what came and what is needed.
         """
         packed = params if isinstance(params, Packed) else None
-        if packed and not isinstance(packed.params, self.records["Params"]):
-            raise ValueError(f"{self.name}: params are packed for another module")
+        if packed:
+            check_packed(packed, self.name, self.records["Params"])
         params = self.record(packed.params if packed else params, self.records["Params"], "params")
         given = {name: self.array(value, name) for name, value in inputs._asdict().items()}
         state = None if state is None else self.record(state, self.records["State"], "state")
@@ -162,10 +175,7 @@ class Layer(Table):
         return self.device().xp.ascontiguousarray(found) if found.ndim else found
 
     def float(self, dtype: Any, argument: str) -> Any:
-        name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or _dtype_name(dtype)
-        if name not in DTYPES:
-            raise ValueError(f"{argument} must be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {dtype}")
-        return self.device().dtype(name)
+        return self.device().dtype(self.float_name(dtype, argument))
 
     def _rows(self, value: Array, axes: int) -> Array:
         return value.reshape(prod(value.shape[:axes]), prod(value.shape[axes:]))
@@ -209,10 +219,3 @@ def _first(*records: Any) -> Any:
             if value is not None and not isinstance(value, np.ndarray):
                 return value
     return None
-
-
-def _dtype_name(dtype: Any) -> str:
-    try:
-        return str(np.dtype(dtype).name)
-    except TypeError:
-        return str(dtype).removeprefix("torch.")
