@@ -94,7 +94,7 @@ def _shape(steps: Steps, plan: Plan, request: Request) -> Iterator[str]:
         yield "  a group has one block, which has room for all weights and need not meet another"
     for name, part in plan.parts.items():
         yield f"  product {name}: {_product(plan, part.columns, part.width, request.kind, name)}"
-    needs = f"{plan.shared} bytes of shared memory, {plan.registers} registers a thread for weights and sums"
+    needs = f"{plan.shared} bytes of shared memory, {plan.registers} registers a thread for weights, sums and what is read ahead"
     yield f"  {needs}; about {plan.cost:.1f} µs a step (estimated)"
 
 

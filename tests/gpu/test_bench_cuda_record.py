@@ -71,3 +71,10 @@ def test_table_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert out == markdown(RECORD) + "\n" and "Some device, 132 multiprocessors, driver 580.1" in out
     assert "| lstm | bfloat16 | inference | 16 | 1000 | 8 | 16 | 4.000 | 10% | 4.00 | 2.50 | 64x8 | 6.000 | 1.50 | - | - |\n" in out
+
+
+def test_the_page_has_the_table_of_the_file() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "benchmarks.md").read_text(encoding="utf-8")
+    between = page.partition("--table docs/benchmarks-cuda.json` prints -->\n")[2].partition("<!-- /DERIVE-BENCH-CUDA -->")[0]
+    assert between.strip() == markdown(load(docs / "benchmarks-cuda.json"))
