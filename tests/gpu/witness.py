@@ -25,8 +25,8 @@ from generated.runtime.cuda.kind import KINDS
 from generated.runtime.cuda.plan import Plan, Steps
 from generated.runtime.cuda.planner import plans
 
-# Of an error beside the norm of what is compared.  TF32 and bfloat16 may err by five roundings, of 2^-11 and 2^-8 of an operand: a simulator
-# that rounds operands and nothing else errs by as much; see `test_tf32`.
+# Of an error beside the norm of what is compared.  TF32 and bfloat16 may err by five roundings of an operand, of 2^-11 and 2^-8: a
+# simulator that rounds operands and nothing else errs by as much; see `test_tf32`.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "tf32": 2.5e-3, "bfloat16": 2e-2, "float16": 1e-2}
 # Of cells with a kink: a number that is rounded may come to lie on its other side, where the gradient is another.
 KINKED = {"float64": 1e-10, "float32": 1e-5, "tf32": 0.25, "bfloat16": 0.25, "float16": 0.25}
