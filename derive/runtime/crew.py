@@ -50,9 +50,14 @@ _BOARD, _YIELD = f"derive_board_{_VERSION}", f"derive_yield_{_VERSION}"
 common: Any = sys.modules.setdefault(f"derive_common_{_VERSION}", ModuleType(f"derive_common_{_VERSION}"))
 
 
+def forever(value: Any) -> Any:
+    """Return a value that is kept until the process has ended: so long compiled code, of workers too, may look at its memory."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+    return value
+
+
 def _board() -> np.ndarray:
-    memory = np.zeros((TRIAL + 2) * WORDS, np.int64)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))  # for ever: a worker may look at it until the process has ended
+    memory = forever(np.zeros((TRIAL + 2) * WORDS, np.int64))
     start = -(memory.ctypes.data // 8) % WORDS
     return memory[start : start + (TRIAL + 1) * WORDS].reshape(TRIAL + 1, WORDS)
 

@@ -6,13 +6,14 @@ of arrays, and gives up on vectorising where there are many.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any
 
-from numba import njit
+from numba import njit, types
 
 from .crew import divide, task
+from .interrupts import deferred
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -35,12 +36,46 @@ def kernel(function: Callable[..., None]) -> Any:
     divided = _divided.__code__.replace(co_name=name, co_qualname=name, co_filename=code.co_filename, co_firstlineno=code.co_firstlineno)
     outer = FunctionType(divided, {"inner": inner, "task": task, "divide": divide}, name)
     outer.__module__ = function.__module__
-    return njit(cache=True, **OPTIONS)(outer)
+    return compiled(outer, cache=True)
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile a function at its first call for each dtype, or read it from the cache, once all that it calls `apart` is there.
+
+    So it is Python that compiles, before anything runs: compiled code would have nobody to tell that it was interrupted or failed.
+    """
+    dispatcher = njit(**OPTIONS, **options)(function)
+    compile_alone = dispatcher.compile
+
+    def compile_with_others(signature: Any) -> Any:
+        for dtype in set(_dtypes(signature)):
+            load(function, dtype)
+        with deferred():
+            return compile_alone(signature)
+
+    dispatcher.compile = compile_with_others
+    return dispatcher
+
+
+def load(function: Callable[..., Any], dtype: types.Type) -> None:
+    """Compile for a dtype, or read from the cache, what a function calls apart, itself or in functions that it calls (see `product`)."""
+    for name in function.__code__.co_names:
+        called: Any = function.__globals__.get(name)
+        if hasattr(called, "load_apart"):
+            called.load_apart(dtype)
+        elif hasattr(called, "py_func"):
+            load(called.py_func, dtype)
+
+
+def _dtypes(kinds: Iterable[types.Type]) -> Iterator[types.Type]:
+    """Yield the dtypes of arrays, of those in tuples too."""
+    for kind in kinds:
+        yield from [kind.dtype] if isinstance(kind, types.Array) else _dtypes(kind.types) if isinstance(kind, types.BaseTuple) else ()
 
 
 def part(function: Callable[..., None]) -> Any:
     """Compile ``function(*arguments, first, last)`` for `crew.task`, and only as a part of what calls it."""
-    dispatcher = njit(**OPTIONS)(function)
+    dispatcher = compiled(function)
     dispatcher._compiler._customize_flags = _part_flags  # Numba has these flags, but no public option for them
     return dispatcher
 

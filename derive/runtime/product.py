@@ -9,18 +9,17 @@ kernels, where a large product is divided by columns among threads that are awak
 Both products sweep tiles over a block of the left operand and a packed block of the right one. An element of a result sums its products in
 blocks of `STEPS`, each in the order of k, and the blocks in order: its bits do not depend on how the rows are divided.
 
-The loops are compiled once for each dtype and stay out of their callers: a caller's machine code holds a call through an address that the
-loader finds by name, so that it costs a caller no compile time, and a cached caller meets the kernels of today.
+The loops are compiled once for each dtype and stay out of their callers: a caller's machine code holds a call through a cell that the
+loader finds by name, so that it costs a caller no compile time, and a cached caller meets the kernels of today. A cell is filled before
+a caller is compiled or read from the cache (`kernel.compiled`), and never by what runs.
 """
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import hashlib
-import os
-import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,13 @@ from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from .crew import divide, task
-from .kernel import OPTIONS, kernel, part
+from .crew import common, divide, forever, task
+from .interrupts import deferred
+from .kernel import OPTIONS, compiled, kernel, load, part
 from .memory import empty
 from .tile import (
     ROWS,
+    VECTOR_BYTES,
     VECTORS,
     address,
     aligned,
@@ -63,39 +64,38 @@ DTYPES = (types.float32, types.float64)
 POINTER, INT = "pointer", "int"
 
 
-def _declare(function: Callable[..., None], kinds: tuple[str, ...], dtype: types.Float, symbol: str) -> None:
-    """Make `symbol` the address of a cell that holds the address of `function`, compiled for `dtype` at its first call."""
-    signature = types.void(*(types.CPointer(dtype) if kind == POINTER else types.int64 for kind in kinds))
-    prototype = ctypes.CFUNCTYPE(None, *(ctypes.c_void_p if kind == POINTER else ctypes.c_int64 for kind in kinds))
-    cell = ctypes.c_void_p()
+class _Loop:
+    """A function compiled for one dtype, whose address its callers find in the cell at a symbol."""
 
-    def compile_and_call(*arguments: int) -> None:
-        # Threads that call first at the same time must not load the function together: one that is not yet linked would run.
+    def __init__(self, function: Callable[..., None], kinds: tuple[str, ...], dtype: types.Float, version: str) -> None:
+        self.function, self.dtype = function, dtype
+        self.signature = types.void(*(types.CPointer(dtype) if kind == POINTER else types.int64 for kind in kinds))
+        self.symbol = f"derive{function.__name__}_{version}_{dtype}"
+        self.cell = _cell(self.symbol)
+
+    def load(self) -> None:
+        """Compile it, or read it from the cache, after all that it calls: another thread may call it at once."""
         with global_compiler_lock:
-            if cell.value == stub:
-                try:
-                    compiled = _compiled(function, signature)
-                except BaseException:  # no caller can be told, and none may go on without its product
-                    traceback.print_exc()
-                    os.abort()
-                atexit.register(lambda: compiled)  # kept to the end: callers know its address
-                cell.value = compiled.address
-            place = cell.value or 0
-        prototype(place)(*arguments)
+            if not self.cell.value:
+                load(self.function, self.dtype)
+                with deferred():
+                    self.cell.value = forever(self._compiled()).address
 
-    first = prototype(compile_and_call)
-    stub = ctypes.cast(first, ctypes.c_void_p).value
-    cell.value = stub
-    atexit.register(lambda: (cell, first))
-    binding.add_symbol(symbol, ctypes.addressof(cell))
+    def _compiled(self) -> Any:
+        options = {name: OPTIONS[name] for name in ("error_model", "fastmath")}
+        try:
+            return nb.cfunc(self.signature, cache=True, **options)(self.function)
+        except (RuntimeError, OSError):  # there is no place for the cache: the package's folder is gone, or the disk is full
+            return nb.cfunc(self.signature, **options)(self.function)
 
 
-def _compiled(function: Callable[..., None], signature: Any) -> Any:
-    options = {name: OPTIONS[name] for name in ("error_model", "fastmath")}
-    try:
-        return nb.cfunc(signature, cache=True, **options)(function)
-    except RuntimeError:  # the package's folder is gone, and with it the place of the cache; another package may still call
-        return nb.cfunc(signature, **options)(function)
+def _cell(symbol: str) -> ctypes.c_void_p:
+    """Return the cell at a symbol; all packages with this version of the runtime have it in common, and it is empty at first."""
+    cells: dict[str, ctypes.c_void_p] = common.__dict__.setdefault("cells", {})
+    if symbol not in cells:
+        cells[symbol] = forever(ctypes.c_void_p())
+        binding.add_symbol(symbol, ctypes.addressof(cells[symbol]))
+    return cells[symbol]
 
 
 def _kernel(*kinds: str) -> Callable[[Callable[..., None]], Any]:
@@ -105,27 +105,29 @@ def _kernel(*kinds: str) -> Callable[[Callable[..., None]], Any]:
     version = hashlib.sha256(f"{made_from} {kinds}".encode()).hexdigest()[:8]
 
     def decorate(function: Callable[..., None]) -> Any:
-        name = f"derive{function.__name__}_{version}_"
-        for dtype in DTYPES:
-            _declare(function, kinds, dtype, name + str(dtype))
+        loops = {dtype: _Loop(function, kinds, dtype, version) for dtype in DTYPES}
 
         @intrinsic
         def call(typingctx, given):  # type: ignore[no-untyped-def]
             dtype = given[kinds.index(POINTER)].dtype
-            if dtype not in DTYPES:
+            if dtype not in loops:
                 raise nb.TypingError(f"a product needs float32 or float64 arrays, not {dtype}")
-            wanted = types.Tuple([types.CPointer(dtype) if kind == POINTER else types.int64 for kind in kinds])
+            loop = loops[dtype]
 
             def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
                 values = cgutils.unpack_tuple(builder, arguments[0])
-                symbol = name + str(dtype)
-                cell = builder.module.globals.get(symbol) or ir.GlobalVariable(builder.module, ir.IntType(64), symbol)
+                cell = builder.module.globals.get(loop.symbol) or ir.GlobalVariable(builder.module, ir.IntType(64), loop.symbol)
                 kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
                 builder.call(builder.inttoptr(builder.load(cell), kind.as_pointer()), values)
                 return context.get_dummy_value()
 
-            return types.void(wanted), codegen
+            return types.void(types.Tuple(loop.signature.args)), codegen
 
+        def load_apart(dtype: types.Type) -> None:
+            if dtype in loops:
+                loops[dtype].load()
+
+        call.load_apart = load_apart
         return call
 
     return decorate
@@ -218,9 +220,6 @@ def _multiply(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate):  # type:
     if m * k * n < SHARED:
         _groups(a, a_row, a_step, packed, c, c_row, m, k, n, accumulate, 0, groups)
     else:  # workers that are awake and have nothing to do may help; a part raises nothing
-        # What they call is loaded before: loading needs the GIL, which may be held by a caller that waits for them.
-        _sweep((a, 0, 0, 0, packed, 0, 0, c, 0, 0, 0, 0))
-        _clear((c, 0, 0, 0))
         function, data = task(_groups, (a, a_row, a_step, packed, c, c_row, m, k, n, accumulate))
         divide(function, data, groups, groups - 1, True)
 
@@ -298,12 +297,7 @@ def _add_rows(u, u_row, sums, count, m):  # type: ignore[no-untyped-def]
             sums[j] += place[j]
 
 
-@nb.njit(cache=True, **OPTIONS)
-def _panel_width(b):  # type: ignore[no-untyped-def]
-    return panel_width(b)
-
-
-@nb.njit(cache=True, **OPTIONS)
+@partial(compiled, cache=True)
 def _fill_panels(b, packed):  # type: ignore[no-untyped-def]
     k, n = b.shape
     _fill((address(b, 0), row_stride(b), column_stride(b), address(packed, 0), k, n))
@@ -322,13 +316,13 @@ def panels(b: np.ndarray) -> np.ndarray:
     array (ceil(n / width) * k * width,)
         Contiguous, aligned to a cache line; columns past n are zero.
     """
-    wide = _panel_width(b)
+    wide = VECTORS * VECTOR_BYTES // b.itemsize
     packed = empty((-(-b.shape[1] // wide) * wide * b.shape[0],), b.dtype, aligned=True)
     _fill_panels(b, packed)
     return packed
 
 
-@nb.njit(cache=True, **OPTIONS)
+@partial(compiled, cache=True)
 def multiply(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
     """Compute ``out = a @ b``, or ``out += a @ b`` where `accumulate` is true.
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .crew import HELPERS, STOP, TRIAL, WORKERS, board, common, serve
+from .interrupts import deferred
 
 VARIABLE = "DERIVE_NUM_THREADS"
 PATIENCE = 5.0  # seconds that a fork waits for parts in progress
@@ -87,7 +88,8 @@ class _Pool:
 
     def _grow(self, helpers: int) -> None:
         """Start workers until there are as many; a pool that a fork has closed starts none."""
-        looks = _looks()
+        with deferred():  # it may be compiled now
+            looks = _looks()
         with self._lock:
             try:
                 while len(self._workers) < helpers and not self._closed:
