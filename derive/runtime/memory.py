@@ -79,14 +79,14 @@ class _Lease:
 
     __slots__ = ("__array_interface__", "block", "size")
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, size: int) -> None:
-        self.size, self.block = size, _pool.take(size)
-        start = self.block.__array_interface__["data"][0]
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, size: int, block: np.ndarray) -> None:
+        self.size, self.block = size, block
+        start = block.__array_interface__["data"][0]
         start += -start % ALIGNMENT
         self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (start, False), "version": 3}
 
     def __del__(self) -> None:
-        if _pool is not None:  # when Python ends, modules are emptied
+        if _pool is not None and hasattr(self, "block"):  # when Python ends, modules are emptied; one may be interrupted at its start
             _pool.give(self.size, self.block)
 
 
@@ -98,8 +98,12 @@ def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.nd
         size *= int(extent)
     if size < LARGE and not aligned:
         return np.empty(shape, dtype)
+    if size < LARGE:
+        block = np.empty(size + ALIGNMENT, np.uint8)
+        return np.ndarray(shape, dtype, block, -block.__array_interface__["data"][0] % ALIGNMENT)
     step = 1 << max(size.bit_length() - 4, 0)  # at most an eighth more than is needed
-    return np.asarray(_Lease(tuple(map(int, shape)), dtype, -(-size // step) * step))
+    size = -(-size // step) * step
+    return np.asarray(_Lease(tuple(map(int, shape)), dtype, size, _pool.take(size)))
 
 
 class _Same:

@@ -4,7 +4,8 @@ kernels, where a large product is divided by columns among threads that are awak
     packed = panels(b)                                                      # once for a right operand
     multiply(a, packed, out, accumulate)                                    # out = or += a @ b
     run(multiply_part, len(a), parts, a, packed, out, accumulate)           # the same, on all threads
-    run(outer_sums, u.shape[1], parts, u, v, w, out_v, out_w, sums)         # u.T @ v, u.T @ w, and the sum of the rows of u
+    memory = workspace(u, v, w, parts)
+    run(outer_sums, u.shape[1], parts, u, v, w, out_v, out_w, sums, *memory)  # u.T @ v, u.T @ w, and the sum of the rows of u
 
 Both products sweep tiles over a block of the left operand and a packed block of the right one. An element of a result sums its products in
 blocks of `STEPS`, each in the order of k, and the blocks in order: its bits do not depend on how the rows are divided.
@@ -34,13 +35,12 @@ from numba.extending import intrinsic
 from .crew import common, divide, forever, task
 from .interrupts import deferred
 from .kernel import OPTIONS, compiled, kernel, load, part
-from .memory import empty
+from .memory import ALIGNMENT, empty
 from .tile import (
     ROWS,
     VECTOR_BYTES,
     VECTORS,
     address,
-    aligned,
     column_stride,
     panel_width,
     row_stride,
@@ -238,25 +238,19 @@ def _gather(u, u_row, target, tile, steps, m):  # type: ignore[no-untyped-def]
             place[tiles * tile + i] = row[tiles * ROWS + i]
 
 
-@_kernel(POINTER, INT, POINTER, INT, POINTER, INT, INT, POINTER, INT, POINTER, INT, INT, POINTER, INT, INT, INT)
-def _outer_sums(u, u_row, v, v_row, c, c_row, q, w, w_row, e, e_row, r, sums, summed, total, m):  # type: ignore[no-untyped-def]
+@_kernel(POINTER, INT, POINTER, INT, POINTER, INT, INT, POINTER, INT, POINTER, INT, INT, POINTER, INT, INT, INT, POINTER, POINTER, POINTER)
+def _outer_sums(u, u_row, v, v_row, c, c_row, q, w, w_row, e, e_row, r, sums, summed, total, m, left, right, block):  # type: ignore[no-untyped-def]
     """Sum outer products of the rows of u with those of v and of w, and where `summed` its rows: u is gone through once."""
-    wide = panel_width(u)
     if total == 0:
         _clear((c, c_row, m, q))
         _clear((e, e_row, m, r))
     if summed != 0:
         _clear((sums, m, 1, m))
-    steps = min(STEPS, total)
-    lefts = aligned(u, (steps * ROWS + APART) * ((min(BLOCK_ROWS, m) + ROWS - 1) // ROWS))
-    rights = aligned(u, steps * (min(BLOCK_COLUMNS, q + r) + 2 * wide))
     for s in range(0, total, STEPS):
         k, add = min(STEPS, total - s), nb.int64(s > 0)
-        # Addresses are taken inside the loop: an array is freed after its last mention, whoever still holds its address.
-        left, right = address(lefts, 0), address(rights, 0)
         top, one, other = shift(u, s * u_row), shift(v, s * v_row), shift(w, s * w_row)
         if summed != 0:
-            _add_rows((top, u_row, sums, k, m))
+            _add_rows((top, u_row, block, sums, k, m))
         if q + r <= BLOCK_COLUMNS:
             _pair((top, u_row, one, v_row, c, c_row, q, other, w_row, e, e_row, r, left, right, k, m, add))
         else:
@@ -282,19 +276,17 @@ def _pair(u, u_row, v, v_row, c, c_row, q, w, w_row, e, e_row, r, left, right, k
         _sweep((left, tile, 1, ROWS, second, k * wide, k, shift(e, i * e_row), e_row, rows, r, add))
 
 
-@_kernel(POINTER, INT, POINTER, INT, INT)
-def _add_rows(u, u_row, sums, count, m):  # type: ignore[no-untyped-def]
+@_kernel(POINTER, INT, POINTER, POINTER, INT, INT)
+def _add_rows(u, u_row, block, sums, count, m):  # type: ignore[no-untyped-def]
     """Add the sum of `count` rows, `SUMMED` at a time."""
-    block = aligned(u, m)
     for start in range(0, count, SUMMED):
-        place = address(block, 0)
-        _clear((place, m, 1, m))
+        _clear((block, m, 1, m))
         for r in range(start, min(start + SUMMED, count)):
             row = shift(u, r * u_row)
             for j in range(m):
-                place[j] += row[j]
+                block[j] += row[j]
         for j in range(m):
-            sums[j] += place[j]
+            sums[j] += block[j]
 
 
 @partial(compiled, cache=True)
@@ -347,8 +339,27 @@ def multiply_part(a, packed, out, accumulate, first, last):  # type: ignore[no-u
     multiply(a[first:last], packed, out[first:last], accumulate)
 
 
+def workspace(u: np.ndarray, v: np.ndarray, w: np.ndarray, parts: int) -> tuple[np.ndarray, int, int]:
+    """Return the memory in which `outer_sums` works, for its call in at most so many parts.
+
+    Returns
+    -------
+    array (pieces, size)
+        A piece for each part: tiles of u, panels of v and w, and sums of some rows. Each begins at a cache line.
+    int, int
+        Where in a piece the panels begin, and the sums.
+    """
+    (total, p), wide, line = u.shape, VECTORS * VECTOR_BYTES // u.itemsize, ALIGNMENT // u.itemsize
+    steps, columns = min(STEPS, total), v.shape[1] + w.shape[1]
+    left = (steps * ROWS + APART) * -(-min(BLOCK_ROWS, p) // ROWS)
+    right = steps * (min(BLOCK_COLUMNS, columns) + 2 * wide)
+    left, right, block = (-(-size // line) * line for size in (left, right, p))
+    # `crew.divide` gives each part p // parts rows at least: divided by that, the first rows of no two parts are the same number.
+    return empty((max(p // max(p // parts, 1), 1), left + right + block), u.dtype, aligned=True), left, left + right
+
+
 @kernel
-def outer_sums(u, v, w, out_v, out_w, sums, first, last):  # type: ignore[no-untyped-def]
+def outer_sums(u, v, w, out_v, out_w, sums, memory, right, block, first, last):  # type: ignore[no-untyped-def]
     """Compute rows `first` to `last` of ``out_v = u.T @ v`` and ``out_w = u.T @ w``, and of ``sums = u.sum(axis=0)``.
 
     Parameters
@@ -359,12 +370,17 @@ def outer_sums(u, v, w, out_v, out_w, sums, first, last):  # type: ignore[no-unt
         In all of these, neighbours in a row are contiguous, rows any distance apart.
     sums : array (p,) or (0,)
         Contiguous; summed only if it has elements. Rows are added in order, `SUMMED` at a time.
+    memory, right, block
+        What `workspace` returns.
     first, last : int
         ``0 <= first <= last <= p``: other rows of the results are not touched.
     """
     total, m = u.shape[0], last - first
-    left = (address(u, first), row_stride(u))
-    one = (address(v, 0), row_stride(v), address(out_v, first * row_stride(out_v)), row_stride(out_v), v.shape[1])
-    other = (address(w, 0), row_stride(w), address(out_w, first * row_stride(out_w)), row_stride(out_w), w.shape[1])
-    summed = nb.int64(sums.size > 0)
-    _outer_sums((*left, *one, *other, address(sums, first * summed), summed, total, m))
+    if m > 0:
+        left = (address(u, first), row_stride(u))
+        one = (address(v, 0), row_stride(v), address(out_v, first * row_stride(out_v)), row_stride(out_v), v.shape[1])
+        other = (address(w, 0), row_stride(w), address(out_w, first * row_stride(out_w)), row_stride(out_w), w.shape[1])
+        summed = nb.int64(sums.size > 0)
+        piece = first // (u.shape[1] // memory.shape[0]) * memory.shape[1]
+        places = (address(memory, piece), address(memory, piece + right), address(memory, piece + block))
+        _outer_sums((*left, *one, *other, address(sums, first * summed), summed, total, m, *places))

@@ -14,7 +14,7 @@ import numpy as np
 
 from .memory import empty
 from .plan import LIGHT_PRODUCT, is_light, row_parts
-from .product import multiply_part, outer_sums
+from .product import multiply_part, outer_sums, workspace
 from .threads import get_threads, run
 
 
@@ -75,11 +75,13 @@ def multiply_rows(a: np.ndarray, packed: Any, out: np.ndarray, accumulate: bool)
 def sums(u: np.ndarray, *vs: np.ndarray, total: bool = False) -> tuple[np.ndarray, ...]:
     """Return Σ_r u_r v_rᵀ, `(p, q)`, for rows u `(N, p)` and each v `(N, q)`; with `total`, also Σ_r u_r, `(p,)`."""
     products = [empty((u.shape[1], v.shape[1]), u.dtype) for v in vs]
-    column = np.empty(u.shape[1] if total else 0, u.dtype)
+    column = empty((u.shape[1] if total else 0,), u.dtype)
     nothing = u[:, :0]
     for k in range(0, max(len(vs), 1), 2):
         v, w = (*vs[k : k + 2], nothing, nothing)[:2]
         out_v, out_w = (*products[k : k + 2], column[:, None][:, :0], column[:, None][:, :0])[:2]
         light = u.size * (v.shape[1] + w.shape[1]) < LIGHT_PRODUCT
-        _run(outer_sums, u.shape[1], get_threads(), light, u, v, w, out_v, out_w, column if k == 0 else column[:0])
+        parts = get_threads()
+        column_k = column if k == 0 else column[:0]
+        _run(outer_sums, u.shape[1], parts, light, u, v, w, out_v, out_w, column_k, *workspace(u, v, w, parts))
     return (*products, column) if total else tuple(products)

@@ -17,8 +17,6 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from .memory import ALIGNMENT
-
 
 def _host() -> tuple[int, int]:
     """Return the bytes of a vector register and the number of such registers of the processor that Numba compiles for."""
@@ -274,20 +272,3 @@ def _make_stride(axis: int) -> Any:
 
 
 row_stride, column_stride = _make_stride(0), _make_stride(1)
-
-
-@intrinsic
-def aligned(typingctx, like, size):  # type: ignore[no-untyped-def]
-    """Return a new flat array of `size` elements of the dtype of `like` (array or pointer), not initialised, aligned to `ALIGNMENT`."""
-    result = types.Array(like.dtype, 1, "C")
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        itemsize = I64(like.dtype.bitwidth // 8)
-        nbytes = builder.mul(arguments[1], itemsize)
-        info = context.nrt.meminfo_alloc_aligned(builder, size=nbytes, align=ALIGNMENT)
-        array = arrayobj.make_array(result)(context, builder)
-        data = builder.bitcast(context.nrt.meminfo_data(builder, info), array.data.type)
-        arrayobj.populate_array(array, data=data, shape=[arguments[1]], strides=[itemsize], itemsize=itemsize, meminfo=info)
-        return array._getvalue()
-
-    return result(like, types.int64), codegen

@@ -15,7 +15,8 @@ import pytest
 from conftest import assert_same_bits
 
 from derive.runtime import product, tile
-from derive.runtime.product import multiply, multiply_part, outer_sums, panels
+from derive.runtime.memory import ALIGNMENT
+from derive.runtime.product import multiply, multiply_part, outer_sums, panels, workspace
 from derive.runtime.rows import sums
 from derive.runtime.threads import get_threads, run, set_threads
 
@@ -37,7 +38,12 @@ def part_of(kernel: Any) -> Callable[..., None]:
     return call
 
 
-multiply_rows, outer_rows = part_of(multiply_part), part_of(outer_sums)
+multiply_rows, _outer_rows = part_of(multiply_part), part_of(outer_sums)
+
+
+def outer_rows(u: np.ndarray, v: np.ndarray, w: np.ndarray, *outs_and_range: Any) -> None:
+    *outs, first, last = outs_and_range
+    _outer_rows(u, v, w, *outs, *workspace(u, v, w, 1), first, last)
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -117,7 +123,7 @@ def test_pack_layout(dtype: type) -> None:
         for view in (b, np.asfortranarray(b), np.repeat(b, 2, axis=1)[:, ::2]):
             packed = panels(view)
             np.testing.assert_array_equal(packed, expected)
-            assert packed.ctypes.data % tile.ALIGNMENT == 0
+            assert packed.ctypes.data % ALIGNMENT == 0
             assert nb.typeof(packed) == nb.types.Array(nb.from_dtype(np.dtype(dtype)), 1, "C")
 
 
@@ -157,7 +163,7 @@ def test_same_bits_for_any_number_of_threads(dtype: type) -> None:
             run(multiply_part, m, threads, a, packed, whole, False)
             run(multiply_part, m, threads, a, packed, added, True)
             found = (np.full((k, n), np.nan, dtype), np.full((k, 3), np.nan, dtype), np.full(k, np.nan, dtype))
-            run(outer_sums, k, threads, a, v, w, *found)
+            run(outer_sums, k, threads, a, v, w, *found, *workspace(a, v, w, threads))
             results.append((whole, added, *found))
         alone = np.full((m, n), np.nan, dtype)
         multiply(a, packed, alone, False)
@@ -305,7 +311,7 @@ FIRST_CALLS = """
 import sys, threading
 import numpy as np
 sys.path.insert(0, {root!r})
-from derive.runtime.product import outer_sums
+from derive.runtime.product import outer_sums, workspace
 from derive.runtime.threads import run, set_threads
 set_threads(4)
 rng = np.random.default_rng(0)
@@ -314,7 +320,7 @@ gate, wrong = threading.Barrier(4), []
 def first_calls():
     products, more, sums = np.empty((64, 30)), np.empty((64, 0)), np.empty(64)
     gate.wait()
-    run(outer_sums, 64, 4, u, v, v[:, :0], products, more, sums)
+    run(outer_sums, 64, 4, u, v, v[:, :0], products, more, sums, *workspace(u, v, v[:, :0], 4))
     if not ((products == u.T @ v).all() and (sums == u.sum(0)).all()):
         wrong.append(1)
 threads = [threading.Thread(target=first_calls) for _ in range(4)]

@@ -1,0 +1,102 @@
+"""Memory that cannot be had: an error of the caller, whichever of a call's arrays it is for, and no harm to the next call."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, assert_same_bits, package, python
+
+from derive.cells import REGISTRY
+from derive.runtime.product import workspace
+
+
+class Allocator:
+    """What takes the place of `memory.empty` in all modules of a package, and fails at one call."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.empty = importlib.import_module(f"{name}.runtime.memory").empty
+        self.left = -1
+        for module in [module for key, module in sys.modules.items() if key.startswith(f"{name}.")]:
+            if getattr(module, "empty", None) is self.empty:
+                monkeypatch.setattr(module, "empty", self)
+
+    def __call__(self, *given: Any, **options: Any) -> np.ndarray:
+        self.left -= 1
+        if self.left == 0:
+            raise MemoryError
+        return self.empty(*given, **options)
+
+
+def test_each_allocation_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = package(REGISTRY["lstm"])["lstm"]
+    params = module.init(d=5, n=7, seed=1)
+    x = np.random.default_rng(0).standard_normal((4, 3, 5), dtype=np.float32)
+
+    def passes() -> Any:
+        y, final, tape = module.forward(x, params)
+        return y, final, module.backward(np.ones_like(y), tape)
+
+    expected, allocator = passes(), Allocator(monkeypatch, module.__name__.rpartition(".")[0])
+    allocator.left = 0
+    assert_same_bits(passes(), expected)
+    count = -allocator.left
+    assert count > 5
+    for k in range(1, count + 1):
+        allocator.left = k
+        with pytest.raises(MemoryError):
+            passes()
+        allocator.left = -1
+        assert_same_bits(passes(), expected)
+
+
+def test_kernels_allocate_nothing() -> None:
+    for path in sorted((ROOT / "generated").glob("*.py")):
+        for function in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(function, ast.FunctionDef) and any(ast.unparse(made) == "kernel" for made in function.decorator_list):
+                names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+                assert not names & {"np", "empty", "stacked", "panels", "sums"}, f"{path.name}: {function.name}"
+
+
+def test_each_part_of_a_sum_has_its_own_memory() -> None:
+    """However many parts there are of those asked for: `crew.divide` makes nearly equal ones."""
+    for p in range(1, 70):
+        u = np.empty((2, p), np.float32)
+        for most in range(1, 20):
+            pieces = len(workspace(u, u, u, most)[0])
+            for parts in range(1, min(most, p) + 1):
+                used = [p * part // parts // (p // pieces) for part in range(parts)]
+                assert len(set(used)) == parts and max(used) < pieces
+
+
+LIMITED = """
+import resource
+import numpy as np
+from derive.runtime.rows import sums
+from derive.runtime.threads import set_threads
+set_threads(1)
+u, v = np.ones((256, 192)), np.ones((256, 20))
+sums(u[:4], v[:4], total=True)  # compiles
+with open("/proc/self/statm") as file:
+    now = int(file.read().split()[0]) * resource.getpagesize()
+failed, wrong, expected = 0, 0, [np.full((192, 20), 256.0), np.full(192, 256.0)]
+for more in range(0, 4 << 20, 1 << 16):
+    resource.setrlimit(resource.RLIMIT_AS, (now + more, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    try:
+        found = sums(u, v, total=True)
+    except MemoryError:
+        failed += 1
+        continue
+    wrong += any((a != b).any() for a, b in zip(found, expected))
+    break
+print(failed > 0, wrong)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no such limits on this system")
+def test_no_sum_is_wrong_for_want_of_memory() -> None:
+    assert python(LIMITED) == "True 0\n"
