@@ -13,18 +13,17 @@ from inside another, and none waits for a worker that sleeps.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from .cache import cached
+from .version import VERSION, common
 
 WORKERS = 254  # at most
 TRIAL = WORKERS + 1  # a slot without a worker, on which the time of a look is taken
@@ -36,18 +35,14 @@ HELPERS = 0
 FREE, CLAIMED, POSTED, WORKING, DONE = range(5)
 LOOKS = 2000  # at a slot, before a caller that waits for it lets other threads of the processor run
 
-OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 I32, I64 = ir.IntType(32), ir.IntType(64)
 WORD = types.CPointer(types.int64)
 
-# An emitted file says in its second line what it was made from: code of one version never meets the board of another.  Compiled code
-# that is cached keeps these names, so they may depend on nothing that changes while its own file does not.
+# All packages with this version of the runtime have one board in a process: compiled code finds it by its name alone.  Code that is kept
+# has these names in it, so they may depend on nothing that changes while its own file does not.
 LAYOUT = 1  # of the board: another number for another meaning of its words
-_VERSION = hashlib.sha256(Path(__file__).read_bytes().splitlines()[1] + bytes([LAYOUT])).hexdigest()[:8]
-_BOARD, _YIELD = f"derive_board_{_VERSION}", f"derive_yield_{_VERSION}"
-
-# What all packages with this version of the runtime have in common in a process: compiled code finds the board by its name alone.
-common: Any = sys.modules.setdefault(f"derive_common_{_VERSION}", ModuleType(f"derive_common_{_VERSION}"))
+_BOARD, _YIELD = f"derive_board_{VERSION}_{LAYOUT}", f"derive_yield_{VERSION}"
 
 
 def forever(value: Any) -> Any:
@@ -186,7 +181,7 @@ def task(typingctx, kernel, arguments):  # type: ignore[no-untyped-def]
     return types.UniTuple(types.int64, 2)(kernel, arguments), codegen
 
 
-@njit(**OPTIONS)
+@cached(**OPTIONS)
 def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-def]
     """Call a task for parts of 0 … `count`, each once, on this thread and on at most `helpers` workers; return how many failed, at the end.
 
@@ -229,7 +224,7 @@ def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-de
     return failed
 
 
-@njit(**OPTIONS)
+@cached(**OPTIONS)
 def serve(number, patience):  # type: ignore[no-untyped-def]
     """Do the tasks of a slot, until none has come for `patience` looks or the slot is to `STOP`."""
     slot, looks = _slot(number), 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from numba import njit, types
 
+from .cache import cached
 from .crew import divide, task
 from .interrupts import deferred
 
@@ -39,12 +40,12 @@ def kernel(function: Callable[..., None]) -> Any:
     return compiled(outer, cache=True)
 
 
-def compiled(function: Callable[..., Any], **options: Any) -> Any:
+def compiled(function: Callable[..., Any], *, cache: bool = False) -> Any:
     """Compile a function at its first call for each dtype, or read it from the cache, once all that it calls `apart` is there.
 
     So it is Python that compiles, before anything runs: compiled code would have nobody to tell that it was interrupted or failed.
     """
-    dispatcher = njit(**OPTIONS, **options)(function)
+    dispatcher = (cached if cache else njit)(**OPTIONS)(function)
     compile_alone = dispatcher.compile
 
     def compile_with_others(signature: Any) -> Any:

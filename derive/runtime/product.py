@@ -21,7 +21,6 @@ import ctypes
 import hashlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numba as nb
@@ -32,7 +31,8 @@ from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from .crew import common, divide, forever, task
+from .cache import callback
+from .crew import divide, forever, task
 from .interrupts import deferred
 from .kernel import OPTIONS, compiled, kernel, load, part
 from .memory import ALIGNMENT, empty
@@ -51,6 +51,7 @@ from .tile import (
     tile_full,
     transpose,
 )
+from .version import VERSION, common
 
 STEPS = 256  # of k in a block: a panel of them (16 KiB, or 32 KiB with AVX-512) stays in the first-level cache
 BLOCK_ROWS = 192  # of a in a block: 192 KiB in float32, for the second-level cache
@@ -83,10 +84,7 @@ class _Loop:
 
     def _compiled(self) -> Any:
         options = {name: OPTIONS[name] for name in ("error_model", "fastmath")}
-        try:
-            return nb.cfunc(self.signature, cache=True, **options)(self.function)
-        except (RuntimeError, OSError):  # there is no place for the cache: the package's folder is gone, or the disk is full
-            return nb.cfunc(self.signature, **options)(self.function)
+        return callback(self.function, self.signature, **options)
 
 
 def _cell(symbol: str) -> ctypes.c_void_p:
@@ -100,9 +98,7 @@ def _cell(symbol: str) -> ctypes.c_void_p:
 
 def _kernel(*kinds: str) -> Callable[[Callable[..., None]], Any]:
     """Decorate a function of pointers to one dtype and integers: nopython code calls it with a tuple, and it is compiled apart."""
-    # The second line of an emitted file tells its version: two versions in one process never meet.
-    made_from = Path(__file__).read_text(encoding="utf-8").splitlines()[1]
-    version = hashlib.sha256(f"{made_from} {kinds}".encode()).hexdigest()[:8]
+    version = hashlib.sha256(f"{VERSION} {kinds}".encode()).hexdigest()[:8]  # two versions in one process never meet
 
     def decorate(function: Callable[..., None]) -> Any:
         loops = {dtype: _Loop(function, kinds, dtype, version) for dtype in DTYPES}

@@ -10,6 +10,7 @@ from numba import njit, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
+from .cache import cached
 from .kernel import OPTIONS
 from .vector import exp, log
 
@@ -34,7 +35,7 @@ def added(typingctx, total, term):  # type: ignore[no-untyped-def]
     return total(total, term), generate
 
 
-@njit(cache=True, **SUMS)
+@cached(**SUMS)
 def feature_sum(v):  # type: ignore[no-untyped-def]
     """Return Σ_j v[j]."""
     total = v.dtype.type(0)
@@ -43,7 +44,7 @@ def feature_sum(v):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, **SUMS)
+@cached(**SUMS)
 def log_sum_exp(v):  # type: ignore[no-untyped-def]
     """Return log Σ_j exp(v[j]), with the largest element taken out first; NaN if an element is NaN."""
     a, b, c, d = v[0], v[0], v[0], v[0]  # one maximum would wait for itself at every element

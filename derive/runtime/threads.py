@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .crew import HELPERS, STOP, TRIAL, WORKERS, board, common, serve
+from .crew import HELPERS, STOP, TRIAL, WORKERS, board, serve
 from .interrupts import deferred
+from .version import common
 
 VARIABLE = "DERIVE_NUM_THREADS"
 PATIENCE = 5.0  # seconds that a fork waits for parts in progress

@@ -7,6 +7,7 @@ from typing import Any
 
 from numba import cuda, float32, float64, uint16, uint32
 
+from ..cache import tell_not_kept
 from . import ptx
 from .call import THREADS
 from .kind import Kind
@@ -32,4 +33,9 @@ class NumbaMachine(Machine):
     def kernel(self, function: Any) -> Any:
         # One bound for all: Numba's cache does not tell kernels apart that differ in it alone, and a larger launch would fail.
         # One block a processor will do: without that, the assembler spills registers to make room for a second.
-        return cuda.jit(cache=True, launch_bounds=(max(self.threads, THREADS), 1))(function)
+        bounds = (max(self.threads, THREADS), 1)
+        try:
+            return cuda.jit(cache=True, launch_bounds=bounds)(function)
+        except RuntimeError as error:  # no folder that numba-cuda knows can be written to
+            tell_not_kept(str(error))
+            return cuda.jit(launch_bounds=bounds)(function)
