@@ -1,4 +1,4 @@
-"""The one error that a cell's text can raise, and the hint for a misspelt name."""
+"""The one error that a cell's text can raise, other errors in words, and the hint for a misspelt name."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ class CellError(ValueError):
 
     def __reduce__(self) -> tuple[type[CellError], tuple[str, int, int, str]]:
         return type(self), (self.message, self.line, self.column, self.text)
+
+
+def in_words(error: Exception) -> str:
+    """Return an error as part of a sentence: of the system's, the file and what happened to it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"`{error.filename}`: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

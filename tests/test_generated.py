@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -35,7 +39,11 @@ print(len(names), sorted(m for m in ("sympy", "derive", "torch", "scipy.special"
 
 # Two packages share the machine code of products: the one imported last makes it, at the first call for each dtype.
 GONE = """
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
 import numpy as np
 from one import rnn
 from other import rnn as last
@@ -229,6 +237,92 @@ def test_the_command_reports_drift(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*command, "--check"]) == 1
 
 
+# What people have written
+
+
+@pytest.mark.parametrize("path", ["rnn.py", "__init__.py", "training.py", "warm.py", "runtime/layer.py", "cuda/rnn.py"])
+def test_a_file_that_was_not_generated_is_not_overwritten(tmp_path: Path, path: str) -> None:
+    """And nothing else is written."""
+    own = tmp_path / path
+    own.parent.mkdir(exist_ok=True)
+    own.write_bytes(b"# mine, \xff\n")
+    with pytest.raises(CellError, match=f"nothing was written: `.*{path}` would be overwritten"):
+        emit.write(emit.files([RNN]), tmp_path)
+    assert own.read_bytes() == b"# mine, \xff\n"
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [own]
+
+
+def test_all_that_is_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rnn.py").mkdir()
+    (tmp_path / "runtime").write_text("mine")
+    with pytest.raises(CellError, match=r"`.*runtime`, `.*rnn\.py` would be overwritten, but derive has not made them"):
+        emit.write(emit.files([RNN]), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rnn.py", "runtime"]
+
+
+def test_a_cell_s_own_file_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = tmp_path / "mine.py"
+    cells.write_text(text := "from derive import Cell\ncell = Cell('h = tanh(W @ x + U @ h_prev)', name='mine', output='h')\n")
+    assert main(["generate", str(cells), "--out", str(tmp_path)]) == 1
+    assert "mine.py` would be overwritten" in capsys.readouterr().err
+    assert cells.read_text() == text and list(tmp_path.iterdir()) == [cells]
+
+
+# Several processes
+
+WRITE = """
+import sys
+from pathlib import Path
+from derive import emit
+from derive.cells import REGISTRY
+package = emit.files([REGISTRY["rnn"]])
+print("ready", flush=True)
+sys.stdin.readline()
+emit.write(package, Path("kernels"))
+"""
+
+
+def test_processes_that_write_at_once_are_both_right(tmp_path: Path) -> None:
+    (tmp_path / "kernels").mkdir()
+    for number in range(300):  # each is removed by one of them
+        (tmp_path / "kernels" / f"old_{number}.py").write_text(emit.MARK)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    several = [subprocess.Popen([sys.executable, "-c", WRITE], cwd=tmp_path, env=env, **pipes) for _ in range(3)]  # type: ignore[call-overload]
+    for process in several:
+        process.stdout.readline()
+    for process in several:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    errors = [process.communicate()[1] for process in several]
+    assert errors == [""] * 3
+    assert emit.drift(emit.files([RNN]), tmp_path / "kernels") == ""
+    assert not list((tmp_path / "kernels").glob(".*"))
+
+
+@pytest.mark.parametrize("at", [1, 5, 40])
+def test_what_a_process_that_was_killed_leaves_is_drift(tmp_path: Path, at: int) -> None:
+    """While it writes, while it replaces, or when all is replaced; the next one that writes removes it."""
+    package = emit.files([RNN])
+    emit.write({path: text + "# old" for path, text in package.items()}, tmp_path / "kernels")
+    kill = f"""
+        import os
+        replace, calls = os.replace, []
+        def killed(*arguments):
+            calls.append(0)
+            if len(calls) == {at}: os.kill(os.getpid(), 9)
+            replace(*arguments)
+        os.replace = killed
+    """
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", textwrap.dedent(kill) + WRITE]
+    assert subprocess.run(command, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == -9
+    found = emit.drift(package, tmp_path / "kernels")
+    assert "left behind by a process that was stopped" in found
+    emit.write(package, tmp_path / "kernels")
+    assert emit.drift(package, tmp_path / "kernels") == "" and not list((tmp_path / "kernels").glob(".*"))
+
+
 # Whole files or none
 
 
@@ -289,7 +383,7 @@ def test_a_cell_that_fails_writes_nothing(tmp_path: Path, capsys: pytest.Capture
 # Names
 
 
-@pytest.mark.parametrize("name", ["runtime", "training"])
+@pytest.mark.parametrize("name", ["runtime", "training", "warm", "cuda", "torch", "jax", "flax"])
 def test_names_of_the_package_itself_are_refused(name: str) -> None:
     with pytest.raises(CellError, match=f"a cell cannot be named `{name}`"):
         emit.files([Cell("h = tanh(W @ x)", name=name, output="h")])

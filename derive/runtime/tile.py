@@ -10,23 +10,34 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
 
 def _host() -> tuple[int, int]:
     """Return the bytes of a vector register and the number of such registers of the processor that Numba compiles for."""
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()  # by which machine code is kept, too
+    assembly = _addition(cpu, features)
+    if "zmm" in assembly:
         return 64, 32
-    if features.get("avx"):
+    if "ymm" in assembly:
         return 32, 16
-    x86 = llvmlite.binding.get_process_triple().startswith(("x86", "i386", "i686"))
-    return 16, 16 if x86 else 32
+    return 16, 16 if triple.startswith(("x86", "i386", "i686")) else 32
+
+
+def _addition(cpu: str, features: str) -> str:
+    """Return the assembly of an addition of 64 bytes: LLVM alone knows what a processor has that is not this one."""
+    vector, module = ir.VectorType(ir.FloatType(), 16), ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [vector.as_pointer()] * 2), "add")
+    builder = ir.IRBuilder(function.append_basic_block())
+    builder.store(builder.fadd(*(builder.load(place) for place in function.args)), function.args[0])
+    builder.ret_void()
+    machine = binding.Target.from_default_triple().create_target_machine(cpu=cpu, features=features)
+    return machine.emit_assembly(binding.parse_assembly(str(module)))  # type: ignore[no-any-return,unused-ignore]
 
 
 VECTOR_BYTES, REGISTERS = _host()
