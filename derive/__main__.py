@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import emit
 from .cell import Cell
-from .errors import CellError
+from .errors import CellError, in_words
 from .load import cells_of, find
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0 done, 1 something is wrong with what was asked about, 2 wrong usage."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        _drop_output()
+        return 0
+    except (CellError, OSError, ImportError) as error:
+        print(f"derive: {in_words(error)}", file=sys.stderr)
+        if isinstance(error, OSError):
+            _drop_output()
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
     if arguments[:1] and arguments[0] in PASSED_ON:
         return PASSED_ON[arguments[0]](arguments[1:])
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
+    return command(options)
+
+
+def _drop_output() -> None:
+    """Let what is still to be written to standard output, which takes nothing more, go nowhere: Python would complain at its end."""
     try:
-        return command(options)
-    except CellError as error:
-        print(f"derive: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stderr.close()
-        return 0
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -159,17 +175,21 @@ def _generate(options: argparse.Namespace) -> int:
         found = emit.drift(package, out)
         print(found or f"{out}: as generated ({len(package)} files)", end="" if found else "\n")
         return 1 if found else 0
-    changed = emit.write(package, out)
+    try:
+        changed = emit.write(package, out)
+    except OSError as error:
+        raise CellError(f"`{out}` could not be written: {error.strerror or error}") from error
     print(f"{out}: {len(package)} files, {len(changed)} changed")
     return 0
 
 
 def _docs(options: argparse.Namespace) -> int:
-    from .site import build, measure, own_site, project_site, serve
+    from .site import build, measure, need_extra, own_site, project_site, serve
 
     if (options.files and options.measure) or (options.checked and not options.files):
         print("derive docs: --measure is for the project's own site, --checked for files of cells", file=sys.stderr)
         return 2
+    need_extra()
     if options.measure:
         measure()
     site = own_site({name: cells_of(name) for name in options.files}, options.checked) if options.files else project_site()

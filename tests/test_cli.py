@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, without_rights
 
 from derive.__main__ import main
 
@@ -73,7 +74,9 @@ def test_an_unknown_cell_suggests_the_nearest(capsys: pytest.CaptureFixture[str]
         ("x = 1", "makes no Cell"),
         ("1 / 0", "ZeroDivisionError"),
         ("from derive import Cell\nc = Cell('h = tanh(W @ x', name='c', output='h')", "line 1"),
-        ("def", "SyntaxError"),
+        ("def", "line 1: SyntaxError"),
+        ("import sys\nsys.exit(3)", "line 2: it ends the program"),
+        ("import json\n\njson.loads('x')", "line 3: JSONDecodeError"),
     ],
 )
 def test_files_that_fail(text: str, part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,11 +92,52 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere.py" in capsys.readouterr().err
 
 
+def test_a_folder_that_is_called_as_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.py").mkdir()
+    for command in (["show"], ["check"], ["generate", "--out", str(tmp_path / "out")], ["docs"]):
+        assert main([*command, str(tmp_path / "a.py")]) == 1
+        assert "a.py` is a folder" in capsys.readouterr().err
+
+
+def test_a_package_or_a_site_needs_a_folder(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("generate", "docs"):
+        assert main([command, str(mine), "--out", str(mine)]) == 1
+        assert "my_cell.py` is not a folder" in capsys.readouterr().err
+    assert mine.read_text() == MINE
+
+
+def test_what_cannot_be_written_is_an_error_in_words(mine: Path) -> None:
+    closed = mine.parent / "closed"
+    closed.mkdir(mode=0o555)
+    for command in ("generate my_cell.py --out closed/kernels", "new closed/new.py"):
+        done = without_rights("-m", "derive", *command.split(), folder=mine.parent)
+        assert done.returncode == 1 and "ermission denied" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert list(closed.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_output_that_cannot_be_written_is_an_error_in_words() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "derive", "list"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "derive: No space left on device\n")
+
+
+def test_docs_without_its_extra(mine: Path) -> None:
+    names = ["mkdocs", "material", "quickjs", "sphinxcontrib", "ziamath", "yaml", "markdown", "pygments", "matplotlib"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({names})); from derive.__main__ import main; sys.exit(main(['docs', 'my_cell.py']))"
+    )
+    done = without_rights("-c", code, folder=mine.parent)
+    assert done.returncode == 1 and "pip install 'derive-rnn[docs]'" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
 def test_generate_a_package_of_ones_own(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "my_kernels"
     assert main(["generate", str(mine), "--out", str(out)]) == 0
     assert main(["generate", str(mine), "--out", str(out), "--check"]) == 0
-    (out / "leaky.py").write_text("# changed\n")
+    (out / "leaky.py").write_text((out / "leaky.py").read_text() + "# changed\n")
     capsys.readouterr()
     assert main(["generate", str(mine), "--out", str(out), "--check"]) == 1
     assert "leaky.py" in capsys.readouterr().out
@@ -114,6 +158,39 @@ def test_a_package_of_ones_own_works_by_itself(mine: Path, tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+CELL = "Cell('h = tanh(W @ x + U @ h_prev)', name='{0}', output='h')"
+
+
+def shown(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["show", str(path), "--code"]) == 0
+    return capsys.readouterr().out
+
+
+def test_cells_in_collections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In lists, tuples and dicts, each once; a collection of derive's own that was imported is none of the file's."""
+    cells, out = tmp_path / "many.py", tmp_path / "out"
+    a, b, c, d = (CELL.format(name) for name in "abcd")
+    lines = ["from derive import Cell", "from derive.cells import FAMILIES, REGISTRY", f"one = {a}", f"more = [one, {b}, ({c},), 5]"]
+    cells.write_text("\n".join([*lines, f"named = {{'d': {d}, 'again': more}}", "more.append(named)"]))
+    assert main(["generate", str(cells), "--out", str(out)]) == 0
+    modules = {path.stem for path in out.glob("*.py")}
+    assert modules == {"a", "b", "c", "d", "__init__", "training", "warm"}
+
+
+def test_a_file_imports_what_lies_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a program would; and another file imports what lies beside that, though the names are the same."""
+    for name in ("one", "other"):
+        (tmp_path / name / "parts").mkdir(parents=True)
+        (tmp_path / name / "parts" / "__init__.py").write_text("from . import lines")
+        (tmp_path / name / "parts" / "lines.py").write_text(f"NAME = {name!r}")
+        text = "from derive import Cell\nimport parts\ncell = " + CELL.format("{0}").replace("'{0}'", "parts.lines.NAME")
+        (tmp_path / name / "cells.py").write_text(text)
+    before = list(sys.path)
+    for name in ("one", "other"):
+        assert f'name="{name}"' in shown(tmp_path / name / "cells.py", capsys)
+    assert sys.path == before and "parts" not in sys.modules
 
 
 def test_generate_for_files_needs_a_folder(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
 
 from derive.site import build, own_site, project_site
+from derive.site.builder import make
 from derive.site.define import definition, example
 from derive.site.listing import listings, rendered
 from derive.site.markup import broken, equations, seen, sentence
@@ -265,6 +266,15 @@ def test_measured_numbers_are_shown_for_cells_of_ones_own(tmp_path: Path) -> Non
     cell = REGISTRY["rnn"]
     site = own_site({"rnn.py": [cell]}, CHECKED)
     assert site.checked["rnn"] == checks(CHECKED)["rnn"]
+
+
+def test_a_build_that_fails_is_an_error_in_words(tmp_path: Path) -> None:
+    (tmp_path / "mkdocs.yml").write_text("site_name: mine\nnav: [index.md]\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# mine")
+    (tmp_path / "file").touch()
+    with pytest.raises(CellError, match=r"site` could not be built: .*Error: .*file"):
+        make(tmp_path / "mkdocs.yml", tmp_path / "file" / "site")
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

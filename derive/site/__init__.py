@@ -19,7 +19,7 @@
 
 from __future__ import annotations
 
-from .builder import Site, build, measure, own_site, project_site
+from .builder import Site, build, measure, need_extra, own_site, project_site
 from .serve import serve
 
-__all__ = ["Site", "build", "measure", "own_site", "project_site", "serve"]
+__all__ = ["Site", "build", "measure", "need_extra", "own_site", "project_site", "serve"]

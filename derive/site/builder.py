@@ -98,17 +98,24 @@ def measure() -> None:
     experiments(DOCS / "data" / "theory")
 
 
+def need_extra() -> None:
+    """Raise CellError if the extra `docs` is not installed."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name.split(".")[0]) is None or importlib.util.find_spec(name) is None]
+    if missing:
+        raise CellError(f"the site needs {', '.join(missing)}: pip install 'derive-rnn[docs]'")
+
+
 def build(site: Site, out: Path) -> int:
     """Write the pages and build them into `out`; return MkDocs' exit status.
 
     Raises
     ------
     CellError
-        If the extra `docs` is not installed, or `out` holds something else than a site, which the build would delete.
+        If the extra `docs` is not installed, or `out` is no folder or holds something else than a site, which the build would delete.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name.split(".")[0]) is None or importlib.util.find_spec(name) is None]
-    if missing:
-        raise CellError(f"the site needs {', '.join(missing)}: pip install 'derive-rnn[docs]'")
+    need_extra()
+    if out.exists() and not out.is_dir():
+        raise CellError(f"`{out}` is not a folder: a site needs one")
     if out.is_dir() and any(out.iterdir()) and not (out / "sitemap.xml").is_file():
         raise CellError(f"`{out}` is not empty and holds no site: building there would delete what it holds; name another folder")
     with tempfile.TemporaryDirectory() as folder:
@@ -116,12 +123,21 @@ def build(site: Site, out: Path) -> int:
 
 
 def make(config: Path, out: Path) -> int:
-    """Build what `write` has written into `out`; return MkDocs' exit status."""
+    """Build what `write` has written into `out`; return MkDocs' exit status.
+
+    Raises
+    ------
+    CellError
+        If MkDocs itself fails, as where it cannot write.
+    """
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--clean", "-f", str(config), "-d", str(out.resolve())]
-    status = subprocess.run(command, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}).returncode
-    if status == 0:  # what the theme asks for where a page is read from a folder: without a server there is no search
+    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
+    if "Traceback (most recent call last)" in done.stderr:
+        raise CellError(f"`{out}` could not be built: {done.stderr.splitlines()[-1]}")
+    print(done.stderr, end="", file=sys.stderr)
+    if done.returncode == 0:  # what the theme asks for where a page is read from a folder: without a server there is no search
         (out / "search" / "search_index.js").write_text('var __index = {"config": {}, "docs": []}\n', encoding="utf-8")
-    return status
+    return done.returncode
 
 
 def write(site: Site, folder: Path) -> Path:
