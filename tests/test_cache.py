@@ -166,6 +166,17 @@ def test_warm_for_another_processor(tmp_path: Path) -> None:
     assert told == 0 and untold > 0
 
 
+def test_warm_calls_cells_of_every_form(tmp_path: Path) -> None:
+    forms = {
+        "none": Cell("h = tanh(a * h_prev + b)", name="none", output="h", inputs=()),
+        "several": Cell("h = a * h_prev + x * v + m", name="several", output="h", inputs=("x", "m"), context=("v",)),
+        "index": Cell("l = logsumexp(a) - pick(a, k)", name="index", output="l", inputs=("a", "k")),
+    }
+    package(tmp_path, *forms.values())
+    said = warm(tmp_path, "--dtypes", "float32").splitlines()
+    assert [line.partition(":")[0] for line in said] == [f"{name} float32" for name in sorted(forms)]
+
+
 @pytest.mark.skipif(os.name == "nt" or os.uname().machine != "x86_64", reason="names of x86-64")
 @pytest.mark.parametrize(("cpu", "width"), [("x86-64", 16), ("x86-64-v3", 32), ("x86-64-v4", 64)])
 def test_tiles_are_for_the_processor_that_numba_compiles_for(cpu: str, width: int) -> None:

@@ -101,24 +101,25 @@ def call_all(module: Any, dtype: str) -> None:
     sizes = dict.fromkeys(module.LAYER.sizes, SIZE)
     params = module.LAYER.init(sizes, 0, dtype)
     for batch in (2, rows * threads):  # products of the inputs before all steps, and at each
-        given, state = _arguments(module.LAYER, sizes, batch, dtype)
+        x, others, state = _arguments(module.LAYER, sizes, batch, dtype)
         steps = {} if module.LAYER.inputs else {"steps": 2}
         for options in ({}, {"tape": "recompute"}, {"lengths": [2] + [1] * (batch - 1), "reverse": True}):
-            y, final, tape = module.forward(**given, params=params, state=state, **steps, **options)
+            y, final, tape = module.forward(x, params, state, **others, **steps, **options)
             module.backward(y, tape, final)
         for weights in (params, module.pack(params)):
-            module.infer(**given, params=weights, state=state, **steps)
-            now = {name: value[0] if name in module.LAYER.inputs else value for name, value in given.items()}
+            module.infer(x, weights, state, **others, **steps)
+            now = {name: value[0] if name in module.LAYER.inputs else value for name, value in others.items()}
             for _ in range(2):  # the first call of a packed step records it
-                module.step(**now, params=weights, state=state)
+                module.step(None if x is None else x[0], weights, state, **now)
 
 
-def _arguments(layer: Any, sizes: dict[str, int], batch: int, dtype: str) -> tuple[dict[str, Any], Any]:
-    """Return inputs, contexts and states of a call of two steps."""
+def _arguments(layer: Any, sizes: dict[str, int], batch: int, dtype: str) -> tuple[Any, dict[str, Any], Any]:
+    """Return the first input, if there is one, the others with contexts, and states of a call of two steps."""
     spec = layer.spec(2, batch, sizes)
     kinds = {name: dtype if name not in layer.indices else "int64" for name in (*layer.inputs, *layer.context)}
     given = {name: layer.full(shape, 0, kinds[name]) for name, shape in (spec["inputs"] | spec["context"]).items()}
-    return given, layer.zero_state(batch, sizes, dtype)
+    x = given.pop(next(iter(layer.inputs))) if layer.inputs else None
+    return x, given, layer.zero_state(batch, sizes, dtype)
 
 
 if __name__ == "__main__":
