@@ -17,7 +17,7 @@ from .syntax import Assignment, Call, Concat, Expr, MatMul, Name, Number, Transp
 from .unify import D, N, Sizes
 from .unparse import unparse_expression
 
-__all__ = ["Declarations", "Inference", "infer", "is_batched", "shape_of"]
+__all__ = ["Declarations", "Inference", "infer", "is_batched", "rank_of", "shape_of"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ def shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> Shape:
     if shape is None:
         raise ValueError(f"`{unparse_expression(expr)}` has no size of its own: `eye` needs a matrix beside it")
     return shape
+
+
+def rank_of(expr: Expr, shapes: Mapping[str, Shape]) -> int:
+    """Return how many axes one row of `expr` has: 2 for `eye`, which has a rank of its own though no size."""
+    shape = _shape_of(expr, shapes)
+    return 2 if shape is None else len(shape)
 
 
 def _shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> Shape | None:

@@ -205,6 +205,8 @@ class Sizes:
             case MatMul():
                 return self.product(expr)
             case Transpose(operand=operand):
+                if self.eye_only(operand):
+                    raise self.error(expr, f"`{self.text(expr)}` is `{self.text(operand)}`: leave `.T` out")
                 shape = self.shape(operand)
                 if len(shape) != 2:
                     message = f"`.T` needs a matrix, `{self.text(operand)}` is {self.kind(shape)}"

@@ -33,7 +33,7 @@ from ..ir import (
     extent_name,
     is_extent,
 )
-from ..shapes import shape_of
+from ..shapes import rank_of
 from ..syntax import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
 from ..syntax import Concat as ConcatExpr
 from ..syntax import Transpose as TransposeExpr
@@ -75,7 +75,7 @@ class LineFormulas:
         return text if binding >= level else self.style.group(text)
 
     def scalar(self, expr: Expr) -> bool:
-        return isinstance(expr, Number) or not shape_of(expr, self.cell.shapes)
+        return rank_of(expr, self.cell.shapes) == 0
 
     def _print(self, expr: Expr) -> tuple[str, int]:
         style = self.style
@@ -98,7 +98,7 @@ class LineFormulas:
             case Power(base=base, exponent=exponent):
                 return style.power(self._within(base, ATOM), style.number(exponent)), ATOM
             case MatMul(left=left, right=right):
-                inner = len(shape_of(left, self.cell.shapes)) == 1
+                inner = rank_of(left, self.cell.shapes) == 1
                 first = self._within(left, PRODUCT)
                 return f"{style.transposed(first) if inner else first}{style.space}{self._within(right, ATOM)}", PRODUCT
             case TransposeExpr(operand=operand):

@@ -445,10 +445,24 @@ class _Writer:
             lambda: self.elementwise(same),
             lambda: self.elementwise(same),
             lambda: f"{self.bracket(self.scalar(True))} * {self.bracket(same())}",
+            lambda: f"({self.matrix(columns, rows)}).T",
         ]
         if rows == columns:
+            kinds += [lambda: self.diagonal(same)] * 2
             kinds.append(lambda: f"{(w := self.leaf((rows, rows), True))} - {w}.T - {self.choose(('0.1', '2', self.leaf((), True)))} * eye")
             kinds.append(lambda: f"eye + {self.bracket(same())} * {self.leaf((rows, rows), True)}")
+        return str(self.choose(kinds)())
+
+    def diagonal(self, same: Callable[[], str]) -> str:
+        """Return a matrix with another diagonal, or of nothing else: `eye` stands in parts that have no size of their own."""
+        kinds: list[Callable[[], str]] = [
+            lambda: f"{self.bracket(same())} - eye * {self.bracket(same())}",
+            lambda: f"{self.bracket(same())} * ({self.choose(NUMBERS)} - {self.choose(('eye', 'tanh(2 * eye)', 'eye / 3'))})",
+            lambda: f"({self.bracket(self.scalar(True))} * eye - 1) * {self.bracket(same())}",
+            lambda: f"where(eye > 0.5, {self.choose((same(), *NUMBERS[:3]))}, {same()})",
+            lambda: f"maximum(eye, {same()})",
+            lambda: f"({self.bracket(same())} * eye ** {self.choose(POWERS)}).T",
+        ]
         return str(self.choose(kinds)())
 
     def elementwise(self, same: Callable[[], str]) -> str:

@@ -1,0 +1,57 @@
+"""The identity in matrices of parameters: what `Cell` accepts goes through every later stage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import package
+from fuzz.verify import verify
+
+from derive import Cell, check
+from derive.printers import show
+from derive.printers.text import tagged_formulas
+
+SIZES = {"n": 4, "d": 4}
+MATRICES = {
+    "without its diagonal": "V - eye * V",
+    "the diagonal from the right": "V - V * eye",
+    "its diagonal alone": "(eye * V)",
+    "a scaled diagonal": "V - a * eye * V",
+    "another diagonal": "V * (1 - eye) + 0.5 * eye",
+    "functions of it": "V * tanh(eye) + V / (2 + eye)",
+    "chosen by it": "where(eye > 0.5, 0, V)",
+    "sums of it": "V + V.T * (eye + 2 * eye)",
+    "transposed": "(V * eye + U).T",
+    "an array": "A * (eye - 1) + V",
+}
+
+
+def cell(matrix: str, name: str = "masked") -> Cell:
+    return Cell(
+        f"h = tanh(({matrix}) @ h_prev + W @ x) + sum(({matrix}) * V) / 9",
+        name=name,
+        output="h",
+        shapes={"a": ""} if "a " in matrix else {},
+        constants={"A": np.arange(16).reshape(4, 4) / 16} if "A" in matrix else {},
+    )
+
+
+@pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES.keys())
+def test_every_stage(matrix: str) -> None:
+    it = cell(matrix)
+    verify(it, SIZES, simulate=True)
+    assert all(form(it) for form in show.FORMS.values())
+
+
+def test_compiled_kernels() -> None:
+    cells = [cell(matrix, f"masked_{k}") for k, matrix in enumerate(list(MATRICES.values())[:3])]
+    for it in cells:
+        report = check.check(it, module=package(*cells)[it.name])
+        assert report.ok, report.failures
+
+
+def test_a_line_of_its_own() -> None:
+    it = Cell("A = V * (1 - eye)\nh = tanh(A @ h_prev + W @ x)", name="line", output="h")
+    verify(it, SIZES)
+    lines = tagged_formulas(it)
+    assert lines["F1"] == "A = V ⊙ (1 - I)" and any(line == "∇V = ∇A ⊙ (1 - I)" for line in lines.values())
