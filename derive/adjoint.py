@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from . import functions as fn
+from .choices import NONE, Guard, guarded, guards, selected
 from .ir import (
     Carry,
     Concat,
@@ -42,6 +43,7 @@ from .ir import (
     Total,
     Type,
     free_names,
+    is_extent,
     prune,
     validate,
 )
@@ -111,6 +113,7 @@ class _Reverse:
         self.types, self.labels = dict(rec.types), dict(rec.labels)
         self.names = Names(rec.types)
         self.active = _active(rec, wrt)
+        self.guards = guards(rec, seeds)
         self.contributions: dict[str, list[sp.Expr]] = defaultdict(list)
         self.outers: dict[str, list[Outer]] = defaultdict(list)  # sums over steps and batch
         self.slices: dict[str, list[tuple[Slice, str]]] = defaultdict(list)
@@ -358,6 +361,19 @@ class _Reverse:
         """Write the values of functions that forward equations have named by those names; for a static equation, static ones only."""
         batched = self.types[eq.name].batched
         return expr.xreplace({value: name for value, name in self.values.items() if batched or not self.types[name.name].batched})
+
+    def through(self, eq: Equation, dy: str, slope: sp.Expr) -> sp.Expr:
+        """Return the cotangent `dy` of an equation times a slope, where a choice falls on the branch that reads the equation's value.
+
+        A slope that is a number, or made of parameters, is finite: it may be multiplied by the zero that `dy` is elsewhere.
+        """
+        term = selected(sp.Symbol(dy) * slope)
+        if all(is_extent(s) or s.name in self.rec.statics for s in slope.free_symbols):
+            return term
+        return guarded(term, frozenset(self.named(g, eq) for g in self.guards.get(eq.name, NONE)))
+
+    def named(self, guard: Guard, eq: Equation) -> Guard:
+        return replace(guard, condition=self.reuse(guard.condition, eq))
 
 
 def _ends_before(part: Slice, other: Slice) -> bool:

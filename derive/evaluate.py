@@ -8,11 +8,15 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .expressions import children, is_elementwise, walk
+from .branches import Branch, branches
+from .expressions import children, is_batched, is_elementwise, is_where, leaves
+from .naming import canonical
+from .shapes import rank_of
 from .syntax import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ def evaluate(cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str
     ValueError
         If a name is missing.
     """
+    namespace = {canonical(name): value for name, value in namespace.items()}
     needed = (*cell.inputs, *cell.context, *cell.parameters, *(f"{s}_prev" for s in cell.states))
     missing = [name for name in needed if name not in namespace]
     if missing:
@@ -110,8 +115,25 @@ def unroll(
     return xp.stack([values[cell.output]])[:0], now
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """The rows, and features if its rank is 1, for which a choice falls on a branch."""
+
+    value: Any
+    rank: int
+    batched: bool
+
+    def on(self, chosen: bool) -> _Choice:
+        """Return where it falls on the first branch, or else on the second."""
+        return self if chosen else replace(self, value=self.value == 0)
+
+
 class _Evaluator:
-    """One step: values with their ranks, where the rank does not count the axes in front."""
+    """One step: values with their ranks, where the rank does not count the axes in front.
+
+    What a branch of `where` reads is a constant where the choice falls on the other: so autodiff never multiplies by its slope there, as
+    the kernels do not.  In `choices` are those around the expression at hand.
+    """
 
     def __init__(self, cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function]) -> None:
         self.cell, self.xp = cell, xp
@@ -121,6 +143,8 @@ class _Evaluator:
         scalars = {name: self.array(float(value)) for name, value in cell.scalar_constants.items()}
         self.values: dict[str, Any] = {**arrays, **scalars, **{k: v for k, v in namespace.items() if k in cell.shapes}}
         self.lead = self.leading()
+        self.choices: tuple[_Choice, ...] = ()
+        self.conditions: dict[Compare, _Choice] = {}
 
     def leading(self) -> tuple[int, ...]:
         """Return the axes in front of the features of what has a row a sequence."""
@@ -138,8 +162,16 @@ class _Evaluator:
         return self.xp.asarray(value, dtype=self.like.dtype)
 
     def run(self) -> dict[str, Any]:
+        around = branches(self.cell) if self.xp.__name__ != "numpy" else {}
+        if any(around.values()):  # of conditions that later lines have: known after a first run, where they are constants
+            self.assign({})
+        return self.assign(around)
+
+    def assign(self, around: Mapping[str, frozenset[Branch]]) -> dict[str, Any]:
         assigned: dict[str, Any] = {}
         for line in self.cell.equations:
+            found = sorted(around.get(line.targets[0], frozenset()), key=repr)
+            self.choices = tuple(self.conditions[branch.condition].on(branch.chosen) for branch in found)
             for target, value in self.line(line):
                 assigned[target] = self.values[target] = value
         return assigned
@@ -174,6 +206,48 @@ class _Evaluator:
 
     def of(self, expr: Expr, order: int | None = None) -> tuple[Any, int]:
         """Return the value of `expr` and its rank; `order` is the number of rows of `eye`."""
+        around = self.choices
+        if around and rank_of(expr, self.cell.shapes) == 2:
+            self.choices = tuple(choice for choice in around if not choice.batched)  # a matrix is one for all rows
+        if is_where(expr):
+            found = self.where(children(expr), self.order(expr, order))
+        elif is_elementwise(expr):
+            found = self.elementwise(expr, self.order(expr, order))
+        else:
+            choices, self.choices = self.choices, tuple(choice for choice in self.choices if choice.rank == 0)  # it mixes features
+            value, rank = self.leaf(expr, order)
+            self.choices = choices
+            found = self.kept(value, rank)
+        self.choices = around
+        return found
+
+    # Choices
+
+    def where(self, parts: tuple[Expr, ...], order: int | None) -> tuple[Any, int]:
+        """Return the value of a choice; what a branch reads is a constant where it is not chosen."""
+        condition, *branches = parts
+        assert isinstance(condition, Compare)
+        choice = _Choice(*self.of(condition, order), is_batched(condition, self.cell.batched))
+        self.conditions[condition] = choice
+        values, around = [(choice.value, choice.rank)], self.choices
+        for chosen, branch in zip((True, False), branches, strict=True):
+            self.choices = (*around, choice.on(chosen))
+            values.append(self.of(branch, order))
+        self.choices = around
+        rank = max(r for _, r in values)
+        return self.functions["where"](*(self.align(value, r, rank) for value, r in values)), rank
+
+    def kept(self, value: Any, rank: int) -> tuple[Any, int]:
+        """Return a value that is a constant where a choice around it falls on another branch."""
+        for choice in self.choices:
+            full = max(rank, choice.rank)
+            value, rank = self.functions["kept"](self.align(choice.value, choice.rank, full), self.align(value, rank, full)), full
+        return value, rank
+
+    # Expressions
+
+    def leaf(self, expr: Expr, order: int | None) -> tuple[Any, int]:
+        """Return the value of an expression that is not elementwise, and its rank."""
         match expr:
             case Number(value=value):
                 return self.array(float(value)), 0
@@ -188,12 +262,9 @@ class _Evaluator:
             case Call(function="eye"):
                 assert order is not None, "shapes are checked: a matrix stands beside every `eye`"
                 return self.array(np.eye(order)), 2
-            case Call(function=function, args=args) if not is_elementwise(expr):
+            case Call(function=function, args=args):
                 return self.structural(function, args)
-            case Power(base=base, exponent=exponent):
-                value, rank = self.of(base, order)
-                return value ** (int(exponent) if exponent.denominator == 1 else float(exponent)), rank
-        return self.elementwise(expr, order)
+        raise TypeError(f"not an expression: {expr!r}")
 
     def product(self, left: Expr, right: Expr) -> tuple[Any, int]:
         (a, rank), (v, _) = self.of(left), self.of(right)
@@ -224,43 +295,29 @@ class _Evaluator:
         return self.xp.take_along_axis(value, index, -1)[..., 0]
 
     def elementwise(self, expr: Expr, order: int | None) -> tuple[Any, int]:
-        parts = self.operands(children(expr), order)
+        parts = [self.of(part, order) for part in children(expr)]
         rank = max(r for _, r in parts)
         values = [self.align(value, r, rank) for value, r in parts]
         match expr:
+            case Power(exponent=exponent):
+                return values[0] ** (int(exponent) if exponent.denominator == 1 else float(exponent)), rank
             case Negative():
                 return -values[0], rank
-            case Binary(op=op):
-                return _OPERATORS[op](*values), rank
-            case Compare(op=op):
+            case Binary(op=op) | Compare(op=op):
                 return _OPERATORS[op](*values), rank
             case Call(function=function):
                 return self.functions[function](*values), rank
         raise TypeError(f"not an expression: {expr!r}")
 
-    def operands(self, parts: tuple[Expr, ...], order: int | None) -> list[tuple[Any, int]]:
-        """Return the values of operands; those with `eye` take their size from the others."""
-        waiting = {k for k, part in enumerate(parts) if order is None and self.needs_order(part)}
-        found = {k: self.of(part, order) for k, part in enumerate(parts) if k not in waiting}
-        rows = next((value.shape[-1] for value, rank in found.values() if rank == 2), order)
-        return [found[k] if k in found else self.of(part, rows) for k, part in enumerate(parts)]
+    def order(self, expr: Expr, known: int | None) -> int | None:
+        """Return the number of rows of `eye` in an elementwise expression: that of any other matrix in it."""
+        sides = [] if known is not None else [self.side(leaf) for leaf in leaves(expr)]
+        return next((side for side in sides if side is not None), known)
 
-    def needs_order(self, expr: Expr) -> bool:
-        """Say whether the value of an elementwise expression has `eye` and no other matrix in it."""
-        if isinstance(expr, Call) and expr.function == "eye":
-            return True
-        if not is_elementwise(expr) or not any(isinstance(n, Call) and n.function == "eye" for n in walk(expr)):
-            return False
-        parts = children(expr)
-        return any(map(self.needs_order, parts)) and not any(self.is_matrix(part) for part in parts)
-
-    def is_matrix(self, expr: Expr) -> bool:
-        """Say whether an expression is a matrix whose number of rows is known without `eye`."""
-        if isinstance(expr, Transpose):
-            return True
-        if isinstance(expr, Name):
-            return len(self.cell.shapes[expr.id]) == 2
-        return is_elementwise(expr) and any(map(self.is_matrix, children(expr)))
+    def side(self, leaf: Expr) -> int | None:
+        if isinstance(leaf, Transpose):
+            return self.order(leaf.operand, None)
+        return int(self.values[leaf.id].shape[-1]) if isinstance(leaf, Name) and len(self.cell.shapes[leaf.id]) == 2 else None
 
     def align(self, value: Any, rank: int, needed: int) -> Any:
         """Return a scalar a row with a last axis to stand beside a vector."""
@@ -334,17 +391,19 @@ def _numpy_functions(xp: Any) -> dict[str, Function]:
         top = np.max(x, axis=-1, keepdims=True)
         return np.log(np.sum(np.exp(x - top), axis=-1)) + top[..., 0]
 
-    return {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": lambda x, parts: np.split(x, parts, -1)}
+    split, kept = (lambda x, parts: np.split(x, parts, -1)), (lambda chosen, x: x)  # nothing is differentiated
+    return {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": split, "kept": kept}
 
 
 def _torch_functions(xp: Any) -> dict[str, Function]:
-    split = {"split": lambda x, parts: xp.chunk(x, parts, -1)}
+    split = {"split": lambda x, parts: xp.chunk(x, parts, -1), "kept": lambda chosen, x: xp.where(chosen, x, x.detach())}
     return {"sigmoid": xp.sigmoid, "erf": xp.erf, "logsumexp": lambda x: xp.logsumexp(x, -1), **split}
 
 
 def _jax_functions(xp: Any) -> dict[str, Function]:
     nn, special = importlib.import_module("jax.nn"), importlib.import_module("jax.scipy.special")
-    split = {"split": lambda x, parts: xp.split(x, parts, -1)}
+    stopped = importlib.import_module("jax.lax").stop_gradient
+    split = {"split": lambda x, parts: xp.split(x, parts, -1), "kept": lambda chosen, x: xp.where(chosen, x, stopped(x))}
     return {"sigmoid": nn.sigmoid, "erf": special.erf, "logsumexp": lambda x: special.logsumexp(x, axis=-1), **split}
 
 

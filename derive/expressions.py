@@ -47,6 +47,10 @@ def is_eye(expr: Expr) -> bool:
     return isinstance(expr, Call) and expr.function == "eye"
 
 
+def is_where(expr: Expr) -> bool:
+    return isinstance(expr, Call) and expr.function == "where"
+
+
 def leaves(expr: Expr) -> Iterator[Expr]:
     """Yield the operands of an elementwise expression that are not elementwise themselves."""
     if is_elementwise(expr):

@@ -64,18 +64,34 @@ class Elementwise(sp.Function):
         return self.info.derivative(self, *self.args)[argindex - 1]
 
 
+class Choice(Elementwise):
+    """Base of `where`, whose slope is chosen as its value is."""
+
+    def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
+        condition, *branches = self.args
+        a, b = (derivative(branch, symbol) for branch in branches)
+        return a if a == b else self.func(condition, a, b)
+
+
 FUNCTIONS: dict[str, type[Elementwise]] = {}
 
 
 def _define(
-    name: str, arity: int, derivative: Derivative, value: Callable[..., Any], latex: str = "", text: str = "", cost: int = 20
+    name: str,
+    arity: int,
+    derivative: Derivative,
+    value: Callable[..., Any],
+    latex: str = "",
+    text: str = "",
+    cost: int = 20,
+    base: type[Elementwise] = Elementwise,
 ) -> Any:
     holes = ", ".join(f"{{{k}}}" for k in range(arity))
     roman = name.replace("_", r"\_")
     info = ElementwiseFunction(
         name, arity, derivative, latex or rf"\operatorname{{{{{roman}}}}}\left({holes}\right)", text or f"{name}({holes})", value, cost
     )
-    FUNCTIONS[name] = type(name, (Elementwise,), {"info": info, "nargs": arity})
+    FUNCTIONS[name] = type(name, (base,), {"info": info, "nargs": arity})
     return FUNCTIONS[name]
 
 
@@ -133,6 +149,7 @@ where: Any = _define(
     np.where,
     latex=r"\begin{{cases}} {1} & {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
     cost=2,
+    base=Choice,
 )
 
 # Exponentials and their kin.

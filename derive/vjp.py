@@ -61,6 +61,9 @@ class Sweep(Protocol):
     def reuse(self, expr: sp.Expr, eq: Equation) -> sp.Expr:
         """Write the values of functions that forward equations have named by those names."""
 
+    def through(self, eq: Equation, dy: str, slope: sp.Expr) -> sp.Expr:
+        """Return the cotangent `dy` of an equation times a slope, where a choice falls on the branch that reads the equation's value."""
+
 
 def _map(sweep: Sweep, eq: Equation, dy: str) -> None:
     node = eq.node
@@ -71,7 +74,7 @@ def _map(sweep: Sweep, eq: Equation, dy: str) -> None:
         partial = sweep.reuse(fn.derivative(node.expr, sp.Symbol(name)), eq)
         if partial == 0:
             continue
-        term, kind = sp.Symbol(dy) * partial, sweep.types[eq.name]
+        term, kind = sweep.through(eq, dy, partial), sweep.types[eq.name]
         if kind.shape != sweep.types[name].shape:
             whole = isinstance(term, sp.Symbol) and sweep.types[term.name] == kind  # and not one number for all features
             full = term.name if whole else sweep.part(Map(term), f"d{name}_part", kind).name
@@ -119,7 +122,8 @@ def _feature_sum(sweep: Sweep, eq: Equation, dy: str) -> None:
 def _log_sum_exp(sweep: Sweep, eq: Equation, dy: str) -> None:
     node = eq.node
     assert isinstance(node, LogSumExp)
-    sweep.add(node.value, sp.Symbol(dy) * sweep.reuse(fn.exp(sp.Symbol(node.value) - sp.Symbol(eq.name)), eq))
+    slope = sweep.reuse(fn.exp(sp.Symbol(node.value) - sp.Symbol(eq.name)), eq)
+    sweep.add(node.value, sweep.through(eq, dy, slope))
 
 
 def _transpose(sweep: Sweep, eq: Equation, dy: str) -> None:
