@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -20,11 +19,12 @@ from .evaluate import evaluate
 from .expressions import walk
 from .fold import Rewritten, rewrite
 from .hints import MATRICES, limit
+from .naming import canonical
 from .parse import parse
 from .runtime.initial import MATRIX_RULES, RULES
-from .shapes import Declarations, Inference, infer, is_batched, shape_of
+from .shapes import Declarations, Inference, infer, is_batched, rank_of
 from .sizes import Shape, parse_shape, shape_text
-from .syntax import Assignment, Expr
+from .syntax import Assignment
 from .unparse import unparse, unparse_expression
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ class Cell:
     ) -> None:
         values: dict[str, Any] = {
             "text": text,
-            "name": name,
-            "output": output,
+            "name": canonical(name) if isinstance(name, str) else name,
+            "output": canonical(output) if isinstance(output, str) else output,
             "title": title,
             "reference": reference,
             "description": description,
@@ -119,8 +119,7 @@ class Cell:
                 raise CellError(f"{key} needs a text, not {values[key]!r}")
         for key, value in values.items():
             object.__setattr__(self, key, value)
-        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
-            raise CellError(f"the name of a cell must be an identifier, not {name!r}")
+        checks.check_cell_name(self.name)
         self._check()
 
     # Identity
@@ -280,7 +279,10 @@ class Cell:
         --------
         ``gru.replace(name="gru_nobias", b_r="0", b_z="0", b_in="0", b_hn="0")``, ``lstm.replace(o="1")``.
         """
-        result = rewrite(self, {key: str(value) for key, value in expressions.items()})
+        for key, value in expressions.items():
+            if isinstance(value, Real) and not math.isfinite(value):
+                raise CellError(f"replace: `{key}` needs an expression or a finite number, not {value!r}", text=self.text)
+        result = rewrite(self, canonical_keys("replace", {key: str(value) for key, value in expressions.items()}))
         return self._rebuilt(
             result,
             {
@@ -335,7 +337,7 @@ class Cell:
     def _check_declarations(self) -> None:
         targets = checks.targets_of(self.equations)
         read = {node.id for _, node in checks.names_in(self.equations)}
-        words = re.findall(r"\w+", re.sub("#.*", "", self.text))  # an exponent's constant is a number in the tree
+        words = re.findall(r"\w+", canonical(re.sub("#.*", "", self.text)))  # an exponent's constant is a number in the tree
         values = (*self.inputs, *self.context, *self.parameters, *targets, *self.constants)
         for what, keys, allowed, needed in (
             ("shapes", self.declared_shapes, values, "a parameter, an input, a state or an assigned name"),
@@ -380,7 +382,7 @@ class Cell:
                 )
         for line in equations:
             for node in walk(line.value):
-                if is_batched(node, self.batched) and self._rank(node) == 2:
+                if is_batched(node, self.batched) and rank_of(node, self.shapes) == 2:
                     raise CellError.at(
                         node.span,
                         self.text,
@@ -390,11 +392,15 @@ class Cell:
         if len(self.shapes[self.output]) == 2:
             raise CellError(f"the output `{self.output}` is a matrix: it must be a vector or a scalar", text=self.text)
 
-    def _rank(self, expr: Expr) -> int:
-        try:
-            return len(shape_of(expr, self.shapes))
-        except ValueError:
-            return 0
+
+def canonical_keys(what: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping by names as the text has them."""
+    found: dict[str, Any] = {}
+    for name, value in mapping.items():
+        if canonical(name) in found:
+            raise CellError(f"{what}: `{canonical(name)}` is given twice: Python reads different letters as one name")
+        found[canonical(name)] = value
+    return found
 
 
 def _defined(definition: dict[str, Any]) -> Cell:
@@ -406,7 +412,7 @@ def _names(what: str, names: Iterable[str]) -> tuple[str, ...]:
         raise CellError(f'{what} needs a tuple of names, such as ("{names}",), not a text')
     if not isinstance(names, Iterable):
         raise CellError(f'{what} needs a tuple of names, such as ("x",), not {names!r}')
-    return tuple(names)
+    return tuple(canonical(name) if isinstance(name, str) else name for name in names)
 
 
 def _mapping(what: str, mapping: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -414,7 +420,7 @@ def _mapping(what: str, mapping: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(mapping, Mapping) or not all(isinstance(name, str) for name in mapping):
         raise CellError(f'{what} needs a mapping from names, such as {{"W": …}}, not {mapping!r}')
-    return dict(mapping)
+    return canonical_keys(what, mapping)
 
 
 def _is_number(value: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +12,18 @@ from .expressions import walk
 from .hints import OTHER_STEPS, limit
 from .parse import bad_name
 from .syntax import Assignment, Name
+
+LONGEST_NAME = 100  # bytes of a cell's name: file systems take 255 for a file's, and caches of kernels add to it
+_BEFORE = "prev|previous|prv|old|older|last|before|past|prior|lag|lagged|earlier"
+_STEPS = r"(?:t_?m(?:inus)?_?|t_?minus_?|minus_?|m|t_?)(\d+)"
+_EARLIER = (
+    re.compile(rf"(.+)_(?:{_BEFORE})_?(\d*)", re.IGNORECASE),
+    re.compile(rf"(.+)_{_STEPS}", re.IGNORECASE),
+    re.compile(r"(.+?)(?:prev|previous)_?(\d*)", re.IGNORECASE),
+    re.compile(r"(.+?)tm(\d+)", re.IGNORECASE),
+    re.compile(rf"(?:{_BEFORE})_(.+?)()", re.IGNORECASE),
+    re.compile(r"(?:prev|previous)(.+?)()", re.IGNORECASE),
+)
 
 
 def names_in(equations: Sequence[Assignment]) -> Iterator[tuple[int, Name]]:
@@ -33,6 +47,16 @@ def previous_names(equations: Sequence[Assignment]) -> frozenset[str]:
 def is_previous(name: str) -> bool:
     """Say whether `name` is that of a value at the step before."""
     return name.endswith("_prev") and len(name) > len("_prev")
+
+
+def check_cell_name(name: object) -> None:
+    """Check that a cell's name can be that of a module and of its file."""
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        raise CellError(f"the name of a cell must be an identifier, not {repr(name)[:LONGEST_NAME]}")
+    if name.startswith("_"):
+        raise CellError(f"the name of a cell is that of a module: `{name[:LONGEST_NAME]}` must not begin with an underscore")
+    if len(name.encode()) > LONGEST_NAME:
+        raise CellError(f"the name of a cell is that of a file: at most {LONGEST_NAME} bytes, `{name[:20]}…` has {len(name.encode())}")
 
 
 def check_declared_names(text: str, groups: dict[str, tuple[str, ...]]) -> None:
@@ -87,14 +111,10 @@ def check_reads(text: str, equations: Sequence[Assignment], given: dict[str, str
                     f"`{state}_last_prev`",
                 )
             if is_previous(state):
-                last = f"{state[:-5]}_last"
-                raise CellError.at(
-                    node.span,
-                    text,
-                    f"`{name}` is two steps back: keep the older value in a state of its own, `{last} = {state}`, and read `{last}_prev`; "
-                    f"{limit(OTHER_STEPS)}",
-                )
+                raise CellError.at(node.span, text, f"`{name}` is two steps back: {_two_back(state[:-5])}")
             if state not in where:
+                if f"{state}_t" in where:
+                    raise CellError.at(node.span, text, f"`{name}` makes `{state}` a state: {_without_step(f'{state}_t')}")
                 hint = nearest(name, (f"{t}_prev" for t in targets))
                 raise CellError.at(node.span, text, f"`{name}` makes `{state}` a state, but no line assigns `{state}`{hint}")
         elif name in where and where[name] >= number:
@@ -125,31 +145,67 @@ def check_inputs(text: str, names: tuple[str, ...], equations: Sequence[Assignme
 def check_typos(
     text: str, equations: Sequence[Assignment], inputs: tuple[str, ...], parameters: tuple[str, ...], declared: frozenset[str]
 ) -> None:
-    """Refuse a parameter that is read once and is one slip away from an assigned name or a state's previous value.
+    """Refuse a parameter that looks like a value of this step or of the one before, or is one slip away from such a name.
 
-    Families such as `W_i` and `W_f` or `p10` and `h10` are left alone: only names of letters alone, four or more, are compared with
-    assigned names.  A name such as `h_t` is a paper's for `h`.
+    The value of a step before is what a recurrence is made of: as a parameter it would leave a feedforward net, without a word.
+
+    Families such as `W_i` and `W_f` or `p10` and `h10` are left alone: only names of letters alone, four or more, that are read once are
+    compared with assigned names.  A name such as `h_t` is a paper's for `h`.
     """
     targets = targets_of(equations)
     counts = Counter(node.id for _, node in names_in(equations))
-    previous = sorted(previous_names(equations))
+    previous = (*sorted(previous_names(equations)), *(f"{t}_prev" for t in targets))
     for _, node in names_in(equations):
         name = node.id
-        if name not in parameters or name in declared or counts[name] > 1:
+        if name not in parameters or name in declared:
             continue
-        said = f'if it is a parameter, say so with `shapes={{"{name}": …}}`'
-        if name.endswith("_t") and name[:-2] in (*targets, *inputs):
-            now = name[:-2]
-            before = f", at the step before `{now}_prev`" if now in targets else ""
-            raise CellError.at(node.span, text, f"`{name}` is used once: at this step `{now}` is written `{now}`{before}; {said}")
-        plain = [t for t in targets if len(t) >= 4 and t.isalpha()] if len(name) >= 4 and name.isalpha() else []
-        for other in (*previous, *(f"{t}_prev" for t in targets), *plain, "eye"):
-            if _one_slip(name, other):
-                raise CellError.at(
-                    node.span,
-                    text,
-                    f"`{name}` is used once and looks like `{other}`; {said}",
-                )
+        once = "is used once and " if counts[name] == 1 else ""
+        said = f'; if it is a parameter, say so with `shapes={{"{name}": …}}`'
+        plain = [t for t in targets if len(t) >= 4 and t.isalpha()] if len(name) >= 4 and name.isalpha() and once else []
+        like = next((other for other in (*previous, *plain, *(["eye"] if once else [])) if _one_slip(name, other)), "")
+        if what := _of_a_step(name, targets, inputs) or (f"`{name}` {once}looks like `{like}`" if like else ""):
+            raise CellError.at(node.span, text, what + said)
+
+
+def _of_a_step(name: str, targets: tuple[str, ...], inputs: tuple[str, ...]) -> str:
+    """Return how the value of a step that `name` looks like is written; nothing, if it looks like none."""
+    if name.endswith("_t") and name[:-2] in (*targets, *inputs):
+        now = name[:-2]
+        before = f", at the step before `{now}_prev`" if now in targets else ""
+        return f"`{name}` looks like `{now}` at this step, which is written `{now}`{before}"
+    for pattern in _EARLIER:
+        if (found := pattern.fullmatch(name)) and (base := _base(found[1], targets, inputs)):
+            steps = int(found[2] or 1)
+            if not steps:
+                return ""
+            if base in inputs:
+                return f"`{name}` looks like the input `{base}` at an earlier step: {_of_an_input(base)}"
+            if steps != 1:
+                return f"`{name}` looks like `{base}` {steps} steps back: {_two_back(base)}"
+            now = base.removesuffix("_t")
+            return (
+                f"`{name}` looks like `{base}` at the step before: {_without_step(base) if now != base else f'it is written `{now}_prev`'}"
+            )
+    return ""
+
+
+def _base(found: str, targets: tuple[str, ...], inputs: tuple[str, ...]) -> str:
+    """Return the assigned name or the input that the rest of a name is: `h`, or for `h` what a line assigns as `h_t`."""
+    return next((name for name in (found, f"{found}_t", found.removesuffix("_t")) if name in (*targets, *inputs)), "")
+
+
+def _without_step(name: str) -> str:
+    now = name.removesuffix("_t")
+    return f"write `{now}` for what the text calls `{name}`, and `{now}_prev` for its value at the step before"
+
+
+def _of_an_input(name: str) -> str:
+    return f"an input has no previous value: assign it to a state, `{name}_last = {name}`, and read `{name}_last_prev`"
+
+
+def _two_back(name: str) -> str:
+    last = f"{name}_last"
+    return f"keep the older value in a state of its own, `{last} = {name}_prev`, and read `{last}_prev`; {limit(OTHER_STEPS)}"
 
 
 def _one_slip(a: str, b: str) -> bool:

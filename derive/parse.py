@@ -90,6 +90,8 @@ def bad_name(name: str) -> str:
         return f"`{name}` is a keyword of Python: choose another name, such as `{name}_`"
     if name in RESERVED:
         return f"`{name}` is a function of the language and cannot name a value"
+    if name.lower() in ("nan", "inf", "infinity"):
+        return f"`{name}` is not a number of the language: numbers are finite, write a large one such as `1e30`"
     if name.startswith("_"):
         return f"`{name}` begins with an underscore: choose another name, such as `{name.strip('_') or 'v'}`"
     if hint := character_hint(name):
