@@ -22,6 +22,7 @@ import numpy as np
 from . import emit
 from .cell import Cell
 from .derivation import differentiate
+from .doubts import doubts
 from .evaluate import unroll
 from .expressions import walk
 from .interpret import run as interpret
@@ -425,7 +426,8 @@ def run(
     *,
     show: Callable[[str], None] = print,
 ) -> int:
-    """Check cells, print the table and, if asked to, write the numbers to a file; return 1 if an error is beyond tolerance, else 0.
+    """Check cells, print the table and what was hardly meant and, if asked to, write the numbers to a file; return 1 if an error is
+    beyond tolerance, else 0.
 
     Parameters
     ----------
@@ -439,6 +441,9 @@ def run(
     modules = emit.compile_all(cells)
     reports = [check(cell, module=modules[cell.name]) for cell in cells]
     show(table(reports))
+    for cell in cells:
+        for doubt in doubts(cell):
+            show(f"warning: {cell.name}: {doubt}")
     show(f"{time.perf_counter() - begin:.0f} s")
     if json_path is not None:
         Path(json_path).write_text(json.dumps([asdict(r) | {"ok": r.ok} for r in reports], indent=1) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterable
 
 from ..cell import Cell
+from ..doubts import doubts
 from ..emit import files
 from ..ir import (
     Concat,
@@ -40,6 +41,8 @@ def text(cell: Cell) -> str:
     lines += ["", "One step", *(f"  ({tag})  {line}" for tag, line in forward_lines(cell).items())]
     lines += ["", "Backpropagation through time, from the last step to the first", *_legend(cell)]
     lines += [f"  ({tag})  {line}" for tag, line in backward_lines(cell, Text({})).items()]
+    for doubt in doubts(cell):
+        lines += ["", *textwrap.wrap(f"Warning: {doubt}", 100)]
     return "\n".join(lines)
 
 
