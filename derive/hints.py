@@ -18,6 +18,7 @@ HEADS = "Block-diagonal weights, heads"
 CONVOLUTION = "Convolution"
 RANDOMNESS = "Randomness, dropout"
 OTHER_STEPS = "Other steps than the one before"
+STOPPED = "Gradients that are stopped"
 
 
 def _each(names: str, advice: str) -> dict[str, str]:
@@ -33,11 +34,32 @@ HABITS: Mapping[str, str] = MappingProxyType(
     | _each("mul multiply hadamard prod", "the elementwise product is `a * b`")
     | _each("max", "the elementwise maximum is `maximum(a, b)`")
     | _each("min", "the elementwise minimum is `minimum(a, b)`")
-    | _each("clip clamp hardtanh", "write `minimum(maximum(a, low), high)`")
+    | _each("clip clamp clamp_min clamp_max", "write `minimum(maximum(a, low), high)`")
+    | _each("hardtanh", "write `hard_tanh(…)`")
+    | _each("hardsigmoid", "write `hard_sigmoid(…)`")
+    | _each("relu6", "write `minimum(relu(a), 6)`")
+    | _each("swish", "write `silu(…)`")
+    | _each("mish", "write `a * tanh(softplus(a))`")
+    | _each("hardswish hard_swish hard_silu", "write `a * hard_sigmoid(a)`")
+    | _each("heaviside", "write `step(…)`")
+    | _each("sgn", "write `sign(…)`")
+    | _each("log1p", "write `log(1 + a)`")
+    | _each("expm1", "write `exp(a) - 1`")
+    | _each("log2 log10", "write `log(a) / log(2)`")
+    | _each("rsqrt", "write `a ** -0.5`")
+    | _each("reciprocal", "write `1 / a`")
+    | _each("tan", "write `sin(a) / cos(a)`")
+    | _each("sinh cosh", "write `(exp(a) - exp(-a)) / 2`, with `+` for cosh")
+    | _each(
+        "atan arctan atan2 arctan2 asin arcsin acos arccos",
+        "there are no inverse trigonometric functions; `tanh`, `softsign` and `erf` saturate too",
+    )
+    | _each("stop_gradient detach stopgradient no_grad", f"every value has its gradient: {limit(STOPPED)}")
     | _each("pow power square", "a power is `a ** 2`")
     | _each("norm", "write `sqrt(sum(v ** 2))`")
     | _each("var variance std", "write `mean((v - mean(v)) ** 2)` for a variance")
-    | _each("leaky_relu leakyrelu prelu", "write `maximum(a, 0.01 * a)`")
+    | _each("leaky_relu leakyrelu", "write `maximum(a, 0.01 * a)`")
+    | _each("prelu", "write `where(a > 0, a, alpha * a)`")
     | _each("transpose t", "the transpose of a matrix is `W.T`")
     | _each("identity id", "write the value itself; the identity matrix is `eye`")
     | _each("eye", "write `eye` alone: its size is that of the matrix beside it")

@@ -221,10 +221,13 @@ class _Reader:
 
     def expression(self, node: ast.expr, depth: int) -> Expr:
         """An expression that is a value (so no comparison)."""
+        self.check_depth(node, depth)
+        return replace(self._expression(node, depth + 1), span=self.span(node))
+
+    def check_depth(self, node: ast.expr, depth: int) -> None:
         if depth > MAX_DEPTH:
             message = f"nested too deeply: at most {MAX_DEPTH} levels are read; name parts of it on lines of their own"
             raise self.error(message, node)
-        return replace(self._expression(node, depth + 1), span=self.span(node))
 
     def _expression(self, node: ast.expr, depth: int) -> Expr:
         match node:
@@ -309,13 +312,14 @@ class _Reader:
         return chain
 
     def exponent(self, node: ast.expr) -> Fraction:
-        value = self.rational(node)
+        value = self.rational(node, 0)
         if abs(value) > MAX_EXPONENT:
             raise self.error(f"the exponent is {float(value):g}: at most {MAX_EXPONENT} in magnitude", node)
         return value
 
-    def rational(self, node: ast.expr) -> Fraction:
+    def rational(self, node: ast.expr, depth: int) -> Fraction:
         """The value of a constant expression of numbers and named scalar constants."""
+        self.check_depth(node, depth)
         match node:
             case ast.Constant():
                 return self.number(node)
@@ -323,16 +327,17 @@ class _Reader:
                 value = self.constants[name]
                 return value if isinstance(value, Fraction) else Fraction(repr(value))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -self.rational(operand)
+                return -self.rational(operand, depth + 1)
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return self.rational(operand)
+                return self.rational(operand, depth + 1)
             case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
-                a, b = self.rational(left), self.rational(right)
-                if isinstance(op, ast.Div):
-                    if not b:
-                        raise self.error("division by zero", node)
-                    return a / b
-                return a + b if isinstance(op, ast.Add) else a - b if isinstance(op, ast.Sub) else a * b
+                a, b = self.rational(left, depth + 1), self.rational(right, depth + 1)
+                if isinstance(op, ast.Div) and not b:
+                    raise self.error("division by zero", node)
+                value = {"+": a + b, "-": a - b, "*": a * b}[_BINARY[type(op)]] if not isinstance(op, ast.Div) else a / b
+                if max(abs(value.numerator), value.denominator) > MAX_NUMBER:
+                    raise self.error("the numbers of an exponent are too long: at most 300 digits", node)
+                return value
         raise self.error("an exponent must be a constant number; `exp(p * log(a))` is a to the power of a value p", node)
 
     def call(self, node: ast.Call, depth: int) -> Expr:

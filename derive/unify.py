@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import gcd
 
 from .errors import CellError
-from .expressions import children, is_eye, leaves
+from .expressions import children, is_eye, leaves, walk
 from .hints import MATRICES, limit
 from .ranks import Declarations, base_name, x_input
 from .sizes import Shape, Size, shape_text
@@ -160,10 +160,21 @@ class Sizes:
         (target,) = line.targets
         shape = self.table[target]
         message = f"`{target}` is {self.kind(shape)}, its right side is {self.kind(value)}"
+        message += self.inner_product(line.value) if (len(shape), len(value)) == (0, 1) else ""
         if len(value) not in (0, len(shape)) or (len(value) == 0 and len(shape) == 2):
             raise CellError.at(line.span, self.known.text, message)
         for a, b in zip(shape, value, strict=False):
             self.equal(a, b, CellError.at(line.span, self.known.text, message), elementwise=len(shape) == 1)
+
+    def inner_product(self, expr: Expr) -> str:
+        """Return how a vector in `expr` would be a number: a parameter on the left of `@` is a matrix unless it is declared a vector."""
+        for node in walk(expr):
+            if isinstance(node, MatMul) and isinstance(node.left, Name) and node.left.id in self.known.parameters:
+                name, (size,) = node.left.id, self.shape(node.right)
+                if name not in self.known.declared:
+                    declared = f'`shapes={{"{name}": "{self.settled(size)}"}}`'
+                    return f"; `{self.text(node)}` is a number if `{name}` is declared a vector, {declared}"
+        return ""
 
     def split(self, line: Assignment, value: Shape) -> None:
         parts = len(line.targets)
@@ -297,7 +308,15 @@ class Sizes:
 
     def unequal_vectors(self, expr: MatMul, left: Shape, right: Shape) -> CellError:
         sizes = f"`{self.text(expr.left)}` has size {self.show(left)}, `{self.text(expr.right)}` has size {self.show(right)}"
-        return self.error(expr, f"`@` of two vectors needs equal sizes: {sizes}")
+        return self.error(expr, f"`@` of two vectors needs equal sizes: {sizes}{self.as_wide(expr, left[0], right[0])}")
+
+    def as_wide(self, expr: MatMul, left: Size, right: Size) -> str:
+        """Return what to declare where a state would have to be as wide as the input."""
+        if not self.d_is_n(left, right):
+            return ""
+        names = [base_name(node.id, self.known.states) for node in (*walk(expr.left), *walk(expr.right)) if isinstance(node, Name)]
+        state = next((name for name in names if name in self.undeclared_vectors()), "")
+        return f'; a state that is as wide as the input is declared so, `shapes={{"{state}": "d"}}`' if state else ""
 
     def wrong_operand(self, use: MatMul, left: Shape, size: Size) -> CellError:
         matrix, vector = self.text(use.left), self.text(use.right)

@@ -81,6 +81,25 @@ def test_the_whole_way_is_bounded(text: str) -> None:
             assert cell.structure
 
 
+@pytest.mark.parametrize(
+    ("exponent", "message"),
+    [
+        ("*".join(["1"] * 2000), "nested too deeply: at most 100 levels are read"),
+        ("-" * 2000 + "1", "nested too deeply"),
+        ("*".join(["9" * 300] * 80), "the numbers of an exponent are too long: at most 300 digits"),
+        ("*".join(["1e-300"] * 80), "the numbers of an exponent are too long"),
+        ("+".join(["1/7"] * 40), None),
+    ],
+    ids=["factors", "signs", "large", "small", "read"],
+)
+def test_an_exponent_is_bounded(exponent: str, message: str | None) -> None:
+    if message is None:
+        assert Cell(f"h = x ** ({exponent}) + h_prev", name="power", output="h")
+        return
+    with pytest.raises(CellError, match=message):
+        Cell(f"h = x ** ({exponent}) + h_prev", name="power", output="h")
+
+
 def test_a_jacobian_that_is_too_long_says_so() -> None:
     cell = Cell(chain("layer_norm(#)", 100), name="norms", output="h")
     with pytest.raises(CellError, match="norms: the Jacobian of a step is too long to be written out"):

@@ -163,6 +163,30 @@ REFUSED = {
 }
 
 
+HABITS = {
+    "swish": "write `silu(…)`",
+    "hardtanh": "write `hard_tanh(…)`",
+    "Hardtanh": "write `hard_tanh(…)`",
+    "hardsigmoid": "write `hard_sigmoid(…)`",
+    "log1p": "write `log(1 + a)`",
+    "expm1": "write `exp(a) - 1`",
+    "atan": "there are no inverse trigonometric functions",
+    "arctan": "there are no inverse trigonometric functions",
+    "prelu": "write `where(a > 0, a, alpha * a)`",
+    "mish": "write `a * tanh(softplus(a))`",
+    "heaviside": "write `step(…)`",
+    "stop_gradient": 'every value has its gradient: see "Gradients that are stopped" in the guide\'s list of limits',
+    "detach": 'every value has its gradient: see "Gradients that are stopped" in the guide\'s list of limits',
+}
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_habits_of_other_packages_are_answered(name: str) -> None:
+    with pytest.raises(CellError) as caught:
+        parse(f"h = {name}(x)")
+    assert caught.value.message.startswith(f"unknown function `{name}`: {HABITS[name]}")
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_refuses(text: str) -> None:
     with pytest.raises(CellError) as caught:

@@ -145,8 +145,21 @@ def test_shape_of_any_part() -> None:
         (
             "h = x @ h_prev + h_prev",
             {},
-            "line 1, column 5: `@` of two vectors needs equal sizes: `x` has size d, `h_prev` has size n"
+            "line 1, column 5: `@` of two vectors needs equal sizes: `x` has size d, `h_prev` has size n; "
+            'a state that is as wide as the input is declared so, `shapes={"h": "d"}`'
             "\n    h = x @ h_prev + h_prev\n        ^",
+        ),
+        (
+            "s = s_prev + sigmoid(w @ x)\nh = s * x",
+            {"shapes": {"s": ""}},
+            "line 1, column 1: `s` is a scalar, its right side is a vector of size n; "
+            '`w @ x` is a number if `w` is declared a vector, `shapes={"w": "d"}`\n    s = s_prev + sigmoid(w @ x)\n    ^',
+        ),
+        (
+            "h = tanh((V + (2 * eye).T) @ h_prev + x)",
+            {},
+            "line 1, column 15: `(2 * eye).T` is `2 * eye`: leave `.T` out\n"
+            "    h = tanh((V + (2 * eye).T) @ h_prev + x)\n                  ^",
         ),
         (
             "h = W * x + W @ x",

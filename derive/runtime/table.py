@@ -220,7 +220,9 @@ class Table:
                 raise ValueError(f"{self.name}: size {name} must be a positive integer, got {value!r}")
         for a, b in self.equal:
             if a in sizes and b in sizes and sizes[a] != sizes[b]:
-                raise ValueError(f"{self.name}: its equations need {a} = {b}, got {a} = {sizes[a]} and {b} = {sizes[b]}")
+                states = ", ".join(f'"{name}": "{a}"' for name, shape in self.state.items() if shape == (b,))
+                hint = f"; where states are as wide as the input, that is declared: shapes={{{states}}}" if states else ""
+                raise ValueError(f"{self.name}: its equations need {a} = {b}, got {a} = {sizes[a]} and {b} = {sizes[b]}{hint}")
 
 
 def dtype_name(dtype: Any) -> str:
