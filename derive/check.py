@@ -26,6 +26,7 @@ from .doubts import doubts
 from .evaluate import unroll
 from .expressions import walk
 from .interpret import run as interpret
+from .naming import canonical
 from .shapes import shape_of
 from .syntax import Call
 
@@ -129,7 +130,7 @@ class Result:
 
 def complete_sizes(cell: Cell, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
     """Return a value for every named size of `cell`: those given, else odd numbers; sizes that must be equal are."""
-    given = dict(sizes or {})
+    given = {canonical(name): value for name, value in (sizes or {}).items()}
     names = [*cell.sizes, *(name for pair in cell.equal_sizes for name in pair)]
     found = {name: given.get(name, SIZES.get(name, OTHER_SIZE)) for name in names}
     return found | {a: found[b] for a, b in cell.equal_sizes}

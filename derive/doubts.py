@@ -11,9 +11,9 @@ import sympy as sp
 
 from .cell import Cell
 from .derivation import differentiate
-from .expressions import is_batched, walk
+from .expressions import is_batched, names_of, walk
 from .ir import Map
-from .syntax import Expr, MatMul, Name
+from .syntax import Expr, MatMul
 from .unparse import unparse_expression
 
 
@@ -34,7 +34,7 @@ def _lost_state(cell: Cell) -> tuple[str, ...]:
 
 
 def _trained(expr: Expr, cell: Cell) -> bool:
-    return any(isinstance(node, Name) and node.id in cell.parameters and node.id not in cell.fixed for node in walk(expr))
+    return any(name in cell.parameters and name not in cell.fixed for name in names_of(expr))
 
 
 def _without_gradient(cell: Cell) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .branches import Branch, branches
-from .expressions import children, is_batched, is_elementwise, is_where, leaves
+from .expressions import children, is_batched, is_elementwise, is_where, leaves, names_of
 from .naming import canonical
 from .shapes import rank_of
 from .syntax import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
@@ -26,7 +26,9 @@ LAYER_NORM_EPSILON = 1e-5
 Function = Callable[..., Any]
 
 
-def evaluate(cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function] | None = None) -> dict[str, Any]:
+def evaluate(
+    cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function] | None = None, *, select: bool = True
+) -> dict[str, Any]:
     """Return the values of all assigned names after one step.
 
     Parameters
@@ -39,6 +41,9 @@ def evaluate(cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str
         `numpy`, `torch` or `jax.numpy`.
     own : mapping, optional
         What to call for functions of the language, by name, in place of those of `functions`.
+    select : bool
+        Whether what a branch of `where` reads is a constant where the choice falls on the other, so that autodiff never multiplies by
+        its slope there, as the kernels do not.
 
     Returns
     -------
@@ -55,7 +60,7 @@ def evaluate(cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str
     missing = [name for name in needed if name not in namespace]
     if missing:
         raise ValueError(f"{cell.name}: the namespace lacks {', '.join(f'`{name}`' for name in missing)}")
-    return _Evaluator(cell, namespace, xp, own or {}).run()
+    return _Evaluator(cell, namespace, xp, own or {}, select=select and xp is not np).run()
 
 
 def unroll(
@@ -131,12 +136,11 @@ class _Choice:
 class _Evaluator:
     """One step: values with their ranks, where the rank does not count the axes in front.
 
-    What a branch of `where` reads is a constant where the choice falls on the other: so autodiff never multiplies by its slope there, as
-    the kernels do not.  In `choices` are those around the expression at hand.
+    In `choices` are those around the expression at hand.
     """
 
-    def __init__(self, cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function]) -> None:
-        self.cell, self.xp = cell, xp
+    def __init__(self, cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function], *, select: bool) -> None:
+        self.cell, self.xp, self.select = cell, xp, select
         self.like = next((v for v in namespace.values() if _is_float(v)), None)
         self.functions = {**functions(xp), **own}
         arrays = {name: self.array(a) for name, a in cell.array_constants.items()}
@@ -144,7 +148,6 @@ class _Evaluator:
         self.values: dict[str, Any] = {**arrays, **scalars, **{k: v for k, v in namespace.items() if k in cell.shapes}}
         self.lead = self.leading()
         self.choices: tuple[_Choice, ...] = ()
-        self.conditions: dict[Compare, _Choice] = {}
 
     def leading(self) -> tuple[int, ...]:
         """Return the axes in front of the features of what has a row a sequence."""
@@ -162,18 +165,23 @@ class _Evaluator:
         return self.xp.asarray(value, dtype=self.like.dtype)
 
     def run(self) -> dict[str, Any]:
-        around = branches(self.cell) if self.xp.__name__ != "numpy" else {}
-        if any(around.values()):  # of conditions that later lines have: known after a first run, where they are constants
-            self.assign({})
+        around = branches(self.cell) if self.select else {}
+        known = set(self.values)
+        for line in self.cell.equations:
+            if any(name not in known for branch in around.get(line.targets[0], ()) for name in names_of(branch.condition)):
+                self.assign({})  # a condition reads what a later line assigns: a first run tells its value
+                break
+            known.update(line.targets)
         return self.assign(around)
 
     def assign(self, around: Mapping[str, frozenset[Branch]]) -> dict[str, Any]:
         assigned: dict[str, Any] = {}
         for line in self.cell.equations:
-            found = sorted(around.get(line.targets[0], frozenset()), key=repr)
-            self.choices = tuple(self.conditions[branch.condition].on(branch.chosen) for branch in found)
+            found = sorted(around.get(line.targets[0], ()), key=repr)
+            self.choices = tuple(self.choice(branch.condition).on(branch.chosen) for branch in found)
             for target, value in self.line(line):
                 assigned[target] = self.values[target] = value
+            self.choices = ()
         return assigned
 
     def line(self, line: Assignment) -> list[tuple[str, Any]]:
@@ -226,16 +234,20 @@ class _Evaluator:
     def where(self, parts: tuple[Expr, ...], order: int | None) -> tuple[Any, int]:
         """Return the value of a choice; what a branch reads is a constant where it is not chosen."""
         condition, *branches = parts
-        assert isinstance(condition, Compare)
-        choice = _Choice(*self.of(condition, order), is_batched(condition, self.cell.batched))
-        self.conditions[condition] = choice
-        values, around = [(choice.value, choice.rank)], self.choices
+        choice, around = self.choice(condition, order), self.choices
+        values = [(choice.value, choice.rank)]
         for chosen, branch in zip((True, False), branches, strict=True):
-            self.choices = (*around, choice.on(chosen))
+            self.choices = (*around, choice.on(chosen)) if self.select else ()
             values.append(self.of(branch, order))
         self.choices = around
         rank = max(r for _, r in values)
         return self.functions["where"](*(self.align(value, r, rank) for value, r in values)), rank
+
+    def choice(self, condition: Expr, order: int | None = None) -> _Choice:
+        around, self.choices = self.choices, ()  # nothing is differentiated through a condition
+        value, rank = self.of(condition, order)
+        self.choices = around
+        return _Choice(value, rank, is_batched(condition, self.cell.batched))
 
     def kept(self, value: Any, rank: int) -> tuple[Any, int]:
         """Return a value that is a constant where a choice around it falls on another branch."""
@@ -391,8 +403,7 @@ def _numpy_functions(xp: Any) -> dict[str, Function]:
         top = np.max(x, axis=-1, keepdims=True)
         return np.log(np.sum(np.exp(x - top), axis=-1)) + top[..., 0]
 
-    split, kept = (lambda x, parts: np.split(x, parts, -1)), (lambda chosen, x: x)  # nothing is differentiated
-    return {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": split, "kept": kept}
+    return {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": lambda x, parts: np.split(x, parts, -1)}
 
 
 def _torch_functions(xp: Any) -> dict[str, Function]:

@@ -38,9 +38,14 @@ def is_elementwise(expr: Expr) -> bool:
     return isinstance(expr, Negative | Binary | Power | Compare) or (isinstance(expr, Call) and expr.function not in STRUCTURAL)
 
 
+def names_of(expr: Expr) -> Iterator[str]:
+    """Yield the names that `expr` reads, each as often as it does."""
+    yield from (node.id for node in walk(expr) if isinstance(node, Name))
+
+
 def is_batched(expr: Expr, batched: frozenset[str]) -> bool:
     """Say whether `expr` has a row for each sequence of the batch, given the names that have."""
-    return any(isinstance(node, Name) and node.id in batched for node in walk(expr))
+    return any(name in batched for name in names_of(expr))
 
 
 def is_eye(expr: Expr) -> bool:

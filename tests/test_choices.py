@@ -30,6 +30,12 @@ SLOPES = {
         "h = where(x > 0, where(h_prev > 0, sqrt(x * h_prev), log(x)), where(h_prev > x, sqrt(h_prev - x), 2))", name="nested", output="h"
     ),
     "on another line": Cell("a = log(x) + 1\nb = a ** 0.5\nh = h_prev + where(x > 1, b * a, b_2)", name="lines", output="h"),
+    "by a later line": Cell(
+        "a = sqrt(x)\nb = tanh(x) * sigmoid(h_prev)\nh = h_prev + where(b > 0, a, 0)",
+        name="later",
+        output="h",
+        shapes={"h": "d"},
+    ),
     "through a product": Cell(  # whose own gradient, a sum over steps of δ rᵀ, has r as a factor
         "s = sum(x)\nr = sqrt(s * x ** 2)\nh = where(s > 0, tanh(W @ r), h_prev)", name="through", output="h", fixed=("W",)
     ),
@@ -40,6 +46,13 @@ SLOPES = {
     "a softmax": Cell("s = sum(x)\nh = where(s > 0, softmax(sqrt(s * x ** 2)), h_prev)", name="soft", output="h"),
     "zeros within a choice": Cell(
         "a = where(x > 0, where(h_prev > 0, x, 0), x ** 2)\nh = sqrt(a) + where(a > 0, log(a), 0)", name="zeros", output="h"
+    ),
+    "a choice of parameters in one of rows": Cell(
+        "s = sum(x)\nh = h_prev + where(s > 0, tanh(where(p > 0, V, 2 * V) @ sqrt(s * x ** 2)), 1)",
+        name="parameters_in_rows",
+        output="h",
+        shapes={"p": ""},
+        fixed=("V",),
     ),
     "matrices": Cell("h = tanh(where(V > 0, sqrt(V), V) @ h_prev + W @ x)", name="matrices", output="h"),
 }
@@ -64,7 +77,7 @@ MISSING = {
 
 def missing(cell: Cell) -> tuple[Problem, Problem]:
     """Return a problem whose input is NaN where its mask is 0, and the same with numbers there."""
-    p = sample(cell, sizes={"n": 3, "d": 3}, steps=4)
+    p = sample(cell, sizes={"n": 4, "d": 4}, steps=4)
     mask = (p.arrays["m"] > 0).astype(np.float64)
     p = p.at("m", mask)
     gone = np.broadcast_to((mask if mask.ndim == 3 else mask[..., None]) == 0, p.arrays["x"].shape)
@@ -89,7 +102,7 @@ def _no_warnings() -> Any:
 
 @pytest.mark.parametrize("cell", SLOPES.values(), ids=SLOPES.keys())
 def test_slopes_that_are_no_numbers(cell: Cell) -> None:
-    p = sample(cell, sizes={"n": 3, "d": 3}, steps=3)
+    p = sample(cell, sizes={"n": 4, "d": 4}, steps=3)
     want = autograd(p)
     agree(interpreter(p), want)
     module = plainly(cell)

@@ -56,7 +56,7 @@ def _scanned(p: Problem, arrays: Mapping[str, Any]) -> Any:
     still = {name: arrays[name] for name in (*cell.parameters, *cell.context)}
 
     def step(state: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-        values = evaluate(cell, {**still, **now, **{f"{s}_prev": value for s, value in state.items()}}, jax.numpy)
+        values = evaluate(cell, {**still, **now, **{f"{s}_prev": value for s, value in state.items()}}, jax.numpy, select=False)
         return {s: values[s] for s in cell.states}, values[cell.output]
 
     first = {s: arrays[f"{s}_prev"] for s in cell.states}

@@ -50,7 +50,7 @@ def transcribe(cell: Cell, tensors: Mapping[str, Any]) -> Program:
     moving = (*cell.inputs, *(f"{s}_prev" for s in cell.states))
     still = (*cell.parameters, *cell.context)
     given = {name: recorder.given(name, tensors[name], name in moving) for name in (*moving, *still)}
-    values = evaluate(cell, given, recorder, _idioms(recorder))
+    values = evaluate(cell, given, recorder, _idioms(recorder), select=False)
     results = [recorder.tensor(values[name]) for name in (cell.output, *cell.states)]
     used = [name for name in recorder.made if name in recorder.used]
     source = "\n".join(
