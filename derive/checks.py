@@ -15,12 +15,12 @@ from .syntax import Assignment, Name
 
 LONGEST_NAME = 100  # bytes of a cell's name: file systems take 255 for a file's, and caches of kernels add to it
 _BEFORE = "prev|previous|prv|old|older|last|before|past|prior|lag|lagged|earlier"
-_STEPS = r"(?:t_?m(?:inus)?_?|t_?minus_?|minus_?|m|t_?)(\d+)"
+_STEPS = r"(?:t_?m(?:inus)?_?|t_?minus_?|minus_?|m|t_?)(\d{1,3})"
 _EARLIER = (
-    re.compile(rf"(.+)_(?:{_BEFORE})_?(\d*)", re.IGNORECASE),
+    re.compile(rf"(.+)_(?:{_BEFORE})_?(\d{{0,3}})", re.IGNORECASE),
     re.compile(rf"(.+)_{_STEPS}", re.IGNORECASE),
-    re.compile(r"(.+?)(?:prev|previous)_?(\d*)", re.IGNORECASE),
-    re.compile(r"(.+?)tm(\d+)", re.IGNORECASE),
+    re.compile(r"(.+?)(?:prev|previous)_?(\d{0,3})", re.IGNORECASE),
+    re.compile(r"(.+?)tm(\d{1,3})", re.IGNORECASE),
     re.compile(rf"(?:{_BEFORE})_(.+?)()", re.IGNORECASE),
     re.compile(r"(?:prev|previous)(.+?)()", re.IGNORECASE),
 )

@@ -99,6 +99,15 @@ def bad_name(name: str) -> str:
     return ""
 
 
+def _no_index(name: str) -> str:
+    return f"there is no index of time: `{name}` is the value at this step, `{name}_prev` that of a state at the step before"
+
+
+def _reads_time(*nodes: ast.expr) -> bool:
+    """Say whether `t` stands in what would be an index."""
+    return any(isinstance(node, ast.Name) and node.id == "t" for part in nodes for node in ast.walk(part))
+
+
 def _reason(message: str, line: str, column: int) -> tuple[int, str]:
     """Return where and why Python cannot read a line, in the terms of the language."""
     if "nested" in message:
@@ -110,6 +119,9 @@ def _reason(message: str, line: str, column: int) -> tuple[int, str]:
     if "invalid decimal literal" in message:
         return column, "a number stands before a name: write `2 * a` for the product"
     code = line.split("#")[0]
+    indices = re.finditer(r"(?<!\w)([^\W_]\w*?)_?\{([^{}]*)\}", code) if "invalid syntax" in message else ()
+    if index := next((index for index in indices if re.search(r"\bt\b", index[2])), None):
+        return index.start(), _no_index(index[1])
     if "invalid syntax" in message and (gap := re.search(r"[\w)\]][ \t]+(?=\w)", code)):
         return gap.end(), "two values beside each other: the product of a matrix and a vector is `W @ x`, the elementwise one `a * b`"
     if "invalid syntax" in message and ":=" in code:
@@ -268,8 +280,8 @@ class _Reader:
                 return f"the attribute `.{attr}` is not in the language: only `.T`, the transpose of a matrix, is"
             case ast.Compare() | ast.BoolOp():
                 return "a comparison may only be the first argument of `where(a > b, c, d)`"
-            case ast.Subscript(value=ast.Name(id=name), slice=index) if "t" in {n.id for n in ast.walk(index) if isinstance(n, ast.Name)}:
-                return f"there is no index of time: `{name}` is the value at this step, `{name}_prev` that of a state at the step before"
+            case ast.Subscript(value=ast.Name(id=name), slice=index) if _reads_time(index):
+                return _no_index(name)
             case ast.Subscript():
                 return "indexing is not in the language: `a, b = split(v, 2)` and `pick(v, k)` take parts of a vector"
             case ast.Tuple():
@@ -347,6 +359,8 @@ class _Reader:
             hint = f": write `{name}(…)`" if name in ARITY else function_hint(name, frozenset()) if name in HABITS else ""
             raise self.error(f"only a function's name can be called{hint}", node.func)
         name = node.func.id
+        if name not in ARITY and _reads_time(*node.args) and name not in HABITS:
+            raise self.error(_no_index(name), node.func)
         if name not in ARITY:
             what = "`eye` is not a function" if name == "eye" else f"unknown function `{name}`"
             raise self.error(what + function_hint(name, RESERVED), node.func)

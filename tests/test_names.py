@@ -62,6 +62,7 @@ def test_an_assigned_name_may_be_called_so() -> None:
 def test_names_of_other_things_are_left_alone() -> None:
     for name in ("h_0", "h_1", "h_init", "hold", "h_t0", "c_old", "b_last", "thm1", "tm1"):
         assert name in made(f"h = tanh(W @ x + U @ {name})").parameters
+    assert f"h_prev{'9' * 5000}" in made(f"h = x + h_prev{'9' * 5000}").parameters
     assert all(cell.parameters is not None for cell in REGISTRY.values())
 
 

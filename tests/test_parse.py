@@ -187,6 +187,16 @@ def test_habits_of_other_packages_are_answered(name: str) -> None:
     assert caught.value.message.startswith(f"unknown function `{name}`: {HABITS[name]}")
 
 
+@pytest.mark.parametrize("index", ["[t-1]", "_{t-1}", "{t - 1}", "(t-1)", "(t)"])
+def test_there_is_no_index_of_time(index: str) -> None:
+    with pytest.raises(CellError) as caught:
+        parse(f"h = tanh(W @ x + U @ h{index} + b)")
+    assert caught.value.message == "there is no index of time: `h` is the value at this step, `h_prev` that of a state at the step before"
+    assert caught.value.column == 21
+    with pytest.raises(CellError, match="there is no index of time: `h`"):
+        parse("h_{t} = tanh(W @ x)")
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_refuses(text: str) -> None:
     with pytest.raises(CellError) as caught:
