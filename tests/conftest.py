@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import subprocess
@@ -59,17 +58,21 @@ def python(code: str, *, path: Path = ROOT, **environment: str) -> str:
     return result.stdout
 
 
+# A process of its own gives the rights up and becomes the command: libraries with threads forbid code between `fork` and `exec`.
+GIVE_UP = """
+import ctypes, os, sys
+for right in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: from what `exec` can give
+    ctypes.CDLL(None).prctl(24, right, 0, 0, 0)  # PR_CAPBSET_DROP; nobody but root has them
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
 def without_rights(*command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a Python command that can write only where permissions let it: root's right to pass over them is taken from it."""
-
-    def give_up() -> None:
-        for right in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: from what `exec` can give
-            ctypes.CDLL(None).prctl(24, right, 0, 0, 0)  # PR_CAPBSET_DROP; nobody but root has them
-
     env = {name: value for name, value in os.environ.items() if not name.startswith(("DERIVE_CACHE", "NUMBA_", "XDG_"))}
     env |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment}
     options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300, "env": env, "cwd": folder, "check": False}
-    return subprocess.run([sys.executable, *command], preexec_fn=give_up, **options)
+    return subprocess.run([sys.executable, "-c", GIVE_UP, *command], **options)
 
 
 def leaves(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
