@@ -56,8 +56,8 @@ def batch(job: tuple[int, int, int, int, bool]) -> Tally:
             tally.counts["rejected"] += first
             tally.refusals[drawn.refusal.splitlines()[-1][:100]] += first
             return
-        numba = first and every > 0 and (number * BATCH + tally.counts["cells"]) % every == 0
-        tally.counts["numba"] += numba
+        numba = every > 0 and (number * BATCH + tally.counts["cells"]) % every == 0
+        tally.counts["numba"] += first and numba
         simulate = every_device > 0 and (number * BATCH + tally.counts["cells"]) % every_device == 0
         tally.counts["simulated"] += first and simulate
         try:
