@@ -10,6 +10,17 @@ from fuzz.verify import Skipped, verify
 from hypothesis import HealthCheck, Phase, given, settings
 
 FOUND: list[Drawn] = [
+    # a product that a sum reads twice, once times a slope
+    case(
+        """
+m = gamma @ (q @ sin(x) + q @ x) + 0.5 * m_prev
+v = W @ x + 0.5 * v_prev
+""",
+        name="fuzz",
+        output="v",
+        shapes={"x": "d", "m": "n", "gamma": "n, B", "q": "B, d", "v": "k", "W": "k, d"},
+        sizes={"n": 3, "d": 2, "B": 4, "k": 2},
+    ),
     # a parameter that is called like the array of a state
     case(
         """

@@ -106,6 +106,7 @@ class _Stacking:
             if not isinstance(eq.node, Map) or not eq.node.expr.is_Add:
                 continue
             terms = {t.name for t in eq.node.expr.args if isinstance(t, sp.Symbol)}
+            terms -= {s.name for t in eq.node.expr.args if not isinstance(t, sp.Symbol) for s in t.free_symbols}  # read once more
             members = [p for p in self.body if p.name in terms and uses[p.name] == 1 and isinstance(p.node, MatVecT)]
             members = [p for p in members if self.types[p.name] == self.types[eq.name]]
             if len(members) > 1:
