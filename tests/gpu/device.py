@@ -20,12 +20,6 @@ from derive.runtime.cuda.plan import Plan
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 
-def round_tf32(values: np.ndarray) -> np.ndarray:
-    """Return numbers of float32 as tensor cores take them in TF32: of 11 bits, ties away from zero."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
-
-
 class Numpy:
     """NumPy, but what nobody has written is NaN."""
 
@@ -95,7 +89,6 @@ class SimulatedDevice(Device):
 
     def multiply(self, a: Any, b: Any, out: Any, *, add: bool, tf32: bool) -> None:
         wide = np.float64 if out.dtype == np.float64 else np.float32
-        a, b = (round_tf32(value) if tf32 else value for value in (a, b))
         made = a.astype(wide) @ b.astype(wide)
         out[...] = (made + out.astype(wide) if add else made).astype(out.dtype)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import witness
@@ -19,9 +21,21 @@ ON_A_DEVICE = {
 }
 
 
+def round_tf32(values: np.ndarray) -> np.ndarray:
+    """Return numbers of float32 as tensor cores take them in TF32: of 11 bits, ties away from zero."""
+    bits = np.array(values, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
 class StepByStep(SimulatedDevice):
+    """A device whose products, all of cuBLAS, round their operands."""
+
     def plan(self, *arguments: object) -> None:
         return None
+
+    def multiply(self, a: Any, b: Any, out: Any, *, add: bool, tf32: bool) -> None:
+        first, second = (round_tf32(value) if tf32 else value for value in (a, b))
+        super().multiply(first, second, out, add=add, tf32=tf32)
 
 
 @pytest.mark.parametrize("case", ON_A_DEVICE, ids=lambda case: f"{case.cell}-{case.n}")
