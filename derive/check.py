@@ -302,6 +302,11 @@ def _size(value: Array) -> float:
     return float(np.max(np.abs(value), initial=0.0))
 
 
+def root_mean_square(value: Any) -> float:
+    """Return the size of an array's numbers where a norm is asked for, of any number of them."""
+    return float(np.linalg.norm(np.asarray(value, np.float64))) / math.sqrt(max(np.size(value), 1))
+
+
 def _error(got: Array, want: Array, floor: float) -> float:
     if got.shape != want.shape or not np.isfinite(got).all():
         return math.inf

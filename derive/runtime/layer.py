@@ -77,6 +77,7 @@ class Layer(Table):
         dtype = self.dtype(dict.fromkeys(self.indices, np.zeros(0, int)), params, None)
         sizes = self.find_sizes({}, params, None, complete=False)
         self.check_params(params, sizes)
+        self.check_sizes(sizes)
         params = type(params)(*(value.copy() for value in params))
         parts = params, run_pass(make, Call(sizes, dtype, params)), signature(params), Steppers()
         return Packed(*parts, Seal(make.__module__, parts))

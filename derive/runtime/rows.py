@@ -76,12 +76,11 @@ def sums(u: np.ndarray, *vs: np.ndarray, total: bool = False) -> tuple[np.ndarra
     """Return Σ_r u_r v_rᵀ, `(p, q)`, for rows u `(N, p)` and each v `(N, q)`; with `total`, also Σ_r u_r, `(p,)`."""
     products = [empty((u.shape[1], v.shape[1]), u.dtype) for v in vs]
     column = empty((u.shape[1] if total else 0,), u.dtype)
-    nothing = u[:, :0]
+    nothing, parts = u[:, :0], get_threads()
     for k in range(0, max(len(vs), 1), 2):
         v, w = (*vs[k : k + 2], nothing, nothing)[:2]
         out_v, out_w = (*products[k : k + 2], column[:, None][:, :0], column[:, None][:, :0])[:2]
         light = u.size * (v.shape[1] + w.shape[1]) < LIGHT_PRODUCT
-        parts = get_threads()
-        column_k = column if k == 0 else column[:0]
-        _run(outer_sums, u.shape[1], parts, light, u, v, w, out_v, out_w, column_k, *workspace(u, v, w, parts))
+        summed = column if k == 0 else column[:0]
+        _run(outer_sums, u.shape[1], parts, light, u, v, w, out_v, out_w, summed, *workspace(u, v, w, parts))
     return (*products, column) if total else tuple(products)

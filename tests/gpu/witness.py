@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from derive.cells import REGISTRY
-from derive.check import FLOAT32, SMALL, Problem, Result, complete_sizes, kernel, sample
+from derive.check import FLOAT32, SMALL, Problem, Result, complete_sizes, kernel, root_mean_square, sample
 from generated.runtime.cuda.current import current
 from generated.runtime.cuda.kind import KINDS
 from generated.runtime.cuda.plan import Plan, Steps
@@ -110,21 +110,16 @@ def on_host(value: Any) -> np.ndarray:
 
 def errors(got: Result, want: Result) -> dict[str, float]:
     """Return, for each name, the norm of the error over the norm itself; what is nearly zero is measured against the other gradients."""
-    small, floor = SMALL[FLOAT32], SMALL[FLOAT32] * max([1.0, *map(_each, want.grads.values())])
+    small, floor = SMALL[FLOAT32], SMALL[FLOAT32] * max([1.0, *map(root_mean_square, want.grads.values())])
     named = {name: _error(got.values[name], value, small) for name, value in want.values.items()}
     return named | {name: _error(got.grads[name], value, floor) for name, value in want.grads.items()}
-
-
-def _each(value: np.ndarray) -> float:
-    """Return the size of the numbers of an array: the root of their mean square."""
-    return float(np.linalg.norm(value)) / math.sqrt(max(value.size, 1))
 
 
 def _error(got: Any, want: np.ndarray, floor: float) -> float:
     given = on_host(got)
     if given.shape != want.shape or not np.isfinite(given).all():
         return math.inf
-    return _each(given - want) / max(_each(want), floor)
+    return root_mean_square(given - want) / max(root_mean_square(want), floor)
 
 
 def compared(case: Case, make: Callable[[np.ndarray], Any] | None = None) -> dict[str, float]:

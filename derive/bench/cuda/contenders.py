@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...check import Problem, arguments, gradients
+from ...check import FLOAT32, SMALL, Problem, arguments, gradients, root_mean_square
 from ...runtime.cuda.kind import KINDS
 from ..compare import failure
 from ..contender import Contender, problem, sizes_of
@@ -21,8 +20,6 @@ from ..pytorch import numbers
 from .cases import Case
 
 PLACE = "cuda"  # where PyTorch puts tensors
-# Of the largest gradient: a smaller one is measured beside that.  sLSTM's ∇b_i is zero, and what both have of it is rounding.
-NEARLY_ZERO = 1e-2
 
 
 def on_device(case: Case, module: ModuleType, cell: Any) -> Problem:
@@ -67,19 +64,17 @@ def allow_tf32(allowed: bool) -> None:
 
 
 def disagreement(own: Contender, other: Contender) -> float:
-    """Return the largest error of a peer's output and gradients beside ours, norm by norm."""
+    """Return the largest error of a peer's output and gradients beside ours, norm by norm.
+
+    A gradient that is nearly zero is measured beside the others: sLSTM's ∇b_i is zero, and what both have of it is rounding.
+    """
     got: Mapping[str, Any] = own.gradients(own.train())
     want: Mapping[str, Any] = other.gradients(other.train())
-    least = NEARLY_ZERO * max(map(_each, want.values()), default=0.0)
+    least = SMALL[FLOAT32] * max(map(root_mean_square, want.values()), default=0.0)
     apart = [_distance(got[name], want[name], least) for name in want]
     return max([_distance(numbers(own.infer()), numbers(other.infer()), 0.0), *apart])
 
 
-def _each(value: Any) -> float:
-    """Return the size of the numbers of an array: the root of their mean square."""
-    return float(np.linalg.norm(np.asarray(value, np.float64))) / math.sqrt(max(np.size(value), 1))
-
-
 def _distance(a: Any, b: Any, least: float) -> float:
-    apart, size = _each(np.subtract(a, b, dtype=np.float64)), max(_each(b), least)
+    apart, size = root_mean_square(np.subtract(a, b, dtype=np.float64)), max(root_mean_square(b), least)
     return apart / size if size else apart

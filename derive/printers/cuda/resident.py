@@ -230,10 +230,11 @@ class ResidentKernel(ResidentRows):
         Others may not have finished the step before.  What is read ahead takes its time to come: registers wait for it, no thread does.
         """
         lines: list[str] = []
-        counter, soon = ("step", "(t - 1)") if self.rec.reverse else ("t", "(t + 1)")
+        counter, soon = ("step", "t - 1") if self.rec.reverse else ("t", "t + 1")
         for bundle, group in self.staged.items():
             ahead, head = self.ahead(bundle.size), self.features(bundle.size)
-            places = [f"{bundle.name}[{('', f'{ahead} + ')[k] if k < 2 else f'{k} * {ahead} + '}i]" for k in range(len(group))]
+            places = [f"{bundle.name}[{start}i]" for start in ("", f"{ahead} + ", *(f"{k} * {ahead} + " for k in range(2, len(group))))]
+            places = places[: len(group)]
             came = [f"{given.slot} = {self.widened(bundle.stored, place)}" for given, place in zip(group, places, strict=True)]
             coming = [f"{place} = {given.soon}" for given, place in zip(group, places, strict=True)]
             now = [f"{given.slot} = {self.widened(bundle.stored, given.now)}" for given in group]
@@ -249,9 +250,7 @@ class ResidentKernel(ResidentRows):
 
     def by_thread(self, size: Size, body: list[str]) -> list[str]:
         """Return a loop over a thread's features of a row, `i` of which is counted: as many in every thread, for numbers in registers."""
-        first, *names = self.features(size)
-        limit = first.removeprefix("for k in range(lane, ").removesuffix(", LANES):")
-        inner = ["k = lane + i * LANES", f"if k < {limit}:", *(INDENT + line for line in (*names, *body))]
+        inner = ["k = lane + i * LANES", f"if k < {self.running(size)}:", *(INDENT + line for line in (*self.indices(size), *body))]
         return [f"for i in range({self.ahead(size)}):", *(INDENT + line for line in inner)]
 
     def joined(self, variables: list[str], function: str) -> list[str]:
@@ -280,13 +279,12 @@ class ResidentKernel(ResidentRows):
 
 def rows_of(t: str, suffix: str) -> list[tuple[str, str]]:
     """Return the names of a step's rows, and what they are."""
-    kept = f"({t} if keep else {t} % 2)" if t != "t" else "(t if keep else t % 2)"
-    after = f"{t} + 1" if t == "t" else f"{t[1:-1]} + 1"
+    now = t if t.isidentifier() else f"({t})"
     return [
-        (f"row{suffix}", f"index({t} * batch + seq)"),
+        (f"row{suffix}", f"index({now} * batch + seq)"),
         (f"row_next{suffix}", f"index(row{suffix} + batch)"),
-        (f"kept{suffix}", f"index({kept} * batch + seq)"),
-        (f"kept_next{suffix}", f"index(({after} if keep else ({after}) % 2) * batch + seq)"),
+        (f"kept{suffix}", f"index(({t} if keep else {now} % 2) * batch + seq)"),
+        (f"kept_next{suffix}", f"index(({t} + 1 if keep else ({t} + 1) % 2) * batch + seq)"),
     ]
 
 

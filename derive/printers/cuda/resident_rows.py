@@ -104,10 +104,17 @@ class ResidentRows(RowCode):
         return size_source(size, self.number)
 
     def features(self, size: Size) -> list[str]:
+        return [f"for k in range(lane, {self.running(size)}, LANES):", *self.indices(size)]
+
+    def running(self, size: Size) -> str:
+        """Return the source of how many features of a size a block has of a row; none of one that is there to fill it."""
         self.table.divided |= set(size.names) if self.table.spread else set()
         here = self.here(size)
-        bound = f"running * {here}" if len(size.terms) + bool(size.constant) == 1 and " " not in here else f"running * ({here})"
-        return [f"for k in range(lane, {bound}, LANES):", "u = index(k)", f"j = index({self.feature(size)})"]
+        return f"running * {here}" if len(size.terms) + bool(size.constant) == 1 and " " not in here else f"running * ({here})"
+
+    def indices(self, size: Size) -> list[str]:
+        """Return the statements that say which feature of the block, and of all, number k is."""
+        return ["u = index(k)", f"j = index({self.feature(size)})"]
 
     def feature(self, size: Size) -> str:
         """Return which of all features number u of a block is."""
@@ -345,12 +352,8 @@ class ResidentRows(RowCode):
 
 def _identifier(size: Size) -> str:
     """Return a size as part of a name: 2*n + 1 is n2_1."""
-    return "_".join(
-        [
-            *(f"{name}{'' if count == 1 else count}".replace("-", "m") for name, count in size.terms),
-            *([str(size.constant)] if size.constant else []),
-        ]
-    )
+    terms = [name if count == 1 else f"{name}{count}" for name, count in size.terms]
+    return "_".join([*terms, *([str(size.constant)] if size.constant else [])]).replace("-", "m")
 
 
 def _positive(size: Size) -> bool:

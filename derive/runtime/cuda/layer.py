@@ -71,6 +71,7 @@ class Layer(Table):
             dtype = self.dtype(dict.fromkeys(self.indices, np.zeros(0, int)), params, None)
             sizes = self.find_sizes({}, params, None, complete=False)
             self.check_params(params, sizes)
+            self.check_sizes(sizes)
             params = type(params)(*(value.copy() for value in params))
             laid: dict[Any, Any] = {}
             parts = params, make(Call(self.device(), KINDS[dtype.name], sizes, params)), laid
