@@ -34,9 +34,10 @@ def write(package: Files, out: Path) -> list[str]:
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out) as alone:
         if foreign := _foreign(package, out):
+            places, them = ", ".join(f"`{path}`" for path in foreign), "it" if len(foreign) == 1 else "them"
             raise CellError(
-                f"nothing was written: {', '.join(f'`{path}`' for path in foreign)} would be overwritten, but derive has not made"
-                f" {'it' if len(foreign) == 1 else 'them'}; name another folder, or move {'it' if len(foreign) == 1 else 'them'} away"
+                f"nothing was written: {places} would be overwritten, but derive has not made {them}; name another folder, or move"
+                f" {them} away"
             )
         return _put(package, out, alone)
 

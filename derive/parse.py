@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import keyword
+import operator
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -34,6 +35,12 @@ ARITY: Mapping[str, int] = MappingProxyType(
 RESERVED = frozenset(ARITY) | {"eye"}
 
 _BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+_EXACT: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 _COMPARE = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _SYMBOL = {ast.FloorDiv: "//", ast.Mod: "%", ast.BitOr: "|", ast.BitAnd: "&", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>"}
 _TOO_LARGE = "the number is too large: at most 1e300"
@@ -346,10 +353,10 @@ class _Reader:
                 a, b = self.rational(left, depth + 1), self.rational(right, depth + 1)
                 if isinstance(op, ast.Div) and not b:
                     raise self.error("division by zero", node)
-                value = {"+": a + b, "-": a - b, "*": a * b}[_BINARY[type(op)]] if not isinstance(op, ast.Div) else a / b
-                if max(abs(value.numerator), value.denominator) > MAX_NUMBER:
+                result = _EXACT[type(op)](a, b)
+                if max(abs(result.numerator), result.denominator) > MAX_NUMBER:
                     raise self.error("the numbers of an exponent are too long: at most 300 digits", node)
-                return value
+                return result
         raise self.error("an exponent must be a constant number; `exp(p * log(a))` is a to the power of a value p", node)
 
     def call(self, node: ast.Call, depth: int) -> Expr:
