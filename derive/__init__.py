@@ -11,7 +11,7 @@ A cell is its equations; from them come the gradients of backpropagation through
 from __future__ import annotations
 
 from .cell import Cell
-from .emit import compile
-from .errors import CellError
+from .language.errors import CellError
+from .package.contents import compile
 
 __all__ = ["Cell", "CellError", "compile"]

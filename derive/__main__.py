@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import emit
 from .cell import Cell
-from .errors import CellError, in_words
-from .load import cells_of, find
+from .cells.load import cells_of, find
+from .language.errors import CellError, in_words
+from .package import contents as emit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,7 +110,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _new(options: argparse.Namespace) -> int:
-    from .template import write_template
+    from .language.template import write_template
 
     write_template(options.file)
     print(f"{options.file}: now `derive show {options.file}`, `derive check {options.file}`")
@@ -118,7 +118,7 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from .printers import show
+    from .notation import show
 
     cells = cells_of(options.cell) if options.cell.endswith(".py") else [find(options.cell)]
     if options.plan is not None:
@@ -130,7 +130,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _plan(cells: Sequence[Cell], words: list[str]) -> int:
-    from .plan import explain, parse_extent
+    from .explain.cpu import explain, parse_extent
 
     try:
         sizes = [size for cell in cells for size in cell.sizes]
@@ -142,7 +142,7 @@ def _plan(cells: Sequence[Cell], words: list[str]) -> int:
 
 
 def _cuda_plan(cells: Sequence[Cell], words: list[str]) -> int:
-    from .cuda_plan import explain, parse_request
+    from .explain.cuda import explain, parse_request
 
     try:
         sizes = [size for cell in cells for size in cell.sizes]
@@ -155,7 +155,7 @@ def _cuda_plan(cells: Sequence[Cell], words: list[str]) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from .cells import REGISTRY
-    from .check import run
+    from .verify.report import run
 
     cells = [cell for name in options.cells for cell in (cells_of(name) if name.endswith(".py") else [find(name)])]
     return run(cells or list(REGISTRY.values()), options.json)

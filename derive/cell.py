@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import checks
-from .errors import CellError, nearest
-from .evaluate import evaluate
-from .expressions import walk
-from .fold import Rewritten, rewrite
-from .hints import MATRICES, limit
-from .naming import canonical
-from .parse import parse
-from .runtime.initial import MATRIX_RULES, RULES
-from .shapes import Declarations, Inference, infer, is_batched, rank_of
-from .sizes import Shape, parse_shape, shape_text
-from .syntax import Assignment
-from .unparse import unparse, unparse_expression
+from .calculus.naming import canonical
+from .language import wellformed as checks
+from .language.errors import CellError, nearest
+from .language.hints import MATRICES, limit
+from .language.parse import parse
+from .language.rewrite import Rewritten, rewrite
+from .language.shapes import Declarations, Inference, infer, is_batched, rank_of
+from .language.sizes import Shape, parse_shape, shape_text
+from .language.tree import Assignment
+from .language.unparse import unparse, unparse_expression
+from .language.walks import walk
+from .runtime.common.initial import MATRIX_RULES, RULES
+from .verify.evaluate import evaluate
 
 if TYPE_CHECKING:
-    from .jacobian import Jacobian
-    from .structure import Structure
+    from .calculus.jacobian import Jacobian
+    from .calculus.structure import Structure
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -222,7 +222,7 @@ class Cell:
     # What can be done with it
 
     def evaluate(self, namespace: Mapping[str, Any], xp: Any) -> dict[str, Any]:
-        """Return all assigned names after one step on arrays of NumPy, PyTorch or JAX: see `derive.evaluate.evaluate`.
+        """Return all assigned names after one step on arrays of NumPy, PyTorch or JAX: see `derive.verify.evaluate.evaluate`.
 
         Raises
         ------
@@ -232,21 +232,21 @@ class Cell:
         return evaluate(self, namespace, xp)
 
     def jacobian(self) -> Jacobian:
-        """Return ∂s_t/∂s'_{t-1} for every pair of states, as sums of products of ``Diag(v)`` and matrices: see `derive.jacobian`."""
-        from .jacobian import jacobian
+        """Return ∂s_t/∂s'_{t-1} for every pair of states, as sums of products of ``Diag(v)`` and matrices."""
+        from .calculus.jacobian import jacobian
 
         return jacobian(self)
 
     @cached_property
     def structure(self) -> Structure:
-        """How states couple, whether the step is affine in them, which parameters only add: see `derive.structure`."""
-        from .structure import structure
+        """How states couple, whether the step is affine in them, which parameters only add: see `derive.calculus.structure`."""
+        from .calculus.structure import structure
 
         return structure(self)
 
     def _repr_latex_(self) -> str:
         """Return the equations typeset, for notebooks."""
-        from .printers.latex import equations
+        from .notation.latex import equations
 
         return equations(self, tags=False)
 

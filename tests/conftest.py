@@ -21,9 +21,9 @@ for folder in (str(ROOT), str(ROOT / "tests")):  # for `pytest` as for `python -
     if folder not in sys.path:
         sys.path.append(folder)
 
-from derive import emit  # noqa: E402
 from derive.cell import Cell  # noqa: E402
 from derive.cells import REGISTRY  # noqa: E402
+from derive.package import contents as emit  # noqa: E402
 
 settings.register_profile("derive", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("derive")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from derive.runtime.tile import VECTOR_BYTES
+from derive.runtime.cpu.tile import VECTOR_BYTES
 
 ROOT = Path(__file__).parent.parent
 

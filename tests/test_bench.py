@@ -26,15 +26,15 @@ from derive.bench.contender import Contender, ours, problem, sizes_of
 from derive.bench.measure import AWAKE, Clock, Limits, interleaved, timing
 from derive.bench.peak import peak
 from derive.bench.peers import LIMIT, NO_LAYER, NOT_INSTALLED, OVER_LIMIT, PEERS
-from derive.bench.rows import PHASES, Record, Row, Timing, load
+from derive.bench.record import PHASES, Record, Row, Timing, load
 from derive.bench.table import gaps, geometric_means, header, line, markdown
 from derive.bench.transcript import transcribe
 from derive.bench.work import operations
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.check import sample
-from derive.evaluate import evaluate
-from derive.runtime import threads
+from derive.runtime.cpu import threads
+from derive.verify.evaluate import evaluate
+from derive.verify.report import sample
 
 B, T, D, N = 2, 4, 3, 5
 CAN_COMPILE = shutil.which("g++") is not None and (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file()
@@ -47,7 +47,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, os.environ.get(name, "1" if name in jax_scan.VARIABLES else ""))
         if not os.environ[name]:
             monkeypatch.delenv(name)
-    runtimes = [threads, importlib.import_module("generated.runtime.threads")]
+    runtimes = [threads, importlib.import_module("generated.runtime.cpu.threads")]
     before = [runtime.get_threads() for runtime in runtimes], torch.get_num_threads()
     yield
     for runtime, number in zip(runtimes, before[0], strict=True):

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, python, without_rights
 
-from derive import emit
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.runtime import trust
+from derive.package import contents as emit
+from derive.runtime.common import trust
 
 RNN = REGISTRY["rnn"]
 LEAKY = Cell("h = a * h_prev + x", name="leaky", output="h")  # without a product it is compiled in two seconds
@@ -180,7 +180,7 @@ def test_warm_calls_cells_of_every_form(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt" or os.uname().machine != "x86_64", reason="names of x86-64")
 @pytest.mark.parametrize(("cpu", "width"), [("x86-64", 16), ("x86-64-v3", 32), ("x86-64-v4", 64)])
 def test_tiles_are_for_the_processor_that_numba_compiles_for(cpu: str, width: int) -> None:
-    code = "from derive.runtime.tile import VECTOR_BYTES; print(VECTOR_BYTES)"
+    code = "from derive.runtime.cpu.tile import VECTOR_BYTES; print(VECTOR_BYTES)"
     assert python(code, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="") == f"{width}\n"
 
 

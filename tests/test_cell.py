@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from derive.cell import Cell
-from derive.errors import CellError
+from derive.language.errors import CellError
 
 LSTM = """
     i = sigmoid(W_i @ x + U_i @ h_prev + b_i)

@@ -12,10 +12,23 @@ from fuzz.device import module as device_module
 from fuzz.device import on_members
 from fuzz.twin import plain
 
-from derive import Cell, emit
-from derive.check import AUTOGRAD, DIFFERENCES, TOLERANCES, Problem, Result, autograd, differences, interpreter, kernel, relative, sample
-from derive.printers.latex import derivation
-from derive.printers.text import tagged_formulas
+from derive import Cell
+from derive.notation.latex import derivation
+from derive.notation.text import tagged_formulas
+from derive.package import contents as emit
+from derive.verify.report import (
+    AUTOGRAD,
+    DIFFERENCES,
+    TOLERANCES,
+    Problem,
+    Result,
+    autograd,
+    differences,
+    interpreter,
+    kernel,
+    relative,
+    sample,
+)
 
 torch = pytest.importorskip("torch")
 MASK: dict[str, Any] = {"inputs": ("x", "m"), "shapes": {"m": ""}}

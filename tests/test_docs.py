@@ -22,13 +22,13 @@ from unittest import mock
 
 import pytest
 
-from derive import hints
 from derive.__main__ import main as command
 from derive.cells import REGISTRY
-from derive.plan import tape_size
-from derive.printers import show
-from derive.printers.text import tagged_formulas
-from derive.sizes import Size
+from derive.explain.cpu import tape_size
+from derive.language import hints
+from derive.language.sizes import Size
+from derive.notation import show
+from derive.notation.text import tagged_formulas
 from derive.theory import DIAGRAMS, EXPERIMENTS
 from generated.runtime.cuda.current import current
 

@@ -9,10 +9,10 @@ import pytest
 from conftest import generated
 
 from derive import Cell
-from derive import check as checks
 from derive.__main__ import main
+from derive.calculus.doubts import doubts
 from derive.cells import REGISTRY
-from derive.doubts import doubts
+from derive.verify import report as checks
 
 LOST = Cell("h = tanh(W @ x + U @ memory + b)", name="lost", output="h")
 FLAT = Cell("h = step(W @ x + U @ h_prev)", name="flat", output="h")

@@ -11,7 +11,7 @@ import pytest
 from conftest import python
 
 from generated import gru, linear, lstm, rnn, sigmoid_cross_entropy, slstm, softmax_cross_entropy
-from generated.runtime import memory
+from generated.runtime.cpu import memory
 
 RECURRENT = [rnn, lstm, gru, slstm]
 F4 = np.float32

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from derive.cell import Cell
-from derive.evaluate import functions, unroll
+from derive.verify.evaluate import functions, unroll
 
 GRU = """
 r = sigmoid(W_r @ x + U_r @ h_prev + b_r)

@@ -7,9 +7,10 @@ import pytest
 from conftest import package
 from fuzz.verify import verify
 
-from derive import Cell, check
-from derive.printers import show
-from derive.printers.text import tagged_formulas
+from derive import Cell
+from derive.notation import show
+from derive.notation.text import tagged_formulas
+from derive.verify import report as check
 
 SIZES = {"n": 4, "d": 4}
 MATRICES = {

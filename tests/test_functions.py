@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from derive import Cell
-from derive.check import check
-from derive.parse import ARITY, ELEMENTWISE
+from derive.language.parse import ARITY, ELEMENTWISE
+from derive.verify.report import check
 
 SMOOTH = """
 a = W @ x + U @ h_prev

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from conftest import generated, package
 
-from derive import check as checks
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.check import (
+from derive.verify import report as checks
+from derive.verify.report import (
     AUTOGRAD,
     DIFFERENCES,
     FLOAT32,

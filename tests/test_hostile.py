@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from derive import Cell, CellError, emit
-from derive.printers import show
+from derive import Cell, CellError
+from derive.notation import show
+from derive.package import contents as emit
 
 PATIENCE = 60  # seconds until a text counts as hanging; each takes a few at most
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from conftest import assert_same_bits, generated, leaves, package
 
-from derive import CellError, emit
+from derive import CellError
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.check import check, kernel, sample, table
+from derive.package import contents as emit
+from derive.verify.report import check, kernel, sample, table
 
 T, B, D, N = 4, 2, 3, 5
 MEMORY = Cell(

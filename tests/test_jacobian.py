@@ -10,10 +10,14 @@ import sympy as sp
 import torch
 from helpers.texts import GRU, GRU_V3, LAYER_NORM, LSTM, SLSTM
 
-from derive import functions as fn
+from derive.calculus import functions as fn
+from derive.calculus.derivation import differentiate
+from derive.calculus.jacobian import jacobian, step_values
+from derive.calculus.linear import Block, Column, Diag, Matrix, Range, Row, Select, Term
+from derive.calculus.lower import previous
 from derive.cell import Cell
-from derive.derivation import differentiate
-from derive.explicit import (
+from derive.language.sizes import Size
+from derive.verify.explicit import (
     explicit_cotangents,
     explicit_gradients,
     explicit_latex,
@@ -22,11 +26,7 @@ from derive.explicit import (
     step_jacobians,
     trajectory,
 )
-from derive.interpret import run
-from derive.jacobian import jacobian, step_values
-from derive.linear import Block, Column, Diag, Matrix, Range, Row, Select, Term
-from derive.lower import previous
-from derive.sizes import Size
+from derive.verify.interpret import run
 
 SIZES = {"d": 3, "n": 4, "k": 5, "q": 2, "p": 3}
 LRU = Cell(

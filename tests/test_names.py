@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from derive import Cell, CellError, emit
+from derive import Cell, CellError
 from derive.cells import REGISTRY
+from derive.package import contents as emit
 
 EARLIER = """
 h_tm1 h_old h_last h_previous h_t1 h_t_1 h_tm_1 h_tminus1 h_t_minus_1 h_minus1 h_m1 h_before h_past h_lag h_lag1 h_prv hprev hprevious htm1

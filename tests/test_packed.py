@@ -14,7 +14,7 @@ import pytest
 from conftest import assert_same_bits, generated, python
 from test_interface import gru
 
-from derive.runtime.stepper import KEPT
+from derive.runtime.cpu.stepper import KEPT
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,

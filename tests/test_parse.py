@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from derive.errors import CellError
-from derive.parse import ELEMENTWISE, FEATURES, MAX_DEPTH, MAX_EQUATIONS, MAX_TEXT, parse, parse_expression
-from derive.syntax import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Span, Transpose
-from derive.unparse import unparse
+from derive.language.errors import CellError
+from derive.language.parse import ELEMENTWISE, FEATURES, MAX_DEPTH, MAX_EQUATIONS, MAX_TEXT, parse, parse_expression
+from derive.language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Span, Transpose
+from derive.language.unparse import unparse
 
 A, B, V, W = map(Name, "ABvW")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from derive import Cell
+from derive.calculus.ir import Concat, Map, MatVec, MatVecT, Outer, Recurrence
 from derive.cells import get
-from derive.ir import Concat, Map, MatVec, MatVecT, Outer, Recurrence
-from derive.passes.hoist import hoist
-from derive.pipeline import PASSES, compile_cell, stages
+from derive.program.imperative.passes.hoist import hoist
+from derive.program.imperative.pipeline import PASSES, compile_cell, stages
 
 
 def nodes(rec: Recurrence, kind: type) -> list:

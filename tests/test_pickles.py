@@ -14,7 +14,8 @@ import pytest
 from conftest import assert_same_bits, generated, package, python
 
 import derive
-from derive import Cell, emit
+from derive import Cell
+from derive.package import contents as emit
 
 PLAIN = Cell("h = tanh(W @ x + U @ h_prev + b)", name="pickled", output="h")
 OPTIONS = Cell(

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.expressions import walk
+from derive.language.tree import Name
+from derive.language.walks import walk
 from derive.picture import svg
 from derive.picture.build import build
 from derive.picture.bundle import bundled, grouped
@@ -25,7 +26,6 @@ from derive.picture.draw import mark_place
 from derive.picture.graph import Graph
 from derive.picture.label import text_of, typeset, width
 from derive.picture.layout import Layout, laid_out
-from derive.syntax import Name
 
 SVG = "{http://www.w3.org/2000/svg}"
 

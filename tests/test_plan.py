@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import derive
-from derive import plan
 from derive.__main__ import main
 from derive.cells import REGISTRY
-from derive.runtime import plan as decisions
-from derive.runtime.tile import ROWS
+from derive.explain import cpu as plan
+from derive.runtime.cpu import division as decisions
+from derive.runtime.cpu.tile import ROWS
 
 
 def explained(name: str, words: str) -> list[str]:

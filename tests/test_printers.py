@@ -8,12 +8,12 @@ import pytest
 import sympy as sp
 
 from derive import Cell
+from derive.calculus.functions import FUNCTIONS
 from derive.cells import REGISTRY, get
-from derive.functions import FUNCTIONS
-from derive.printers import show
-from derive.printers.expression import Expressions
-from derive.printers.latex import derivation, equations
-from derive.printers.text import tagged_formulas
+from derive.codegen.expression import Expressions
+from derive.notation import show
+from derive.notation.latex import derivation, equations
+from derive.notation.text import tagged_formulas
 
 RNN = """\
 (F1)  h = tanh(W x_t + U h_{t-1} + b)

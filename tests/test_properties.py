@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from derive.cells import REGISTRY
-from derive.check import Problem, autograd, kernel, relative, sample
+from derive.verify.report import Problem, autograd, kernel, relative, sample
 
 # n on both sides of multiples of 4, 8 and 16: vectors of float64 and float32, whole and with a rest.
 STEPS, BATCHES, WIDTHS = st.integers(0, 6), st.integers(1, 5), st.integers(1, 70)

@@ -11,13 +11,10 @@ import sympy as sp
 import torch
 from helpers.texts import GRU, GRU_V3, LAYER_NORM, LSTM, SLSTM
 
-from derive import functions as fn
-from derive.adjoint import Adjoint, adjoint
-from derive.cell import Cell
-from derive.derivation import Derivation, differentiate
-from derive.evaluate import unroll
-from derive.interpret import Run, run
-from derive.ir import (
+from derive.calculus import functions as fn
+from derive.calculus.adjoint import Adjoint, adjoint
+from derive.calculus.derivation import Derivation, differentiate
+from derive.calculus.ir import (
     Carry,
     Concat,
     Equation,
@@ -38,9 +35,12 @@ from derive.ir import (
     Type,
     validate,
 )
-from derive.lower import previous
-from derive.sizes import Size, parse_shape
-from derive.vjp import RULES
+from derive.calculus.lower import previous
+from derive.calculus.vjp import RULES
+from derive.cell import Cell
+from derive.language.sizes import Size, parse_shape
+from derive.verify.evaluate import unroll
+from derive.verify.interpret import Run, run
 
 Array = np.ndarray
 Values = dict[str, Array]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from derive.cell import Cell
-from derive.errors import CellError
-from derive.parse import parse
-from derive.shapes import is_batched, shape_of
-from derive.sizes import Size, parse_shape, parse_size, shape_text
+from derive.language.errors import CellError
+from derive.language.parse import parse
+from derive.language.shapes import is_batched, shape_of
+from derive.language.sizes import Size, parse_shape, parse_size, shape_text
 
 LEGENDRE = {"A": np.eye(4), "B": np.ones(4)}
 

@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 from conftest import ROOT, generated, python
 
-from derive import emit
 from derive.__main__ import main
 from derive.cell import Cell
 from derive.cells import REGISTRY, SOURCES
-from derive.check import TOLERANCES, complete_sizes
-from derive.errors import CellError
-from derive.printers.notation import Latex
-from derive.printers.reasons import reasons
-from derive.printers.text import backward_lines, forward_lines
+from derive.language.errors import CellError
+from derive.notation.reasons import reasons
+from derive.notation.style import Latex
+from derive.notation.text import backward_lines, forward_lines
+from derive.package import contents as emit
+from derive.verify.report import TOLERANCES, complete_sizes
 
 pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 pytest.importorskip("quickjs", reason="the extra `docs` is not installed")

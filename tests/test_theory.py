@@ -13,9 +13,9 @@ import pytest
 from derive import theory
 from derive.cells import REGISTRY
 from derive.demo import train
-from derive.explicit import explicit_gradients
 from derive.theory import abridged, constants, norms, slips, truncation
 from derive.theory.style import INK, power
+from derive.verify.explicit import explicit_gradients
 from generated import gru, lstm, rnn
 
 EXACT = ("linear", "norms", "truncation", "abridged", "constants")  # quick and in float64; the chorales take minutes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from derive.runtime import training
+from derive.runtime.common import training
 
 
 class Params(NamedTuple):

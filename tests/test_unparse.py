@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from derive.parse import parse
-from derive.syntax import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
-from derive.unparse import unparse
+from derive.language.parse import parse
+from derive.language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
+from derive.language.unparse import unparse
 
 NUMBERS = st.builds(lambda k, e: Number(Fraction(k) / 10**e), st.integers(0, 999), st.integers(0, 12))
 NAMES = st.sampled_from("abcxyz").map(Name)

@@ -17,10 +17,10 @@ from helpers.interpreted import Arrays, B, D, N, P, Result, T, Values, assert_cl
 from torch.func import functional_call
 from torch.nn.functional import conv1d
 
-from derive import check
 from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.cells.memory import A_BAR, B_BAR, ORDER, WINDOW, legendre
+from derive.verify import report as check
 
 MODULES = ["peephole", "lstm_variants", "gated", "mutants", "diagonal", "oscillators", "fast", "highway", "memory", "normalised"]
 ZOO: dict[str, Cell] = {cell.name: cell for module in MODULES for cell in importlib.import_module(f"derive.cells.{module}").CELLS}

@@ -10,16 +10,16 @@ from dataclasses import replace
 from types import ModuleType
 
 from ..cell import Cell
-from ..emit import compile_all
-from ..load import cells_of, find
-from ..runtime import threads as runtime_threads
+from ..cells.load import cells_of, find
+from ..package.contents import compile_all
+from ..runtime.cpu import threads as runtime_threads
 from . import chart, machine
 from .compare import Settings, Size, compare, size_for
 from .measure import Limits
 from .options import parse
 from .peak import peak
 from .peers import PEERS
-from .rows import Record, Row, load
+from .record import Record, Row, load
 from .table import LEGEND, about, gaps, header, line, markdown
 
 Modules = Sequence[tuple[Cell, ModuleType]]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .rows import PHASES, Record, Row
+from .record import PHASES, Record, Row
 
 SUFFIXES = (".svg", ".png", ".pdf")
 COLUMNS = 3

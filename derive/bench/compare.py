@@ -8,11 +8,11 @@ from types import ModuleType
 from typing import TypeVar
 
 from ..cell import Cell
-from ..check import Problem
+from ..verify.report import Problem
 from .contender import Contender, ours, problem, sizes_of
 from .measure import Clock, Limits, interleaved, timing
 from .peers import FAILED, PEERS
-from .rows import BACKWARD, PHASES, Row, Timing
+from .record import BACKWARD, PHASES, Row, Timing
 from .work import operations
 
 Size = tuple[int, int, int, int]

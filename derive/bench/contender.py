@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..cell import Cell
-from ..check import Draw, Problem, arguments, complete_sizes, gradients
+from ..verify.report import Draw, Problem, arguments, complete_sizes, gradients
 
 Array = np.ndarray
 

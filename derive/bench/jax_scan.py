@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..check import Problem
-from ..evaluate import evaluate
+from ..verify.evaluate import evaluate
+from ..verify.report import Problem
 from .contender import Array, Contender
 
 VARIABLES = ("PJRT_NPROC", "NPROC")  # the threads of XLA on the CPU; which is read depends on its version

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .rows import Timing
+from .record import Timing
 
 QUIET = 0.01  # seconds; a system may book a running thread's time as late as that
 PATIENCE = 0.5  # seconds that a turn waits at most for the threads of the one before

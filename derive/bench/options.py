@@ -9,7 +9,7 @@ from pathlib import Path
 from . import chart
 from .compare import Size
 from .peers import LIMIT, PEERS
-from .rows import PHASES
+from .record import PHASES
 
 CELLS = ("lstm", "gru", "rnn", "lstm_peephole", "mut1", "slstm", "lstm_layernorm")
 SIZES: tuple[Size, ...] = (

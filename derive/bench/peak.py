@@ -10,9 +10,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..runtime import threads
-from ..runtime.kernel import kernel
-from ..runtime.tile import REGISTERS, _Vectors, lanes
+from ..runtime.cpu import threads
+from ..runtime.cpu.kernel import kernel
+from ..runtime.cpu.tile import REGISTERS, _Vectors, lanes
 
 CHAINS = REGISTERS * 3 // 4  # more than latency times units of any processor, and none in memory
 COUNT = 200_000  # links of a chain in a call: about a millisecond
@@ -56,7 +56,7 @@ def _burn(out: Any, start: Any, factor: Any, term: Any, count: Any, first: Any, 
 
 
 def peak(dtype: Any, count: int = COUNT, calls: int = CALLS) -> float:
-    """Return the rate of fused multiply-adds on all threads of `derive.runtime.threads`, in 10⁹ operations a second: the best of calls."""
+    """Return the rate of fused multiply-adds on all threads of the runtime, in 10⁹ operations a second: the best of calls."""
     kind = np.dtype(dtype).type
     number = threads.get_threads()
     out = np.zeros(number, kind)

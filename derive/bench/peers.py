@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..cell import Cell
 from ..cells import REGISTRY
-from ..check import Problem
-from ..unparse import unparse
+from ..language.unparse import unparse
+from ..verify.report import Problem
 from . import jax_scan, pytorch
 from .contender import Contender
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import exp, log
 
 from .peers import FAILED, LIMIT, OVER_LIMIT
-from .rows import Record, Row, Timing
+from .record import Record, Row, Timing
 
 LEGEND = (
     "± is the interquartile range over the median; × is the peer's time over ours: above 1, ours is faster.",

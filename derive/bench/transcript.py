@@ -1,7 +1,8 @@
 """A cell's step as the PyTorch program that one would write by hand.
 
-The cell's text is read once, by `derive.evaluate` on tensors that write down what is done with them.  The program has the operations alone:
-reading expression trees at every step would take longer than the operations of a small cell, and slow PyTorch down for no fault of its own.
+The cell's text is read once, by `derive.verify.evaluate` on tensors that write down what is done with them.  The program has the
+operations alone: reading expression trees at every step would take longer than the operations of a small cell, and slow PyTorch down
+for no fault of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..cell import Cell
-from ..evaluate import LAYER_NORM_EPSILON, evaluate
+from ..verify.evaluate import LAYER_NORM_EPSILON, evaluate
 
 Function = Callable[..., Any]
 
@@ -70,7 +71,7 @@ def transcribe(cell: Cell, tensors: Mapping[str, Any]) -> Program:
 
 
 def _idioms(recorder: _Recorder) -> dict[str, Function]:
-    """Return the functions that PyTorch has as one operation, where `derive.evaluate` makes them of several."""
+    """Return the functions that PyTorch has as one operation, where `derive.verify.evaluate` makes them of several."""
     own = importlib.import_module("torch.nn.functional")
     found = {name: recorder.function(getattr(own, name)) for name in ("relu", "elu", "gelu", "silu", "softsign", "logsigmoid")}
     layer_norm, softmax = recorder.function(own.layer_norm), recorder.function(own.softmax)
@@ -145,7 +146,7 @@ def _key(key: Any) -> str:
 
 @dataclass(eq=False)
 class _Recorder:
-    """PyTorch, as `derive.evaluate` sees it: what is called is done and written down.
+    """PyTorch, as `derive.verify.evaluate` sees it: what is called is done and written down.
 
     Names begin with what they are, so that a cell's own names meet no others: `own_` of the cell, `v` made by a line, `k` a constant,
     `f_` a function.

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from math import prod
 
 from ..cell import Cell
-from ..pipeline import compile_cell
-from ..program import Stage
+from ..program.imperative import Stage
+from ..program.pipeline import compile_cell
 
 
 def operations(cell: Cell, sizes: Mapping[str, int], steps: int, batch: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from ..cell import Cell
-from ..errors import nearest
+from ..language.errors import nearest
 from . import (
     diagonal,
     fast,

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from ..cell import Cell
-from ..expressions import walk
-from ..parse import ELEMENTWISE
-from ..printers.formula import LineFormulas
-from ..printers.notation import Latex, Text
-from ..syntax import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power
+from ..language.parse import ELEMENTWISE
+from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power
+from ..language.walks import walk
+from ..notation.formula import LineFormulas
+from ..notation.style import Latex, Text
 from .graph import Graph, Input, Node, Value
 from .label import Label, Run, joined, plain, typeset, width
 from .terms import Factor, Reader, Sum, Term, weights_product

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from unicodedata import combining, normalize
 
-from ..printers.notation import GREEK
+from ..notation.style import GREEK
 
 BASE, SMALL = 14.0, 11.0  # font sizes in px
 SUB, SUP = 4.0, -6.0  # how far the baseline of a subscript is below, of a superscript above

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from ..cell import Cell
-from ..expressions import children, is_batched, walk
-from ..syntax import Binary, Expr, MatMul, Name, Negative, Number
+from ..language.tree import Binary, Expr, MatMul, Name, Negative, Number
+from ..language.walks import children, is_batched, walk
 
 
 @dataclass(frozen=True)

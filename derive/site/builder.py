@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import emit
 from ..cell import Cell
 from ..cells import FAMILIES, REGISTRY, SOURCES
-from ..errors import CellError
-from ..printers.notation import Latex
+from ..language.errors import CellError
+from ..notation.style import Latex
+from ..package import contents as emit
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -91,8 +91,8 @@ def _title(docstring: str) -> str:
 
 def measure() -> None:
     """Measure again what the project's pages show, and write it to `docs/data`: the check of every cell, and the pages' experiments."""
-    from ..check import run
     from ..theory import measure as experiments
+    from ..verify.report import run
 
     run(list(REGISTRY.values()), str(CHECKED))
     experiments(DOCS / "data" / "theory")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..explicit import explicit_latex
-from ..expressions import walk
-from ..ir import Equation
-from ..printers.jacobian import latex_lines
-from ..printers.text import forward_lines
-from ..syntax import Call
+from ..calculus.ir import Equation
+from ..language.tree import Call
+from ..language.walks import walk
+from ..notation.jacobian import latex_lines
+from ..notation.text import forward_lines
+from ..verify.explicit import explicit_latex
 from . import markup
 from .define import definition
 from .maths import display, inline

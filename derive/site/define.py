@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..cell import Cell
-from ..check import classes
-from ..printers.interface import init_sizes
-from ..printers.layout import tuple_source
+from ..codegen.interface import init_sizes
+from ..codegen.layout import tuple_source
+from ..verify.report import classes
 
 STEPS, BATCH, SIZE = 100, 32, 128
 WIDEST = 80  # characters of a declaration on one line

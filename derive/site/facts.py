@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cell import Cell
-from ..check import TOLERANCES
-from ..plan import tape_size
-from ..printers.reasons import listed
-from ..sizes import Size
+from ..explain.cpu import tape_size
+from ..language.sizes import Size
+from ..notation.reasons import listed
+from ..verify.report import TOLERANCES
 from . import markup, symbols
 from .define import BATCH, SIZE, STEPS
 from .maths import inline

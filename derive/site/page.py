@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..calculus.derivation import Derivation, differentiate
 from ..cell import Cell
-from ..derivation import Derivation, differentiate
-from ..errors import CellError
+from ..language.errors import CellError
+from ..notation.reasons import reasons
+from ..notation.style import Latex
+from ..notation.text import backward_lines
 from ..picture import svg
-from ..printers.notation import Latex
-from ..printers.reasons import reasons
-from ..printers.text import backward_lines
 from . import calculus, facts, programs
 from .listing import Listing, listings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from ..printers.latex import derivation
+from ..notation.latex import derivation
 from .define import example
 from .listing import rendered
 

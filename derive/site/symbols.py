@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import sympy as sp
 
 from ..cell import Cell
-from ..printers.formula import LineFormulas
-from ..printers.interface import shape_text
-from ..printers.notation import Latex
-from ..runtime.initial import RULES
-from ..sizes import Size
+from ..codegen.interface import shape_text
+from ..language.sizes import Size
+from ..notation.formula import LineFormulas
+from ..notation.style import Latex
+from ..runtime.common.initial import RULES
 
 
 @dataclass(frozen=True)

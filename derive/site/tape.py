@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..calculus.derivation import differentiate
+from ..calculus.ir import Equation
+from ..calculus.lower import previous
 from ..cell import Cell
-from ..derivation import differentiate
-from ..ir import Equation
-from ..lower import previous
-from ..pipeline import Compiled, compile_cell
-from ..printers.formula import Formulas
-from ..printers.notation import Latex
-from ..sizes import Size
+from ..language.sizes import Size
+from ..notation.formula import Formulas
+from ..notation.style import Latex
+from ..program.pipeline import Compiled, compile_cell
 
 
 @dataclass(frozen=True)

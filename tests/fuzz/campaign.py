@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from derive.derivation import differentiate
-from derive.pipeline import compile_cell
+from derive.calculus.derivation import differentiate
+from derive.program.imperative.pipeline import compile_cell
 
 from .strategy import Drawn, cells
 from .verify import Mismatch, Skipped, verify

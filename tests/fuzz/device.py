@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from derive import emit
 from derive.cell import Cell
+from derive.package import contents as emit
 from derive.runtime.cuda import current, planner
 from derive.runtime.cuda.kind import Kind
 from derive.runtime.cuda.plan import Plan, Steps

@@ -11,9 +11,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from derive.cell import Cell
-from derive.emit import ARGUMENTS
-from derive.errors import CellError
-from derive.parse import ELEMENTWISE, RESERVED
+from derive.language.errors import CellError
+from derive.language.parse import ELEMENTWISE, RESERVED
+from derive.package.contents import ARGUMENTS
 
 Shape = tuple[str, ...]
 

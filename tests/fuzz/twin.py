@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from derive import emit
-from derive.functions import FUNCTIONS
-from derive.printers.expression import RENAMED
-from derive.runtime import layer, static, steps
+from derive.calculus.functions import FUNCTIONS
+from derive.codegen.expression import RENAMED
+from derive.package import contents as emit
+from derive.runtime.common import static
+from derive.runtime.cpu import addresses as steps
+from derive.runtime.cpu import layer
 
 
 def plain(files: emit.Files, name: str) -> ModuleType:
@@ -104,18 +106,18 @@ _functions = {RENAMED.get(name, name): cls.info.value for name, cls in FUNCTIONS
 _functions |= {"where": _where, "power": lambda x, p: x**p, "erf": math.erf, "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))}
 _steps = {**vars(steps), "state_rows": _state_rows}
 RUNTIME = {
-    "runtime": SimpleNamespace(static=static),
-    "runtime.kernel": SimpleNamespace(kernel=lambda function: function),
-    "runtime.layer": SimpleNamespace(Layer=layer.Layer, Marks=layer.Marks, Packed=layer.Packed),
-    "runtime.memory": SimpleNamespace(empty=_empty, stacked=lambda *parts: np.concatenate(parts)),
-    "runtime.product": SimpleNamespace(multiply=_multiply, panels=_panels),
-    "runtime.reduce": SimpleNamespace(
+    "runtime.common": SimpleNamespace(static=static),
+    "runtime.cpu.kernel": SimpleNamespace(kernel=lambda function: function),
+    "runtime.cpu.layer": SimpleNamespace(Layer=layer.Layer, Marks=layer.Marks, Packed=layer.Packed),
+    "runtime.cpu.memory": SimpleNamespace(empty=_empty, stacked=lambda *parts: np.concatenate(parts)),
+    "runtime.cpu.product": SimpleNamespace(multiply=_multiply, panels=_panels),
+    "runtime.cpu.reduce": SimpleNamespace(
         added=lambda total, term: total + term,
         feature_sum=lambda v: v.sum(),
         log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(),
         square=lambda x: x * x,
     ),
-    "runtime.rows": SimpleNamespace(run_rows=_run_rows, multiply_rows=_multiply_rows, sums=_sums),
-    "runtime.steps": SimpleNamespace(**{k: v for k, v in _steps.items() if not isinstance(v, types.ModuleType)}),
-    "runtime.vector": SimpleNamespace(**_functions),
+    "runtime.cpu.bulk": SimpleNamespace(run_rows=_run_rows, multiply_rows=_multiply_rows, sums=_sums),
+    "runtime.cpu.addresses": SimpleNamespace(**{k: v for k, v in _steps.items() if not isinstance(v, types.ModuleType)}),
+    "runtime.cpu.vector": SimpleNamespace(**_functions),
 }

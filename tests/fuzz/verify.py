@@ -15,14 +15,14 @@ from unittest import mock
 import numpy as np
 import torch
 
-from derive import emit
+from derive.calculus.derivation import Derivation, differentiate
 from derive.cell import Cell
-from derive.check import classes
-from derive.derivation import Derivation, differentiate
-from derive.evaluate import unroll
-from derive.interpret import run
-from derive.pipeline import compile_cell, stages
-from derive.runtime import layer
+from derive.package import contents as emit
+from derive.program.imperative.pipeline import compile_cell, stages
+from derive.runtime.cpu import layer
+from derive.verify.evaluate import unroll
+from derive.verify.interpret import run
+from derive.verify.report import classes
 
 from . import device
 from .twin import plain

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from device import DTYPES, SimulatedDevice, using
 
-from derive import emit
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.check import Problem, Result, arguments, gradients, sample
+from derive.package import contents as emit
 from derive.runtime.cuda.limits import H200, Limits
+from derive.verify.report import Problem, Result, arguments, gradients, sample
 
 STEPWISE = Limits((9, 0), 132, shared=0)  # nothing fits, so that steps are run one by one
 LIMITS = {"stepwise": STEPWISE, "resident": H200}

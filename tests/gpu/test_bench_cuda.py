@@ -23,11 +23,11 @@ from derive.bench.cuda import clock, contenders, machine
 from derive.bench.cuda.cases import BUILT_IN, DEFAULT, LONG, LOOPS, Case, chosen, peers_of
 from derive.bench.cuda.clock import EventClock, floors
 from derive.bench.cuda.compare import Match, compare
-from derive.bench.cuda.rows import load
+from derive.bench.cuda.record import load
 from derive.bench.cuda.table import aligned, cells_of_row
 from derive.bench.measure import Clock, Limits
 from derive.bench.peers import NO_LAYER
-from derive.bench.rows import PHASES, Timing
+from derive.bench.record import PHASES, Timing
 from derive.cells import REGISTRY
 from generated.runtime.cuda import current
 

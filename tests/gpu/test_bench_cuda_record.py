@@ -9,9 +9,9 @@ import pytest
 
 from derive import bench
 from derive.bench.cuda.clock import Floor
-from derive.bench.cuda.rows import DeviceRecord, DeviceRow, load
+from derive.bench.cuda.record import DeviceRecord, DeviceRow, load
 from derive.bench.cuda.table import aligned, cells_of_row, heads, markdown, remarks
-from derive.bench.rows import PHASES, Timing
+from derive.bench.record import PHASES, Timing
 
 MACHINE = {
     "device": "Some device",

@@ -15,7 +15,7 @@ import torch
 from device import DTYPES
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from derive.runtime import static
+from derive.runtime.common import static
 from derive.runtime.cuda import gpu as module
 from derive.runtime.cuda import launch
 from derive.runtime.cuda.gpu import Gpu

@@ -15,7 +15,7 @@ from conftest import assert_close, assert_same_bits, leaves
 from device import DTYPES, SimulatedDevice
 from pairs import LIMITS, backward, distance, forward, infer, on_simulator, pair, result
 
-from derive.check import Problem, arguments, autograd, kernel
+from derive.verify.report import Problem, arguments, autograd, kernel
 
 # One phase and two, scalars, further inputs, contexts, no inputs, no states, neither, indices, sums over features.
 NAMES = ("lstm", "gru_v3", "fastrnn", "lmu", "linear", "softmax_cross_entropy", "driven", "free", "constant", "picked")

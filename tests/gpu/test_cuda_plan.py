@@ -9,14 +9,14 @@ import pytest
 
 from derive.__main__ import main
 from derive.cells import REGISTRY
-from derive.cuda_plan import explain, parse_request
-from derive.pipeline import compile_cell
-from derive.printers.cuda.module import tables
+from derive.codegen.cuda.module import tables
+from derive.explain.cuda import explain, parse_request
+from derive.program.imperative.pipeline import compile_cell
+from derive.runtime.common.table import evaluate
 from derive.runtime.cuda.kind import BYTES, KINDS, Kind
 from derive.runtime.cuda.limits import H200, Limits
 from derive.runtime.cuda.plan import Part, Plan, Steps
 from derive.runtime.cuda.planner import best, plans, refused
-from derive.runtime.table import evaluate
 
 CELLS = ("lstm", "lstm_concat", "lstmp", "gru", "gru_v3", "slstm", "mut3", "lstm_layernorm", "lmu", "rhn", "indrnn")
 HIDDEN = (1, 5, 8, 12, 24, 64, 96, 100, 128, 250, 256, 320, 512, 640, 768, 1000, 1024, 2048, 5000)

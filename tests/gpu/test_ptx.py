@@ -13,9 +13,9 @@ import pytest
 from conftest import python
 from report import CAPABILITY, Report, available, compiled, device, report
 
-from derive.functions import COMPARISONS, FUNCTIONS
-from derive.printers.expression import RENAMED
-from derive.runtime import vector
+from derive.calculus.functions import COMPARISONS, FUNCTIONS
+from derive.codegen.expression import RENAMED
+from derive.runtime.cpu import vector
 from derive.runtime.cuda.functions import device_functions
 
 UNAVAILABLE = available()

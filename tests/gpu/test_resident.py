@@ -18,8 +18,8 @@ from device import SimulatedDevice, using
 from simulator import Deadlock, Race
 
 from derive.cells import REGISTRY
-from derive.check import Problem, arguments, kernel, relative, sample
-from derive.runtime.cuda import resident
+from derive.runtime.cuda import members as resident
+from derive.verify.report import Problem, arguments, kernel, relative, sample
 from generated.runtime.cuda import current, planner
 from generated.runtime.cuda.kind import KINDS, Kind
 from generated.runtime.cuda.limits import H200

@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from derive.cells import REGISTRY
-from derive.check import FLOAT32, SMALL, Problem, Result, complete_sizes, kernel, root_mean_square, sample
+from derive.verify.report import FLOAT32, SMALL, Problem, Result, complete_sizes, kernel, root_mean_square, sample
 from generated.runtime.cuda.current import current
 from generated.runtime.cuda.kind import KINDS
 from generated.runtime.cuda.plan import Plan, Steps

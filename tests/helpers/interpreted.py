@@ -9,12 +9,12 @@ from functools import cache
 import numpy as np
 import torch
 
+from derive.calculus.derivation import Derivation
 from derive.cell import Cell
-from derive.check import complete_sizes
-from derive.derivation import Derivation
-from derive.evaluate import unroll
-from derive.interpret import run
-from derive.pipeline import stages
+from derive.program.imperative.pipeline import stages
+from derive.verify.evaluate import unroll
+from derive.verify.interpret import run
+from derive.verify.report import complete_sizes
 
 T, B, D, N, P = 4, 3, 2, 5, 3
 Arrays = dict[str, np.ndarray]

@@ -15,8 +15,8 @@ import numba as nb
 import numpy as np
 import pytest
 
-from derive.runtime import product, threads, tile
-from derive.runtime.crew import (
+from derive.runtime.cpu import product, threads, tile
+from derive.runtime.cpu.crew import (
     AWAKE,
     CLAIMED,
     DONE,
@@ -42,9 +42,9 @@ from derive.runtime.crew import (
     serve,
     task,
 )
-from derive.runtime.kernel import kernel, part
-from derive.runtime.product import GROUP, SHARED, STEPS, multiply, panels
-from derive.runtime.threads import get_threads, set_threads
+from derive.runtime.cpu.kernel import kernel, part
+from derive.runtime.cpu.product import GROUP, SHARED, STEPS, multiply, panels
+from derive.runtime.cpu.threads import get_threads, set_threads
 
 GIVE_UP, COUNT = 14, 15  # words of the board's own slot that no crew uses
 ALWAYS = 1 << 60  # looks at a slot: a worker that does not fall asleep

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from conftest import python
 
-from derive.runtime.interrupts import deferred
+from derive.runtime.cpu.interrupts import deferred
 
 CALLS = """
 import os, signal, sys, threading
 import numba as nb
 import numpy as np
-from derive.runtime.product import panels
-from derive.runtime.rows import multiply_rows, sums
+from derive.runtime.cpu.product import panels
+from derive.runtime.cpu.bulk import multiply_rows, sums
 rng = np.random.default_rng(0)
 u, v = rng.integers(-3, 4, (300, 40)).astype(np.float32), rng.integers(-3, 4, (300, 30)).astype(np.float32)
 def product():

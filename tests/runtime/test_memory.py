@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import python
 
-from derive.runtime import memory
-from derive.runtime.memory import ALIGNMENT, LARGE, empty, stacked
+from derive.runtime.cpu import memory
+from derive.runtime.cpu.memory import ALIGNMENT, LARGE, empty, stacked
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, assert_same_bits, package, python
 
 from derive.cells import REGISTRY
-from derive.runtime.product import workspace
+from derive.runtime.cpu.product import workspace
 
 
 class Allocator:
@@ -76,8 +76,8 @@ def test_each_part_of_a_sum_has_its_own_memory() -> None:
 LIMITED = """
 import resource
 import numpy as np
-from derive.runtime.rows import sums
-from derive.runtime.threads import set_threads
+from derive.runtime.cpu.bulk import sums
+from derive.runtime.cpu.threads import set_threads
 set_threads(1)
 u, v = np.ones((256, 192)), np.ones((256, 20))
 sums(u[:4], v[:4], total=True)  # compiles

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from conftest import assert_same_bits
 
-from derive.runtime import product, tile
-from derive.runtime.memory import ALIGNMENT
-from derive.runtime.product import multiply, multiply_part, outer_sums, panels, workspace
-from derive.runtime.rows import sums
-from derive.runtime.threads import get_threads, run, set_threads
+from derive.runtime.cpu import product, tile
+from derive.runtime.cpu.bulk import sums
+from derive.runtime.cpu.memory import ALIGNMENT
+from derive.runtime.cpu.product import multiply, multiply_part, outer_sums, panels, workspace
+from derive.runtime.cpu.threads import get_threads, run, set_threads
 
 DTYPES = (np.float32, np.float64)
 WIDTHS = {dtype: tile.width(nb.from_dtype(np.dtype(dtype))) for dtype in DTYPES}
@@ -311,8 +311,8 @@ FIRST_CALLS = """
 import sys, threading
 import numpy as np
 sys.path.insert(0, {root!r})
-from derive.runtime.product import outer_sums, workspace
-from derive.runtime.threads import run, set_threads
+from derive.runtime.cpu.product import outer_sums, workspace
+from derive.runtime.cpu.threads import run, set_threads
 set_threads(4)
 rng = np.random.default_rng(0)
 u, v = rng.integers(-3, 4, (600, 64)).astype(float), rng.integers(-3, 4, (600, 30)).astype(float)

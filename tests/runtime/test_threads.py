@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from test_crew import together, wait_until
 
-from derive.runtime import threads
-from derive.runtime.crew import AWAKE, FREE, HELPERS, STATE, _let_others_run, _load, _store, board, common, divide, task
-from derive.runtime.kernel import kernel, part
-from derive.runtime.product import SHARED, multiply, panels
-from derive.runtime.threads import get_threads, run, set_threads
-from derive.runtime.tile import address
+from derive.runtime.cpu import threads
+from derive.runtime.cpu.crew import AWAKE, FREE, HELPERS, STATE, _let_others_run, _load, _store, board, common, divide, task
+from derive.runtime.cpu.kernel import kernel, part
+from derive.runtime.cpu.product import SHARED, multiply, panels
+from derive.runtime.cpu.threads import get_threads, run, set_threads
+from derive.runtime.cpu.tile import address
 
 ROOT = str(Path(__file__).resolve().parents[2])
 WAIT = 1.0  # seconds that parts wait for others
@@ -325,7 +325,7 @@ def test_set_threads_refuses() -> None:
 
 
 def test_environment() -> None:
-    code = "from derive.runtime.threads import get_threads; print(get_threads())"
+    code = "from derive.runtime.cpu.threads import get_threads; print(get_threads())"
     assert _python(code, DERIVE_NUM_THREADS="3").stdout == "3\n"
     for wrong in ("0", "many", "-2", "1.5"):
         result = _python(code, DERIVE_NUM_THREADS=wrong)

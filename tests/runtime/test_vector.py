@@ -20,7 +20,7 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from derive.runtime import vector as v
+from derive.runtime.cpu import vector as v
 
 FORMATS = (np.float64, np.float32)
 INFINITY = float("inf")

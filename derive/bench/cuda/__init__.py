@@ -9,19 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...cell import Cell
-from ...emit import compile_all
-from ...load import cells_of, find
+from ...cells.load import cells_of, find
+from ...package.contents import compile_all
 from ...runtime.cuda.current import current
 from ...runtime.cuda.kind import KINDS
 from ..compare import Settings, failure
 from ..measure import Limits
 from ..options import RUNS, number, size
 from ..peers import PEERS
-from ..rows import PHASES
+from ..record import PHASES
 from . import clock, machine
 from .cases import DEFAULT, chosen, peers_of
 from .compare import Match, compare
-from .rows import DeviceRecord, load
+from .record import DeviceRecord, load
 from .table import LEGEND, about, aligned, cells_of_row, heads, markdown, remarks
 
 DESCRIPTION = "Measure kernels on the CUDA device beside other ways to run the same cells, in interleaved runs, and print a table."

@@ -9,12 +9,12 @@ from types import ModuleType
 from ...cell import Cell
 from ..compare import CALLS, Settings, measure, size_for
 from ..contender import Contender, sizes_of
-from ..rows import BACKWARD, PHASES, Timing
+from ..record import BACKWARD, PHASES, Timing
 from ..work import operations
 from . import contenders
 from .cases import Case
 from .clock import floors
-from .rows import DeviceRow
+from .record import DeviceRow
 
 
 @dataclass(frozen=True)

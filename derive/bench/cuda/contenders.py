@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...check import FLOAT32, SMALL, Problem, arguments, gradients, root_mean_square
 from ...runtime.cuda.kind import KINDS
+from ...verify.report import FLOAT32, SMALL, Problem, arguments, gradients, root_mean_square
 from ..compare import failure
 from ..contender import Contender, problem, sizes_of
 from ..peers import PEERS

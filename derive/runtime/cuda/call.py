@@ -10,8 +10,8 @@ from typing import Any
 
 from .device import Device, Factory
 from .kind import Kind
+from .members import packed_size, packing
 from .plan import LINE, Plan, Steps
-from .resident import packed_size, packing
 from .sums import STRETCH, make_sum_real, make_sum_stored
 
 WARP, THREADS = 32, 256

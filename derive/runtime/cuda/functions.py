@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..coefficients import SINGLE
+from ..common.coefficients import SINGLE
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]

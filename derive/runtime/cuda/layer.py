@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..packed import Seal, check_packed
-from ..table import Sizes, Table, shown
+from ..common.packed import Seal, check_packed
+from ..common.table import Sizes, Table, shown
 from .call import Call
 from .current import current
 from .device import Device

@@ -8,7 +8,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
-from . import resident
+from . import members as resident
 from .functions import device_functions
 from .kind import BYTES, Kind
 from .plan import DEPTH, Plan

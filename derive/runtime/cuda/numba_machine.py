@@ -7,7 +7,7 @@ from typing import Any
 
 from numba import cuda, float32, float64, uint16, uint32
 
-from ..cache import tell_not_kept
+from ..common.cache import tell_not_kept
 from . import ptx
 from .call import THREADS
 from .kind import Kind

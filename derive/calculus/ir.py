@@ -1,0 +1,328 @@
+"""The intermediate representation: named equations and the recurrence that they make up.
+
+A `Recurrence` is what is computed over a sequence: static equations before the loop (`prologue`), the equations of one step (`body`),
+sums over time and batch (`accumulators`) and static equations after the loop (`epilogue`).  Equations are in single-assignment form:
+each names its value once, and refers to operands by name.  Elementwise mathematics is a scalar SymPy expression over those names:
+since elementwise products commute, a scalar expression *is* a Hadamard expression.
+
+Both levels are closed under differentiation: see `derive.calculus.adjoint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sympy as sp
+
+from ..language.sizes import Shape, Size
+
+# Atoms of a `Map` that are no values: the number of features of a size, and the identity matrix.
+_EXTENT = "size:"
+EYE = sp.Symbol("eye:")
+
+
+def extent(size: Size) -> sp.Expr:
+    """Return the number `size` as an expression over the sizes' own symbols."""
+    return sp.Add(sp.Integer(size.constant), *(sp.Integer(k) * sp.Symbol(_EXTENT + name) for name, k in size.terms))
+
+
+def is_extent(symbol: sp.Symbol) -> bool:
+    """Say whether `symbol` stands for a size and not for a value."""
+    return bool(symbol.name.startswith(_EXTENT))
+
+
+def extent_name(symbol: sp.Symbol) -> str:
+    """Return the size's name that an extent symbol stands for."""
+    return str(symbol.name[len(_EXTENT) :])
+
+
+@dataclass(frozen=True)
+class Type:
+    """Shape of one row of a value (`()`, `(n,)` or `(m, k)`), whether there is a row for each sequence of the batch, and whether it is
+    an index.
+    """
+
+    shape: Shape
+    batched: bool
+    integer: bool = False
+
+
+@dataclass(frozen=True)
+class Label:
+    """Where a name comes from, for typesetting.
+
+    ``kind`` is one of ``own`` (the author's name), ``previous`` (state `of` at t-1), ``preactivation`` (the argument of the function
+    that makes `of`), ``part`` (an unnamed subexpression), ``cotangent`` (of `of`), ``carried`` (the cotangent of state `of` that later
+    steps hand back).  A part that is known by what it is to `of` has a `role`: ``mean``, ``centred`` (`of` less its mean), ``std``.
+    """
+
+    kind: str
+    of: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """The right side of an equation."""
+
+    def operands(self) -> tuple[str, ...]:
+        """Return the names that the node reads, in order."""
+        values = (getattr(self, name) for name in self.__dataclass_fields__)
+        return tuple(v for v in values if isinstance(v, str) and v)
+
+    def rename(self, names: Mapping[str, str]) -> Node:
+        """Return the node with operands renamed by `names`."""
+        changes: dict[str, Any] = {f: names.get(v, v) for f in self.__dataclass_fields__ if isinstance(v := getattr(self, f), str)}
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Map(Node):
+    """Elementwise expression over named values, with broadcasting of scalars and of static values over the batch."""
+
+    expr: sp.Expr
+
+    def operands(self) -> tuple[str, ...]:
+        return tuple(sorted(s.name for s in self.expr.free_symbols if s is not EYE and s != EYE and not is_extent(s)))
+
+    def rename(self, names: Mapping[str, str]) -> Map:
+        return Map(self.expr.xreplace({sp.Symbol(old): sp.Symbol(new) for old, new in names.items()}))
+
+
+@dataclass(frozen=True)
+class MatVec(Node):
+    """``matrix @ vector + plus``; the matrix is static, `plus` may be empty."""
+
+    matrix: str
+    vector: str
+    plus: str = ""
+
+
+@dataclass(frozen=True)
+class MatVecT(Node):
+    """``matrix.T @ vector + plus``; the matrix is static, `plus` may be empty."""
+
+    matrix: str
+    vector: str
+    plus: str = ""
+
+
+@dataclass(frozen=True)
+class Outer(Node):
+    """``left @ right.T``, a matrix; among the accumulators its sum over steps and batch."""
+
+    left: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Total(Node):
+    """The value itself, summed: over steps and batch for a static result, over steps for a batched one.  Only among the accumulators."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class FeatureSum(Node):
+    """Sum of a vector's features, or of all elements of a static matrix: a scalar."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class LogSumExp(Node):
+    """``log Σ_k exp(v_k)`` over a vector's features, a scalar; computed with the largest feature taken out, so that it does not
+    overflow.
+    """
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Transpose(Node):
+    """A static matrix transposed."""
+
+    matrix: str
+
+
+@dataclass(frozen=True)
+class Concat(Node):
+    """Vectors one after the other (or, for static matrices, their rows)."""
+
+    parts: tuple[str, ...]
+
+    def operands(self) -> tuple[str, ...]:
+        return self.parts
+
+    def rename(self, names: Mapping[str, str]) -> Concat:
+        return Concat(tuple(names.get(p, p) for p in self.parts))
+
+
+@dataclass(frozen=True)
+class Slice(Node):
+    """Features (or rows of a static matrix) `start` to `start + size` of a value."""
+
+    value: str
+    start: Size
+    size: Size
+
+
+@dataclass(frozen=True)
+class Pick(Node):
+    """Feature number `index` of a vector, a scalar; `index` is an integer a row."""
+
+    value: str
+    index: str
+
+
+@dataclass(frozen=True)
+class Spread(Node):
+    """The vector of `size` features that is the scalar `value` at `index` and zero elsewhere."""
+
+    value: str
+    index: str
+    size: Size
+
+
+@dataclass(frozen=True)
+class Equation:
+    """``name = node``.
+
+    `tag` is the number of the printed equation that it belongs to (F3, B7); an equation that is not `shown` is printed inside those
+    that use it.
+    """
+
+    name: str
+    node: Node
+    tag: str = ""
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class Carry:
+    """A carried state: `previous` is its value before the step, `value` the name of its value after it."""
+
+    previous: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A computation over a sequence.
+
+    Attributes
+    ----------
+    name : str
+    reverse : bool
+        Whether the loop runs from the last step to the first.
+    types, labels : mapping
+        Type and origin of every name.
+    statics : tuple of str
+        What is given once, without a batch axis: parameters, constants, cotangents of accumulators.
+    contexts : tuple of str
+        Batched values that are given once a sequence.
+    sequences : tuple of str
+        Batched values that are read one step at a time.
+    carries : tuple of Carry
+        Each state's value before the first step is given, that after the last is a result.
+    prologue, body, accumulators, epilogue : tuple of Equation
+        Static equations before the loop; one step; sums over steps; static equations after the loop.
+    written : tuple of str
+        Values of the body (or sequences, or previous states) that are kept at every step.
+    results : tuple of str
+        Accumulators and values of the epilogue that are handed out.
+    """
+
+    name: str
+    reverse: bool
+    types: Mapping[str, Type] = field(compare=False, repr=False)
+    labels: Mapping[str, Label] = field(compare=False, repr=False)
+    statics: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+    sequences: tuple[str, ...] = ()
+    carries: tuple[Carry, ...] = ()
+    prologue: tuple[Equation, ...] = ()
+    body: tuple[Equation, ...] = ()
+    accumulators: tuple[Equation, ...] = ()
+    epilogue: tuple[Equation, ...] = ()
+    written: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+
+    def equations(self) -> Iterator[Equation]:
+        """Yield all equations, in the order in which they are computed."""
+        yield from self.prologue
+        yield from self.body
+        yield from self.accumulators
+        yield from self.epilogue
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every name that is given and not computed."""
+        return (*self.statics, *self.contexts, *self.sequences, *(c.previous for c in self.carries))
+
+    def batched(self, name: str) -> bool:
+        """Say whether `name` has a row a sequence."""
+        return self.types[name].batched
+
+
+def free_names(equations: Iterable[Equation]) -> tuple[str, ...]:
+    """Return the names that `equations` read and do not define, in order of first appearance."""
+    equations = tuple(equations)
+    defined = {eq.name for eq in equations}
+    return tuple(dict.fromkeys(name for eq in equations for name in eq.node.operands() if name not in defined))
+
+
+def downstream(equations: Iterable[Equation], sources: set[str]) -> set[str]:
+    """Return `sources` and the names that depend on them."""
+    found = set(sources)
+    for eq in equations:
+        if not found.isdisjoint(eq.node.operands()):
+            found.add(eq.name)
+    return found
+
+
+def prune(rec: Recurrence) -> Recurrence:
+    """Return `rec` without equations whose value reaches no result, and without inputs (other than carries) that nothing reads."""
+    needed = {*rec.written, *rec.results, *(c.value for c in rec.carries)}
+    kept: list[Equation] = []
+    for eq in reversed(tuple(rec.equations())):
+        if eq.name in needed:
+            kept.append(eq)
+            needed.update(eq.node.operands())
+    names = {eq.name for eq in kept}
+
+    def alive(equations: tuple[Equation, ...]) -> tuple[Equation, ...]:
+        return tuple(eq for eq in equations if eq.name in names)
+
+    return replace(
+        rec,
+        prologue=alive(rec.prologue),
+        body=alive(rec.body),
+        accumulators=alive(rec.accumulators),
+        epilogue=alive(rec.epilogue),
+        statics=tuple(s for s in rec.statics if s in needed),
+        contexts=tuple(s for s in rec.contexts if s in needed),
+        sequences=tuple(s for s in rec.sequences if s in needed),
+    )
+
+
+def validate(rec: Recurrence) -> Recurrence:
+    """Return `rec` after checking that it is in single-assignment form, ordered, typed, and that every output exists; else raise
+    ValueError.
+    """
+    known = set(rec.inputs)
+    for eq in rec.equations():
+        for name in eq.node.operands():
+            if name not in known:
+                raise ValueError(f"{rec.name}: `{eq.name}` reads `{name}`, which is not defined before it")
+        if eq.name in known:
+            raise ValueError(f"{rec.name}: `{eq.name}` is defined twice")
+        if eq.name not in rec.types:
+            raise ValueError(f"{rec.name}: `{eq.name}` has no type")
+        known.add(eq.name)
+    for name in (*rec.written, *rec.results, *(c.value for c in rec.carries)):
+        if name not in known:
+            raise ValueError(f"{rec.name}: output `{name}` is not defined")
+    return rec

@@ -1,0 +1,256 @@
+"""From a cell's expression trees to its forward `Recurrence`.
+
+Nested expressions become named equations: each matrix product, each operand of a product, and the *pre-activation* of each function whose
+argument is more than a name, because its cotangent is what the literature calls δ.  What stays together stays one elementwise expression.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import sympy as sp
+
+from ..cell import Cell
+from ..language.shapes import is_batched, shape_of
+from ..language.sizes import Shape
+from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
+from ..language.tree import Concat as ConcatExpr
+from ..language.tree import Transpose as TransposeExpr
+from . import functions as fn
+from .ir import (
+    EYE,
+    Carry,
+    Concat,
+    Equation,
+    FeatureSum,
+    Label,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Pick,
+    Recurrence,
+    Slice,
+    Transpose,
+    Type,
+    extent,
+    prune,
+    validate,
+)
+from .naming import Names
+
+_PREFIX = {FeatureSum: "sum", LogSumExp: "lse", Pick: "picked"}
+LAYER_NORM_EPSILON = sp.Rational(1, 100000)
+
+
+def lower(cell: Cell) -> Recurrence:
+    """Return the forward recurrence of `cell`, which writes its output at every step.
+
+    Equations carry the tags F1, F2 … of the lines of the text that they belong to.
+    """
+    return _Lowering(cell).recurrence()
+
+
+def previous(state: str) -> str:
+    """Return the name of `state` at the step before."""
+    return f"{state}_prev"
+
+
+class _Lowering:
+    """The equations made so far, and the means to make more."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.types: dict[str, Type] = {}
+        self.labels: dict[str, Label] = {}
+        self.prologue: list[Equation] = []
+        self.body: list[Equation] = []
+        self.made: dict[Node, str] = {}
+        self.names = Names(cell.shapes)
+        self.tag = ""
+        self.target = ""
+        for name, shape in cell.shapes.items():
+            self.types[name] = Type(shape, name in cell.batched, name in cell.integers)
+            self.labels[name] = Label("own")
+        for state in cell.states:
+            self.labels[previous(state)] = Label("previous", state)
+
+    def recurrence(self) -> Recurrence:
+        cell = self.cell
+        for number, line in enumerate(cell.equations, 1):
+            self.tag = f"F{number}"
+            self.assign(line)
+        rec = Recurrence(
+            name=cell.name,
+            reverse=False,
+            types=self.types,
+            labels=self.labels,
+            statics=(*cell.parameters, *cell.array_constants),
+            contexts=tuple(cell.context),
+            sequences=tuple(cell.inputs),
+            carries=tuple(Carry(previous(s), s) for s in cell.states),
+            prologue=tuple(self.prologue),
+            body=tuple(self.body),
+            written=(cell.output,),
+        )
+        # what reaches no result is left out, but the inputs stay: their gradient is zero
+        return validate(replace(prune(rec), statics=rec.statics, contexts=rec.contexts, sequences=rec.sequences))
+
+    def assign(self, line: Assignment) -> None:
+        """Add the equations of one line."""
+        if len(line.targets) > 1:
+            whole, size = self.operand(line.value), self.types[line.targets[0]].shape[0]
+            for k, self.target in enumerate(line.targets):
+                self.define(Slice(whole, size * k, size))
+            return
+        (self.target,) = line.targets
+        node = self.structural(line.value)
+        self.define(Map(self.scalar(line.value)) if node is None else node)
+
+    def define(self, node: Node) -> None:
+        """Add the equation of the line's target; a static value that is assigned to a state or the output is broadcast by a `Map`."""
+        kind = self.types[self.target]
+        if kind.batched and not isinstance(node, Map) and not any(self.types[o].batched for o in node.operands()):
+            node = Map(sp.Symbol(self.named(node, self.wish(node), kind.shape)))
+        self.emit(self.target, node, kind, shown=True)
+
+    # Equations
+
+    def emit(self, name: str, node: Node, kind: Type, *, shown: bool = False) -> str:
+        """Add ``name = node`` to the body, or to the prologue if it is static."""
+        level = self.body if kind.batched or any(self.types[o].batched for o in node.operands()) else self.prologue
+        self.types[name] = Type(kind.shape, level is self.body, kind.integer)
+        level.append(Equation(name, node, self.tag, shown))
+        return name
+
+    def named(self, node: Node, wish: str, shape: Shape, label: Label | None = None) -> str:
+        """Return the name of a subexpression's equation, made once for equal nodes."""
+        if node not in self.made:
+            name = self.names.fresh(wish)
+            self.labels[name] = label or Label("part")
+            self.made[node] = self.emit(name, node, Type(shape, False))
+        return self.made[node]
+
+    def shape(self, expr: Expr) -> Shape:
+        return shape_of(expr, self.cell.shapes)
+
+    # Expressions
+
+    def operand(self, expr: Expr) -> str:
+        """Return the name of the value of `expr`, adding an equation for it unless it is a name already."""
+        if isinstance(expr, Name) and expr.id not in self.cell.scalar_constants:
+            return expr.id
+        node = self.structural(expr)
+        if node is None:
+            scalar = self.scalar(expr)
+            if self.is_whole(scalar, self.shape(expr)):
+                return str(scalar.name)
+            node = Map(scalar)
+        return self.named(node, self.wish(node), self.shape(expr))
+
+    def is_whole(self, scalar: sp.Expr, shape: Shape) -> bool:
+        """Say whether an expression is a mere name of that shape: ``v + 0 * x`` is one number where `v` is."""
+        return isinstance(scalar, sp.Symbol) and scalar != EYE and self.types[scalar.name].shape == shape
+
+    def wish(self, node: Node) -> str:
+        """Propose a name that tells what the node is, as long as that is short."""
+        if isinstance(node, (MatVec, MatVecT)):
+            return f"{node.matrix}_{node.vector}"
+        names = node.operands()
+        if isinstance(node, FeatureSum | LogSumExp | Pick):
+            return f"{_PREFIX[type(node)]}_{names[0]}"
+        return "_".join(names) if 0 < len(names) <= 2 and sum(map(len, names)) <= 16 else f"v_{self.target}"
+
+    def structural(self, expr: Expr) -> Node | None:
+        """Return the node of an expression that is not elementwise, or None."""
+        match expr:
+            case MatMul(left=left, right=right):
+                return self.product(left, right)
+            case ConcatExpr(parts=parts):
+                return Concat(tuple(self.operand(p) for p in parts))
+            case TransposeExpr(operand=matrix):
+                return Transpose(self.operand(matrix))
+            case Call(function="sum", args=(value,)):
+                return FeatureSum(self.operand(value))
+            case Call(function="logsumexp", args=(value,)):
+                return LogSumExp(self.operand(value))
+            case Call(function="pick", args=(value, index)):
+                return Pick(self.operand(value), self.operand(index))
+        return None
+
+    def product(self, left: Expr, right: Expr) -> Node:
+        if len(self.shape(left)) == 1:
+            u, v = self.operand(left), self.operand(right)
+            return FeatureSum(self.named(Map(sp.Symbol(u) * sp.Symbol(v)), f"{u}_{v}", self.shape(left)))
+        if isinstance(left, TransposeExpr):
+            return MatVecT(self.operand(left.operand), self.operand(right))
+        return MatVec(self.operand(left), self.operand(right))
+
+    def scalar(self, expr: Expr) -> sp.Expr:
+        """Return `expr` as an elementwise expression over names, adding equations for the parts that are not elementwise."""
+        match expr:
+            case Number(value=value):
+                return _number(value)
+            case Name(id=name):
+                constants = self.cell.scalar_constants
+                return _number(constants[name]) if name in constants else sp.Symbol(name)
+            case Negative(operand=operand):
+                return -self.scalar(operand)
+            case Binary(op=op, left=left, right=right):
+                a, b = self.scalar(left), self.scalar(right)
+                return {"+": a + b, "-": a - b, "*": a * b}[op] if op != "/" else a / b
+            case Power(base=base, exponent=exponent):
+                return self.scalar(base) ** _number(exponent)
+            case Compare(op=op, left=left, right=right):
+                return fn.COMPARISONS[op](self.scalar(left), self.scalar(right))
+            case Call(function="eye"):
+                return EYE
+            case Call(function="mean", args=(value,)):
+                return self.mean(self.scalar(value), value)
+            case Call(function="softmax", args=(value,)):
+                v = self.operand(value)
+                return fn.exp(sp.Symbol(v) - sp.Symbol(self.named(LogSumExp(v), f"lse_{v}", ())))
+            case Call(function="layer_norm", args=(value,)):
+                return self.layer_norm(value)
+            case Call(function=name, args=args) if name in fn.FUNCTIONS:
+                return fn.FUNCTIONS[name](*(self.argument(a, len(args) == 1) for a in args))
+        return sp.Symbol(self.operand(expr))
+
+    def argument(self, expr: Expr, alone: bool) -> sp.Expr:
+        """Return a function's argument; if it is alone and more than a name, it becomes the pre-activation, an equation of its own."""
+        batched = is_batched(expr, self.cell.batched)
+        label = Label("preactivation", self.target)
+        if alone and batched and isinstance(expr, MatMul):
+            return sp.Symbol(self.named(self.product(expr.left, expr.right), f"a_{self.target}", self.shape(expr), label))
+        scalar = self.scalar(expr)
+        if not alone or not batched or (len(scalar.free_symbols) < 2 and not scalar.is_Add):
+            return scalar
+        return sp.Symbol(self.named(Map(scalar), f"a_{self.target}", self.shape(expr), label))
+
+    def mean(self, value: sp.Expr, expr: Expr) -> sp.Expr:
+        """Return the mean of the features of `value`, which has the shape of `expr`."""
+        shape = self.shape(expr)
+        node = Map(value)
+        name = value.name if self.is_whole(value, shape) else self.named(node, self.wish(node), shape)
+        total = self.named(FeatureSum(name), f"sum_{name}", ())
+        return sp.Symbol(total) / sp.Mul(*(extent(size) for size in shape))
+
+    def layer_norm(self, expr: Expr) -> sp.Expr:
+        """Return ``(v - mean(v)) / sqrt(mean((v - mean(v))**2) + 1e-5)`` (Ba et al. 2016, arXiv:1607.06450, eq. 3, with ε as in
+        PyTorch).
+        """
+        v, shape = sp.Symbol(self.operand(expr)), self.shape(expr)
+
+        def part(role: str, value: sp.Expr, shape: Shape) -> sp.Symbol:
+            return sp.Symbol(self.named(Map(value), f"{role}_{v}", shape, Label("part", str(v), role)))
+
+        mean = part("mean", self.mean(v, expr), ())
+        centred = part("centred", v - mean, shape)
+        return centred / part("std", fn.sqrt(self.mean(centred**2, expr) + LAYER_NORM_EPSILON), ())
+
+
+def _number(value: Fraction | float) -> sp.Expr:
+    exact = Fraction(value) if isinstance(value, Fraction | int) else Fraction(repr(value))
+    return sp.Rational(exact.numerator, exact.denominator)

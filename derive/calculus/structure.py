@@ -1,0 +1,80 @@
+"""What a cell's Jacobian says about it: how states couple, whether a parallel scan would do, which parameters only add.
+
+Everything is read off the symbolic blocks ∂s_t/∂s'_{t-1}; nothing is sampled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..cell import Cell
+from .jacobian import Jacobian, jacobian
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The structure of a cell's step.
+
+    Attributes
+    ----------
+    coupling : str
+        ``none`` without states; ``dense`` if units see one another across a step; ``diagonal`` if each unit sees only itself;
+        ``blocks`` if each unit's few states see one another, and no other unit's.
+    per_unit : int
+        States of a unit that are coupled: the k of its k×k blocks; 1 for a diagonal.
+    affine : bool
+        Whether ``s_t = A(x_t) s_{t-1} + b(x_t)``, so that the forward pass could be a parallel scan.  (The backward recursion always is.)
+    buffers : tuple of str
+        States that no state feeds, such as the previous input: they hold something for a step, and do not count above.
+    additive : tuple of str
+        Parameters that no block of the Jacobian depends on: in the recurrence they never multiply the state, directly or through a gate.
+    """
+
+    coupling: str
+    per_unit: int
+    affine: bool
+    buffers: tuple[str, ...]
+    additive: tuple[str, ...]
+
+    def text(self) -> str:
+        """Return the structure in words, a line for each finding."""
+        kinds = {
+            "none": "no state: each step stands for itself",
+            "dense": "dense: units see one another across a step",
+            "diagonal": "diagonal: each unit sees only itself",
+            "blocks": f"{self.per_unit}×{self.per_unit} blocks: the {self.per_unit} states of a unit see one another, and no other unit's",
+        }
+        lines = [f"state to state       {kinds[self.coupling]}"]
+        if self.coupling != "none":
+            scan = "yes: a parallel scan would do" if self.affine else "no"
+            lines.append(f"affine in the state  {scan}")
+            lines.append(f"not in the Jacobian  {', '.join(self.additive) or 'no parameter: it depends on all'}")
+        lines += [f"buffers              {', '.join(self.buffers)}: fed by no state"] if self.buffers else []
+        return "\n".join(lines)
+
+
+def structure(cell: Cell) -> Structure:
+    """Return the structure of `cell`."""
+    found = jacobian(cell)
+    buffers = tuple(s for s in cell.states if all(found[s, f"{other}_prev"].is_zero for other in cell.states))
+    live = [s for s in cell.states if s not in buffers]
+    blocks = [found[of, f"{by}_prev"] for of in live for by in live]
+    reached = found.sources(*blocks)
+    additive = tuple(name for name in cell.parameters if name not in reached)
+    if not live:
+        return Structure("none", 0, True, buffers, additive)
+    local = all(block.is_zero or block.is_diagonal for block in blocks)
+    affine = reached.isdisjoint(f"{s}_prev" for s in live)
+    per_unit = _largest_group(found, live) if local else 0
+    coupling = "dense" if not local else "diagonal" if per_unit == 1 else "blocks"
+    return Structure(coupling, per_unit, affine, buffers, additive)
+
+
+def _largest_group(found: Jacobian, states: list[str]) -> int:
+    """Return how many states are coupled to one another, directly or through others, at most."""
+    groups: list[set[str]] = []
+    for state in states:
+        near = {o for o in states if not found[state, f"{o}_prev"].is_zero or not found[o, f"{state}_prev"].is_zero} | {state}
+        joined = [group for group in groups if group & near]
+        groups = [group for group in groups if not group & near] + [near.union(*joined)]
+    return max(map(len, groups))

@@ -1,0 +1,1 @@
+"""Code for the CPU: Numba kernels, and host functions on NumPy."""

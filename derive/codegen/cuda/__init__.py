@@ -1,0 +1,1 @@
+"""Code for CUDA devices: `numba.cuda` kernels, and host functions that launch them."""

@@ -1,0 +1,159 @@
+"""Scalar expressions as Python source: in kernels, where every constant has the kernel's dtype, and over NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from ..calculus.functions import COMPARISONS, Elementwise
+
+SUM, PRODUCT, ATOM = 1, 2, 3
+OPERATORS = {cls: op for op, cls in COMPARISONS.items()}
+RENAMED = {"abs": "absolute", "step": "heaviside"}  # not to shadow a builtin, or the module's own `step`
+LARGEST_BY_SQUARING = 1024  # larger exponents go to a function
+SMALL = {1: "one", 2: "two", 3: "three", 4: "four"}
+
+
+def order(expr: sp.Expr) -> tuple[int, int, str]:
+    """Sort key of factors and terms: cotangents first, then names, then what is compound."""
+    if isinstance(expr, sp.Symbol):
+        return (0 if expr.name.startswith(("d", "delta")) else 1, len(expr.name), expr.name)
+    return (2, int(sp.count_ops(expr)), str(expr))
+
+
+@dataclass
+class Expressions:
+    """Prints expressions.
+
+    Attributes
+    ----------
+    atom : callable
+        Source of a symbol.
+    typed : bool
+        Whether constants are printed as names of values of the kernel's dtype, which `constants` then collects.
+    functions : set
+        The runtime functions that were used.
+    """
+
+    atom: Callable[[sp.Symbol], str]
+    typed: bool = True
+    functions: set[str] = field(default_factory=set)
+    constants: dict[str, str] = field(default_factory=dict)
+
+    def source(self, expr: sp.Expr) -> str:
+        return self._print(expr)[0]
+
+    def _print(self, expr: sp.Expr) -> tuple[str, int]:
+        """Return source and how tightly it binds."""
+        if isinstance(expr, sp.Symbol):
+            return self.atom(expr), ATOM
+        if expr.is_number and not expr.has(Elementwise):  # SymPy knows no value of the language's functions
+            return self._number(expr)
+        if isinstance(expr, Elementwise):
+            return self._function(expr)
+        if expr.is_Add:
+            return self._sum(expr), SUM
+        if expr.is_Mul:
+            return self._product(expr), PRODUCT
+        assert expr.is_Pow, f"cannot print {type(expr).__name__}"
+        return self._power(expr)
+
+    def _within(self, expr: sp.Expr, level: int) -> str:
+        text, binding = self._print(expr)
+        return text if binding >= level else f"({text})"
+
+    def _number(self, expr: sp.Expr) -> tuple[str, int]:
+        value = float(expr)
+        if not self.typed:
+            text = str(int(value)) if expr.is_Integer else repr(value)
+            return text, ATOM if value >= 0 else SUM
+        if value < 0:
+            return "-" + self._number(-expr)[0], SUM
+        if expr.is_Integer and int(expr) in SMALL:
+            name = SMALL[int(expr)]
+        elif expr == sp.S.Half:
+            name = "half"
+        elif expr == 0:
+            name = "zero"
+        else:
+            name = "k_" + repr(value).replace(".", "p").replace("-", "m").replace("+", "").removesuffix("p0")
+        self.constants[name] = repr(value)
+        return name, ATOM
+
+    def _function(self, expr: Elementwise) -> tuple[str, int]:
+        name = expr.info.name
+        if type(expr) in OPERATORS:
+            left, right = (self._within(a, SUM) for a in expr.args)
+            return f"{left} {OPERATORS[type(expr)]} {right}", 0
+        name = RENAMED.get(name, name)
+        self.functions.add(name)
+        return f"{name}({', '.join(self.source(a) for a in expr.args)})", ATOM
+
+    def _sum(self, expr: sp.Expr) -> str:
+        terms = sorted(expr.args, key=lambda t: (self._negative(t), not t.is_number, order(t)))
+        text = self._within(terms[0], SUM)
+        for term in terms[1:]:
+            text += f" - {self._within(-term, PRODUCT)}" if self._negative(term) else f" + {self._within(term, SUM)}"
+        return text
+
+    @staticmethod
+    def _negative(term: sp.Expr) -> bool:
+        return bool(term.as_coeff_Mul()[0].is_negative)
+
+    def _product(self, expr: sp.Expr) -> str:
+        if self._negative(expr):
+            return "-" + self._within(-expr, PRODUCT)
+        above, below = [], []
+        for factor in expr.args:
+            if factor.is_Pow and factor.exp.is_number and factor.exp.is_negative:
+                below.append(1 / factor)
+            elif factor.is_Rational and factor.p == 1 and not factor.is_Integer:
+                below.append(sp.Integer(factor.q)) if factor.q in SMALL and factor.q != 2 else above.append(factor)
+            else:
+                above.append(factor)
+        above.sort(key=lambda f: (not f.is_number, order(f)))
+        top = " * ".join(self._within(f, PRODUCT) for f in above) or self._number(sp.S.One)[0]
+        if not below:
+            return top
+        bottom = sp.Mul(*below)
+        return f"{top} / {self._within(bottom, ATOM)}"
+
+    def _power(self, expr: sp.Expr) -> tuple[str, int]:
+        base, exponent = expr.base, expr.exp
+        if exponent.is_negative:
+            return f"{self._number(sp.S.One)[0]} / {self._within(base**-exponent, ATOM)}", PRODUCT
+        if exponent == sp.S.Half:
+            self.functions.add("sqrt")
+            return f"sqrt({self.source(base)})", ATOM
+        if not exponent.is_Integer or exponent > LARGEST_BY_SQUARING:
+            if not self.typed:
+                return f"{self._within(base, ATOM)} ** {float(exponent)!r}", PRODUCT
+            self.functions.add("power")
+            return f"power({self.source(base)}, {self._number(exponent)[0]})", ATOM
+        if not self.typed:
+            return f"{self._within(base, ATOM)} ** {int(exponent)}", PRODUCT
+        return self._integer_power(self._within(base, ATOM), int(exponent), isinstance(base, sp.Symbol))
+
+    def _integer_power(self, base: str, exponent: int, simple: bool) -> tuple[str, int]:
+        """Powers by multiplication, squaring where that is shorter."""
+        if exponent == 1:
+            return base, ATOM
+        if simple and exponent <= 3:
+            return " * ".join([base] * exponent), PRODUCT
+        if exponent % 2 == 0:
+            self.functions.add("square")
+            inner = self._integer_power(base, exponent // 2, simple)[0]
+            return f"square({inner[1:-1] if enclosed(inner) else inner})", ATOM
+        return f"{base} * {self._integer_power(base, exponent - 1, simple)[0]}", PRODUCT
+
+
+def enclosed(text: str) -> bool:
+    """Say whether one pair of brackets encloses the whole text."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return character == ")" and position == len(text) - 1
+    return False

@@ -1,0 +1,242 @@
+"""The interface of a cell's generated module: its records, its table of shapes, and the functions that make parameters and states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..calculus.naming import Names
+from ..cell import Cell
+from ..language.shapes import shape_of
+from ..language.sizes import Shape
+from ..language.tree import Call, Name
+from ..language.walks import walk
+from ..program.pipeline import Compiled
+from .layout import INDENT, tuple_source, wrapped
+
+PACK = '''"""Return a copy of parameters, laid out as the kernels read it: `infer` and `step` take it in place of `params`.
+
+    It stays as it is, whatever becomes of the arrays in `params`. What copies or unpickles it packs its parameters again.
+    """'''
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a module shows to its users.
+
+    Attributes
+    ----------
+    cell : Cell
+    compiled : Compiled
+    saved : list
+        Of what the tape keeps: field of `Saved`, array of the forward program, value, and whether it is a state's.
+    """
+
+    cell: Cell
+    compiled: Compiled
+    saved: list[tuple[str, str, str, bool]]
+
+    def records(self) -> str:
+        cell, shapes = self.cell, self.cell.shapes
+        inputs = [(n, shape_text("T", "B", shape=shapes[n])) for n in cell.inputs] + [
+            (n, shape_text("B", shape=shapes[n])) for n in cell.context
+        ]
+        over = [(field, shape_text("T + 1" if state else "T", "B", shape=self.value_shape(value))) for field, _, value, state in self.saved]
+        gradient = "gradients by {0}; None for indices" if cell.integers else "gradients by {0}"
+        grads = [(n, f"np.ndarray{' | None' if n in cell.integers else ''}", s) for n, s in inputs]
+        return "\n\n\n".join(
+            [
+                _record(
+                    "Params",
+                    "Parameters, by the names of the equations.",
+                    [(n, "np.ndarray", shape_text(shape=shapes[n])) for n in cell.parameters],
+                ),
+                _record("State", "States, one row a sequence.", [(n, "np.ndarray", shape_text("B", shape=shapes[n])) for n in cell.states]),
+                _record("Inputs", "What was given to a forward pass.", [(n, "np.ndarray", s) for n, s in inputs]),
+                _record("Saved", "What a forward pass keeps for the backward pass.", [(n, "np.ndarray", s) for n, s in over]),
+                _record(
+                    "Tape",
+                    "A forward pass, ready for `backward`: references to what was given, and new arrays, or states to recompute from.",
+                    [
+                        ("inputs", "Inputs", ""),
+                        ("params", "Params", ""),
+                        ("state", "State", ""),
+                        ("saved", "Saved | Marks", ""),
+                        ("steps", "int", ""),
+                        ("lengths", "np.ndarray | None", ""),
+                        ("reverse", "bool", ""),
+                    ],
+                ),
+                _record(
+                    "Grads",
+                    gradient.format("inputs, parameters and initial state").capitalize() + ".",
+                    [*grads, ("params", "Params", "None for what is fixed" if cell.fixed else ""), ("state", "State", "")],
+                ),
+            ]
+        )
+
+    def value_shape(self, value: str) -> Shape:
+        return self.compiled.derivation.forward.types[value].shape
+
+    def table(self) -> str:
+        cell, shapes = self.cell, self.cell.shapes
+
+        def mapping(items: list[str]) -> str:
+            return f"\n{INDENT}".join(wrapped("{", items, "}"))
+
+        def table(names: Any) -> str:
+            return mapping([f'"{n}": {_sizes(shapes[n])}' for n in names])
+
+        saved = mapping([f'"{f}": ({_sizes(self.value_shape(v))}, {int(s)})' for f, _, v, s in self.saved])
+        indices: dict[str, set[str]] = {}
+        for line in cell.equations:
+            for call in walk(line.value):
+                if isinstance(call, Call) and call.function == "pick" and isinstance(call.args[1], Name):
+                    indices.setdefault(call.args[1].id, set()).add(str(shape_of(call.args[0], shapes)[0]))
+        entries = [
+            f'name="{cell.name}"',
+            f"sizes={tuple_source(_quoted(s) for s in cell.sizes)}",
+            f"inputs={table(cell.inputs)}",
+            f"context={table(cell.context)}",
+            f"params={table(cell.parameters)}",
+            f"state={table(cell.states)}",
+            f"output={_sizes(shapes[cell.output])}",
+            f"saved={saved}",
+        ]
+        if indices:
+            below = [f'"{k}": {tuple_source(_quoted(size) for size in sorted(v))}' for k, v in sorted(indices.items())]
+            entries.append("indices={" + ", ".join(below) + "}")
+        if cell.equal_sizes:
+            entries.append("equal=" + tuple_source(tuple_source(_quoted(s) for s in pair) for pair in cell.equal_sizes))
+        if cell.init:
+            entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
+        records = ("Params", "State", "Saved", "Tape", "Grads")
+        entries.append("records={" + ", ".join(f'"{name}": {name}' for name in records) + "}")
+        constants = [f"{name.upper()}_CONSTANT = np.array({np.asarray(v).tolist()!r})" for name, v in sorted(cell.array_constants.items())]
+        aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
+        return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")", *aliases])
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Return how functions that take the inputs call what the module defines: an input of the same name hides it."""
+        arguments = {*self.cell.inputs, *self.cell.context}
+        return {name: f"_{name}" if name in arguments else name for name in ("LAYER", "Inputs")}
+
+    def makers(self) -> str:
+        cell = self.cell
+        named = init_sizes(cell)
+        given = "{" + ", ".join(f'"{s}": {s}' for s in named) + "}"
+        state_sizes = [s for s in cell.sizes if any(s in size.names for state in cell.states for size in cell.shapes[state])]
+        state_given = "{" + ", ".join(f'"{s}": {s}' for s in state_sizes) + "}"
+        init_args = ", ".join([*named, "seed=0", "dtype=np.float32"])
+        zero_args = ", ".join(["batch", *state_sizes, "dtype=np.float32"])
+        start = ", ".join(f"{name} = {cell.init[name]}" for name in cell.states if name in cell.init)
+        started = f": zero, but {start}" if start else ": zero"
+        steps, batch = ("T", "B") if not {"T", "B"} & set(named) else ("steps", "batch")
+        spec_args = ", ".join([steps, batch, *named])
+        return f'''def init({init_args}) -> Params:
+    """Return initial parameters: by each one's rule, else uniform in ±1/√k with k the size of the last axis."""
+    return LAYER.init({given}, seed, dtype)
+
+
+def zero_state({zero_args}) -> State:
+    """Return the states before the first step, for a batch{started}."""
+    return LAYER.zero_state(batch, {state_given}, dtype)
+
+
+def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return the shape of every array of a call with T steps and B sequences."""
+    return LAYER.spec({steps}, {batch}, {given})'''
+
+    def device_records(self) -> str:
+        """Return the records and the table of the device's module."""
+        fields = [(name, "Inputs" if name == "inputs" else name.capitalize(), "") for name in ("inputs", "params", "state", "saved")]
+        tape = _record(
+            "Tape",
+            "A forward pass, ready for `backward`: references to what was given, and new arrays.",
+            [*fields, ("steps", "int", ""), ("tf32", "bool", "")],
+        )
+        aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
+        return "\n".join([tape, "", "", "LAYER = Layer.on_device(CPU, Tape)", *aliases])
+
+    def device_makers(self) -> str:
+        """Return the functions that make parameters and states on the device."""
+        text = self.makers().split("\n\n\n")[:2]
+        kinds = "float32, float64, bfloat16 or float16, by name or as a dtype"
+        return "\n\n\n".join(
+            part.replace("dtype=np.float32", 'dtype="float32"').replace('."""', f'.\n\n    `dtype`: {kinds}.\n    """') for part in text
+        )
+
+    def signature(self, first: str) -> str:
+        """Return the arguments of a forward function."""
+        cell = self.cell
+        names = [*cell.inputs, *cell.context]
+        keywords = names[1:] if cell.inputs else names
+        head = cell.inputs[0] if cell.inputs else Names(keywords).fresh("x")
+        star = "".join(f", {k}" for k in keywords)
+        return f"{head}, params, state=None, *{star}{first}"
+
+    def describe_arguments(self) -> str:
+        cell, shapes = self.cell, self.cell.shapes
+        lines = ["", "    Parameters", "    ----------"]
+        for name in cell.inputs:
+            kind = "integers" if name in cell.integers else "float32 or float64"
+            lines.append(f"    {name} : array {shape_text('T', 'B', shape=shapes[name])}, {kind}")
+        if not cell.inputs:
+            lines.append("    x : None")
+        lines.append("    params : Params")
+        lines.append("    state : State, optional; zero by default")
+        lines += [f"    {name} : array {shape_text('B', shape=shapes[name])}, constant in time" for name in cell.context]
+        lines += ["    steps : int"] if not cell.inputs else []
+        lines += [
+            "    lengths : array (B,), optional",
+            "        How many steps each sequence has; the others are neither read nor run, and give zero.",
+        ]
+        lines += ["    reverse : bool", "        From each sequence's last step to its first; outputs stay where their inputs are."]
+        lines += ['    tape : "full" or "recompute"', "        Keep what `backward` reads, or a state every √T steps and compute it again."]
+        lines += ["", "    Returns", "    -------"]
+        lines += [f"    y : array {shape_text('T', 'B', shape=shapes[cell.output])}", "    final : State", "    tape : Tape"]
+        return "\n".join(lines)
+
+    def describe_device_arguments(self) -> str:
+        cell, shapes = self.cell, self.cell.shapes
+        lines = ["", "    Parameters", "    ----------"]
+        for name in cell.inputs:
+            kind = "integers" if name in cell.integers else "float32, float64, bfloat16 or float16"
+            lines.append(f"    {name} : device array {shape_text('T', 'B', shape=shapes[name])}, {kind}")
+        lines += ["    x : None"] if not cell.inputs else []
+        lines += ["    params : Params", "    state : State, optional; zero by default"]
+        lines += [f"    {name} : device array {shape_text('B', shape=shapes[name])}, constant in time" for name in cell.context]
+        lines += ["    steps : int"] if not cell.inputs else []
+        lines += ["    tf32 : bool", "        Whether products of float32 may round their operands to 10 bits."]
+        lines += ["    stream : optional", "        Where the work is queued; the caller's current stream by default."]
+        lines += ["", "    Returns", "    -------"]
+        lines += [f"    y : array {shape_text('T', 'B', shape=shapes[cell.output])}, of the kind of the inputs"]
+        return "\n".join([*lines, "    final : State", "    tape : Tape"])
+
+
+def _record(name: str, doc: str, fields: list[tuple[str, str, str]]) -> str:
+    lines = [f"class {name}(NamedTuple):", f'{INDENT}"""{doc}"""']
+    if fields:
+        lines += ["", *(f"{INDENT}{n}: {kind}" + (f"  # {note}" if note else "") for n, kind, note in fields)]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+def _sizes(shape: Shape) -> str:
+    return tuple_source(f'"{s}"' for s in shape)
+
+
+def init_sizes(cell: Cell) -> list[str]:
+    """Return the sizes that `init` takes, in order: also those that the equations make equal to others."""
+    named = dict.fromkeys((*cell.sizes, *(s for pair in cell.equal_sizes for s in pair)))
+    return sorted(named, key=lambda s: (s != "d", s != "n", s))
+
+
+def shape_text(*leading: str, shape: Shape) -> str:
+    return tuple_source([*leading, *(str(s) for s in shape)]) if leading or shape else "a scalar"

@@ -1,0 +1,394 @@
+"""From text to equations: Python's `ast` against a whitelist. Nothing of the text is ever executed."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import operator
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from types import MappingProxyType
+
+from .errors import CellError
+from .hints import HABITS, character_hint, function_hint
+from .tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Span, Transpose
+
+MAX_TEXT = 50_000
+MAX_EQUATIONS = 500
+MAX_DEPTH = 100
+MAX_EXPONENT = 64
+MAX_NUMBER = Fraction(10) ** 300
+
+ELEMENTWISE = frozenset(
+    {"sigmoid", "tanh", "relu", "exp", "log", "sqrt", "logsigmoid", "softplus", "softsign", "elu", "gelu", "silu"}
+    | {"hard_sigmoid", "hard_tanh", "erf", "sin", "cos", "abs", "sign", "step"}
+)
+FEATURES = frozenset({"softmax", "logsumexp", "sum", "mean", "layer_norm"})
+ARITY: Mapping[str, int] = MappingProxyType(
+    {name: 1 for name in ELEMENTWISE | FEATURES} | {"maximum": 2, "minimum": 2, "where": 3, "pick": 2, "split": 2}
+)
+RESERVED = frozenset(ARITY) | {"eye"}
+
+_BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+_EXACT: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_COMPARE = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+_SYMBOL = {ast.FloorDiv: "//", ast.Mod: "%", ast.BitOr: "|", ast.BitAnd: "&", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>"}
+_TOO_LARGE = "the number is too large: at most 1e300"
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+
+
+def parse(text: str, constants: Mapping[str, Fraction | float] = MappingProxyType({})) -> tuple[Assignment, ...]:
+    """Read the equations of a cell.
+
+    Parameters
+    ----------
+    text : str
+        One assignment a line; comments, blank lines and any indentation are allowed.
+    constants : mapping
+        Values of named scalar constants, which exponents may use. In the tree they stay names everywhere else.
+
+    Raises
+    ------
+    CellError
+        For anything that is not in the language, at its line and column.
+    """
+    if not isinstance(text, str):
+        raise CellError(f"a cell's text must be str, not {type(text).__name__}")
+    if len(text) > MAX_TEXT:
+        raise CellError(f"the text has {len(text)} characters; at most {MAX_TEXT} are read")
+    reader = _Reader(text, constants)
+    equations = tuple(map(reader.assignment, reader.statements()))
+    if not equations:
+        raise CellError("the text has no equation: one assignment a line is needed, such as `h = tanh(W @ x + U @ h_prev + b)`")
+    return equations
+
+
+def parse_expression(text: str, constants: Mapping[str, Fraction | float] = MappingProxyType({})) -> Expr:
+    """Read a single expression, such as `1 - z`.
+
+    Raises
+    ------
+    CellError
+        If it is not one expression of the language.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise CellError(f"an expression is text such as `0` or `1 - z`, not {text!r}")
+    # in brackets a second statement, or a line's end, is a syntax error
+    reader = _Reader(f"({text}\n)", constants)
+    body = reader.tree().body
+    if len(body) != 1 or not isinstance(body[0], ast.Expr):
+        raise CellError(f"`{text[:80]}` is not one expression")
+    return reader.expression(body[0].value, 0)
+
+
+def bad_name(name: str) -> str:
+    """Return why `name` cannot stand for a value; nothing, if it can."""
+    if keyword.iskeyword(name):
+        return f"`{name}` is a keyword of Python: choose another name, such as `{name}_`"
+    if name in RESERVED:
+        return f"`{name}` is a function of the language and cannot name a value"
+    if name.lower() in ("nan", "inf", "infinity"):
+        return f"`{name}` is not a number of the language: numbers are finite, write a large one such as `1e30`"
+    if name.startswith("_"):
+        return f"`{name}` begins with an underscore: choose another name, such as `{name.strip('_') or 'v'}`"
+    if hint := character_hint(name):
+        return f"`{name}` is read as one name: {hint}"
+    return ""
+
+
+def _no_index(name: str) -> str:
+    return f"there is no index of time: `{name}` is the value at this step, `{name}_prev` that of a state at the step before"
+
+
+def _reads_time(*nodes: ast.expr) -> bool:
+    """Say whether `t` stands in what would be an index."""
+    return any(isinstance(node, ast.Name) and node.id == "t" for part in nodes for node in ast.walk(part))
+
+
+def _reason(message: str, line: str, column: int) -> tuple[int, str]:
+    """Return where and why Python cannot read a line, in the terms of the language."""
+    if "nested" in message:
+        return column, f"nested too deeply: at most {MAX_DEPTH} levels are read"
+    if "Exceeds the limit" in message:
+        return column, _TOO_LARGE
+    if "invalid character" in message and (hint := character_hint(line[column : column + 1])):
+        return column, f"`{line[column]}` is not in the language: {hint}"
+    if "invalid decimal literal" in message:
+        return column, "a number stands before a name: write `2 * a` for the product"
+    code = line.split("#")[0]
+    indices = re.finditer(r"(?<!\w)([^\W_]\w*?)_?\{([^{}]*)\}", code) if "invalid syntax" in message else ()
+    if index := next((index for index in indices if re.search(r"\bt\b", index[2])), None):
+        return index.start(), _no_index(index[1])
+    if "invalid syntax" in message and (gap := re.search(r"[\w)\]][ \t]+(?=\w)", code)):
+        return gap.end(), "two values beside each other: the product of a matrix and a vector is `W @ x`, the elementwise one `a * b`"
+    if "invalid syntax" in message and ":=" in code:
+        return code.index(":="), "`:=` is not in the language: a line is `name = expression`"
+    if "invalid syntax" in message and ";" in code:
+        return code.index(";"), "`;` is not in the language: `[a, b]` concatenates, and each assignment has a line of its own"
+    return column, f"cannot be read: {message}"
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns the nodes of `ast` into a cell's expressions."""
+
+    text: str
+    constants: Mapping[str, Fraction | float]
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines as Python's tokenizer counts them."""
+        return re.split(r"\r\n|\r|\n", self.text)
+
+    # Places. Lines are read without their indentation, which means nothing here, so columns are shifted back.
+
+    def span(self, node: ast.AST) -> Span:
+        """Where a node stands in the text as it was written; `ast` counts bytes of UTF-8."""
+        row: int = node.lineno  # type: ignore[attr-defined]
+        first, last = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
+        line = self.lines[row - 1]
+        bare = line.lstrip()
+        shift, code = len(line) - len(bare), bare.encode()
+        start = shift + len(code[:first].decode(errors="ignore"))
+        same = node.end_lineno == row  # type: ignore[attr-defined]
+        return Span(row, start, shift + len(code[:last].decode(errors="ignore")) if same else len(line.rstrip()))
+
+    def error(self, message: str, node: ast.AST) -> CellError:
+        return CellError.at(self.span(node), self.text, message)
+
+    # Statements
+
+    def tree(self) -> ast.Module:
+        """Python's tree of the text; whatever Python cannot read becomes a `CellError`."""
+        code = "\n".join(line.lstrip() for line in self.lines)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return ast.parse(code)
+        except _UNPARSABLE as error:
+            raise self.unreadable(error) from None
+
+    def unreadable(self, error: Exception) -> CellError:
+        if isinstance(error, RecursionError | MemoryError):
+            return CellError(f"the text is nested too deeply: at most {MAX_DEPTH} levels are read; name parts of it on lines of their own")
+        if not isinstance(error, SyntaxError) or not error.lineno:
+            return CellError(f"the text cannot be read: {error}")
+        # the line after `for …:` is where Python misses a block
+        block = re.search(r"statement on line (\d+)", error.msg)
+        row = min(int(block[1]) if block else error.lineno, len(self.lines))
+        line = self.lines[row - 1]
+        for word in re.finditer(r"[^\W\d]\w*", line.split("#")[0]):
+            if keyword.iskeyword(word[0]):
+                message = f"`{word[0]}` is a keyword of Python, not part of the language: a line is `name = expression`"
+                return CellError.at(Span(row, word.start(), word.end()), self.text, message)
+        start = len(line) - len(line.lstrip()) + max((error.offset or 1) - 1, 0)
+        start, reason = _reason(error.msg, line, start)
+        return CellError.at(Span(row, start, start + 1), self.text, reason)
+
+    def statements(self) -> list[ast.stmt]:
+        body = self.tree().body
+        if len(body) > MAX_EQUATIONS:
+            raise self.error(f"more than {MAX_EQUATIONS} equations", body[MAX_EQUATIONS])
+        for before, after in pairwise(body):
+            if before.end_lineno == after.lineno:
+                raise self.error("two assignments on one line: one assignment a line is needed", after)
+        return body
+
+    def assignment(self, node: ast.stmt) -> Assignment:
+        """One line."""
+        if not isinstance(node, ast.Assign):
+            raise self.error("a line must be `name = expression`", node)
+        if len(node.targets) != 1:
+            raise self.error("two `=` on a line: one assignment a line is needed", node.targets[1])
+        target, value = node.targets[0], node.value
+        if isinstance(target, ast.Tuple | ast.List):
+            targets = tuple(map(self.target, target.elts))
+            return Assignment(targets, self.split(value, len(targets)), self.span(node))
+        return Assignment((self.target(target),), self.expression(value, 0), self.span(node))
+
+    def target(self, node: ast.expr) -> str:
+        if not isinstance(node, ast.Name):
+            raise self.error("the left side must be a name, or names before a `split`", node)
+        if reason := bad_name(node.id):
+            raise self.error(reason, node)
+        return node.id
+
+    def split(self, node: ast.expr, count: int) -> Expr:
+        """The vector that is split in `a, b, … = split(vector, count)`."""
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "split"):
+            raise self.error(
+                f"several names on the left need `split(vector, {count})` on the right; values of their own have a line each", node
+            )
+        if len(node.args) != 2 or node.keywords:
+            raise self.error(f"`split` takes a vector and the number of parts: `split(vector, {count})`", node)
+        parts = node.args[1]
+        if not (isinstance(parts, ast.Constant) and type(parts.value) is int and parts.value == count):
+            raise self.error(f"there are {count} names on the left: the second argument of `split` must be {count}", parts)
+        return self.expression(node.args[0], 1)
+
+    # Expressions
+
+    def expression(self, node: ast.expr, depth: int) -> Expr:
+        """An expression that is a value (so no comparison)."""
+        self.check_depth(node, depth)
+        return replace(self._expression(node, depth + 1), span=self.span(node))
+
+    def check_depth(self, node: ast.expr, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            message = f"nested too deeply: at most {MAX_DEPTH} levels are read; name parts of it on lines of their own"
+            raise self.error(message, node)
+
+    def _expression(self, node: ast.expr, depth: int) -> Expr:
+        match node:
+            case ast.Constant():
+                return Number(self.number(node))
+            case ast.Name(id=name):
+                return self.name(name, node)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return Negative(self.expression(operand, depth))
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self.expression(operand, depth)
+            case ast.BinOp(op=ast.Pow(), left=base, right=exponent):
+                return Power(self.expression(base, depth), self.exponent(exponent))
+            case ast.BinOp(op=ast.MatMult()):
+                return self.product(node, depth)
+            case ast.BinOp(op=ast.Div(), right=ast.Constant(value=0 | 0.0)):
+                raise self.error("division by zero", node)
+            case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
+                return Binary(_BINARY[type(op)], self.expression(left, depth), self.expression(right, depth))
+            case ast.Attribute(value=operand, attr="T"):
+                return Transpose(self.expression(operand, depth))
+            case ast.List(elts=parts) if parts:
+                return Concat(tuple(self.expression(part, depth) for part in parts))
+            case ast.Call():
+                return self.call(node, depth)
+        raise self.error(self.refusal(node), node)
+
+    def refusal(self, node: ast.expr) -> str:
+        """Why a node of Python is not in the language."""
+        match node:
+            case ast.BinOp(op=ast.BitXor()):
+                return "the operator `^` is not in the language: a power is `a ** 2`"
+            case ast.BinOp(op=op):
+                return f"the operator `{_SYMBOL[type(op)]}` is not in the language: `+ - * / ** @` are"
+            case ast.UnaryOp():
+                return "this operator is not in the language: unary `-` is"
+            case ast.Attribute(attr=attr):
+                return f"the attribute `.{attr}` is not in the language: only `.T`, the transpose of a matrix, is"
+            case ast.Compare() | ast.BoolOp():
+                return "a comparison may only be the first argument of `where(a > b, c, d)`"
+            case ast.Subscript(value=ast.Name(id=name), slice=index) if _reads_time(index):
+                return _no_index(name)
+            case ast.Subscript():
+                return "indexing is not in the language: `a, b = split(v, 2)` and `pick(v, k)` take parts of a vector"
+            case ast.Tuple():
+                return "a value is expected, not several; `[a, b]` concatenates vectors"
+            case ast.List():
+                return "an empty concatenation: `[a, b]` needs vectors"
+            case ast.IfExp():
+                return "`if` is not in the language: `where(a > b, c, d)` chooses elementwise"
+        return f"this form of Python ({type(node).__name__}) is not in the language"
+
+    def number(self, node: ast.Constant) -> Fraction:
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.error(f"a number is expected, not {str(value)[:40]!r}", node)
+        if value > MAX_NUMBER:
+            raise self.error(_TOO_LARGE, node)
+        return Fraction(value) if isinstance(value, int) else Fraction(repr(value))
+
+    def name(self, name: str, node: ast.expr) -> Expr:
+        if name == "eye":
+            return Call("eye", ())
+        if name in RESERVED:
+            raise self.error(f"`{name}` is a function: write `{name}(…)`", node)
+        if reason := bad_name(name):
+            raise self.error(reason, node)
+        return Name(name)
+
+    def product(self, node: ast.expr, depth: int) -> Expr:
+        """A chain of `@`, which Python reads from the left and mathematics from the right: `A @ B @ v` is `A @ (B @ v)`."""
+        factors: list[Expr] = []
+        bracketed = False
+        while not bracketed and isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+            factors.append(self.expression(node.right, depth))
+            # a left operand that starts after its product stands in brackets: `(u @ v) @ w` is meant as it is written
+            bracketed = (node.left.lineno, node.left.col_offset) != (node.lineno, node.col_offset)
+            node, depth = node.left, depth + 1
+        chain = factors[0]
+        for factor in (*factors[1:], self.expression(node, depth)):
+            chain = MatMul(factor, chain, span=Span(factor.span.line, factor.span.column, chain.span.end))
+        return chain
+
+    def exponent(self, node: ast.expr) -> Fraction:
+        value = self.rational(node, 0)
+        if abs(value) > MAX_EXPONENT:
+            raise self.error(f"the exponent is {float(value):g}: at most {MAX_EXPONENT} in magnitude", node)
+        return value
+
+    def rational(self, node: ast.expr, depth: int) -> Fraction:
+        """The value of a constant expression of numbers and named scalar constants."""
+        self.check_depth(node, depth)
+        match node:
+            case ast.Constant():
+                return self.number(node)
+            case ast.Name(id=name) if name in self.constants:
+                value = self.constants[name]
+                return value if isinstance(value, Fraction) else Fraction(repr(value))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self.rational(operand, depth + 1)
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self.rational(operand, depth + 1)
+            case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
+                a, b = self.rational(left, depth + 1), self.rational(right, depth + 1)
+                if isinstance(op, ast.Div) and not b:
+                    raise self.error("division by zero", node)
+                result = _EXACT[type(op)](a, b)
+                if max(abs(result.numerator), result.denominator) > MAX_NUMBER:
+                    raise self.error("the numbers of an exponent are too long: at most 300 digits", node)
+                return result
+        raise self.error("an exponent must be a constant number; `exp(p * log(a))` is a to the power of a value p", node)
+
+    def call(self, node: ast.Call, depth: int) -> Expr:
+        """A call of a function of the language."""
+        if not isinstance(node.func, ast.Name):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            hint = f": write `{name}(…)`" if name in ARITY else function_hint(name, frozenset()) if name in HABITS else ""
+            raise self.error(f"only a function's name can be called{hint}", node.func)
+        name = node.func.id
+        if name not in ARITY and _reads_time(*node.args) and name not in HABITS:
+            raise self.error(_no_index(name), node.func)
+        if name not in ARITY:
+            what = "`eye` is not a function" if name == "eye" else f"unknown function `{name}`"
+            raise self.error(what + function_hint(name, RESERVED), node.func)
+        if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
+            raise self.error(f"`{name}` takes plain arguments only", node)
+        if len(node.args) != ARITY[name]:
+            plural = "" if ARITY[name] == 1 else "s"
+            raise self.error(f"`{name}` takes {ARITY[name]} argument{plural}, got {len(node.args)}", node)
+        if name == "split":
+            raise self.error("`split` must be the whole right side of an assignment to several names: `a, b = split(v, 2)`", node)
+        if name == "where":
+            condition, *values = node.args
+            return Call(name, (self.comparison(condition, depth), *(self.expression(v, depth) for v in values)))
+        args = tuple(self.expression(arg, depth) for arg in node.args)
+        if name == "pick" and not isinstance(args[1], Name):
+            raise self.error("the index of `pick` must be the name of an input", node.args[1])
+        return Call(name, args)
+
+    def comparison(self, node: ast.expr, depth: int) -> Expr:
+        """The first argument of `where`."""
+        if not (isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE):
+            raise self.error("the first argument of `where` must be one comparison by `<`, `<=`, `>` or `>=`", node)
+        left, right = self.expression(node.left, depth), self.expression(node.comparators[0], depth)
+        return Compare(_COMPARE[type(node.ops[0])], left, right, span=self.span(node))

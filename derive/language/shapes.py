@@ -1,0 +1,115 @@
+"""Shapes of a cell's values.
+
+Ranks first (`ranks`): what is a scalar, a vector or a matrix.  Then every use of a value gives equations between sizes, which are
+solved over d, n and declared sizes (`unify`); a size that nothing determines is n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .errors import CellError
+from .ranks import Declarations, infer_ranks
+from .sizes import Shape, Size
+from .tree import Assignment, Call, Concat, Expr, MatMul, Name, Number, Transpose
+from .unify import D, N, Sizes
+from .unparse import unparse_expression
+from .walks import children, is_batched, walk
+
+__all__ = ["Declarations", "Inference", "infer", "is_batched", "rank_of", "shape_of"]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The shapes of all names, the inputs that are indices, and the pairs of named sizes that the equations make equal."""
+
+    shapes: Mapping[str, Shape]
+    integers: frozenset[str]
+    equal_sizes: tuple[tuple[str, str], ...]
+
+
+def infer(equations: Sequence[Assignment], known: Declarations) -> Inference:
+    """Return the shape of every name.
+
+    Raises
+    ------
+    CellError
+        If no assignment of shapes satisfies all equations, with the place and both shapes.
+    """
+    integers = _indices(equations, known)
+    ranks = infer_ranks(equations, known, integers)
+    direct = Sizes(known, ranks, elementwise=False)
+    direct.read(equations)
+    full = Sizes(known, ranks, elementwise=True)
+    full.read(equations)
+    for state in full.undeclared_vectors():
+        full.settle_state(state, itself_d=direct.resolve(direct.table[state][0]) == D)
+    full.finish()
+    shapes = {name: tuple(map(full.settled, shape)) for name, shape in full.table.items()}
+    shapes |= {f"{s}_prev": shapes[s] for s in known.states}
+    equal = (("d", "n"),) if full.bound.get("d") == N else ()
+    return Inference(shapes, integers, equal)
+
+
+def shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> Shape:
+    """Return the shape of one row of `expr`, given the shapes of all names in it.
+
+    `eye` has the shape of the matrix beside it; KeyError if a name is missing, ValueError for `eye` without a matrix beside it.
+    """
+    shape = _shape_of(expr, shapes)
+    if shape is None:
+        raise ValueError(f"`{unparse_expression(expr)}` has no size of its own: `eye` needs a matrix beside it")
+    return shape
+
+
+def rank_of(expr: Expr, shapes: Mapping[str, Shape]) -> int:
+    """Return how many axes one row of `expr` has: 2 for `eye`, which has a rank of its own though no size."""
+    shape = _shape_of(expr, shapes)
+    return 2 if shape is None else len(shape)
+
+
+def _shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> Shape | None:
+    match expr:
+        case Number():
+            return ()
+        case Name(id=name):
+            return shapes[name]
+        case MatMul(left=left):
+            shape = shape_of(left, shapes)
+            return (shape[0],) if len(shape) == 2 else ()
+        case Transpose(operand=operand):
+            shape = shape_of(operand, shapes)
+            return shape[::-1]
+        case Concat(parts=parts):
+            return (sum((shape_of(part, shapes)[0] for part in parts), Size()),)
+        case Call(function="eye"):
+            return None
+        case Call(function="sum" | "mean" | "logsumexp" | "pick"):
+            return ()
+    shapes_of_parts = [_shape_of(part, shapes) for part in children(expr)]
+    found = [shape for shape in shapes_of_parts if shape is not None]
+    largest = max(found, key=len, default=())
+    return largest if len(found) == len(shapes_of_parts) or len(largest) == 2 else None
+
+
+def _indices(equations: Sequence[Assignment], known: Declarations) -> frozenset[str]:
+    """Return the inputs that `pick` uses as indices."""
+    found = set()
+    for line in equations:
+        for node in walk(line.value):
+            if isinstance(node, Call) and node.function == "pick":
+                index = node.args[1]
+                if not isinstance(index, Name) or index.id not in (*known.inputs, *known.context):
+                    raise CellError.at(
+                        index.span, known.text, f"the index of `pick` must be an input or a context, not `{unparse_expression(index)}`"
+                    )
+                found.add(index.id)
+    for line in equations:
+        allowed = {id(node.args[1]) for node in walk(line.value) if isinstance(node, Call) and node.function == "pick"}
+        for node in walk(line.value):
+            if isinstance(node, Name) and node.id in found and id(node) not in allowed:
+                raise CellError.at(
+                    node.span, known.text, f"`{node.id}` is the index of a `pick`, an integer: it cannot be used as a number"
+                )
+    return frozenset(found)

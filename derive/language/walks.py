@@ -1,0 +1,65 @@
+"""Walks over expression trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .tree import Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Power, Transpose
+
+STRUCTURAL = frozenset({"sum", "mean", "logsumexp", "softmax", "layer_norm", "pick", "eye"})
+"""Functions that do not work on each element by itself."""
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """Return the direct parts of an expression."""
+    match expr:
+        case Negative(operand=operand) | Transpose(operand=operand) | Power(base=operand):
+            return (operand,)
+        case Binary(left=left, right=right) | MatMul(left=left, right=right) | Compare(left=left, right=right):
+            return (left, right)
+        case Concat(parts=parts):
+            return parts
+        case Call(args=args):
+            return args
+    return ()
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """Yield `expr` and all its parts in the order in which they are read."""
+    stack = [expr]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(children(node)))
+
+
+def is_elementwise(expr: Expr) -> bool:
+    """Say whether `expr` works on each element by itself, with broadcasting of scalars."""
+    return isinstance(expr, Negative | Binary | Power | Compare) or (isinstance(expr, Call) and expr.function not in STRUCTURAL)
+
+
+def names_of(expr: Expr) -> Iterator[str]:
+    """Yield the names that `expr` reads, each as often as it does."""
+    yield from (node.id for node in walk(expr) if isinstance(node, Name))
+
+
+def is_batched(expr: Expr, batched: frozenset[str]) -> bool:
+    """Say whether `expr` has a row for each sequence of the batch, given the names that have."""
+    return any(name in batched for name in names_of(expr))
+
+
+def is_eye(expr: Expr) -> bool:
+    return isinstance(expr, Call) and expr.function == "eye"
+
+
+def is_where(expr: Expr) -> bool:
+    return isinstance(expr, Call) and expr.function == "where"
+
+
+def leaves(expr: Expr) -> Iterator[Expr]:
+    """Yield the operands of an elementwise expression that are not elementwise themselves."""
+    if is_elementwise(expr):
+        for part in children(expr):
+            yield from leaves(part)
+    else:
+        yield expr

@@ -1,0 +1,354 @@
+"""Formulas: a cell's lines as their author ordered them, and the equations of a recurrence in textbook notation.
+
+The same code writes LaTeX and text; `notation` knows how each primitive looks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import sympy as sp
+
+from ..calculus.functions import COMPARISONS, FUNCTIONS, Elementwise
+from ..calculus.ir import (
+    EYE,
+    Concat,
+    Equation,
+    FeatureSum,
+    Label,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Outer,
+    Pick,
+    Recurrence,
+    Slice,
+    Spread,
+    Total,
+    Transpose,
+    extent_name,
+    is_extent,
+)
+from ..cell import Cell
+from ..codegen.expression import order
+from ..language.shapes import rank_of
+from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
+from ..language.tree import Concat as ConcatExpr
+from ..language.tree import Transpose as TransposeExpr
+from .style import Latex, Style
+
+SUM, PRODUCT, ATOM = 1, 2, 3
+ROMAN = {"layer_norm": "LN"}  # functions whose name in the text is not what is typeset
+LONGEST = 100  # names in what is written inside a formula
+
+
+@dataclass(frozen=True)
+class LineFormulas:
+    """Formulas of a cell's own lines, from its expression trees."""
+
+    cell: Cell
+    style: Style
+
+    def line(self, line: Assignment) -> str:
+        targets = [self.name(t) for t in line.targets]
+        left = targets[0] if len(targets) == 1 else self.style.concat(targets)
+        return self.style.equals(left, self.text(line.value))
+
+    def name(self, identifier: str) -> str:
+        cell = self.cell
+        for state in cell.states:
+            if identifier == f"{state}_prev":
+                return self.style.name(state, "t-1")
+        if identifier in cell.inputs and identifier not in cell.integers:
+            return self.style.current(identifier)
+        varying = identifier in cell.batched and identifier not in cell.context
+        return self.style.name(identifier, "t" if varying else "")
+
+    def text(self, expr: Expr) -> str:
+        return self._print(expr)[0]
+
+    def _within(self, expr: Expr, level: int) -> str:
+        text, binding = self._print(expr)
+        return text if binding >= level else self.style.group(text)
+
+    def scalar(self, expr: Expr) -> bool:
+        return rank_of(expr, self.cell.shapes) == 0
+
+    def _print(self, expr: Expr) -> tuple[str, int]:
+        style = self.style
+        match expr:
+            case Number(value=value):
+                return style.number(value), ATOM if value >= 0 else SUM
+            case Name(id=name):
+                return self.name(name), ATOM
+            case Negative(operand=operand):
+                return "-" + self._within(operand, PRODUCT), SUM
+            case Binary(op="+" | "-" as op, left=left, right=right):
+                return f"{self._within(left, SUM)} {op} {self._within(right, SUM if op == '+' else PRODUCT)}", SUM
+            case Binary(op="/", left=left, right=right):
+                if isinstance(style, Latex):
+                    return style.fraction(self.text(left), self.text(right)), ATOM
+                return style.fraction(self._within(left, PRODUCT), self._within(right, ATOM)), PRODUCT
+            case Binary(left=left, right=right):
+                sign = style.space if self.scalar(left) or self.scalar(right) else style.hadamard
+                return f"{self._within(left, PRODUCT)}{sign}{self._within(right, PRODUCT)}", PRODUCT
+            case Power(base=base, exponent=exponent):
+                return style.power(self._within(base, ATOM), style.number(exponent)), ATOM
+            case MatMul(left=left, right=right):
+                inner = rank_of(left, self.cell.shapes) == 1
+                first = self._within(left, PRODUCT)
+                return f"{style.transposed(first) if inner else first}{style.space}{self._within(right, ATOM)}", PRODUCT
+            case TransposeExpr(operand=operand):
+                return style.transposed(self._within(operand, ATOM)), ATOM
+            case ConcatExpr(parts=parts):
+                return style.concat([self.text(p) for p in parts]), ATOM
+            case Compare(op=op, left=left, right=right):
+                return self._template(COMPARISONS[op].info.name, [left, right]), SUM
+            case Call(function="eye"):
+                return "I", ATOM
+            case Call(function="pick", args=(vector, index)):
+                return style.picked(self.text(vector), self.text(index)), ATOM
+            case Call(function="sum", args=(value,)):
+                return style.sum_features(self._within(value, PRODUCT)), PRODUCT
+            case Call(function=name, args=args) if name in FUNCTIONS:
+                return self._template(name, list(args)), ATOM
+            case Call(function=name, args=args):
+                roman = ROMAN.get(name, name) if isinstance(style, Latex) else name
+                return style.apply(roman, *(self.text(a) for a in args)), ATOM
+        raise TypeError(f"no formula for {type(expr).__name__}")
+
+    def _template(self, function: str, args: list[Expr]) -> str:
+        info = FUNCTIONS[function].info
+        return (info.latex if isinstance(self.style, Latex) else info.text).format(*(self.text(a) for a in args))
+
+
+def _read(node: Node) -> list[str]:
+    """Return the names in a node's formula, each as often as it stands there."""
+    if isinstance(node, Map):
+        return [leaf.name for leaf in sp.preorder_traversal(node.expr) if isinstance(leaf, sp.Symbol)]
+    return list(node.operands())
+
+
+@dataclass
+class Formulas:
+    """Formulas of a recurrence's equations.  Equations that are not shown are written where they are used, unless that is too long."""
+
+    cell: Cell
+    rec: Recurrence
+    style: Style
+    forward: Recurrence | None = None
+    inline: dict[str, Node] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Collect what is written inside others, here and, for an adjoint, in the forward pass."""
+        stacks = {eq.name for eq in self.rec.prologue if isinstance(eq.node, Concat)}  # of matrices: these have names
+        known = [*(self.forward.equations() if self.forward else ()), *self.rec.equations()]
+        length: dict[str, int] = {}  # of what is written inside others, in names
+        self.inline = {}
+        for eq in known:
+            total = sum(length.get(operand, 1) for operand in _read(eq.node))
+            if not eq.shown and eq.name not in stacks and total <= LONGEST:
+                self.inline[eq.name], length[eq.name] = eq.node, total
+
+    def equation(self, eq: Equation) -> str:
+        """Return the formula of an equation; an accumulator's is a sum over time."""
+        sums = any(other.name == eq.name for other in self.rec.accumulators)
+        right = self.node(eq.node)[0]
+        return self.style.equals(self.left(eq.name), self.style.over_time(right) if sums else right)
+
+    def left(self, name: str) -> str:
+        return self.name(name, inline=False)
+
+    # Names
+
+    def name(self, name: str, *, inline: bool = True) -> str:
+        label = self.rec.labels.get(name, Label("part"))
+        style = self.style
+        match label.kind:
+            case "own":
+                return style.current(name) if self.read(name) else style.name(name, self.time(name))
+            case "previous":
+                return style.name(label.of, "t-1")
+            case "preactivation":
+                return style.name(f"a_{label.of}", "t")
+            case "seed":
+                return style.seed(self.name(label.of))
+            case "carried":
+                return style.carried(style.barred_name(label.of, "t"))
+            case "cotangent":
+                return self.cotangent(label.of)
+        if inline and name in self.inline:
+            return self.inlined(name)[0]
+        return style.name(name, self.time(name)) if name not in self.inline else self.inlined(name)[0]
+
+    def inlined(self, name: str) -> tuple[str, int]:
+        """Return how a value without a name of its own is written, and how tightly that binds."""
+        label = self.rec.labels.get(name, Label("part"))
+        if not label.role:
+            return self.node(self.inline[name])
+        if label.role == "centred":
+            return f"{self.operand(label.of, SUM)} - {self.style.apply('mean', self.name(label.of))}", SUM
+        return self.style.apply(label.role, self.name(label.of)), ATOM
+
+    def read(self, name: str) -> bool:
+        """Say whether a name is an input of numbers, which is written with its step."""
+        return name in self.cell.inputs and name not in self.cell.integers
+
+    def time(self, name: str) -> str:
+        kind = self.rec.types.get(name)
+        return "t" if kind is not None and kind.batched and name not in self.rec.contexts else ""
+
+    def cotangent(self, of: str) -> str:
+        label, style = self.rec.labels.get(of, Label("part")), self.style
+        kind = self.rec.types.get(of)
+        if label.kind == "own" and kind is not None and (not kind.batched or of in self.cell.context):
+            return style.nabla(style.name(of))
+        if label.kind == "own":
+            return style.barred_name(of, "t")
+        if label.kind == "preactivation":
+            return style.delta(label.of, "t")
+        if label.kind == "previous":
+            return style.carried(style.barred_name(label.of, "t-1"))
+        return style.bar(self.name(of))
+
+    # Nodes
+
+    def node(self, node: Node) -> tuple[str, int]:
+        """Return the formula of a node and how tightly it binds."""
+        style = self.style
+        match node:
+            case Map(expr=expr):
+                return self._print(expr)
+            case MatVec(matrix=m, vector=v, plus=p):
+                return self._plus(f"{self.operand(m)}{style.space}{self.operand(v)}", p)
+            case MatVecT(matrix=m, vector=v, plus=p):
+                return self._plus(f"{style.transposed(self.operand(m))}{style.space}{self.operand(v)}", p)
+            case Outer(left=u, right=v):
+                return f"{self.operand(u)}{style.space}{style.transposed(self.operand(v))}", PRODUCT
+            case Total(value=v):
+                return self.operand(v), ATOM
+            case FeatureSum(value=v):
+                inner = self.inline.get(v)
+                if isinstance(inner, Map) and inner.expr.is_Mul and inner.expr.as_coeff_Mul()[0].is_negative:  # Σ -v is -Σ v
+                    return f"-{style.sum_features(self._within(-inner.expr, PRODUCT))}", SUM
+                return style.sum_features(self.operand(v, PRODUCT)), PRODUCT
+            case LogSumExp(value=v):
+                return style.apply("logsumexp", self.name(v)), ATOM
+            case Transpose(matrix=m):
+                return style.transposed(self.operand(m)), ATOM
+            case Concat(parts=parts):
+                return style.concat([self.name(p) for p in parts]), ATOM
+            case Slice(value=v, start=a, size=n):
+                return style.picked(self.operand(v), style.span(a, a + n)), ATOM
+            case Pick(value=v, index=k):
+                return style.picked(self.operand(v), self.name(k)), ATOM
+            case Spread(value=v, index=k):
+                return f"{self.operand(v)}{style.space}{style.unit(self.name(k))}", PRODUCT
+        raise TypeError(f"no formula for {type(node).__name__}")
+
+    def _plus(self, product: str, plus: str) -> tuple[str, int]:
+        return (f"{product} + {self.operand(plus, SUM)}", SUM) if plus else (product, PRODUCT)
+
+    def operand(self, name: str, level: int = ATOM) -> str:
+        if name in self.inline and self.rec.labels.get(name, Label("part")).kind == "part":
+            text, binding = self.inlined(name)
+            return text if binding >= level else self.style.group(text)
+        return self.name(name)
+
+    # Expressions
+
+    def _within(self, expr: sp.Expr, level: int) -> str:
+        text, binding = self._print(expr)
+        return text if binding >= level else self.style.group(text)
+
+    def _print(self, expr: sp.Expr) -> tuple[str, int]:
+        style = self.style
+        if isinstance(expr, sp.Symbol):
+            return self._symbol(expr)
+        if expr.is_Rational:
+            return style.number(Fraction(int(expr.p), int(expr.q))), ATOM if expr >= 0 else SUM
+        if expr.is_number:
+            return (sp.latex(expr) if isinstance(style, Latex) else str(expr)), PRODUCT
+        softmax = self._softmax(expr)
+        if softmax:
+            return softmax, ATOM
+        if isinstance(expr, Elementwise):
+            template = expr.info.latex if isinstance(style, Latex) else expr.info.text
+            return template.format(*(self._print(a)[0] for a in expr.args)), SUM if "{0} " in template[:4] else ATOM
+        if expr.is_Add:
+            return self._sum(expr), SUM
+        if expr.is_Mul:
+            return self._product(expr)
+        if expr.exp.is_negative:
+            return self._product(sp.Mul(expr, evaluate=False))
+        if expr.exp == sp.S.Half and isinstance(style, Latex):
+            return rf"\sqrt{{{self._print(expr.base)[0]}}}", ATOM
+        exponent = style.number(Fraction(int(expr.exp.p), int(expr.exp.q)))
+        return style.power(self._within(expr.base, ATOM), exponent), ATOM
+
+    def _symbol(self, symbol: sp.Symbol) -> tuple[str, int]:
+        if symbol == EYE:
+            return "I", ATOM
+        if is_extent(symbol):
+            return extent_name(symbol), ATOM
+        label = self.rec.labels.get(symbol.name, Label("part"))
+        if label.kind in ("part", "preactivation") and symbol.name in self.inline:
+            return self.inlined(symbol.name)
+        return self.name(symbol.name), ATOM
+
+    def _softmax(self, expr: sp.Expr) -> str:
+        """``exp(a - logsumexp(a))`` is what is called softmax."""
+        if not isinstance(expr, FUNCTIONS["exp"]):
+            return ""
+        for term in sp.Add.make_args(expr.args[0]):
+            name = (-term).name if isinstance(-term, sp.Symbol) else ""
+            node = self.inline.get(name)
+            if isinstance(node, LogSumExp) or name.startswith("lse_"):
+                rest = expr.args[0] - term
+                return self.style.apply("softmax", self._print(rest)[0])
+        return ""
+
+    def _sum(self, expr: sp.Expr) -> str:
+        def negative(term: sp.Expr) -> bool:
+            return bool(term.as_coeff_Mul()[0].is_negative)
+
+        terms = sorted(expr.args, key=lambda t: (negative(t), not t.is_number, self._bias(t), order(t)))
+        text = self._within(terms[0], SUM)
+        for term in terms[1:]:
+            text += f" - {self._within(-term, PRODUCT)}" if negative(term) else f" + {self._within(term, SUM)}"
+        return text
+
+    def _bias(self, term: sp.Expr) -> bool:
+        """Say whether a term is a mere parameter: such a one is written last."""
+        kind = self.rec.types.get(term.name) if isinstance(term, sp.Symbol) else None
+        return kind is not None and not kind.batched and self.rec.labels[term.name].kind == "own"
+
+    def _scalar(self, factor: sp.Expr) -> bool:
+        """Say whether a factor is a number a row, which multiplies without a sign."""
+        kinds = [self.rec.types[s.name] for s in factor.free_symbols if s.name in self.rec.types]
+        return bool(kinds) and all(not kind.shape for kind in kinds)
+
+    def _product(self, expr: sp.Expr) -> tuple[str, int]:
+        style = self.style
+        if expr.is_Mul and expr.as_coeff_Mul()[0].is_negative:
+            return "-" + self._within(-expr, PRODUCT), SUM
+        above = [f for f in sp.Mul.make_args(expr) if not (f.is_Pow and f.exp.is_number and f.exp.is_negative)]
+        below = [1 / f for f in sp.Mul.make_args(expr) if f.is_Pow and f.exp.is_number and f.exp.is_negative]
+        if below and (ratio := expr.as_coeff_Mul()[0]).is_Rational and ratio.q != 1:  # (1 / 4) / n is 1 / (4 n)
+            above, below = [sp.Integer(ratio.p), *(f for f in above if not f.is_number)], [sp.Integer(ratio.q), *below]
+        above = [f for f in above if f != 1]
+        numbers = [f for f in above if f.is_number]
+        rest = sorted((f for f in above if not f.is_number), key=order)
+        level = SUM if below and isinstance(style, Latex) and len(above) == 1 else ATOM  # the bar of a fraction brackets it
+        factors = style.hadamard.join(self._within(f, level) for f in rest if not self._scalar(f))
+        head = style.space.join(self._within(f, level) for f in [*numbers, *(f for f in rest if self._scalar(f))])
+        top = style.space.join(t for t in (head, factors) if t) or "1"
+        if not below:
+            return top, PRODUCT
+        bottom = sp.Mul(*below)
+        if isinstance(style, Latex):
+            return style.fraction(top, self._print(bottom)[0]), ATOM
+        return style.fraction(top, self._within(bottom, ATOM)), PRODUCT

@@ -1,0 +1,31 @@
+"""A derivation as LaTeX, for pages and papers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..cell import Cell
+from .style import Latex
+from .text import backward_lines, forward_lines
+
+
+def aligned(lines: Mapping[str, str], *, tags: bool = True) -> str:
+    """Return formulas, one a line, aligned at their equals signs, with their numbers if `tags`."""
+    rows = [text.replace(" = ", " &= ", 1) + (rf" \tag{{{tag}}}" if tags else "") for tag, text in lines.items()]
+    return "\\begin{align}\n" + " \\\\\n".join(rows) + "\n\\end{align}"
+
+
+def equations(cell: Cell, *, tags: bool = True) -> str:
+    """Return the cell's own equations (F1 …)."""
+    return aligned(forward_lines(cell, Latex(cell.latex)), tags=tags)
+
+
+def adjoint(cell: Cell) -> str:
+    """Return the equations of backpropagation through time (B1 …)."""
+    return aligned(backward_lines(cell, Latex(cell.latex)))
+
+
+def derivation(cell: Cell) -> str:
+    """Return both passes."""
+    backward = f"% backpropagation through time, from the last step to the first\n{adjoint(cell)}"
+    return f"% {cell.title or cell.name}: one step\n{equations(cell)}\n{backward}"

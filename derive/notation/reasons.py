@@ -1,0 +1,129 @@
+"""Why each equation of an adjoint is there: a sentence for each, as a lecturer would say it while writing the line.
+
+A sentence names equations as ``[F5]`` and formulas as ``$c_{t}$``; who prints it makes links and mathematics of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from ..calculus.derivation import Derivation, differentiate
+from ..calculus.functions import Elementwise, ElementwiseFunction, derivative
+from ..calculus.ir import Equation, Label, Map, Outer
+from ..calculus.lower import previous
+from ..cell import Cell
+from .formula import Formulas
+from .style import Latex
+
+SHORT = 70  # characters of TeX: what is said in passing
+
+
+def reasons(cell: Cell) -> dict[str, str]:
+    """Return a sentence for every numbered equation of the cell's adjoint, by tag."""
+    writer = Reasons(differentiate(cell))
+    return {eq.tag: writer.sentence(eq) for eq in writer.derivation.backward.equations() if eq.shown and eq.tag.startswith("B")}
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words as English lists them: ``a, b and c``."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Sentences about the equations of a derivation."""
+
+    derivation: Derivation
+
+    @property
+    def cell(self) -> Cell:
+        return self.derivation.cell
+
+    @cached_property
+    def forward(self) -> Formulas:
+        return Formulas(self.cell, self.derivation.forward, Latex(self.cell.latex))
+
+    def value(self, name: str) -> str:
+        return f"${self.forward.name(name)}$"
+
+    @cached_property
+    def made(self) -> dict[str, Equation]:
+        return {eq.name: eq for eq in self.derivation.forward.equations()}
+
+    def formula(self, name: str) -> str:
+        """Return what makes a value."""
+        return self.forward.node(self.made[name].node)[0]
+
+    def readers(self, name: str) -> list[str]:
+        """Return the lines of the cell that read `name`, as links."""
+        tags = {eq.tag for eq in self.derivation.forward.equations() if name in eq.node.operands()}
+        return [f"[{tag}]" for tag in sorted(tags, key=lambda tag: int(tag[1:]))]
+
+    def sentence(self, eq: Equation) -> str:
+        label = self.derivation.backward.labels[eq.name]
+        source = self.derivation.forward.labels.get(label.of, Label("part"))
+        if source.kind == "preactivation":
+            return self.function(label.of, source.of)
+        if source.kind == "previous":
+            return f"For the step before: {self.value(label.of)} is read by {listed(self.readers(label.of))}."
+        if source.kind != "own":
+            return f"{self.value(label.of)} is a part of [{self.made[label.of].tag}] without a name of its own."
+        return self.own(eq, label.of) if self.derivation.forward.types[label.of].batched else self.static(eq, label.of)
+
+    def sloped(self, tag: str, name: str) -> str:
+        """Return a line that reads `name` with its derivative by it, if the line is elementwise and that is short."""
+        reading = [eq for eq in self.derivation.forward.equations() if f"[{eq.tag}]" == tag and name in eq.node.operands()]
+        if len(reading) == 1 and reading[0].shown and isinstance(reading[0].node, Map):
+            slope = self.forward.node(Map(derivative(reading[0].node.expr, sp.Symbol(name))))[0]
+            return f"{tag} with slope ${slope}$" if len(slope) <= SHORT else tag
+        return tag
+
+    def own(self, eq: Equation, name: str) -> str:
+        """Say what a value of the step acts on."""
+        if name in self.cell.inputs or name in self.cell.context:
+            where = f"{self.value(name)} is read by {listed(self.readers(name))}"
+            return f"For the layer below: {where}." if name in self.cell.inputs else f"{where}, at every step."
+        found = self.readers(name)
+        ways = [f"is read by {listed(self.sloped(tag, name) for tag in found)}"] if found else []
+        ways = ["is the output", *ways] if name == self.cell.output else ways
+        if name in self.cell.states:
+            later = self.readers(previous(name))
+            ways.append(f"acts on the next step{f' ({listed(later)} there)' if later else ''}")
+        terms = len(sp.Add.make_args(eq.node.expr)) if isinstance(eq.node, Map) else 1
+        count = (name == self.cell.output) + len(found) + (name in self.cell.states)
+        every = ": one term for each" if count == terms > 1 else ""
+        return f"{self.value(name)} {listed(ways)}{every}." if ways else f"What {self.value(name)} acts on."
+
+    def static(self, eq: Equation, name: str) -> str:
+        """Say where a parameter stands."""
+        where = listed(self.readers(name))
+        if isinstance(eq.node, Outer):
+            return f"{self.value(name)} multiplies {self.value(eq.node.right)} in {where}, at every step."
+        steps = any(eq is other for other in self.derivation.backward.accumulators)
+        return f"{self.value(name)} stands in {where}{', at every step' if steps else ', which is the same at every step'}."
+
+    def function(self, argument: str, name: str) -> str:
+        """Say which function the cotangent of its argument passes through, with its derivative where it makes a whole line."""
+        symbol = sp.Symbol(argument)
+        for eq in self.derivation.forward.equations():
+            calls = eq.node.expr.atoms(Elementwise) if isinstance(eq.node, Map) else ()
+            call = min((call for call in calls if call.args == (symbol,)), key=str, default=None)
+            if call is None:
+                continue
+            shown = f"${_symbol(call.info)}$"
+            if eq.node != Map(call):
+                return f"Through the {shown} in [{eq.tag}], of ${self.formula(argument)}$."
+            slope = self.forward.node(Map(call.info.derivative(sp.Symbol(eq.name), symbol)[0]))[0]
+            return f"Through the {shown} of [{eq.tag}], whose derivative is ${slope}$."
+        return f"The argument of the function that makes {self.value(name)}."
+
+
+def _symbol(info: ElementwiseFunction) -> str:
+    """Return how a function of one argument is typeset without it."""
+    head, brackets, _ = info.latex.format("").partition(r"\left(")
+    return head if brackets else rf"\operatorname{{{info.name}}}"

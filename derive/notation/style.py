@@ -1,0 +1,273 @@
+"""How names and operations are written: as LaTeX, and as plain text."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from unicodedata import normalize
+
+from ..language.sizes import Size
+
+GREEK = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "pi",
+    "rho",
+    "sigma",
+    "tau",
+    "upsilon",
+    "phi",
+    "chi",
+    "psi",
+    "omega",
+    "Gamma",
+    "Delta",
+    "Theta",
+    "Lambda",
+    "Xi",
+    "Pi",
+    "Sigma",
+    "Upsilon",
+    "Phi",
+    "Psi",
+    "Omega",
+]
+MACRON = "\u0304"
+SUPERSCRIPTS = str.maketrans("0123456789-/.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ·")
+
+
+@dataclass(frozen=True)
+class Notation(ABC):
+    """Base of the two notations: what formulas are composed of."""
+
+    names: Mapping[str, str]
+
+    times = " * "
+    hadamard = " ⊙ "
+    space = " "
+    transpose = "ᵀ"
+
+    @abstractmethod
+    def name(self, identifier: str, time: str = "") -> str:
+        """Return an author's name; `time` is ``t``, ``t-1`` or empty."""
+
+    def transposed(self, text: str) -> str:
+        return text + self.transpose
+
+    def current(self, identifier: str) -> str:
+        """Return an input at step t."""
+        return self.name(identifier, "t")
+
+    @abstractmethod
+    def bar(self, text: str) -> str:
+        """Return the cotangent of what is written as `text`."""
+
+    @abstractmethod
+    def carried(self, text: str) -> str:
+        """Return the cotangent that later steps hand back."""
+
+    def group(self, text: str) -> str:
+        return f"({text})"
+
+    def size(self, size: Size) -> str:
+        return str(size)
+
+    def span(self, start: Size, end: Size) -> str:
+        """Return a range of features, its end excluded."""
+        return f"{self.size(start)} : {self.size(end)}"
+
+
+@dataclass(frozen=True)
+class Latex(Notation):
+    """LaTeX for KaTeX and MathJax."""
+
+    times = r"\,"
+    hadamard = r" \odot "
+    space = r"\, "
+    transpose = r"^{\top}"
+
+    def name(self, identifier: str, time: str = "") -> str:
+        base, *rest = identifier.split("_") if identifier not in self.names else (self.names[identifier],)
+        subscript = [self._letters(r) for r in rest if r]
+        head = base if identifier in self.names else self._letters(base)
+        parts = [*subscript, *([time] if time else [])]
+        if identifier in self.names and time and "_" in head:
+            return rf"\left({head}\right)_{{{time}}}" if re.search(r"_[^{]*$|_\{[^}]*\}$", head) is None else self._merge(head, time)
+        return f"{head}_{{{','.join(parts)}}}" if parts else head
+
+    @staticmethod
+    def _single(text: str) -> str:
+        """Return what may get a superscript: TeX refuses a second one."""
+        return f"{{{text}}}" if "^" in text or "'" in text else text
+
+    def transposed(self, text: str) -> str:
+        return self._single(text) + self.transpose
+
+    @staticmethod
+    def _merge(head: str, time: str) -> str:
+        """Add the time to a subscript that the author gave."""
+        match = re.search(r"_(\{([^}]*)\}|(.))$", head)
+        assert match is not None
+        return f"{head[: match.start()]}_{{{match[2] or match[3]},{time}}}"
+
+    @staticmethod
+    def _letters(text: str) -> str:
+        match = re.fullmatch(r"([A-Za-z]+)(\d*)", text)
+        if not match:
+            return rf"\mathit{{{text}}}" if text else ""
+        word, digits = match.groups()
+        head = "\\" + word if word in GREEK else word if len(word) == 1 else rf"\mathit{{{word}}}"
+        return f"{head}^{{({digits})}}" if digits and len(word) == 1 else head + digits
+
+    def bar(self, text: str) -> str:
+        return rf"\bar{{{text}}}" if len(re.sub(r"_\{.*?\}", "", text)) <= 2 else rf"\overline{{{text}}}"
+
+    def barred_name(self, identifier: str, time: str) -> str:
+        plain = self.name(identifier)
+        full = self.name(identifier, time)
+        head = re.split(r"[_^']", plain)[0]  # the bar stands over the letter, not over its scripts
+        return full.replace(head, rf"\bar{{{head}}}", 1) if full.startswith(head) else self.bar(full)
+
+    def delta(self, identifier: str, time: str) -> str:
+        inner = self.name(identifier)
+        return rf"\delta_{{{inner},{time}}}" if time else rf"\delta_{{{inner}}}"
+
+    def nabla(self, text: str) -> str:
+        return rf"\nabla {text}"
+
+    def seed(self, text: str) -> str:
+        return rf"\frac{{\partial L_{{t}}}}{{\partial {text}}}"
+
+    def carried(self, text: str) -> str:
+        return rf"{self._single(text)}^{{+}}"
+
+    def group(self, text: str) -> str:
+        return rf"\left({text}\right)"
+
+    def concat(self, parts: list[str]) -> str:
+        return r"\begin{bmatrix} " + r" \\ ".join(parts) + r" \end{bmatrix}"
+
+    def size(self, size: Size) -> str:
+        return str(size).replace("*", "")
+
+    def fraction(self, top: str, bottom: str) -> str:
+        return rf"\frac{{{top}}}{{{bottom}}}"
+
+    def power(self, base: str, exponent: str) -> str:
+        return f"{self._single(base)}^{{{exponent}}}"
+
+    def number(self, value: Fraction) -> str:
+        if value.denominator == 1:
+            return str(value.numerator)
+        text = repr(float(value))
+        if Fraction(text) == value and len(text) <= 8 and "e" not in text:
+            return text
+        sign = "-" if value < 0 else ""
+        return rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
+
+    def constant(self, text: str) -> str:
+        return text
+
+    def sum_features(self, text: str) -> str:
+        return rf"\textstyle\sum_j {text}"
+
+    def apply(self, function: str, *args: str) -> str:
+        return rf"\operatorname{{{function}}}\left({', '.join(args)}\right)"
+
+    def picked(self, vector: str, index: str) -> str:
+        return rf"\left[{vector}\right]_{{{index}}}"
+
+    def unit(self, index: str) -> str:
+        return rf"e_{{{index}}}"
+
+    def over_time(self, text: str) -> str:
+        return rf"\sum_t {text}"
+
+    def equals(self, left: str, right: str) -> str:
+        return f"{left} = {right}"
+
+
+@dataclass(frozen=True)
+class Text(Notation):
+    """Unicode for terminals and comments."""
+
+    def name(self, identifier: str, time: str = "") -> str:
+        return f"{identifier}_{{{time}}}" if time and time != "t" else identifier
+
+    def current(self, identifier: str) -> str:
+        return f"{identifier}_t"
+
+    def bar(self, text: str) -> str:
+        return normalize("NFC", text + MACRON) if len(text) == 1 else f"bar({text})"
+
+    def barred_name(self, identifier: str, time: str) -> str:
+        head, _, rest = identifier.partition("_")
+        barred = normalize("NFC", head + MACRON)
+        tail = f"_{rest}" if rest else ""
+        return barred + tail + (f"_{{{time}}}" if time and time != "t" else "")
+
+    def delta(self, identifier: str, time: str) -> str:
+        return f"δ_{identifier}" + (f"_{{{time}}}" if time and time != "t" else "")
+
+    def nabla(self, text: str) -> str:
+        return f"∇{text}"
+
+    def seed(self, text: str) -> str:
+        return f"∂L_t/∂{text}"
+
+    def carried(self, text: str) -> str:
+        return f"{text}⁺"
+
+    def concat(self, parts: list[str]) -> str:
+        return f"[{', '.join(parts)}]"
+
+    def fraction(self, top: str, bottom: str) -> str:
+        return f"{top} / {bottom}"
+
+    def power(self, base: str, exponent: str) -> str:
+        return base + exponent.translate(SUPERSCRIPTS) if re.fullmatch(r"-?\d+", exponent) else f"{base}^({exponent})"
+
+    def number(self, value: Fraction) -> str:
+        if value.denominator == 1:
+            return str(value.numerator)
+        text = repr(float(value))
+        return text if Fraction(text) == value else f"{value.numerator}/{value.denominator}"
+
+    def constant(self, text: str) -> str:
+        return text
+
+    def sum_features(self, text: str) -> str:
+        return f"Σ_j {text}"
+
+    def apply(self, function: str, *args: str) -> str:
+        return f"{function}({', '.join(args)})"
+
+    def picked(self, vector: str, index: str) -> str:
+        return f"{vector}[{index}]"
+
+    def unit(self, index: str) -> str:
+        return f"e_{index}"
+
+    def over_time(self, text: str) -> str:
+        return f"Σ_t {text}"
+
+    def equals(self, left: str, right: str) -> str:
+        return f"{left} = {right}"
+
+
+Style = Latex | Text

@@ -1,0 +1,36 @@
+"""A derivation as plain text: for terminals and for the comments of generated code."""
+
+from __future__ import annotations
+
+from ..calculus.derivation import Derivation, differentiate
+from ..calculus.ir import Equation
+from ..cell import Cell
+from .formula import Formulas, LineFormulas
+from .style import Style, Text
+
+
+def forward_lines(cell: Cell, style: Style | None = None) -> dict[str, str]:
+    """Return each line of `cell`, by tag."""
+    formulas = LineFormulas(cell, style or Text({}))
+    return {f"F{k}": formulas.line(line) for k, line in enumerate(cell.equations, 1)}
+
+
+def backward_lines(cell: Cell, style: Style) -> dict[str, str]:
+    """Return every numbered formula of the cell's adjoint, by tag."""
+    derivation = differentiate(cell)
+    formulas = Formulas(cell, derivation.backward, style, derivation.forward)
+    numbered = [eq for eq in derivation.backward.equations() if eq.shown and eq.tag.startswith("B")]
+    return {eq.tag: formulas.equation(eq) for eq in sorted(numbered, key=lambda eq: int(eq.tag[1:]))}
+
+
+def tagged_formulas(cell: Cell) -> dict[str, str]:
+    """Return every numbered formula of the cell's derivation, by tag: F1, F2 …, B1, B2 …"""
+    return forward_lines(cell) | backward_lines(cell, Text({}))
+
+
+def formula(eq: Equation, derivation: Derivation) -> str:
+    """Return the right side of an equation of either pass."""
+    forward = any(eq.name == other.name for other in derivation.forward.equations())
+    rec = derivation.forward if forward else derivation.backward
+    text = Formulas(derivation.cell, rec, Text({}), derivation.forward).node(eq.node)[0]
+    return f"Σ_t {text}" if any(eq.name == other.name for other in rec.accumulators) else text

@@ -1,1 +1,0 @@
-"""Printers: Numba code for the CPU, LaTeX, plain text."""

@@ -1,1 +1,0 @@
-"""Printers of code for `numba.cuda`."""

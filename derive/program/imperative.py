@@ -1,0 +1,131 @@
+"""The imperative form of a recurrence: what a printer turns into code.
+
+Kept apart from the mathematics: here there are arrays, places in them, stages and loops; equations appear only as what a loop computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..calculus.ir import Equation, Recurrence
+from ..language.sizes import Shape, Size
+
+
+@dataclass(frozen=True)
+class Array:
+    """Memory for one value's rows.
+
+    `space` says which rows there are, and so how a row is found from step t and batch index b:
+
+    | space      | rows                                                                        |
+    |------------|-----------------------------------------------------------------------------|
+    | `sequence` | one for each step and batch index: ``row[t] + b``                           |
+    | `tape`     | the same if a tape is kept, else two steps' worth in turn                   |
+    | `carry`    | two steps' worth in turn                                                    |
+    | `scratch`  | one for each batch index, of the current step                               |
+    | `ahead`    | made before a step is run: for all steps at once, or for each just before it |
+    | `once`     | one for each batch index                                                    |
+    | `static`   | one only                                                                    |
+
+    `extra` is 1 for the states, which have a row before the first step too.
+    """
+
+    name: str
+    space: str
+    width: Size
+    extra: int = 0
+    integer: bool = False
+    scalar: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Features `start` … of the rows of `array`, `shift` steps later than the current one."""
+
+    array: str
+    start: Size = field(default_factory=Size)
+    shift: int = 0
+
+
+@dataclass(frozen=True)
+class Compute:
+    """An equation with the places that its value is stored to; with none it lives in a local variable."""
+
+    equation: Equation
+    stores: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
+class VectorLoop:
+    """``for j in range(size)``: elementwise equations of one size, fused, and sums over features of what they give.
+
+    A sum is there, and stored, when the loop has ended.
+    """
+
+    size: Size
+    computes: tuple[Compute, ...]
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """Equations that give a scalar a row."""
+
+    computes: tuple[Compute, ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """``out = matrix @ vector`` (or the transpose) for all rows at hand; with `accumulate` it adds to what `out` holds."""
+
+    equation: Equation
+    matrix: str
+    vector: Place
+    out: Place
+    transposed: bool
+    accumulate: bool
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Products, which need complete vectors, and then row by row the loops that use them."""
+
+    products: tuple[Product, ...]
+    loops: tuple[VectorLoop | Scalars, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A recurrence as stages: once a sequence, over all rows before the time loop, in it, and after it.
+
+    Attributes
+    ----------
+    rec : Recurrence
+        Where types, labels, static equations and accumulators stand.
+    arrays : mapping
+        Every array by name: given ones, results and working memory.
+    places : mapping
+        Where the value of a name is read from; names without one are local to their loop or static.
+    """
+
+    rec: Recurrence
+    arrays: Mapping[str, Array]
+    places: Mapping[str, Place]
+    once: tuple[Stage, ...]
+    before: tuple[Stage, ...]
+    loop: tuple[Stage, ...]
+    after: tuple[Stage, ...]
+
+    def shape(self, name: str) -> Shape:
+        return self.rec.types[name].shape
+
+    @property
+    def ahead(self) -> tuple[Product, ...]:
+        """The products that may be formed for all steps at once or just before each."""
+        return tuple(p for stage in self.before for p in stage.products if self.arrays[p.out.array].space == "ahead")
+
+    def written_arrays(self) -> set[str]:
+        """Return the arrays that a product or a loop stores to."""
+        stages = (*self.once, *self.before, *self.loop, *self.after)
+        products = {product.out.array for stage in stages for product in stage.products}
+        return products | {place.array for stage in stages for loop in stage.loops for c in loop.computes for place in c.stores}

@@ -1,0 +1,61 @@
+"""Compute a function's value once: where several equations of a step use it, or, of parameters alone, once for all steps.
+
+Only applications of functions that cost something (`tanh(c)`) get a name: shared sums and products of values at hand are the
+compiler's business, and naming them would hide the formulas.
+
+Needs: nothing.  Leaves: a `Map` for each shared application, before its first use.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+import sympy as sp
+
+from ...calculus.derivation import Derivation
+from ...calculus.functions import Elementwise
+from ...calculus.ir import Equation, Label, Map, Recurrence, Type, validate
+from ...calculus.naming import Names
+
+COSTLY = 10
+
+
+def share(derivation: Derivation) -> Derivation:
+    """Return `derivation` with shared function values named."""
+    return replace(derivation, forward=_share(derivation.forward), backward=_share(derivation.backward))
+
+
+def _share(rec: Recurrence) -> Recurrence:
+    types, labels, names = dict(rec.types), dict(rec.labels), Names(rec.types)
+    prologue, body = list(rec.prologue), list(rec.body)
+    while (found := _candidate(body, types)) is not None:
+        operands = Map(found).operands()
+        shape = max((types[o].shape for o in operands), key=len)
+        name = names.fresh(f"{type(found).__name__}_{operands[0]}" if len(operands) == 1 else f"{type(found).__name__}_value")
+        static = not any(types[o].batched for o in operands)
+        types[name], labels[name] = Type(shape, not static), Label("part")
+        first = next(k for k, eq in enumerate(body) if isinstance(eq.node, Map) and eq.node.expr.has(found))
+        swap = {found: sp.Symbol(name)}
+        body = [replace(eq, node=Map(eq.node.expr.xreplace(swap))) if isinstance(eq.node, Map) else eq for eq in body]
+        made = Equation(name, Map(found), shown=False)
+        if static:
+            prologue.append(made)
+        else:
+            body.insert(first, made)
+    return validate(replace(rec, types=types, labels=labels, prologue=tuple(prologue), body=tuple(body)))
+
+
+def _candidate(body: list[Equation], types: Mapping[str, Type]) -> sp.Expr | None:
+    """Return the smallest costly application that occurs more than once, or that is static, or None."""
+    counts: Counter[sp.Expr] = Counter()
+    for eq in body:
+        if isinstance(eq.node, Map):
+            counts.update(f for f in sp.preorder_traversal(eq.node.expr) if isinstance(f, Elementwise) and f.info.cost >= COSTLY)
+
+    def static(f: sp.Expr) -> bool:
+        return not any(types[name].batched for name in Map(f).operands())
+
+    found = [f for f, count in counts.items() if Map(f).operands() and (count > 1 or static(f))]
+    return min(found, key=lambda f: (not static(f), sp.count_ops(f), str(f)), default=None)

@@ -1,0 +1,173 @@
+"""Stack matrices that share an operand, so that several products become one.
+
+- ``W_i @ x``, ``W_f @ x`` …: one product of the stacked matrix, of which each value is a slice;
+- ``W_i.T @ δ_i + W_f.T @ δ_f + …`` in one sum: one product with the concatenated cotangents;
+- ``Σ_t δ_i x_tᵀ``, ``Σ_t δ_f x_tᵀ`` …: one sum of outer products, of which each gradient is a slice of rows; the same for plain sums.
+
+Needs: nothing.  Leaves: `Concat` of matrices in the prologue, of cotangents in the body, slices in body and epilogue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from ...calculus.derivation import Derivation
+from ...calculus.ir import Concat, Equation, Label, Map, MatVec, MatVecT, Node, Outer, Recurrence, Slice, Total, Type, prune, validate
+from ...calculus.naming import Names
+from ...language.sizes import Size
+
+
+def stack(derivation: Derivation) -> Derivation:
+    """Return `derivation` with products that share an operand stacked."""
+    forward = _Stacking(derivation.forward).stacked()
+    backward = _Stacking(derivation.backward).stacked()
+    return replace(derivation, forward=forward, backward=backward).with_saved()
+
+
+@dataclass
+class _Stacking:
+    rec: Recurrence
+    types: dict[str, Type] = field(init=False)
+    labels: dict[str, Label] = field(init=False)
+    names: Names = field(init=False)
+    made: dict[Node, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.types, self.labels, self.names = dict(self.rec.types), dict(self.rec.labels), Names(self.rec.types)
+        self.prologue, self.body = list(self.rec.prologue), list(self.rec.body)
+        self.accumulators, self.epilogue = list(self.rec.accumulators), list(self.rec.epilogue)
+
+    def stacked(self) -> Recurrence:
+        self.products()
+        self.transposed_products()
+        self.sums()
+        rec = replace(
+            self.rec,
+            types=self.types,
+            labels=self.labels,
+            prologue=tuple(self.prologue),
+            body=tuple(self.body),
+            accumulators=tuple(self.accumulators),
+            epilogue=tuple(self.epilogue),
+        )
+        return validate(prune(rec))
+
+    def concat(self, parts: tuple[str, ...], level: list[Equation], position: int) -> str:
+        """Return the name of the values `parts` one after the other, made once."""
+        node = Concat(parts)
+        if node not in self.made:
+            first = self.types[parts[0]]
+            rows = sum((self.types[p].shape[0] for p in parts), Size())
+            name = self.names.fresh(_joint_name(parts))
+            self.types[name] = Type((rows, *first.shape[1:]), first.batched)
+            self.labels[name] = Label("part")
+            level.insert(position, Equation(name, node, shown=False))
+            self.made[node] = name
+        return self.made[node]
+
+    def slices(self, whole: str, equations: list[Equation]) -> list[Equation]:
+        """Return `equations`' values as slices of `whole`, in order."""
+        start, made = Size(), []
+        for eq in equations:
+            size = self.types[eq.name].shape[0]
+            made.append(replace(eq, node=Slice(whole, start, size)))
+            start = start + size
+        return made
+
+    def products(self) -> None:
+        """Stack ``A @ v``, ``B @ v`` … into one product at the place of the first."""
+        groups: dict[str, list[Equation]] = defaultdict(list)
+        for eq in self.body:
+            if isinstance(eq.node, MatVec):
+                groups[eq.node.vector].append(eq)
+        for vector, members in groups.items():
+            if len(members) < 2:
+                continue
+            matrix = self.concat(tuple(eq.node.matrix for eq in members if isinstance(eq.node, MatVec)), self.prologue, len(self.prologue))
+            whole = self.names.fresh(f"{matrix}_{vector}")
+            self.types[whole], self.labels[whole] = Type((self.types[matrix].shape[0],), True), Label("part")
+            at = self.body.index(members[0])
+            self.body = [eq for eq in self.body if eq not in members]
+            self.body[at:at] = [Equation(whole, MatVec(matrix, vector), members[0].tag, False), *self.slices(whole, members)]
+
+    def transposed_products(self) -> None:
+        """Stack ``A.T @ u + B.T @ v + …`` where nothing else reads the single products."""
+        uses: dict[str, int] = defaultdict(int)
+        for eq in self.rec.equations():
+            for name in eq.node.operands():
+                uses[name] += 1
+        for name in self.rec.written:
+            uses[name] += 1
+        for eq in tuple(self.body):
+            if not isinstance(eq.node, Map) or not eq.node.expr.is_Add:
+                continue
+            terms = {t.name for t in eq.node.expr.args if isinstance(t, sp.Symbol)}
+            terms -= {s.name for t in eq.node.expr.args if not isinstance(t, sp.Symbol) for s in t.free_symbols}  # read once more
+            members = [p for p in self.body if p.name in terms and uses[p.name] == 1 and isinstance(p.node, MatVecT)]
+            members = [p for p in members if self.types[p.name] == self.types[eq.name]]
+            if len(members) > 1:
+                self.transposed_product(eq, self.in_order(members))
+
+    def transposed_product(self, total: Equation, members: list[Equation]) -> None:
+        nodes = [p.node for p in members if isinstance(p.node, MatVecT)]
+        matrix = self.concat(tuple(n.matrix for n in nodes), self.prologue, len(self.prologue))
+        vector = self.concat(tuple(n.vector for n in nodes), self.body, self.body.index(total))
+        product = self.names.fresh(f"{matrix}T_{vector}")
+        self.types[product], self.labels[product] = self.types[total.name], Label("part")
+        assert isinstance(total.node, Map)
+        rest = total.node.expr - sp.Add(*(sp.Symbol(p.name) for p in members)) + sp.Symbol(product)
+        at = self.body.index(total)
+        self.body[at : at + 1] = [Equation(product, MatVecT(matrix, vector), shown=False), replace(total, node=Map(rest))]
+        self.body = [eq for eq in self.body if eq not in members]
+
+    def in_order(self, members: list[Equation]) -> list[Equation]:
+        """Sort products by where their vector is made, so that equal sets of vectors are concatenated alike."""
+        position = {eq.name: k for k, eq in enumerate(self.body)}
+
+        def key(eq: Equation) -> int:
+            assert isinstance(eq.node, MatVecT | Outer | Total)
+            return position.get(eq.node.operands()[0 if isinstance(eq.node, Outer | Total) else 1], -1)
+
+        return sorted(members, key=key)
+
+    def sums(self) -> None:
+        """Stack the sums over steps of outer products with one right operand, and the plain sums of what is concatenated anyway."""
+        groups: dict[str, list[Equation]] = defaultdict(list)
+        for eq in self.accumulators:
+            if isinstance(eq.node, Outer):
+                groups[eq.node.right].append(eq)
+        for right, members in groups.items():
+            if len(members) > 1:
+                members = self.in_order(members)
+                left = self.concat(tuple(eq.node.left for eq in members if isinstance(eq.node, Outer)), self.body, len(self.body))
+                self.sum(members, Outer(left, right))
+        for node, whole in tuple(self.made.items()):
+            totals = {eq.node.value: eq for eq in self.accumulators if isinstance(eq.node, Total) and not self.types[eq.name].batched}
+            once = isinstance(node, Concat) and len(set(node.parts)) == len(node.parts)
+            if self.types[whole].batched and isinstance(node, Concat) and once and all(p in totals for p in node.parts):
+                self.sum([totals[p] for p in node.parts], Total(whole))
+
+    def sum(self, members: list[Equation], node: Node) -> None:
+        whole = self.names.fresh(_joint_name(tuple(eq.name for eq in members)))
+        kind = self.types[members[0].name]
+        rows = sum((self.types[eq.name].shape[0] for eq in members), Size())
+        self.types[whole], self.labels[whole] = Type((rows, *kind.shape[1:]), False), Label("part")
+        at = self.accumulators.index(members[0])
+        self.accumulators[at] = Equation(whole, node, members[0].tag, False)
+        self.accumulators = [eq for eq in self.accumulators if eq not in members]
+        self.epilogue[:0] = self.slices(whole, members)
+
+
+def _joint_name(parts: tuple[str, ...]) -> str:
+    """Return ``W_ifgo`` for ``W_i, W_f, W_g, W_o``; else the names joined."""
+    matches = [re.fullmatch(r"(\w*?)_(\w{1,2})", p) for p in parts]
+    heads = {m[1] for m in matches if m}
+    if all(matches) and len(heads) == 1:
+        return f"{heads.pop()}_{''.join(m[2] for m in matches if m)}"
+    if sum(map(len, parts)) <= 20:
+        return "_".join(parts)
+    return "deltas" if all(p.startswith("d") for p in parts) else f"{parts[0]}_to_{parts[-1]}"

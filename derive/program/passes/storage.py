@@ -1,0 +1,349 @@
+"""Where every value lives: local to its loop, in working memory, or in an array over all steps.
+
+- A value that only its own loop reads is a local variable.
+- A slice is a view of its vector; the parts of a concatenation are stored in their places of the whole, without a copy where they are
+computed.
+- A state has a row before the first step: ``s_prev`` of step t and ``s`` of step t-1 are the same row of one array.
+- What crosses regions of the body has a row for every step.
+
+Needs: regions.  Leaves: a `Program`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Pick, Recurrence, Slice, Type
+from ...calculus.naming import Names
+from ...language.sizes import Size
+from ..imperative import Array, Compute, Place, Product, Program, Scalars, Stage, VectorLoop
+from .hoist import Regions
+from .schedule import Draft, Segment, schedule
+
+ONE = Size((), 1)
+REGIONS = ("once", "before", "loop", "after")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is asked of the storage of one recurrence.
+
+    Attributes
+    ----------
+    outputs : mapping
+        From a value to the name of the sequence array that it is handed out in.
+    tape : frozenset
+        Values that are saved for another recurrence.
+    shared : frozenset
+        Those of `tape` that lie in a state's own array: ``s_prev``, and ``s`` one row later.
+    states : mapping
+        From a sequence that is read to the state array it lies in and its shift: how a backward pass finds the shared values.
+    """
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    tape: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
+    states: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+
+def store(regions: Regions, kept: Kept) -> Program:
+    """Return the program of a recurrence whose body has been parted into regions."""
+    return _Storage(_materialise(regions, kept), kept).program()
+
+
+def _materialise(regions: Regions, kept: Kept) -> Regions:
+    """Put a copy where a view or a product must lie in more places than one, or a concatenation's part is not computed by the same loop."""
+    rec = regions.rec
+    types, names = dict(rec.types), Names([*rec.types, *kept.outputs.values()])
+    carried = {c.value for c in rec.carries}
+    changed: dict[str, list[Equation]] = {}
+    copies: dict[str, Equation] = {}  # of what lies in memory for two steps only
+    previous = {c.previous for c in rec.carries}  # and, below, their slices: what lies in memory for two steps only
+    elsewhere = _read_elsewhere(regions)
+    for region in REGIONS:
+        made: list[Equation] = []
+        here: set[str] = set()
+        for eq in getattr(regions, region):
+            if region == "after":
+                eq = _read_copies(eq, previous, copies, changed["loop"], types, names)
+            if isinstance(eq.node, Concat):
+                parts = []
+                for k, part in enumerate(eq.node.parts):
+                    if part not in here or part in eq.node.parts[:k]:
+                        made.append(_copy(part, types, names))
+                        part = made[-1].name
+                    parts.append(part)
+                eq = replace(eq, node=Concat(tuple(parts)))
+            wanted = (eq.name in carried) + (eq.name in kept.outputs) + (eq.name in kept.tape and eq.name not in kept.shared)
+            wanted += eq.name in carried & elsewhere  # a state's own array may hold two steps only
+            view = isinstance(eq.node, Slice | Concat)
+            if wanted > (0 if view else 1) and not isinstance(eq.node, Map) and types[eq.name].shape:
+                raw = names.fresh(f"{eq.name}_value")
+                types[raw] = types[eq.name]
+                made.append(replace(eq, name=raw, shown=False))
+                eq = replace(eq, node=Map(sp.Symbol(raw)))
+            made.append(eq)
+            if isinstance(eq.node, Slice) and eq.node.value in previous:
+                previous.add(eq.name)
+            if not isinstance(eq.node, Slice | Concat | MatVec | MatVecT):
+                here.add(eq.name)
+        changed[region] = made
+    sums = tuple(_read_copies(eq, previous, copies, changed["loop"], types, names) for eq in rec.accumulators)
+    rec = replace(rec, types=types, accumulators=sums)
+    return Regions(rec, **{region: tuple(eqs) for region, eqs in changed.items()})
+
+
+def _read_elsewhere(regions: Regions) -> set[str]:
+    """Return what is read, itself or a slice of it, outside the region that makes it, or summed over steps."""
+    base: dict[str, str] = {}
+    made, found = {}, set()
+    for region in REGIONS:
+        for eq in getattr(regions, region):
+            made[eq.name] = region
+            if isinstance(eq.node, Slice):
+                base[eq.name] = base.get(eq.node.value, eq.node.value)
+            found |= {name for o in eq.node.operands() if made.get(name := base.get(o, o), region) != region}
+    return found | {base.get(o, o) for eq in regions.rec.accumulators for o in eq.node.operands()}
+
+
+def _copy(name: str, types: dict[str, Type], names: Names) -> Equation:
+    copy = names.fresh(f"{name}_copy")
+    types[copy] = replace(types[name], batched=True)  # a static value has a row for each sequence now
+    return Equation(copy, Map(sp.Symbol(name)), shown=False)
+
+
+def _read_copies(
+    eq: Equation, previous: set[str], copies: dict[str, Equation], loop: list[Equation], types: dict[str, Type], names: Names
+) -> Equation:
+    """Let an equation after the loop read a copy of a previous state that the loop makes: states lie in memory for two steps only."""
+    for name in [o for o in eq.node.operands() if o in previous]:
+        if name not in copies:
+            copies[name] = _copy(name, types, names)
+            loop.append(copies[name])
+        eq = replace(eq, node=eq.node.rename({name: copies[name].name}))
+    return eq
+
+
+class _Storage:
+    def __init__(self, regions: Regions, kept: Kept) -> None:
+        self.rec: Recurrence = regions.rec
+        self.kept = kept
+        self.names = Names(self.rec.types)
+        self.equations = {region: getattr(regions, region) for region in REGIONS}
+        self.drafts = {region: schedule(eqs, self.rec.types) for region, eqs in self.equations.items()}
+        self.region = {eq.name: region for region, eqs in self.equations.items() for eq in eqs}
+        self.nodes = {eq.name: eq.node for eqs in self.equations.values() for eq in eqs}
+        self.arrays: dict[str, Array] = {}
+        self.places: dict[str, Place] = {}
+        self.stores: dict[str, list[Place]] = defaultdict(list)
+        self.sums = {o for eq in self.rec.accumulators for o in eq.node.operands()}
+        self.segment_of = self.locate()
+        self.consumers = self.consumed()
+        self.parts = self.part_of()
+
+    def program(self) -> Program:
+        self.given()
+        self.required()
+        for region in REGIONS:
+            for eq in self.equations[region]:
+                self.assign(eq)
+        stages = {region: tuple(self.stage(d) for d in drafts) for region, drafts in self.drafts.items()}
+        program = Program(self.rec, dict(self.arrays), dict(self.places), **stages)
+        ahead = self.ahead(program)
+        arrays = {name: replace(array, space="ahead") if name in ahead else array for name, array in program.arrays.items()}
+        return replace(program, arrays=arrays)
+
+    def ahead(self, program: Program) -> set[str]:
+        """Return the arrays that only products of the inputs fill and only the time loop reads: they need not have rows for all steps."""
+        products = [p for stage in program.before for p in stage.products]
+        otherwise = {p.out.array for p in products if p.vector.array not in self.rec.sequences or p.accumulate}
+        otherwise |= {place.array for stage in program.before for loop in stage.loops for c in loop.computes for place in c.stores}
+        otherwise |= self.read_outside_loop(program) | {*self.kept.outputs.values()}
+        return {p.out.array for p in products if program.arrays[p.out.array].space == "sequence"} - otherwise
+
+    def read_outside_loop(self, program: Program) -> set[str]:
+        """Return the arrays that are read before or after the time loop, or summed over steps, or kept."""
+        read = {o for region in ("before", "after") for eq in self.equations[region] for o in eq.node.operands()} | self.sums
+        kept = {o for o in self.kept.tape if o in self.places}
+        return {program.places[name].array for name in read | kept if name in program.places}
+
+    # What is where
+
+    def locate(self) -> dict[str, tuple[str, int, int]]:
+        """Return region, stage and segment of every row-local value."""
+        return {
+            eq.name: (region, number, k)
+            for region, drafts in self.drafts.items()
+            for number, draft in enumerate(drafts)
+            for k, segment in enumerate(draft.segments)
+            for eq in segment.equations
+        }
+
+    def consumed(self) -> dict[str, list[Equation]]:
+        """Return who reads each value, looking through views."""
+        readers: dict[str, list[Equation]] = defaultdict(list)
+        for eqs in self.equations.values():
+            for eq in eqs:
+                for name in eq.node.operands():
+                    readers[name].append(eq)
+
+        def through(name: str) -> list[Equation]:
+            found = []
+            for eq in readers[name]:
+                found.append(eq)
+                if isinstance(eq.node, Slice):
+                    found += through(eq.name)
+            return found
+
+        return {name: through(name) for name in self.rec.types}
+
+    def width(self, name: str) -> Size:
+        shape = self.rec.types[name].shape
+        return shape[0] if shape else ONE
+
+    def array(self, name: str, space: str, like: str, extra: int = 0) -> str:
+        kind = self.rec.types[like]
+        self.arrays[name] = Array(name, space, self.width(like), extra, kind.integer, not kind.shape)
+        return name
+
+    # What is fixed from outside
+
+    def given(self) -> None:
+        rec = self.rec
+        for name in rec.contexts:
+            self.places[name] = Place(self.array(name, "once", name))
+        for name in rec.sequences:
+            array, shift = self.kept.states.get(name, (name, 0))
+            if array not in self.arrays:
+                self.array(array, "sequence", name, 1 if name in self.kept.states else 0)
+            self.places[name] = Place(array, shift=shift)
+
+    def required(self) -> None:
+        """Place states, outputs and what is saved."""
+        rec, kept = self.rec, self.kept
+        for value in sorted(kept.tape - kept.shared):
+            every_step = self.outlives(value) or self.region[value] != "loop"
+            self.keep(value, self.array(self.names.fresh(f"{value}_kept"), "sequence" if every_step else "tape", value))
+        for carry in rec.carries:
+            saved = not kept.shared.isdisjoint((carry.previous, carry.value))
+            name = self.array(self.names.fresh(f"{carry.value}_state"), "tape" if saved else "carry", carry.value, 1)
+            early, late = (1, 0) if rec.reverse else (0, 1)
+            self.places[carry.previous] = Place(name, shift=early)
+            self.stores[carry.value].append(Place(name, shift=late))
+            if self.outlives(carry.value) and carry.value not in self.places:
+                self.keep(carry.value, self.array(self.names.fresh(f"{carry.value}_rows"), "sequence", carry.value))
+            self.places.setdefault(carry.value, Place(name, shift=late))
+        for value, name in kept.outputs.items():
+            self.keep(value, self.array(name, "sequence", value))
+
+    def keep(self, value: str, array: str) -> None:
+        self.stores[value].append(Place(array))
+        self.places.setdefault(value, Place(array))
+
+    def outlives(self, name: str) -> bool:
+        """Say whether another region than the one that makes `name` reads it."""
+        here = self.region.get(name, "loop")
+        readers = self.consumers[name]
+        summed = not self.sums.isdisjoint((name, *(eq.name for eq in readers if isinstance(eq.node, Slice))))
+        return summed or any(self.region[eq.name] != here for eq in readers)
+
+    # The rest, in order
+
+    def assign(self, eq: Equation) -> None:
+        node = eq.node
+        if isinstance(node, Slice):
+            if node.value not in self.places:
+                raise AssertionError(f"{eq.name} is a view of {node.value}, which has no place")
+            base = self.places[node.value]
+            self.places[eq.name] = replace(base, start=base.start + node.start)
+        elif isinstance(node, Concat):
+            self.working(eq.name)
+        else:
+            self.assign_value(eq)
+
+    def assign_value(self, eq: Equation) -> None:
+        for whole in self.wholes(eq.name):
+            self.stores[eq.name].append(whole)
+            if self.arrays[whole.array].space in ("sequence", self.space(eq.name)):
+                self.places.setdefault(eq.name, whole)
+        target = next((c for c in self.consumers[eq.name] if isinstance(c.node, MatVec | MatVecT) and c.node.plus == eq.name), None)
+        if target is not None:
+            self.assign_value(target)
+            self.stores[eq.name].append(self.places[target.name])
+            self.places.setdefault(eq.name, self.places[target.name])
+        product = isinstance(eq.node, MatVec | MatVecT)
+        if eq.name not in self.places and (product or self.needs_array(eq.name)):
+            self.stores[eq.name].append(self.working(eq.name))
+
+    def working(self, name: str) -> Place:
+        """Return the place of a value in working memory, made if it has none."""
+        if name not in self.places:
+            self.places[name] = Place(self.array(self.names.fresh(f"{name}_rows"), self.space(name), name))
+        return self.places[name]
+
+    def wholes(self, name: str) -> list[Place]:
+        """Return the places of `name` in the concatenations that it is part of, making their arrays if need be."""
+        found = []
+        for whole, before in self.parts[name]:
+            base = self.working(whole)
+            found.append(replace(base, start=base.start + before))
+        return found
+
+    def part_of(self) -> dict[str, list[tuple[str, Size]]]:
+        """Return, for each value, the concatenations that it is part of and where it first begins there."""
+        found: dict[str, dict[str, Size]] = defaultdict(dict)
+        for eq in (eq for region in REGIONS for eq in self.equations[region] if isinstance(eq.node, Concat)):
+            before = Size()
+            for part in eq.node.parts:
+                found[part].setdefault(eq.name, before)
+                before = before + self.width(part)
+        return defaultdict(list, {part: list(wholes.items()) for part, wholes in found.items()})
+
+    def needs_array(self, name: str) -> bool:
+        """Say whether a row-local value is read outside its loop."""
+        region, stage, segment = self.segment_of[name]
+        vector = bool(self.rec.types[name].shape)
+        if name in self.sums:
+            return True
+        for eq in self.consumers[name]:
+            if isinstance(eq.node, FeatureSum) and eq.node.value == name and self.segment_of[eq.name] == self.segment_of[name]:
+                continue  # added up in the loop that makes it
+            if (vector and isinstance(eq.node, FeatureSum | LogSumExp | Pick | Slice)) or isinstance(eq.node, MatVec | MatVecT):
+                return True
+            if eq.name not in self.segment_of:
+                continue
+            other = self.segment_of[eq.name]
+            if other[:2] != (region, stage) or (vector and other[2] != segment):
+                return True
+        return False
+
+    def space(self, name: str) -> str:
+        region = self.region[name]
+        if region == "once":
+            return "once"
+        return "sequence" if region != "loop" or self.outlives(name) else "scratch"
+
+    # Stages
+
+    def stage(self, draft: Draft) -> Stage:
+        return Stage(tuple(self.product(eq) for eq in draft.products), tuple(self.loop(s) for s in draft.segments))
+
+    def product(self, eq: Equation) -> Product:
+        node = eq.node
+        assert isinstance(node, MatVec | MatVecT)
+        return Product(eq, node.matrix, self.places[node.vector], self.places[eq.name], isinstance(node, MatVecT), bool(node.plus))
+
+    def loop(self, segment: Segment) -> VectorLoop | Scalars:
+        computes = tuple(Compute(eq, _distinct(self.stores[eq.name])) for eq in segment.equations)
+        return Scalars(computes) if segment.size is None else VectorLoop(segment.size, computes)
+
+
+def _distinct(places: Iterable[Place]) -> tuple[Place, ...]:
+    return tuple(dict.fromkeys(places))
+
+
+__all__ = ["Kept", "Type", "store"]

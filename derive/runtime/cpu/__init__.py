@@ -1,0 +1,1 @@
+"""Runtime of the kernels for the CPU."""

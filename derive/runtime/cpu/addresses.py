@@ -1,0 +1,195 @@
+"""Where the rows of a call lie in memory.
+
+Inside a call, a sequence is two-dimensional: a row for each step t and each batch position b that is still running then, at
+``row[t] + b``.  Sequences of unequal length are sorted, longest first, so that those that run at a step are the first ``active[t]``; a
+step past a sequence's end has no row and costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import prod
+
+import numpy as np
+
+from .bulk import recorded
+from .memory import empty
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of T steps of B sequences.
+
+    Attributes
+    ----------
+    row, kept, state, ring, ahead : arrays of T + 1
+        Where the rows of step t begin: in sequences; on the tape; in a state's array, where they hold the values before step t; in memory
+        for two steps in turn; in products of the inputs.  Without `keep` the tape is memory for two steps too.
+    active : array of T
+        How many sequences step t has.
+    batch : int
+    keep : bool
+        Whether the tape has rows for all steps.
+    inline : bool
+        Whether products of the inputs are formed step by step, in memory for one, and not for all steps before the first.
+    order : array of B, optional
+        The sequence at each batch position; None if all have one length and stand as they came.
+    origin : array, optional
+        For each row, the row that it has in an array `(T, B, ·)` of the caller; None if that is the same.
+    """
+
+    row: Array
+    kept: Array
+    state: Array
+    ring: Array
+    ahead: Array
+    active: Array
+    batch: int
+    keep: bool
+    inline: bool
+    order: Array | None = None
+    origin: Array | None = None
+
+    @classmethod
+    def of(cls, steps: int, batch: int, keep: bool, inline: bool, lengths: Array | None = None, reverse: bool = False) -> Rows:
+        """Return the rows of `steps` steps; of each sequence only its first `lengths`, backwards where `reverse`."""
+        count = np.arange(steps + 1, dtype=np.int64)
+        ring = (count % 2) * batch
+        if lengths is None and not reverse:
+            row = count * batch
+            kept = row if keep else ring
+            return cls(row, kept, kept, ring, np.zeros_like(row) if inline else row, np.full(steps, batch, np.int64), batch, keep, inline)
+        lengths = np.full(batch, steps, np.int64) if lengths is None else lengths
+        order = np.argsort(-lengths, kind="stable")
+        running = count[:-1, None] < lengths[order]  # (T, B), the first of each step
+        active = running.sum(axis=1, dtype=np.int64)
+        row = np.concatenate([np.zeros(1, np.int64), np.cumsum(active)])
+        state = np.concatenate([row[:1], batch + row[:-1]])
+        t, position = np.nonzero(running)
+        sequence = order[position]
+        origin = (lengths[sequence] - 1 - t if reverse else t) * batch + sequence
+        kept, state, ahead = row if keep else ring, state if keep else ring, np.zeros_like(row) if inline else row
+        return cls(row, kept, state, ring, ahead, active, batch, keep, inline, order, origin)
+
+    @property
+    def steps(self) -> int:
+        return self.active.size
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows a sequence has."""
+        return int(self.row[-1])
+
+    @property
+    def kept_count(self) -> int:
+        """How many rows an array on the tape has."""
+        return self.count if self.keep else 2 * self.batch
+
+    @property
+    def ahead_count(self) -> int:
+        """How many rows a product of the inputs has."""
+        return self.batch if self.inline else self.count
+
+    @cached_property
+    def sequence(self) -> Array:
+        """The batch position of each row."""
+        return np.arange(self.count, dtype=np.int64) - np.repeat(self.row[:-1], self.active)
+
+    @cached_property
+    def lengths(self) -> Array:
+        """How many steps each batch position runs."""
+        return (self.active[:, None] > np.arange(self.batch)).sum(axis=0)
+
+    # Between the caller's arrays and rows
+
+    def gather(self, values: Array) -> Array:
+        """Return the rows of a caller's array, given as `(T·B, ·)`."""
+        return values if self.origin is None else values[self.origin]
+
+    def spread(self, rows: Array) -> Array:
+        """Return rows as `(T·B, ·)`, zero past a sequence's end."""
+        if self.origin is None:
+            return rows
+        out = np.zeros((self.steps * self.batch, *rows.shape[1:]), rows.dtype)
+        out[self.origin] = rows
+        return out
+
+    def sort(self, values: Array) -> Array:
+        """Return the caller's `(B, ·)` by batch position."""
+        return values if self.order is None else values[self.order]
+
+    def unsort(self, values: Array) -> Array:
+        """Return what lies by batch position in the caller's order."""
+        if self.order is None:
+            return values
+        out = np.empty_like(values)
+        out[self.order] = values
+        return out
+
+    # Between values of a step, of a sequence and of states
+
+    def before(self, state: Array) -> Array:
+        """Return the values before each step, row by row, from a state's array with rows for all steps."""
+        if self.order is None:
+            return state[: self.count]
+        return state[np.repeat(self.state[:-1], self.active) + self.sequence]
+
+    def over_time(self, values: Array) -> Array:
+        """Return values `(B, ·)` at every step, row by row."""
+        return values if self.steps == 1 and self.order is None else values[self.sequence]
+
+    def total(self, rows: Array) -> Array:
+        """Return the sum over steps, `(B, ·)`."""
+        if self.order is None:
+            return rows.reshape(self.steps, self.batch, *rows.shape[1:]).sum(axis=0, dtype=rows.dtype)
+        out = np.zeros((self.batch, *rows.shape[1:]), rows.dtype)
+        for start, active in zip(self.row, self.active, strict=False):
+            out[:active] += rows[start : start + active]
+        return out
+
+
+@lru_cache(maxsize=64)
+def dense(steps: int, batch: int, keep: bool, inline: bool) -> Rows:
+    """Return the rows of sequences of one length; they are shared, not to be altered."""
+    return Rows.of(steps, batch, keep, inline)
+
+
+def flat(value: Array, axes: int) -> Array:
+    """Return an array as rows: its first `axes` axes as one, its features as the other; a scalar a row becomes one column."""
+    shape = value.shape
+    if len(shape) == axes + 1 == 2:
+        return value
+    return value.reshape(prod(shape[:axes]), prod(shape[axes:]))
+
+
+def state_rows(initial: Array, rows: Rows, *, tape: bool) -> Array:
+    """Return a state's array with `initial` (B, ·) in the rows before the first step; with `tape` it has rows for every kept step."""
+    out = empty((rows.batch + (rows.count if tape and rows.keep else rows.batch), flat(initial, 1).shape[1]), initial.dtype)
+    out[: rows.batch] = flat(initial, 1)
+    if (record := recorded()) is not None:
+        record.before.append(out[: rows.batch])
+    return out
+
+
+def last_rows(array: Array, rows: Rows, like: Array, *, tape: bool) -> Array:
+    """Return a state's values after the last step of each sequence, shaped as `like`, as an array of their own."""
+    start = rows.state if tape else rows.ring
+    if rows.order is None:
+        last = array[start[-1] : start[-1] + rows.batch]
+        if (record := recorded()) is not None:
+            record.after.append(last)
+        return last.reshape(like.shape).copy()
+    return array[start[rows.lengths] + np.arange(rows.batch)].reshape(like.shape)
+
+
+def carried_rows(final: Array) -> Array:
+    """Return the array of a state's cotangent, two steps' worth, with `final` (B, ·) after the last step of every sequence."""
+    return np.concatenate([flat(final, 1)] * 2)
+
+
+def first_rows(array: Array, rows: Rows, like: Array) -> Array:
+    """Return a state's cotangent before the first step, shaped as `like`, as an array of its own."""
+    return array[: rows.batch].reshape(like.shape).copy()

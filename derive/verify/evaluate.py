@@ -1,0 +1,431 @@
+"""A cell's own text on arrays of NumPy, PyTorch or JAX: the reference that autodiff differentiates.
+
+It shares the parser with the kernels and nothing else: no symbolic derivative and no lowering takes part.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..calculus.naming import canonical
+from ..language.shapes import rank_of
+from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
+from ..language.walks import children, is_batched, is_elementwise, is_where, leaves, names_of
+from .branches import Branch, branches
+
+if TYPE_CHECKING:
+    from ..cell import Cell
+
+LAYER_NORM_EPSILON = 1e-5
+Function = Callable[..., Any]
+
+
+def evaluate(
+    cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function] | None = None, *, select: bool = True
+) -> dict[str, Any]:
+    """Return the values of all assigned names after one step.
+
+    Parameters
+    ----------
+    cell : Cell
+    namespace : mapping
+        An array for each input, context, parameter and `s_prev`: those with a row a sequence are `(…, size)`, or `(…,)` for a scalar a row;
+        parameters have no leading axes.  Array constants may be given to override the cell's own.
+    xp : module
+        `numpy`, `torch` or `jax.numpy`.
+    own : mapping, optional
+        What to call for functions of the language, by name, in place of those of `functions`.
+    select : bool
+        Whether what a branch of `where` reads is a constant where the choice falls on the other, so that autodiff never multiplies by
+        its slope there, as the kernels do not.
+
+    Returns
+    -------
+    dict
+        By name, arrays of the dtype of those given, with their leading axes: `(…, size)`.
+
+    Raises
+    ------
+    ValueError
+        If a name is missing.
+    """
+    namespace = {canonical(name): value for name, value in namespace.items()}
+    needed = (*cell.inputs, *cell.context, *cell.parameters, *(f"{s}_prev" for s in cell.states))
+    missing = [name for name in needed if name not in namespace]
+    if missing:
+        raise ValueError(f"{cell.name}: the namespace lacks {', '.join(f'`{name}`' for name in missing)}")
+    return _Evaluator(cell, namespace, xp, own or {}, select=select and xp is not np).run()
+
+
+def unroll(
+    cell: Cell,
+    inputs: Mapping[str, Any],
+    params: Mapping[str, Any],
+    state: Mapping[str, Any],
+    xp: Any,
+    *,
+    context: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """Run `cell` over a sequence.
+
+    Parameters
+    ----------
+    cell : Cell
+    inputs : mapping
+        `(T, B, ·)` for each input.
+    params : mapping
+        One array a parameter.
+    state : mapping
+        Each state before the first step, `(B, ·)`.
+    xp : module
+        `numpy`, `torch` or `jax.numpy`.
+    context : mapping, optional
+        `(B, ·)` for each context.
+    steps : int, optional
+        T, for a cell without inputs.
+
+    Returns
+    -------
+    outputs : array
+        `(T, B, ·)`, the output at every step.
+    state : dict
+        Each state after the last step, `(B, ·)`.
+
+    Raises
+    ------
+    ValueError
+        If `steps` is not given for a cell without inputs, or a name is missing.
+    """
+    if steps is None:
+        if not inputs:
+            raise ValueError(f"{cell.name} has no inputs: the number of `steps` is needed")
+        steps = len(next(iter(inputs.values())))
+    static, now, outputs = {**params, **(context or {})}, {s: state[s] for s in cell.states}, []
+    for t in range(steps):
+        values = evaluate(cell, {**static, **{k: v[t] for k, v in inputs.items()}, **{f"{s}_prev": v for s, v in now.items()}}, xp)
+        now = {s: values[s] for s in cell.states}
+        outputs.append(values[cell.output])
+    if outputs:
+        return xp.stack(outputs), now
+    # No step: the output's shape is that of a step on zeros.
+    zeros = {k: xp.sum(v, axis=0) for k, v in inputs.items()}
+    values = evaluate(cell, {**static, **zeros, **{f"{s}_prev": v for s, v in now.items()}}, xp)
+    return xp.stack([values[cell.output]])[:0], now
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The rows, and features if its rank is 1, for which a choice falls on a branch."""
+
+    value: Any
+    rank: int
+    batched: bool
+
+    def on(self, chosen: bool) -> _Choice:
+        """Return where it falls on the first branch, or else on the second."""
+        return self if chosen else replace(self, value=self.value == 0)
+
+
+class _Evaluator:
+    """One step: values with their ranks, where the rank does not count the axes in front.
+
+    In `choices` are those around the expression at hand.
+    """
+
+    def __init__(self, cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function], *, select: bool) -> None:
+        self.cell, self.xp, self.select = cell, xp, select
+        self.like = next((v for v in namespace.values() if _is_float(v)), None)
+        self.functions = {**functions(xp), **own}
+        arrays = {name: self.array(a) for name, a in cell.array_constants.items()}
+        scalars = {name: self.array(float(value)) for name, value in cell.scalar_constants.items()}
+        self.values: dict[str, Any] = {**arrays, **scalars, **{k: v for k, v in namespace.items() if k in cell.shapes}}
+        self.lead = self.leading()
+        self.choices: tuple[_Choice, ...] = ()
+
+    def leading(self) -> tuple[int, ...]:
+        """Return the axes in front of the features of what has a row a sequence."""
+        for name in (*self.cell.inputs, *self.cell.context, *(f"{s}_prev" for s in self.cell.states)):
+            shape, rank = tuple(self.values[name].shape), len(self.cell.shapes[name])
+            return shape[: len(shape) - rank]
+        return ()
+
+    def array(self, value: Any) -> Any:
+        """Return a number or a constant as an array like the given ones."""
+        if self.like is None:
+            return self.xp.asarray(np.asarray(value))
+        if hasattr(self.like, "device") and self.xp.__name__ == "torch":
+            return self.xp.asarray(np.array(value), dtype=self.like.dtype, device=self.like.device)
+        return self.xp.asarray(value, dtype=self.like.dtype)
+
+    def run(self) -> dict[str, Any]:
+        around = branches(self.cell) if self.select else {}
+        known = set(self.values)
+        for line in self.cell.equations:
+            if any(name not in known for branch in around.get(line.targets[0], ()) for name in names_of(branch.condition)):
+                self.assign({})  # a condition reads what a later line assigns: a first run tells its value
+                break
+            known.update(line.targets)
+        return self.assign(around)
+
+    def assign(self, around: Mapping[str, frozenset[Branch]]) -> dict[str, Any]:
+        assigned: dict[str, Any] = {}
+        for line in self.cell.equations:
+            found = sorted(around.get(line.targets[0], ()), key=repr)
+            self.choices = tuple(self.choice(branch.condition).on(branch.chosen) for branch in found)
+            for target, value in self.line(line):
+                assigned[target] = self.values[target] = value
+            self.choices = ()
+        return assigned
+
+    def line(self, line: Assignment) -> list[tuple[str, Any]]:
+        value, rank = self.of(line.value)
+        if len(line.targets) > 1:
+            parts = self.functions["split"](value, len(line.targets))
+            return [(target, self.full(target, part, 1)) for target, part in zip(line.targets, parts, strict=True)]
+        (target,) = line.targets
+        return [(target, self.full(target, value, rank))]
+
+    def full(self, name: str, value: Any, rank: int) -> Any:
+        """Return a value in the shape of the name that it is assigned to."""
+        shape = self.cell.shapes[name]
+        if len(shape) > rank:
+            value = self.xp.broadcast_to(self.align(value, rank, len(shape)), (*value.shape, self.length(name)))
+        if name not in self.cell.batched:
+            return value
+        return self.xp.broadcast_to(value, (*self.lead, *value.shape[len(value.shape) - len(shape) :]))
+
+    def length(self, name: str) -> int:
+        """Return the number of features of a vector that a scalar is assigned to, from any value that tells the sizes."""
+        sizes: dict[str, int] = {}
+        for other, value in self.values.items():
+            shape = self.cell.shapes[other]
+            for axis, size in enumerate(shape, len(value.shape) - len(shape)):
+                if len(size.terms) == 1:
+                    ((term, factor),) = size.terms
+                    sizes[term] = (value.shape[axis] - size.constant) // factor
+        return self.cell.shapes[name][0].evaluate(sizes)
+
+    def of(self, expr: Expr, order: int | None = None) -> tuple[Any, int]:
+        """Return the value of `expr` and its rank; `order` is the number of rows of `eye`."""
+        around = self.choices
+        if around and rank_of(expr, self.cell.shapes) == 2:
+            self.choices = tuple(choice for choice in around if not choice.batched)  # a matrix is one for all rows
+        if is_where(expr):
+            found = self.where(children(expr), self.order(expr, order))
+        elif is_elementwise(expr):
+            found = self.elementwise(expr, self.order(expr, order))
+        else:
+            choices, self.choices = self.choices, tuple(choice for choice in self.choices if choice.rank == 0)  # it mixes features
+            value, rank = self.leaf(expr, order)
+            self.choices = choices
+            found = self.kept(value, rank)
+        self.choices = around
+        return found
+
+    # Choices
+
+    def where(self, parts: tuple[Expr, ...], order: int | None) -> tuple[Any, int]:
+        """Return the value of a choice; what a branch reads is a constant where it is not chosen."""
+        condition, *branches = parts
+        choice, around = self.choice(condition, order), self.choices
+        values = [(choice.value, choice.rank)]
+        for chosen, branch in zip((True, False), branches, strict=True):
+            self.choices = (*around, choice.on(chosen)) if self.select else ()
+            values.append(self.of(branch, order))
+        self.choices = around
+        rank = max(r for _, r in values)
+        return self.functions["where"](*(self.align(value, r, rank) for value, r in values)), rank
+
+    def choice(self, condition: Expr, order: int | None = None) -> _Choice:
+        around, self.choices = self.choices, ()  # nothing is differentiated through a condition
+        value, rank = self.of(condition, order)
+        self.choices = around
+        return _Choice(value, rank, is_batched(condition, self.cell.batched))
+
+    def kept(self, value: Any, rank: int) -> tuple[Any, int]:
+        """Return a value that is a constant where a choice around it falls on another branch."""
+        for choice in self.choices:
+            full = max(rank, choice.rank)
+            value, rank = self.functions["kept"](self.align(choice.value, choice.rank, full), self.align(value, rank, full)), full
+        return value, rank
+
+    # Expressions
+
+    def leaf(self, expr: Expr, order: int | None) -> tuple[Any, int]:
+        """Return the value of an expression that is not elementwise, and its rank."""
+        match expr:
+            case Number(value=value):
+                return self.array(float(value)), 0
+            case Name(id=name):
+                return self.values[name], len(self.cell.shapes[name])
+            case MatMul(left=left, right=right):
+                return self.product(left, right)
+            case Transpose(operand=operand):
+                return self.of(operand)[0].T, 2
+            case Concat(parts=parts):
+                return self.concat([self.of(part)[0] for part in parts]), 1
+            case Call(function="eye"):
+                assert order is not None, "shapes are checked: a matrix stands beside every `eye`"
+                return self.array(np.eye(order)), 2
+            case Call(function=function, args=args):
+                return self.structural(function, args)
+        raise TypeError(f"not an expression: {expr!r}")
+
+    def product(self, left: Expr, right: Expr) -> tuple[Any, int]:
+        (a, rank), (v, _) = self.of(left), self.of(right)
+        if rank == 2:
+            return v @ a.T, 1
+        return self.xp.sum(a * v, axis=-1), 0
+
+    def concat(self, parts: list[Any]) -> Any:
+        lead = self.xp.broadcast_shapes(*(tuple(p.shape[:-1]) for p in parts))
+        return self.xp.concatenate([self.xp.broadcast_to(p, (*lead, p.shape[-1])) for p in parts], axis=-1)
+
+    def structural(self, function: str, args: tuple[Expr, ...]) -> tuple[Any, int]:
+        value, rank = self.of(args[0])
+        if function in ("sum", "mean"):
+            total = self.xp.sum(value, axis=-1) if rank == 1 else self.xp.sum(value)
+            count = math.prod(value.shape[len(value.shape) - rank :])
+            return (total if function == "sum" else total / count), 0
+        if function == "pick":
+            return self.pick(value, self.of(args[1])[0]), 0
+        return self.functions[function](value), 0 if function == "logsumexp" else 1
+
+    def pick(self, value: Any, index: Any) -> Any:
+        lead = self.xp.broadcast_shapes(tuple(value.shape[:-1]), tuple(index.shape))
+        value = self.xp.broadcast_to(value, (*lead, value.shape[-1]))
+        index = self.xp.broadcast_to(index, lead)[..., None]
+        if self.xp.__name__ == "torch":
+            return self.xp.take_along_dim(value, index.long(), -1)[..., 0]
+        return self.xp.take_along_axis(value, index, -1)[..., 0]
+
+    def elementwise(self, expr: Expr, order: int | None) -> tuple[Any, int]:
+        parts = [self.of(part, order) for part in children(expr)]
+        rank = max(r for _, r in parts)
+        values = [self.align(value, r, rank) for value, r in parts]
+        match expr:
+            case Power(exponent=exponent):
+                return values[0] ** (int(exponent) if exponent.denominator == 1 else float(exponent)), rank
+            case Negative():
+                return -values[0], rank
+            case Binary(op=op) | Compare(op=op):
+                return _OPERATORS[op](*values), rank
+            case Call(function=function):
+                return self.functions[function](*values), rank
+        raise TypeError(f"not an expression: {expr!r}")
+
+    def order(self, expr: Expr, known: int | None) -> int | None:
+        """Return the number of rows of `eye` in an elementwise expression: that of any other matrix in it."""
+        sides = [] if known is not None else [self.side(leaf) for leaf in leaves(expr)]
+        return next((side for side in sides if side is not None), known)
+
+    def side(self, leaf: Expr) -> int | None:
+        if isinstance(leaf, Transpose):
+            return self.order(leaf.operand, None)
+        return int(self.values[leaf.id].shape[-1]) if isinstance(leaf, Name) and len(self.cell.shapes[leaf.id]) == 2 else None
+
+    def align(self, value: Any, rank: int, needed: int) -> Any:
+        """Return a scalar a row with a last axis to stand beside a vector."""
+        return value[..., None] if rank == 0 and needed == 1 else value
+
+
+_OPERATORS: Mapping[str, Function] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+def functions(xp: Any) -> Mapping[str, Function]:
+    """Return the functions of the language for one framework, with the project's conventions at kinks."""
+    own = _OWN[xp.__name__](xp)
+    same = {name: getattr(xp, name) for name in ["exp", "log", "sqrt", "tanh", "sin", "cos", "abs", "sign", "maximum", "minimum", "where"]}
+    sigmoid, erf, logsumexp = own["sigmoid"], own["erf"], own["logsumexp"]
+
+    def constant(x: Any, value: float) -> Any:
+        return xp.zeros_like(x) + value
+
+    def softplus(x: Any) -> Any:
+        return xp.logaddexp(x, xp.zeros_like(x))
+
+    def clip(x: Any, low: float, high: float) -> Any:
+        # The gradient is 0 at both ends.
+        return xp.where(x <= low, constant(x, low), xp.where(x >= high, constant(x, high), x))
+
+    def elu(x: Any) -> Any:
+        # `expm1` sees no positive argument, whose overflow would spoil the gradient of the other branch.
+        return xp.where(x > 0, x, xp.expm1(xp.where(x > 0, xp.zeros_like(x), x)))
+
+    def layer_norm(x: Any) -> Any:
+        size = x.shape[-1]
+        centred = x - (xp.sum(x, axis=-1) / size)[..., None]
+        return centred / xp.sqrt(xp.sum(centred * centred, axis=-1) / size + LAYER_NORM_EPSILON)[..., None]
+
+    return {
+        **same,
+        **own,
+        "relu": lambda x: xp.where(x <= 0, xp.zeros_like(x), x),
+        "softplus": softplus,
+        "logsigmoid": lambda x: -softplus(-x),
+        "softsign": lambda x: x / (1 + xp.abs(x)),
+        "elu": elu,
+        "gelu": lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2))),
+        "silu": lambda x: x * sigmoid(x),
+        "hard_sigmoid": lambda x: clip(x + 3, 0, 6) / 6,
+        "hard_tanh": lambda x: clip(x, -1, 1),
+        "step": lambda x: xp.where(x > 0, constant(x, 1), xp.zeros_like(x)),
+        "softmax": lambda x: xp.exp(x - logsumexp(x)[..., None]),
+        "layer_norm": layer_norm,
+    }
+
+
+def _numpy_functions(xp: Any) -> dict[str, Function]:
+    def sigmoid(x: Any) -> Any:
+        e = np.exp(-np.abs(x))
+        return np.where(x >= 0, np.ones_like(e), e) / (1 + e)
+
+    def erf(x: Any) -> Any:
+        return np.vectorize(math.erf, otypes=[x.dtype])(x)
+
+    def logsumexp(x: Any) -> Any:
+        top = np.max(x, axis=-1, keepdims=True)
+        return np.log(np.sum(np.exp(x - top), axis=-1)) + top[..., 0]
+
+    return {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": lambda x, parts: np.split(x, parts, -1)}
+
+
+def _torch_functions(xp: Any) -> dict[str, Function]:
+    split = {"split": lambda x, parts: xp.chunk(x, parts, -1), "kept": lambda chosen, x: xp.where(chosen, x, x.detach())}
+    return {"sigmoid": xp.sigmoid, "erf": xp.erf, "logsumexp": lambda x: xp.logsumexp(x, -1), **split}
+
+
+def _jax_functions(xp: Any) -> dict[str, Function]:
+    nn, special = importlib.import_module("jax.nn"), importlib.import_module("jax.scipy.special")
+    stopped = importlib.import_module("jax.lax").stop_gradient
+    split = {"split": lambda x, parts: xp.split(x, parts, -1), "kept": lambda chosen, x: xp.where(chosen, x, stopped(x))}
+    return {"sigmoid": nn.sigmoid, "erf": special.erf, "logsumexp": lambda x: special.logsumexp(x, axis=-1), **split}
+
+
+_OWN: Mapping[str, Callable[[Any], dict[str, Function]]] = {
+    "numpy": _numpy_functions,
+    "torch": _torch_functions,
+    "jax.numpy": _jax_functions,
+}
+
+
+def _is_float(value: Any) -> bool:
+    if hasattr(value, "is_floating_point"):
+        return bool(value.is_floating_point())
+    return np.issubdtype(getattr(value, "dtype", np.int64), np.floating)

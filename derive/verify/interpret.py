@@ -1,0 +1,186 @@
+"""NumPy evaluation of a recurrence: the oracle that every pass and every kernel is held against.
+
+Slow, plain and independent of the printers: it walks the equations one by one and keeps every value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from ..calculus import functions as fn
+from ..calculus.ir import (
+    EYE,
+    Concat,
+    FeatureSum,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Outer,
+    Pick,
+    Recurrence,
+    Slice,
+    Spread,
+    Transpose,
+    Type,
+    extent_name,
+    is_extent,
+)
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a recurrence gave.
+
+    Attributes
+    ----------
+    sequences : mapping
+        Each written name's values, `(T, B, ·)`.
+    carries : mapping
+        By the name of the previous value of each carry, its value after the last step (of the loop), `(B, ·)`.
+    results : mapping
+        Accumulators and static results.
+    """
+
+    sequences: Mapping[str, Array]
+    carries: Mapping[str, Array]
+    results: Mapping[str, Array]
+
+
+def run(rec: Recurrence, values: Mapping[str, Array], sizes: Mapping[str, int], steps: int, batch: int) -> Run:
+    """Evaluate `rec`.
+
+    Parameters
+    ----------
+    rec : Recurrence
+    values : mapping
+        An array for each of ``rec.inputs``: statics without batch axis, contexts and carries `(B, ·)`, sequences `(T, B, ·)`.
+    sizes : mapping
+        Value of each named size.
+    steps, batch : int
+        T and B.
+
+    Returns
+    -------
+    Run
+        In the dtype of `values`; the oracle is run in float64.
+    """
+    known = {name: np.asarray(values[name]) for name in (*rec.statics, *rec.contexts)}
+    state = {c.previous: np.asarray(values[c.previous]) for c in rec.carries}
+    machine = _Machine(rec, dict(sizes), batch)
+    machine.evaluate(rec.prologue, known)
+    written: dict[str, list[Array]] = {name: [Array(0)] * steps for name in rec.written}
+    sums: dict[str, Array] = {}
+    for t in range(steps)[:: -1 if rec.reverse else 1]:
+        step = {**known, **state, **{name: np.asarray(values[name])[t] for name in rec.sequences}}
+        machine.evaluate(rec.body, step)
+        for name in rec.written:
+            written[name][t] = step[name]
+        machine.accumulate(step, sums)
+        state = {c.previous: step[c.value] for c in rec.carries}
+    for eq in rec.accumulators:
+        known[eq.name] = sums[eq.name] if eq.name in sums else machine.zeros(rec.types[eq.name])
+    machine.evaluate(rec.epilogue, known)
+    sequences = {n: np.stack(w) if steps else np.zeros((0, *machine.zeros(rec.types[n]).shape)) for n, w in written.items()}
+    return Run(sequences, state, {name: known[name] for name in rec.results})
+
+
+class _Machine:
+    def __init__(self, rec: Recurrence, sizes: dict[str, int], batch: int) -> None:
+        self.rec, self.sizes, self.batch = rec, sizes, batch
+
+    def zeros(self, kind: Type) -> Array:
+        return np.zeros((*((self.batch,) if kind.batched else ()), *(s.evaluate(self.sizes) for s in kind.shape)))
+
+    def evaluate(self, equations: Any, env: dict[str, Array]) -> None:
+        for eq in equations:
+            env[eq.name] = self.value(eq.node, self.rec.types[eq.name], env)
+
+    def accumulate(self, step: Mapping[str, Array], sums: dict[str, Array]) -> None:
+        """Add one step's terms to the sums over steps and batch."""
+        for eq in self.rec.accumulators:
+            kind = self.rec.types[eq.name]
+            if isinstance(eq.node, Outer):
+                left, right = (self.rows(step[n], self.rec.types[n]) for n in (eq.node.left, eq.node.right))
+                term = np.einsum("bi,bj->ij", left, right)
+            else:
+                (name,) = eq.node.operands()
+                term = self.rows(step[name], self.rec.types[name])
+                term = term if kind.batched else term.sum(axis=0)
+            sums[eq.name] = sums[eq.name] + term if eq.name in sums else term
+
+    def rows(self, value: Array, kind: Type) -> Array:
+        """Return a value with its batch axis, repeated if it has none."""
+        return value if kind.batched else np.broadcast_to(value, (self.batch, *value.shape))
+
+    def value(self, node: Node, kind: Type, env: Mapping[str, Array]) -> Array:
+        match node:
+            case Map():
+                return self.map(node, kind, env)
+            case MatVec(matrix=m, vector=v, plus=p):
+                return env[v] @ env[m].T + (env[p] if p else 0.0)
+            case MatVecT(matrix=m, vector=v, plus=p):
+                return env[v] @ env[m] + (env[p] if p else 0.0)
+            case Outer(left=u, right=v):
+                return np.outer(env[u], env[v])
+            case FeatureSum(value=v):
+                axes = tuple(range(-len(self.rec.types[v].shape), 0))
+                return env[v].sum(axis=axes)
+            case LogSumExp(value=v):
+                top = env[v].max(axis=-1, keepdims=True)
+                return np.log(np.exp(env[v] - top).sum(axis=-1)) + top[..., 0]
+            case Transpose(matrix=m):
+                return env[m].T
+            case Concat(parts=parts):
+                rows = [self.rows(env[p], self.rec.types[p]) for p in parts] if kind.batched else [env[p] for p in parts]
+                return np.concatenate(rows, axis=-1 if len(kind.shape) == 1 else 0)
+            case Slice(value=v, start=start, size=size):
+                a = start.evaluate(self.sizes)
+                b = a + size.evaluate(self.sizes)
+                return env[v][..., a:b] if len(kind.shape) == 1 else env[v][a:b]
+            case Pick(value=v, index=k):
+                vector = env[v] if env[v].ndim > env[k].ndim else np.broadcast_to(env[v], (*env[k].shape, env[v].shape[-1]))
+                return np.take_along_axis(vector, env[k][..., None], axis=-1)[..., 0]
+            case Spread(value=v, index=k, size=size):
+                out = np.zeros((*env[v].shape, size.evaluate(self.sizes)))
+                np.put_along_axis(out, env[k][..., None], env[v][..., None], axis=-1)
+                return out
+        raise TypeError(f"no evaluation of {type(node).__name__}")
+
+    def map(self, node: Map, kind: Type, env: Mapping[str, Array]) -> Array:
+        shape = self.zeros(kind).shape
+
+        def atom(symbol: sp.Symbol) -> Array:
+            if is_extent(symbol):
+                return np.asarray(float(self.sizes[extent_name(symbol)]))
+            if symbol == EYE:
+                return np.eye(shape[-1])
+            missing = len(kind.shape) - len(self.rec.types[symbol.name].shape)
+            return env[symbol.name].reshape(env[symbol.name].shape + (1,) * missing)
+
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(elementwise(node.expr, atom), shape)
+
+
+def elementwise(expr: sp.Expr, atom: Callable[[sp.Symbol], Array]) -> Array:
+    """Return the value of a scalar expression whose symbols have the arrays `atom(symbol)`."""
+    if isinstance(expr, sp.Symbol):
+        return atom(expr)
+    if not expr.args:
+        return np.asarray(float(expr))
+    args = [elementwise(a, atom) for a in expr.args]
+    if isinstance(expr, fn.Elementwise):
+        return expr.info.value(*args)
+    if expr.is_Pow:
+        return args[0] ** (int(expr.exp) if expr.exp.is_Integer else args[1])
+    combine: Callable[[Array, Array], Array] = np.add if expr.is_Add else np.multiply
+    return reduce(combine, args)
