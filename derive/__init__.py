@@ -10,8 +10,21 @@ A cell is its equations; from them come the gradients of backpropagation through
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .cell import Cell
 from .language.errors import CellError
-from .package.contents import compile
+
+if TYPE_CHECKING:
+    from .package.memory import compile
 
 __all__ = ["Cell", "CellError", "compile"]
+
+
+def __getattr__(name: str) -> Any:
+    """Return `compile`, imported when it is first asked for: the mathematics alone needs neither NumPy nor Numba."""
+    if name == "compile":
+        from .package.memory import compile
+
+        return compile
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from .cell import Cell
 from .cells.load import cells_of, find
 from .language.errors import CellError, in_words
-from .package import contents as emit
+from .package import contents, folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -170,13 +170,13 @@ def _generate(options: argparse.Namespace) -> int:
     cells: list[Cell] = [cell for name in options.files for cell in cells_of(name)] or list(REGISTRY.values())
     out = options.out or Path("generated")
     source = ", ".join(Path(name).name for name in options.files) or "derive/cells"
-    package = emit.files(cells, source, {} if options.files else SOURCES)
+    package = contents.files(cells, source, {} if options.files else SOURCES)
     if options.check:
-        found = emit.drift(package, out)
+        found = folder.drift(package, out)
         print(found or f"{out}: as generated ({len(package)} files)", end="" if found else "\n")
         return 1 if found else 0
     try:
-        changed = emit.write(package, out)
+        changed = folder.write(package, out)
     except OSError as error:
         raise CellError(f"`{out}` could not be written: {error.strerror or error}") from error
     print(f"{out}: {len(package)} files, {len(changed)} changed")

@@ -23,7 +23,7 @@ for folder in (str(ROOT), str(ROOT / "tests")):  # for `pytest` as for `python -
 
 from derive.cell import Cell  # noqa: E402
 from derive.cells import REGISTRY  # noqa: E402
-from derive.package import contents as emit  # noqa: E402
+from derive.package import memory  # noqa: E402
 
 settings.register_profile("derive", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("derive")
@@ -35,13 +35,13 @@ def kernel_cache() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         if "DERIVE_CACHE_DIR" not in os.environ:
             patch.setenv("DERIVE_CACHE_DIR", str(ROOT / ".pytest_cache" / "kernels"))
-        yield emit.cache_folder()
+        yield memory.cache_folder()
 
 
 @cache
 def package(*cells: Cell) -> dict[str, ModuleType]:
     """Return modules generated for `cells`, by name: one package, whose runtime is compiled once."""
-    return emit.compile_all(cells)
+    return memory.compile_all(cells)
 
 
 def generated(name: str) -> ModuleType:

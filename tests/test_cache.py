@@ -15,7 +15,7 @@ from conftest import ROOT, python, without_rights
 
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.package import contents as emit
+from derive.package import contents, folder
 from derive.runtime.common import trust
 
 RNN = REGISTRY["rnn"]
@@ -70,7 +70,7 @@ print(module.__file__)
 
 
 def package(folder: Path, *cells: Cell) -> Path:
-    emit.write(emit.files(cells, cuda=False), folder / "kernels")
+    folder.write(contents.files(cells, cuda=False), folder / "kernels")
     return folder
 
 
@@ -120,7 +120,7 @@ def test_what_is_missing_in_a_closed_package_is_kept_in_the_users_folder(tmp_pat
 
 def test_kernels_for_devices_are_made_where_nothing_can_be_written(tmp_path: Path) -> None:
     pytest.importorskip("numba_cuda")
-    emit.write(emit.files([LEAKY]), tmp_path / "image" / "kernels")
+    folder.write(contents.files([LEAKY]), tmp_path / "image" / "kernels")
     code = """
         from kernels.runtime import plan
         from kernels.runtime.cuda.kind import KINDS

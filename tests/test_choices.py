@@ -15,7 +15,7 @@ from fuzz.twin import plain
 from derive import Cell
 from derive.notation.latex import derivation
 from derive.notation.text import tagged_formulas
-from derive.package import contents as emit
+from derive.package import contents
 from derive.verify.report import (
     AUTOGRAD,
     DIFFERENCES,
@@ -98,7 +98,7 @@ def missing(cell: Cell) -> tuple[Problem, Problem]:
 
 
 def plainly(cell: Cell) -> ModuleType:
-    return plain(emit.files([cell]), cell.name)
+    return plain(contents.files([cell]), cell.name)
 
 
 def agree(got: Result, want: Result) -> None:
@@ -148,7 +148,7 @@ def test_compiled_kernels() -> None:
 def test_devices(members: int) -> None:
     cell = MISSING["gates"]
     p, filled = missing(cell)
-    files = emit.files([cell])
+    files = contents.files([cell])
     with on_members(members):
         agree(kernel(device_module(files, cell, plainly(cell)), p), autograd(filled))
 

@@ -10,7 +10,7 @@ import pytest
 
 from derive import Cell, CellError
 from derive.notation import show
-from derive.package import contents as emit
+from derive.package import contents
 
 PATIENCE = 60  # seconds until a text counts as hanging; each takes a few at most
 
@@ -75,7 +75,7 @@ def patience() -> Iterator[None]:
 def test_the_whole_way_is_bounded(text: str) -> None:
     with patience():
         cell = Cell(text, name="hostile", output="h")
-        assert emit.files([cell])["hostile.py"]
+        assert contents.files([cell])["hostile.py"]
         for form in ("text", "latex"):
             assert show.FORMS[form](cell)
         with contextlib.suppress(CellError):

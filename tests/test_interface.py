@@ -16,7 +16,7 @@ from conftest import assert_same_bits, generated, leaves, package
 from derive import CellError
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.package import contents as emit
+from derive.package import contents
 from derive.verify.report import check, kernel, sample, table
 
 T, B, D, N = 4, 2, 3, 5
@@ -162,13 +162,13 @@ def test_equal_gradients_are_two_arrays() -> None:
 @pytest.mark.parametrize("name", ["params", "state", "steps", "out", "lengths"])
 def test_an_input_that_is_named_as_an_argument_is_refused(name: str) -> None:
     with pytest.raises(CellError, match=f"an input cannot be named `{name}`"):
-        emit.files([Cell(f"h = tanh(W @ {name} + U @ h_prev)", name="refused", output="h", inputs=(name,))])
+        contents.files([Cell(f"h = tanh(W @ {name} + U @ h_prev)", name="refused", output="h", inputs=(name,))])
 
 
 @pytest.mark.parametrize("size", ["batch", "seed", "dtype"])
 def test_a_size_that_is_named_as_an_argument_is_refused(size: str) -> None:
     with pytest.raises(CellError, match=f"a size cannot be named `{size}`"):
-        emit.files([Cell("h = tanh(W @ x + U @ h_prev)", name="refused", output="h", shapes={"h": size})])
+        contents.files([Cell("h = tanh(W @ x + U @ h_prev)", name="refused", output="h", shapes={"h": size})])
 
 
 # Initial values

@@ -14,8 +14,8 @@ from derive.calculus import functions as fn
 from derive.calculus.derivation import differentiate
 from derive.calculus.jacobian import jacobian, step_values
 from derive.calculus.linear import Block, Column, Diag, Matrix, Range, Row, Select, Term
-from derive.calculus.lower import previous
 from derive.cell import Cell
+from derive.language.names import previous
 from derive.language.sizes import Size
 from derive.verify.explicit import (
     explicit_cotangents,

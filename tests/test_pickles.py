@@ -15,7 +15,7 @@ from conftest import assert_same_bits, generated, package, python
 
 import derive
 from derive import Cell
-from derive.package import contents as emit
+from derive.package import contents
 
 PLAIN = Cell("h = tanh(W @ x + U @ h_prev + b)", name="pickled", output="h")
 OPTIONS = Cell(
@@ -65,7 +65,7 @@ def records(cell: Cell) -> tuple[Any, tuple[Any, ...]]:
 def test_a_cell_comes_back_by_its_definition(cell: Cell) -> None:
     for back in (pickle.loads(pickle.dumps(cell)), copy.copy(cell), copy.deepcopy(cell)):
         assert back == cell and hash(back) == hash(cell)
-        assert emit.files([back]) == emit.files([cell])
+        assert contents.files([back]) == contents.files([cell])
     derive.compile(cell)
     assert len(pickle.dumps(cell)) < 3000  # nothing that follows from it
 

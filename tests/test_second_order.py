@@ -35,9 +35,9 @@ from derive.calculus.ir import (
     Type,
     validate,
 )
-from derive.calculus.lower import previous
 from derive.calculus.vjp import RULES
 from derive.cell import Cell
+from derive.language.names import previous
 from derive.language.sizes import Size, parse_shape
 from derive.verify.evaluate import unroll
 from derive.verify.interpret import Run, run

@@ -26,7 +26,7 @@ from derive.language.errors import CellError
 from derive.notation.reasons import reasons
 from derive.notation.style import Latex
 from derive.notation.text import backward_lines, forward_lines
-from derive.package import contents as emit
+from derive.package import contents
 from derive.verify.report import TOLERANCES, complete_sizes
 
 pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
@@ -50,7 +50,7 @@ every_cell = pytest.mark.parametrize("name", REGISTRY)
 @cache
 def page(name: str) -> Page:
     cell = REGISTRY[name]
-    module = emit.files([cell], sources=SOURCES, cuda=False)[f"{name}.py"]
+    module = contents.files([cell], sources=SOURCES, cuda=False)[f"{name}.py"]
     return Page(cell, module, SOURCES[name], "generated", checks(CHECKED).get(name))
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_check_is_refused(tmp_path: Path) -> None:
 def test_pages_are_the_same_under_every_hash_seed() -> None:
     code = (
         "import hashlib; from derive.cells import REGISTRY; from derive.site.page import Page; from derive import emit;"
-        "print([hashlib.sha256(Page(c, emit.files([c], cuda=False)[f'{c.name}.py']).markdown().encode()).hexdigest()"
+        "print([hashlib.sha256(Page(c, contents.files([c], cuda=False)[f'{c.name}.py']).markdown().encode()).hexdigest()"
         " for c in map(REGISTRY.get, ('slstm', 'gru_layernorm', 'rhn'))])"
     )
     assert python(code, PYTHONHASHSEED="0") == python(code, PYTHONHASHSEED="1")

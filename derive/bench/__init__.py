@@ -11,7 +11,7 @@ from types import ModuleType
 
 from ..cell import Cell
 from ..cells.load import cells_of, find
-from ..package.contents import compile_all
+from ..package.memory import compile_all
 from ..runtime.cpu import threads as runtime_threads
 from . import chart, machine
 from .compare import Settings, Size, compare, size_for

@@ -6,8 +6,8 @@ import importlib.util
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from ..cell import Cell
 from ..cells import REGISTRY
+from ..language.definition import Definition
 from ..language.unparse import unparse
 from ..verify.report import Problem
 from . import jax_scan, pytorch
@@ -48,7 +48,7 @@ class Peer:
     def installed(self) -> bool:
         return importlib.util.find_spec(self.package) is not None
 
-    def absence(self, cell: Cell, operations: int) -> str:
+    def absence(self, cell: Definition, operations: int) -> str:
         """Return why there is no measurement of a cell whose inference takes so many operations; empty if there is to be one."""
         if not self.installed:
             return NOT_INSTALLED
@@ -57,7 +57,7 @@ class Peer:
         return OVER_LIMIT if self.limited and operations > LIMIT else ""
 
 
-def _same(cell: Cell, other: Cell) -> bool:
+def _same(cell: Definition, other: Definition) -> bool:
     """Say whether two cells of one name have the same equations: a file may have another `gru`."""
     return cell.name == other.name and unparse(cell.equations) == unparse(other.equations)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..cell import Cell
+from ..language.definition import Definition
 from ..verify.evaluate import LAYER_NORM_EPSILON, evaluate
 
 Function = Callable[..., Any]
@@ -38,12 +38,12 @@ class Program:
     source: str
 
 
-def transcribe(cell: Cell, tensors: Mapping[str, Any]) -> Program:
+def transcribe(cell: Definition, tensors: Mapping[str, Any]) -> Program:
     """Return the program of `cell`.
 
     Parameters
     ----------
-    cell : Cell
+    cell : Definition
     tensors : mapping
         A tensor for each input and previous state, `(B, ·)`, context and parameter; the program is for their shapes and dtype.
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..cell import Cell
+from ..language.definition import Definition
 from .adjoint import adjoint
 from .ir import Recurrence
 from .lower import lower
@@ -18,7 +18,7 @@ class Derivation:
 
     Attributes
     ----------
-    cell : Cell
+    cell : Definition
     forward : Recurrence
         Writes the cell's output and everything in `saved`.
     backward : Recurrence
@@ -28,7 +28,7 @@ class Derivation:
         carry k of `forward`.
     """
 
-    cell: Cell
+    cell: Definition
     forward: Recurrence
     backward: Recurrence
     cotangent: Mapping[str, str]
@@ -46,10 +46,10 @@ class Derivation:
 
 
 @lru_cache(maxsize=256)
-def differentiate(cell: Cell) -> Derivation:
+def differentiate(cell: Definition) -> Derivation:
     """Return the derivation of `cell`, before any pass: the equations as a textbook would have them."""
     forward = lower(cell)
-    constant = {*cell.fixed, *cell.array_constants}
+    constant = {*cell.fixed, *cell.constant_arrays}
     wrt = [n for n in (*forward.statics, *forward.contexts, *forward.sequences) if n not in constant]
     result = adjoint(forward, wrt=wrt)
     return Derivation(cell, forward, result.recurrence, result.cotangent).with_saved()

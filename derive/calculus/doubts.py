@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sympy as sp
 
-from ..cell import Cell
+from ..language.definition import Definition
 from ..language.tree import Expr, MatMul
 from ..language.unparse import unparse_expression
 from ..language.walks import is_batched, names_of, walk
@@ -17,12 +17,12 @@ from .derivation import differentiate
 from .ir import Map
 
 
-def doubts(cell: Cell) -> tuple[str, ...]:
+def doubts(cell: Definition) -> tuple[str, ...]:
     """Return a sentence for each thing that was hardly meant."""
     return (*_lost_state(cell), *_without_gradient(cell))
 
 
-def _lost_state(cell: Cell) -> tuple[str, ...]:
+def _lost_state(cell: Definition) -> tuple[str, ...]:
     products = [node for line in cell.equations for node in walk(line.value) if isinstance(node, MatMul)]
     alone = [node for node in products if not is_batched(node, cell.batched) and _trained(node.left, cell) and _trained(node.right, cell)]
     if cell.states or not alone:
@@ -33,11 +33,11 @@ def _lost_state(cell: Cell) -> tuple[str, ...]:
     )
 
 
-def _trained(expr: Expr, cell: Cell) -> bool:
+def _trained(expr: Expr, cell: Definition) -> bool:
     return any(name in cell.parameters and name not in cell.fixed for name in names_of(expr))
 
 
-def _without_gradient(cell: Cell) -> tuple[str, ...]:
+def _without_gradient(cell: Definition) -> tuple[str, ...]:
     """Say which parameters get no gradient, whatever the loss is."""
     derivation = differentiate(cell)
     zero = {eq.name for eq in derivation.backward.equations() if eq.node == Map(sp.S.Zero)}

@@ -14,15 +14,16 @@ from functools import lru_cache
 import numpy as np
 import sympy as sp
 
-from ..cell import Cell
+from ..language.definition import Definition
 from ..language.errors import CellError
+from ..language.names import previous
 from ..language.sizes import Size
 from ..notation.jacobian import latex_lines, text_lines
 from ..verify.interpret import elementwise, run
 from .adjoint import adjoint
 from .ir import Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Node, Pick, Recurrence, Slice, Spread, Type, extent_name, is_extent
 from .linear import IDENTITY, Block, Column, Diag, Elementwise, Factor, Matrix, Range, Row, Select, Term, Unit
-from .lower import lower, previous
+from .lower import lower
 
 LARGEST = 100_000  # terms and factors on all paths of a step's Jacobian
 Array = np.ndarray
@@ -35,14 +36,14 @@ class Jacobian:
 
     Attributes
     ----------
-    cell : Cell
+    cell : Definition
     forward : Recurrence
         The step whose values the blocks read.
     blocks : mapping
         By (value, by what): ``jacobian["c", "h_prev"]`` is ∂c_t/∂h_{t-1}.
     """
 
-    cell: Cell
+    cell: Definition
     forward: Recurrence
     blocks: Mapping[Key, Block]
 
@@ -96,12 +97,12 @@ class Jacobian:
 
 
 @lru_cache(maxsize=256)
-def jacobian(cell: Cell, of: tuple[str, ...] | None = None, by: tuple[str, ...] | None = None) -> Jacobian:
+def jacobian(cell: Definition, of: tuple[str, ...] | None = None, by: tuple[str, ...] | None = None) -> Jacobian:
     """Return the Jacobian of one step of `cell`.
 
     Parameters
     ----------
-    cell : Cell
+    cell : Definition
     of : tuple of str, optional
         Values of the step, all states by default.
     by : tuple of str, optional

@@ -11,7 +11,8 @@ from fractions import Fraction
 
 import sympy as sp
 
-from ..cell import Cell
+from ..language.definition import Definition
+from ..language.names import previous
 from ..language.shapes import is_batched, shape_of
 from ..language.sizes import Shape
 from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
@@ -45,7 +46,7 @@ _PREFIX = {FeatureSum: "sum", LogSumExp: "lse", Pick: "picked"}
 LAYER_NORM_EPSILON = sp.Rational(1, 100000)
 
 
-def lower(cell: Cell) -> Recurrence:
+def lower(cell: Definition) -> Recurrence:
     """Return the forward recurrence of `cell`, which writes its output at every step.
 
     Equations carry the tags F1, F2 … of the lines of the text that they belong to.
@@ -53,15 +54,10 @@ def lower(cell: Cell) -> Recurrence:
     return _Lowering(cell).recurrence()
 
 
-def previous(state: str) -> str:
-    """Return the name of `state` at the step before."""
-    return f"{state}_prev"
-
-
 class _Lowering:
     """The equations made so far, and the means to make more."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Definition) -> None:
         self.cell = cell
         self.types: dict[str, Type] = {}
         self.labels: dict[str, Label] = {}
@@ -87,7 +83,7 @@ class _Lowering:
             reverse=False,
             types=self.types,
             labels=self.labels,
-            statics=(*cell.parameters, *cell.array_constants),
+            statics=(*cell.parameters, *cell.constant_arrays),
             contexts=tuple(cell.context),
             sequences=tuple(cell.inputs),
             carries=tuple(Carry(previous(s), s) for s in cell.states),

@@ -1,4 +1,4 @@
-"""Names as Python reads them, and names that are not taken yet."""
+"""Names that are not taken yet."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable
-from unicodedata import normalize
-
-
-def canonical(name: str) -> str:
-    """Return an identifier as Python's parser reads it: the micro sign, say, is the Greek letter μ."""
-    return normalize("NFKC", name)
 
 
 class Names:

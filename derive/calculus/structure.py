@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..cell import Cell
+from ..language.definition import Definition
 from .jacobian import Jacobian, jacobian
 
 
@@ -53,7 +53,7 @@ class Structure:
         return "\n".join(lines)
 
 
-def structure(cell: Cell) -> Structure:
+def structure(cell: Definition) -> Structure:
     """Return the structure of `cell`."""
     found = jacobian(cell)
     buffers = tuple(s for s in cell.states if all(found[s, f"{other}_prev"].is_zero for other in cell.states))

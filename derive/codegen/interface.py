@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..calculus.naming import Names
-from ..cell import Cell
+from ..language.definition import Definition
 from ..language.shapes import shape_of
 from ..language.sizes import Shape
 from ..language.tree import Call, Name
@@ -28,13 +26,13 @@ class Interface:
 
     Attributes
     ----------
-    cell : Cell
+    cell : Definition
     compiled : Compiled
     saved : list
         Of what the tape keeps: field of `Saved`, array of the forward program, value, and whether it is a state's.
     """
 
-    cell: Cell
+    cell: Definition
     compiled: Compiled
     saved: list[tuple[str, str, str, bool]]
 
@@ -114,7 +112,7 @@ class Interface:
             entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
         records = ("Params", "State", "Saved", "Tape", "Grads")
         entries.append("records={" + ", ".join(f'"{name}": {name}' for name in records) + "}")
-        constants = [f"{name.upper()}_CONSTANT = np.array({np.asarray(v).tolist()!r})" for name, v in sorted(cell.array_constants.items())]
+        constants = [f"{name.upper()}_CONSTANT = np.array({v.nested()!r})" for name, v in sorted(cell.constant_arrays.items())]
         aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
         return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")", *aliases])
 
@@ -232,7 +230,7 @@ def _sizes(shape: Shape) -> str:
     return tuple_source(f'"{s}"' for s in shape)
 
 
-def init_sizes(cell: Cell) -> list[str]:
+def init_sizes(cell: Definition) -> list[str]:
     """Return the sizes that `init` takes, in order: also those that the equations make equal to others."""
     named = dict.fromkeys((*cell.sizes, *(s for pair in cell.equal_sizes for s in pair)))
     return sorted(named, key=lambda s: (s != "d", s != "n", s))

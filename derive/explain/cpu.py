@@ -9,7 +9,7 @@ import numpy as np
 from numba import from_dtype
 
 from ..calculus.ir import MatVec, MatVecT
-from ..cell import Cell
+from ..language.definition import Definition
 from ..language.sizes import Size
 from ..program.imperative import Product, Program
 from ..program.pipeline import Compiled, compile_cell
@@ -36,7 +36,7 @@ class Extent:
         return self.dtype.itemsize
 
 
-def parse_extent(cell: Cell, words: list[str], others: Iterable[str] = ()) -> Extent:
+def parse_extent(cell: Definition, words: list[str], others: Iterable[str] = ()) -> Extent:
     """Return the call that words such as ``b=16 t=100 d=64 n=512 threads=2 dtype=float64`` describe.
 
     Sizes that only `others`, cells that are shown too, have are let pass.
@@ -63,7 +63,7 @@ def parse_extent(cell: Cell, words: list[str], others: Iterable[str] = ()) -> Ex
     return Extent(**call, dtype=dtype, sizes=complete_sizes(cell, {name: found.get(name, 128) for name in cell.sizes}))
 
 
-def explain(cell: Cell, extent: Extent) -> str:
+def explain(cell: Definition, extent: Extent) -> str:
     """Return what a call does, and why, as text."""
     compiled = compile_cell(cell)
     sizes = ", ".join(f"{name} = {extent.sizes[name]}" for name in cell.sizes)
@@ -76,17 +76,17 @@ def explain(cell: Cell, extent: Extent) -> str:
     return "\n".join((*lines, tape(cell, extent)))
 
 
-def _parameters(cell: Cell, extent: Extent) -> int:
+def _parameters(cell: Definition, extent: Extent) -> int:
     """Return the bytes of all parameters."""
     return sum(int(np.prod([size.evaluate(extent.sizes) for size in cell.shapes[name]])) for name in cell.parameters) * extent.bytes
 
 
-def _inline(cell: Cell, extent: Extent) -> bool:
+def _inline(cell: Definition, extent: Extent) -> bool:
     """Say whether products of the inputs are formed at each step."""
     return plan.step_by_step(extent.steps, extent.batch, _parameters(cell, extent), extent.threads)
 
 
-def _inputs(cell: Cell, compiled: Compiled, extent: Extent) -> list[str]:
+def _inputs(cell: Definition, compiled: Compiled, extent: Extent) -> list[str]:
     """Say when the products of the inputs are formed."""
     if not compiled.forward.ahead:
         return []
@@ -104,7 +104,7 @@ def _inputs(cell: Cell, compiled: Compiled, extent: Extent) -> list[str]:
     return [f"products of the inputs: {when}, since {why}"]
 
 
-def _loop(cell: Cell, program: Program, extent: Extent) -> Iterator[str]:
+def _loop(cell: Definition, program: Program, extent: Extent) -> Iterator[str]:
     """Say how a time loop is divided."""
     if not program.loop:
         yield "no loop over time: all rows at once"
@@ -136,13 +136,13 @@ def _packed(program: Program, product: Product, extent: Extent) -> int:
     return -(-n // wide) * wide * k * extent.bytes
 
 
-def tape(cell: Cell, extent: Extent) -> str:
+def tape(cell: Definition, extent: Extent) -> str:
     """Say how much memory the tape takes."""
     each = tape_size(cell).evaluate(extent.sizes) * extent.bytes
     return f"tape: {each} bytes for each step and sequence, {_shown(each * extent.steps * extent.batch)} in all"
 
 
-def tape_size(cell: Cell) -> Size:
+def tape_size(cell: Definition) -> Size:
     """Return how many numbers the tape keeps of each step of each sequence, beside the inputs, which are the caller's."""
     compiled = compile_cell(cell)
     return sum((compiled.forward.arrays[name].width for name, _, _ in compiled.saved), start=Size())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..cell import Cell
 from ..codegen.cuda.module import tables
+from ..language.definition import Definition
 from ..program.pipeline import compile_cell
 from ..runtime.cuda.kind import KINDS, Kind
 from ..runtime.cuda.limits import H200, Limits
@@ -27,7 +27,7 @@ class Request:
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
-def parse_request(cell: Cell, words: list[str], others: Iterable[str] = ()) -> Request:
+def parse_request(cell: Definition, words: list[str], others: Iterable[str] = ()) -> Request:
     """Return the call that words such as ``b=16 n=512 dtype=tf32 processors=132 shared=232448`` describe.
 
     Sizes that only `others`, cells that are shown too, have are let pass.
@@ -54,7 +54,7 @@ def parse_request(cell: Cell, words: list[str], others: Iterable[str] = ()) -> R
     return Request(batch, kind, limits, complete_sizes(cell, {name: found.get(name, 512) for name in cell.sizes}))
 
 
-def explain(cell: Cell, request: Request) -> str:
+def explain(cell: Definition, request: Request) -> str:
     """Return which kernels run a call, in what shape, and why, as text."""
     sizes = ", ".join(f"{name} = {request.sizes[name]}" for name in cell.sizes)
     limits = request.limits

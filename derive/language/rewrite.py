@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import Any
 
+from .definition import Definition
 from .errors import CellError, nearest
 from .parse import parse_expression
+from .sizes import shape_text
 from .tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
-from .unparse import decimal
+from .unparse import decimal, unparse
 from .walks import children
 from .wellformed import names_in, previous_names, targets_of
-
-if TYPE_CHECKING:
-    from ..cell import Cell
 
 ZERO, ONE = Number(Fraction(0)), Number(Fraction(1))
 _AT_ZERO: Mapping[str, Fraction] = {
@@ -35,7 +34,40 @@ class Rewritten:
     keep_shape: tuple[str, ...]
 
 
-def rewrite(cell: Cell, expressions: Mapping[str, str]) -> Rewritten:
+def replaced(cell: Definition, expressions: Mapping[str, str], texts: Mapping[str, str]) -> Definition:
+    """Return the definition, of the kind of `cell`, with `expressions` put for names and what is no longer used left out.
+
+    `texts` are its name, title, reference and description.
+
+    Raises
+    ------
+    CellError
+        If a key is neither an assigned name nor a parameter, an expression is wrong, or what results is not a cell.
+    """
+    result = rewrite(cell, expressions)
+    used = {node.id for _, node in names_in(result.equations)} | {*targets_of(result.equations)}
+
+    def keep(mapping: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in mapping.items() if key in used}
+
+    return type(cell)(
+        unparse(result.equations),
+        name=texts["name"],
+        title=texts["title"],
+        reference=texts["reference"],
+        description=texts["description"],
+        output=cell.output,
+        inputs=tuple(i for i in cell.inputs if i in used),
+        context=tuple(c for c in cell.context if c in used),
+        fixed=tuple(f for f in cell.fixed if f in used),
+        shapes=keep(cell.declared_shapes) | {key: shape_text(cell.shapes[key]) for key in result.keep_shape},
+        constants=keep(cell.constants),
+        init=keep(cell.init),
+        latex=keep(cell.latex),
+    )
+
+
+def rewrite(cell: Definition, expressions: Mapping[str, str]) -> Rewritten:
     """Return the equations of `cell` with `expressions` put for names.
 
     Raises

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from .errors import CellError, nearest
 from .hints import OTHER_STEPS, limit
+from .names import is_previous
 from .parse import bad_name
 from .tree import Assignment, Name
 from .walks import walk
@@ -42,11 +43,6 @@ def targets_of(equations: Sequence[Assignment]) -> tuple[str, ...]:
 def previous_names(equations: Sequence[Assignment]) -> frozenset[str]:
     """Return the names `s_prev` that are read."""
     return frozenset(node.id for _, node in names_in(equations) if is_previous(node.id))
-
-
-def is_previous(name: str) -> bool:
-    """Say whether `name` is that of a value at the step before."""
-    return name.endswith("_prev") and len(name) > len("_prev")
 
 
 def check_cell_name(name: object) -> None:

@@ -32,8 +32,8 @@ from ..calculus.ir import (
     extent_name,
     is_extent,
 )
-from ..cell import Cell
 from ..codegen.expression import order
+from ..language.definition import Definition
 from ..language.shapes import rank_of
 from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
 from ..language.tree import Concat as ConcatExpr
@@ -49,7 +49,7 @@ LONGEST = 100  # names in what is written inside a formula
 class LineFormulas:
     """Formulas of a cell's own lines, from its expression trees."""
 
-    cell: Cell
+    cell: Definition
     style: Style
 
     def line(self, line: Assignment) -> str:
@@ -136,7 +136,7 @@ def _read(node: Node) -> list[str]:
 class Formulas:
     """Formulas of a recurrence's equations.  Equations that are not shown are written where they are used, unless that is too long."""
 
-    cell: Cell
+    cell: Definition
     rec: Recurrence
     style: Style
     forward: Recurrence | None = None

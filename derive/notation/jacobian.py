@@ -9,14 +9,14 @@ import sympy as sp
 
 from ..calculus.ir import Map, Recurrence, is_extent
 from ..calculus.linear import IDENTITY, Block, Column, Diag, Factor, Matrix, Range, Row, Select, Term, Unit
-from ..cell import Cell
+from ..language.definition import Definition
 from .formula import ATOM, PRODUCT, SUM, Formulas
 from .style import Latex, Style, Text
 
 Key = tuple[str, str]
 
 
-def text_lines(cell: Cell, forward: Recurrence, blocks: Mapping[Key, Block]) -> dict[Key, str]:
+def text_lines(cell: Definition, forward: Recurrence, blocks: Mapping[Key, Block]) -> dict[Key, str]:
     """Return one line of plain text a block."""
     lines = BlockFormulas(cell, forward, Text({}))
     return {
@@ -25,7 +25,7 @@ def text_lines(cell: Cell, forward: Recurrence, blocks: Mapping[Key, Block]) -> 
     }
 
 
-def latex_lines(cell: Cell, forward: Recurrence, blocks: Mapping[Key, Block]) -> dict[Key, str]:
+def latex_lines(cell: Definition, forward: Recurrence, blocks: Mapping[Key, Block]) -> dict[Key, str]:
     """Return the LaTeX of each block's equation."""
     lines = BlockFormulas(cell, forward, Latex(cell.latex))
     heads = {(of, by): rf"\frac{{\partial {lines.value(of)}}}{{\partial {lines.value(by)}}}" for of, by in blocks}
@@ -36,7 +36,7 @@ def latex_lines(cell: Cell, forward: Recurrence, blocks: Mapping[Key, Block]) ->
 class BlockFormulas:
     """Formulas of sums of products of factors."""
 
-    cell: Cell
+    cell: Definition
     forward: Recurrence
     style: Style
 

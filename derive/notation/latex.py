@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..cell import Cell
+from ..language.definition import Definition
 from .style import Latex
 from .text import backward_lines, forward_lines
 
@@ -15,17 +15,17 @@ def aligned(lines: Mapping[str, str], *, tags: bool = True) -> str:
     return "\\begin{align}\n" + " \\\\\n".join(rows) + "\n\\end{align}"
 
 
-def equations(cell: Cell, *, tags: bool = True) -> str:
+def equations(cell: Definition, *, tags: bool = True) -> str:
     """Return the cell's own equations (F1 …)."""
     return aligned(forward_lines(cell, Latex(cell.latex)), tags=tags)
 
 
-def adjoint(cell: Cell) -> str:
+def adjoint(cell: Definition) -> str:
     """Return the equations of backpropagation through time (B1 …)."""
     return aligned(backward_lines(cell, Latex(cell.latex)))
 
 
-def derivation(cell: Cell) -> str:
+def derivation(cell: Definition) -> str:
     """Return both passes."""
     backward = f"% backpropagation through time, from the last step to the first\n{adjoint(cell)}"
     return f"% {cell.title or cell.name}: one step\n{equations(cell)}\n{backward}"

@@ -14,15 +14,15 @@ import sympy as sp
 from ..calculus.derivation import Derivation, differentiate
 from ..calculus.functions import Elementwise, ElementwiseFunction, derivative
 from ..calculus.ir import Equation, Label, Map, Outer
-from ..calculus.lower import previous
-from ..cell import Cell
+from ..language.definition import Definition
+from ..language.names import previous
 from .formula import Formulas
 from .style import Latex
 
 SHORT = 70  # characters of TeX: what is said in passing
 
 
-def reasons(cell: Cell) -> dict[str, str]:
+def reasons(cell: Definition) -> dict[str, str]:
     """Return a sentence for every numbered equation of the cell's adjoint, by tag."""
     writer = Reasons(differentiate(cell))
     return {eq.tag: writer.sentence(eq) for eq in writer.derivation.backward.equations() if eq.shown and eq.tag.startswith("B")}
@@ -41,7 +41,7 @@ class Reasons:
     derivation: Derivation
 
     @property
-    def cell(self) -> Cell:
+    def cell(self) -> Definition:
         return self.derivation.cell
 
     @cached_property

@@ -23,8 +23,10 @@ from ..calculus.ir import (
     Total,
     Transpose,
 )
-from ..cell import Cell
+from ..calculus.jacobian import jacobian
+from ..calculus.structure import structure as coupling
 from ..codegen.interface import shape_text
+from ..language.definition import Definition
 from ..package.contents import files
 from ..program.imperative import Program
 from ..program.passes.hoist import hoist
@@ -34,7 +36,7 @@ from .style import Text
 from .text import backward_lines, forward_lines
 
 
-def text(cell: Cell) -> str:
+def text(cell: Definition) -> str:
     """Return title, symbols, equations and gradients."""
     lines = [cell.title or cell.name, *textwrap.wrap(cell.description, 100), *textwrap.wrap(cell.reference, 100)]
     lines += ["", "Parameters", *_table(cell.parameters, cell)]
@@ -46,7 +48,7 @@ def text(cell: Cell) -> str:
     return "\n".join(lines)
 
 
-def _legend(cell: Cell) -> list[str]:
+def _legend(cell: Definition) -> list[str]:
     style = Text({})
     lines = ["  v̄ is ∂L/∂v, L = Σ_t L_t; δ_v is ∂L/∂a, where a is the argument of the function in the line that makes v"]
     if cell.states:
@@ -55,25 +57,26 @@ def _legend(cell: Cell) -> list[str]:
     return lines
 
 
-def _table(names: Iterable[str], cell: Cell) -> list[str]:
+def _table(names: Iterable[str], cell: Definition) -> list[str]:
     names = list(names)
     width = max(map(len, names), default=0)
     return [f"  {name:<{width}}  {shape_text(shape=cell.shapes[name])}" for name in names] or ["  none"]
 
 
-def code(cell: Cell) -> str:
+def code(cell: Definition) -> str:
     """Return the generated module."""
     from ..cells import SOURCES
 
     return files([cell], sources=SOURCES)[f"{cell.name}.py"].rstrip("\n")
 
 
-def structure(cell: Cell) -> str:
+def structure(cell: Definition) -> str:
     """Return how states couple, and the Jacobian of one step, block by block."""
-    return "\n".join([cell.structure.text(), "", *([cell.jacobian().text()] if cell.states else [])]).rstrip()
+    found = coupling(cell)
+    return "\n".join([found.text(), "", *([jacobian(cell).text()] if cell.states else [])]).rstrip()
 
 
-def stages_text(cell: Cell) -> str:
+def stages_text(cell: Definition) -> str:
     """Return both recurrences after each pass, then their regions and their programs."""
     parts = []
     for name, stage in stages(cell):
@@ -145,7 +148,7 @@ def program(prog: Program) -> str:
     return "\n".join(lines)
 
 
-FORMS: dict[str, Callable[[Cell], str]] = {
+FORMS: dict[str, Callable[[Definition], str]] = {
     "text": text,
     "latex": derivation,
     "code": code,

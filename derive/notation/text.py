@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from ..calculus.derivation import Derivation, differentiate
 from ..calculus.ir import Equation
-from ..cell import Cell
+from ..language.definition import Definition
 from .formula import Formulas, LineFormulas
 from .style import Style, Text
 
 
-def forward_lines(cell: Cell, style: Style | None = None) -> dict[str, str]:
+def forward_lines(cell: Definition, style: Style | None = None) -> dict[str, str]:
     """Return each line of `cell`, by tag."""
     formulas = LineFormulas(cell, style or Text({}))
     return {f"F{k}": formulas.line(line) for k, line in enumerate(cell.equations, 1)}
 
 
-def backward_lines(cell: Cell, style: Style) -> dict[str, str]:
+def backward_lines(cell: Definition, style: Style) -> dict[str, str]:
     """Return every numbered formula of the cell's adjoint, by tag."""
     derivation = differentiate(cell)
     formulas = Formulas(cell, derivation.backward, style, derivation.forward)
@@ -23,7 +23,7 @@ def backward_lines(cell: Cell, style: Style) -> dict[str, str]:
     return {eq.tag: formulas.equation(eq) for eq in sorted(numbered, key=lambda eq: int(eq.tag[1:]))}
 
 
-def tagged_formulas(cell: Cell) -> dict[str, str]:
+def tagged_formulas(cell: Definition) -> dict[str, str]:
     """Return every numbered formula of the cell's derivation, by tag: F1, F2 …, B1, B2 …"""
     return forward_lines(cell) | backward_lines(cell, Text({}))
 

@@ -1,31 +1,18 @@
-"""Generated packages: their files, and modules in memory."""
+"""The files of generated packages."""
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import importlib
-import importlib.util
-import os
-import shutil
-import sys
-import tempfile
-import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
-from ..cell import Cell
 from ..codegen.cpu.module import module
 from ..codegen.cuda.module import module as cuda_module
-from ..language.errors import CellError, in_words
+from ..language.definition import Definition
+from ..language.errors import CellError
 from ..program.pipeline import compile_cell
-from ..runtime.common.trust import own
-from .pickles import make_portable
-from .write import MARK, Files, complete, drift, write
-
-__all__ = ["MARK", "Files", "cache_folder", "compile", "compile_all", "drift", "files", "package_of", "write"]
+from .folder import MARK
 
 RUNTIME = Path(__file__).parents[1] / "runtime"
 MADE_FROM = "# Made from "
@@ -37,7 +24,7 @@ ARGUMENTS = ("params", "state", "steps", "lengths", "reverse", "tape", "out", "d
 
 
 def files(
-    cells: Iterable[Cell], source: str = "derive/cells", sources: Mapping[str, str] | None = None, *, cuda: bool = True
+    cells: Iterable[Definition], source: str = "derive/cells", sources: Mapping[str, str] | None = None, *, cuda: bool = True
 ) -> dict[str, str]:
     """Return the files of the package generated for `cells`, by path.
 
@@ -45,7 +32,7 @@ def files(
 
     Parameters
     ----------
-    cells : iterable of Cell
+    cells : iterable of Definition
     source : str
         Where the cells are defined, for the headers.
     sources : mapping, optional
@@ -61,18 +48,18 @@ def files(
     cells = tuple(cells)
     _check_names(cells)
     runtime = {name: text for name, text in _runtime_files().items() if cuda or not name.startswith(CUDA)}
-    digests = {False: _digest(*(text for name, text in runtime.items() if not name.startswith(CUDA))), True: _digest(*runtime.values())}
-    digest = digests[False]  # kernels of the CPU do not change with what is for devices
+    digests = {False: digest(*(text for name, text in runtime.items() if not name.startswith(CUDA))), True: digest(*runtime.values())}
+    own = digests[False]  # kernels of the CPU do not change with what is for devices
     found = {
         f"runtime/{name}": _stamped(text, f"derive/runtime/{name}", digests[name.startswith(CUDA)])
         for name, text in runtime.items()
         if name not in BESIDE.values()
     }
-    found |= {path: _stamped(runtime[name], f"derive/runtime/{name}", digest) for path, name in BESIDE.items()}
+    found |= {path: _stamped(runtime[name], f"derive/runtime/{name}", own) for path, name in BESIDE.items()}
     for cell in cells:
         compiled = compile_cell(cell)
         where = (sources or {}).get(cell.name, source)
-        found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), digest)
+        found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
         if cuda:
             found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digests[True])
     found["__init__.py"] = _init(cells, source, "Recurrent layers: kernels with their gradients, on NumPy and Numba alone.")
@@ -81,7 +68,7 @@ def files(
     return dict(sorted(found.items()))
 
 
-def _check_names(cells: tuple[Cell, ...]) -> None:
+def _check_names(cells: tuple[Definition, ...]) -> None:
     seen: set[str] = set()
     for cell in cells:
         if cell.name in RESERVED:
@@ -102,107 +89,19 @@ def _runtime_files() -> dict[str, str]:
     return {path.relative_to(RUNTIME).as_posix(): path.read_text(encoding="utf-8") for path in sorted(RUNTIME.glob("**/*.py"))}
 
 
-def _digest(*texts: str) -> str:
+def digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
-def _stamped(text: str, source: str, digest: str) -> str:
-    return f"{MARK} from {source}. Do not edit.\n# Made from {digest}\n{text}"
+def _stamped(text: str, source: str, hashed: str) -> str:
+    return f"{MARK} from {source}. Do not edit.\n# Made from {hashed}\n{text}"
 
 
-def _marked(body: str, digest: str) -> str:
+def _marked(body: str, of: str) -> str:
     """Return a module with the hash of all that it is made from."""
-    return body.replace(f"{MADE_FROM}\n", f"{MADE_FROM}{_digest(body, digest)}\n", 1)
+    return body.replace(f"{MADE_FROM}\n", f"{MADE_FROM}{digest(body, of)}\n", 1)
 
 
-def _init(cells: tuple[Cell, ...], source: str, title: str) -> str:
+def _init(cells: tuple[Definition, ...], source: str, title: str) -> str:
     names = "\n".join(f"    {cell.name:<28}{cell.title}".rstrip() for cell in cells)
     return f'{MARK} from {source}. Do not edit.\n"""{title}\n\n{names}\n"""\n'
-
-
-# In memory
-
-
-def compile(cell: Cell, *, cuda: bool = False) -> ModuleType:
-    """Return the module generated for `cell`, the same as `derive generate` writes; with `cuda`, that for CUDA devices.
-
-    It is kept in a cache folder by its content (``DERIVE_CACHE_DIR``, else ``$XDG_CACHE_HOME/derive-rnn``, else
-    ``~/.cache/derive-rnn``), so that machine code is compiled once: a second process starts with it. What lies there is run, so it is
-    used only if nobody but this user and root can write to it; else, and where it cannot be written, a temporary folder is, with a warning.
-
-    Parameters
-    ----------
-    cell : Cell
-    cuda : bool
-        Whether the module is that for CUDA devices.
-
-    Returns
-    -------
-    module
-        With `init`, `zero_state`, `pack`, `forward`, `backward`, `infer` and `step`.
-
-    Raises
-    ------
-    CellError
-        If the cell's name or an input's cannot be used in a module.
-    """
-    return compile_all([cell], cuda=cuda)[cell.name]
-
-
-def compile_all(cells: Iterable[Cell], *, cuda: bool = False) -> dict[str, ModuleType]:
-    """Return the modules generated for `cells`, by name: as `compile` does, but in one package, which compiles their runtime once."""
-    cells = tuple(cells)
-    package = package_of(cells, cuda=cuda)
-    folder_name = f"{package}.{CUDA}" if cuda else package
-    return {cell.name: importlib.import_module(f"{folder_name}.{cell.name}") for cell in cells}
-
-
-@lru_cache(maxsize=256)
-def package_of(cells: tuple[Cell, ...], *, cuda: bool) -> str:
-    """Return the name of the package generated for `cells`, which is imported."""
-    package = files(cells, "a cell in memory", cuda=cuda)
-    name = f"_derive_{_digest(*package.values())}"
-    if name not in sys.modules:
-        folder = _kept(package, name)
-        spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-        kinds = (name, f"{name}.{CUDA}") if cuda else (name,)
-        modules = [importlib.import_module(f"{kind}.{cell.name}") for kind in kinds for cell in cells]
-        make_portable(modules, name, cells, cuda=cuda)
-    return name
-
-
-def _kept(package: Files, name: str) -> Path:
-    """Return the folder that holds a package: in the cache, else a temporary one."""
-    try:
-        folder = cache_folder() / name
-        own(folder)
-        complete(package, folder)
-        return folder
-    except (OSError, RuntimeError) as error:  # it cannot be written, or the user has no home
-        reason = in_words(error)
-    if not _temporary.cache_info().currsize:  # once a process
-        told = f"{reason}: kernels are compiled in a temporary folder, anew in every process; DERIVE_CACHE_DIR can name a folder for them"
-        warnings.warn(told, RuntimeWarning, stacklevel=5)
-    folder = _temporary() / name
-    complete(package, folder)
-    return folder
-
-
-@lru_cache(maxsize=1)
-def _temporary() -> Path:
-    """Return a folder of this process alone, which is removed at its end."""
-    folder, process = tempfile.mkdtemp(prefix="derive-rnn-"), os.getpid()
-    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == process else None)
-    return Path(folder)
-
-
-def cache_folder() -> Path:
-    """Return the folder where compiled cells are kept."""
-    own = os.environ.get("DERIVE_CACHE_DIR")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "derive-rnn"

@@ -6,45 +6,18 @@ them, unless that has been done, and gets what `derive.compile` of an equal cell
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from ..cell import Cell
+Member = Callable[[str, str], Callable[..., Any]]
+"""By the names of a module in the package and of what is in it, what makes that again."""
 
 
-@dataclass(frozen=True)
-class Member:
-    """A class or a function of a package that was compiled in memory: it is called as that.
-
-    Attributes
-    ----------
-    cells : tuple of Cell
-        What the package is made from.
-    cuda : bool
-    module : str
-        The module's name in the package.
-    name : str
-    """
-
-    cells: tuple[Cell, ...]
-    cuda: bool
-    module: str
-    name: str
-
-    def __call__(self, *values: Any) -> Any:
-        from .contents import package_of
-
-        package = package_of(self.cells, cuda=self.cuda)
-        return getattr(importlib.import_module(f"{package}.{self.module}"), self.name)(*values)
-
-
-def make_portable(modules: Iterable[ModuleType], package: str, cells: tuple[Cell, ...], *, cuda: bool) -> None:
-    """Let the records of a package's modules be pickled with the text of its cells."""
+def make_portable(modules: Iterable[ModuleType], package: str, member: Member) -> None:
+    """Let the records of a package's modules be pickled; `member` makes what stands for a class or function of the package in a pickle."""
     for record in {value for module in modules for value in vars(module).values() if _is_record(value, package)}:
-        record.__reduce__ = _portable(vars(record).get("__reduce__", _parts), package, cells, cuda)
+        record.__reduce__ = _portable(vars(record).get("__reduce__", _parts), package, member)
 
 
 def _is_record(value: Any, package: str) -> bool:
@@ -55,11 +28,11 @@ def _parts(record: Any) -> tuple[type, tuple[Any, ...]]:
     return type(record), tuple(record)
 
 
-def _portable(reduce: Callable[[Any], Any], package: str, cells: tuple[Cell, ...], cuda: bool) -> Callable[[Any], Any]:
-    """Return `reduce` with a `Member` in the place of a class or function of the package."""
+def _portable(reduce: Callable[[Any], Any], package: str, member: Member) -> Callable[[Any], Any]:
+    """Return `reduce` with a member in the place of a class or function of the package."""
 
     def reduced(record: Any) -> Any:
         made, values = reduce(record)
-        return Member(cells, cuda, made.__module__.removeprefix(f"{package}."), made.__name__), values
+        return member(made.__module__.removeprefix(f"{package}."), made.__name__), values
 
     return reduced

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ..cell import Cell
+from ..language.definition import Definition
 from .build import build
 from .bundle import bundled, grouped
 from .draw import drawing
@@ -17,7 +17,7 @@ from .layout import laid_out
 __all__ = ["svg"]
 
 
-def svg(cell: Cell) -> str:
+def svg(cell: Definition) -> str:
     """Return the picture of one step of a cell.
 
     Time runs from left to right: previous states and inputs come in at the left, new states and the output leave at the right.  A filled
@@ -26,7 +26,7 @@ def svg(cell: Cell) -> str:
 
     Parameters
     ----------
-    cell : Cell
+    cell : Definition
         Any cell.
 
     Returns

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from ..cell import Cell
+from ..language.definition import Definition
 from ..language.parse import ELEMENTWISE
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power
 from ..language.walks import walk
@@ -32,7 +32,7 @@ def _loose(label: Label) -> Label:
     return tuple(replace(run, text=run.text.replace("⊙", " ")) for run in label)
 
 
-def build(cell: Cell) -> Graph:
+def build(cell: Definition) -> Graph:
     """Return the drawing graph of a cell."""
     return _Builder(cell).graph()
 
@@ -41,7 +41,7 @@ def build(cell: Cell) -> Graph:
 class _Builder:
     """Collects nodes and values line by line."""
 
-    cell: Cell
+    cell: Definition
     nodes: list[Node] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
     named: dict[str, int] = field(default_factory=dict)

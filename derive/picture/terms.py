@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from ..cell import Cell
+from ..language.definition import Definition
 from ..language.tree import Binary, Expr, MatMul, Name, Negative, Number
 from ..language.walks import children, is_batched, walk
 
@@ -46,7 +46,7 @@ class Sum:
 class Reader:
     """Takes a cell's expressions apart; what several expressions share stays whole, so that it is drawn once."""
 
-    cell: Cell
+    cell: Definition
     shared: frozenset[Expr] = field(init=False)
 
     def __post_init__(self) -> None:

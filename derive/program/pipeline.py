@@ -13,7 +13,7 @@ from functools import lru_cache
 from ..calculus.derivation import Derivation, differentiate
 from ..calculus.ir import Concat, Map, Slice
 from ..calculus.naming import Names
-from ..cell import Cell
+from ..language.definition import Definition
 from .imperative import Program
 from .passes.accumulate import accumulate
 from .passes.hoist import Regions, hoist
@@ -55,7 +55,7 @@ class Compiled:
     saved: tuple[tuple[str, str, bool], ...]
 
 
-def stages(cell: Cell) -> list[tuple[str, Derivation]]:
+def stages(cell: Definition) -> list[tuple[str, Derivation]]:
     """Return the derivation as differentiated and after each pass."""
     found = [("differentiate", differentiate(cell))]
     for name, apply in PASSES:
@@ -64,7 +64,7 @@ def stages(cell: Cell) -> list[tuple[str, Derivation]]:
 
 
 @lru_cache(maxsize=256)
-def compile_cell(cell: Cell) -> Compiled:
+def compile_cell(cell: Definition) -> Compiled:
     """Return the programs of `cell`."""
     derivation = stages(cell)[-1][1]
     forward, backward = hoist(derivation.forward), hoist(derivation.backward)

@@ -18,7 +18,7 @@ from ..cell import Cell
 from ..cells import FAMILIES, REGISTRY, SOURCES
 from ..language.errors import CellError
 from ..notation.style import Latex
-from ..package import contents as emit
+from ..package import contents
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -211,7 +211,7 @@ def _cells(site: Site, folder: Path) -> None:
 
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
-    modules = emit.files(site.cells, sources=site.sources, cuda=False)
+    modules = contents.files(site.cells, sources=site.sources, cuda=False)
     notation = "../derivations.html" if site.docs else ""
     for cell in site.cells:
         page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), notation)

@@ -9,10 +9,10 @@ import sympy as sp
 
 from ..cell import Cell
 from ..codegen.interface import shape_text
+from ..language.declarations import RULES
 from ..language.sizes import Size
 from ..notation.formula import LineFormulas
 from ..notation.style import Latex
-from ..runtime.common.initial import RULES
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _found(cell: Cell) -> Iterator[tuple[str, str]]:
     yield from ((f"{state}_prev", _state(cell, state)) for state in cell.states)
     yield from ((name, _parameter(cell, name)) for name in cell.parameters)
     yield from ((name, f"constant, {value}") for name, value in cell.scalar_constants.items())
-    yield from ((name, "constant") for name in cell.array_constants)
+    yield from ((name, "constant") for name in cell.constant_arrays)
     for number, line in enumerate(cell.equations, 1):
         for name in line.targets:
             ways = [f"made by [F{number}]", *(["state"] if name in cell.states else []), *(["the output"] if name == cell.output else [])]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ..calculus.derivation import differentiate
 from ..calculus.ir import Equation
-from ..calculus.lower import previous
 from ..cell import Cell
+from ..language.names import previous
 from ..language.sizes import Size
 from ..notation.formula import Formulas
 from ..notation.style import Latex

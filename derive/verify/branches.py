@@ -15,7 +15,7 @@ from ..language.tree import Compare, Expr, Name
 from ..language.walks import children, is_batched, is_elementwise, is_eye, is_where, walk
 
 if TYPE_CHECKING:
-    from ..cell import Cell
+    from ..language.definition import Definition
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ Branches = frozenset[Branch]
 NONE: Branches = frozenset()
 
 
-def branches(cell: Cell) -> Mapping[str, Branches]:
+def branches(cell: Definition) -> Mapping[str, Branches]:
     """Return, by assigned name, the branches that stand around everything that reads it; none for states and the output."""
     if not any(is_where(node) for line in cell.equations for node in walk(line.value)):
         return {}
@@ -53,11 +53,11 @@ def branches(cell: Cell) -> Mapping[str, Branches]:
     return found
 
 
-def _of_rows(found: Branches, cell: Cell) -> Branches:
+def _of_rows(found: Branches, cell: Definition) -> Branches:
     return frozenset(branch for branch in found if not shape_of(branch.condition, cell.shapes))
 
 
-def _reads(expr: Expr, around: Branches, cell: Cell) -> Iterator[tuple[str, Branches]]:
+def _reads(expr: Expr, around: Branches, cell: Definition) -> Iterator[tuple[str, Branches]]:
     """Yield the names that an expression reads, each time with the branches around it; not what only a condition reads."""
     if isinstance(expr, Name):
         yield expr.id, around

@@ -13,27 +13,40 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calculus.naming import canonical
+from ..language.constants import ConstantArray
+from ..language.names import canonical
 from ..language.shapes import rank_of
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from ..language.walks import children, is_batched, is_elementwise, is_where, leaves, names_of
 from .branches import Branch, branches
 
 if TYPE_CHECKING:
-    from ..cell import Cell
+    from ..language.definition import Definition
 
 LAYER_NORM_EPSILON = 1e-5
 Function = Callable[..., Any]
 
 
+def constant_array(constant: ConstantArray) -> np.ndarray:
+    """Return a constant of a cell as a read-only float64 array."""
+    array = np.array(constant.values, dtype=np.float64)
+    array.flags.writeable = False
+    return array
+
+
+def constants_of(cell: Definition) -> dict[str, np.ndarray]:
+    """Return the constants of a cell that are vectors or matrices, as read-only float64 arrays."""
+    return {name: constant_array(value) for name, value in cell.constant_arrays.items()}
+
+
 def evaluate(
-    cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function] | None = None, *, select: bool = True
+    cell: Definition, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function] | None = None, *, select: bool = True
 ) -> dict[str, Any]:
     """Return the values of all assigned names after one step.
 
     Parameters
     ----------
-    cell : Cell
+    cell : Definition
     namespace : mapping
         An array for each input, context, parameter and `s_prev`: those with a row a sequence are `(…, size)`, or `(…,)` for a scalar a row;
         parameters have no leading axes.  Array constants may be given to override the cell's own.
@@ -64,7 +77,7 @@ def evaluate(
 
 
 def unroll(
-    cell: Cell,
+    cell: Definition,
     inputs: Mapping[str, Any],
     params: Mapping[str, Any],
     state: Mapping[str, Any],
@@ -77,7 +90,7 @@ def unroll(
 
     Parameters
     ----------
-    cell : Cell
+    cell : Definition
     inputs : mapping
         `(T, B, ·)` for each input.
     params : mapping
@@ -139,11 +152,11 @@ class _Evaluator:
     In `choices` are those around the expression at hand.
     """
 
-    def __init__(self, cell: Cell, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function], *, select: bool) -> None:
+    def __init__(self, cell: Definition, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function], *, select: bool) -> None:
         self.cell, self.xp, self.select = cell, xp, select
         self.like = next((v for v in namespace.values() if _is_float(v)), None)
         self.functions = {**functions(xp), **own}
-        arrays = {name: self.array(a) for name, a in cell.array_constants.items()}
+        arrays = {name: self.array(a) for name, a in constants_of(cell).items()}
         scalars = {name: self.array(float(value)) for name, value in cell.scalar_constants.items()}
         self.values: dict[str, Any] = {**arrays, **scalars, **{k: v for k, v in namespace.items() if k in cell.shapes}}
         self.lead = self.leading()

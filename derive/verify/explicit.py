@@ -17,8 +17,8 @@ import numpy as np
 
 from ..calculus.derivation import Derivation, differentiate
 from ..calculus.jacobian import jacobian
-from ..calculus.lower import previous
-from ..cell import Cell
+from ..language.definition import Definition
+from ..language.names import previous
 from ..notation.style import Latex
 from .interpret import Run, run
 
@@ -70,12 +70,12 @@ class Trajectory:
         return [types[name].shape[0].evaluate(self.sizes) if types[name].shape else 1 for name in self.names]
 
 
-def trajectory(cell: Cell, values: Mapping[str, Array], sizes: Mapping[str, int], steps: int, batch: int) -> Trajectory:
+def trajectory(cell: Definition, values: Mapping[str, Array], sizes: Mapping[str, int], steps: int, batch: int) -> Trajectory:
     """Run `cell` and keep everything.
 
     Parameters
     ----------
-    cell : Cell
+    cell : Definition
     values : mapping
         float64 arrays: parameters and array constants; contexts and previous states (``h_prev``, before the first step) `(B, ·)`; inputs
         `(T, B, ·)`.
@@ -192,7 +192,7 @@ def _one_step_back(path: Trajectory, t: int, cotangents: Mapping[str, Array]) ->
 
 
 def explicit_gradients(
-    cell: Cell,
+    cell: Definition,
     values: Mapping[str, Array],
     sizes: Mapping[str, int],
     dy: Array,
@@ -202,7 +202,7 @@ def explicit_gradients(
 
     Parameters
     ----------
-    cell : Cell
+    cell : Definition
     values, sizes : mapping
         As in `trajectory`.
     dy : array
@@ -219,7 +219,7 @@ def explicit_gradients(
     return immediate_gradients(path, totals[1:]) | {previous(state): initial[state] for state in cell.states}
 
 
-def explicit_latex(cell: Cell, parameter: str) -> str:
+def explicit_latex(cell: Definition, parameter: str) -> str:
     """Return the explicit double sum for one parameter in LaTeX.
 
     Raises

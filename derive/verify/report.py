@@ -21,13 +21,13 @@ import numpy as np
 
 from ..calculus.derivation import differentiate
 from ..calculus.doubts import doubts
-from ..calculus.naming import canonical
-from ..cell import Cell
+from ..language.definition import Definition
+from ..language.names import canonical
 from ..language.shapes import shape_of
 from ..language.tree import Call
 from ..language.walks import walk
-from ..package import contents as emit
-from .evaluate import unroll
+from ..package import memory
+from .evaluate import constants_of, unroll
 from .interpret import run as interpret
 
 Array = np.ndarray
@@ -88,7 +88,7 @@ class Report:
 class Problem:
     """Values to run a cell on, and cotangents; `arrays` has inputs, contexts, parameters and, as ``<state>_prev``, initial states."""
 
-    cell: Cell
+    cell: Definition
     sizes: Mapping[str, int]
     steps: int
     batch: int
@@ -128,7 +128,7 @@ class Result:
 # The problem
 
 
-def complete_sizes(cell: Cell, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
+def complete_sizes(cell: Definition, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
     """Return a value for every named size of `cell`: those given, else odd numbers; sizes that must be equal are."""
     given = {canonical(name): value for name, value in (sizes or {}).items()}
     names = [*cell.sizes, *(name for pair in cell.equal_sizes for name in pair)]
@@ -136,7 +136,7 @@ def complete_sizes(cell: Cell, sizes: Mapping[str, int] | None = None) -> dict[s
     return found | {a: found[b] for a, b in cell.equal_sizes}
 
 
-def sample(cell: Cell, *, sizes: Mapping[str, int] | None = None, steps: int = 5, batch: int = 3, seed: int = 0) -> Problem:
+def sample(cell: Definition, *, sizes: Mapping[str, int] | None = None, steps: int = 5, batch: int = 3, seed: int = 0) -> Problem:
     """Return random float64 values of moderate size for everything that `cell` reads, and cotangents for all that it gives."""
     full = complete_sizes(cell, sizes)
     draw = Draw(cell, full, np.random.default_rng(seed))
@@ -151,7 +151,7 @@ def sample(cell: Cell, *, sizes: Mapping[str, int] | None = None, steps: int = 5
 class Draw:
     """Random float64 values of a cell's names."""
 
-    cell: Cell
+    cell: Definition
     sizes: Mapping[str, int]
     random: np.random.Generator
 
@@ -194,7 +194,7 @@ def _moderate(parameter: Array) -> Array:
     return parameter / max(2.0, math.sqrt(parameter.shape[-1]) if parameter.ndim == 2 else 0.0)
 
 
-def classes(cell: Cell, index: str, sizes: Mapping[str, int]) -> int:
+def classes(cell: Definition, index: str, sizes: Mapping[str, int]) -> int:
     """Return what an index must be below: the size of the smallest vector that it picks from."""
     nodes = [node for line in cell.equations for node in walk(line.value) if isinstance(node, Call) and node.function == "pick"]
     picked = [node.args[0] for node in nodes if getattr(node.args[1], "id", None) == index]
@@ -230,7 +230,7 @@ def gradients(p: Problem, grads: Any) -> dict[str, Array]:
     return {name: found[name] for name in p.differentiable}
 
 
-def _values(cell: Cell, y: Array, final: Arrays) -> dict[str, Array]:
+def _values(cell: Definition, y: Array, final: Arrays) -> dict[str, Array]:
     return {"output": y, **{f"final {name}": final[name] for name in cell.states}}
 
 
@@ -253,7 +253,7 @@ def autograd(p: Problem) -> Result:
 def interpreter(p: Problem) -> Result:
     """Return what the derivation gives, before any pass, evaluated equation by equation."""
     made = differentiate(p.cell)
-    given = {**p.arrays, **p.cell.array_constants}
+    given = {**p.arrays, **constants_of(p.cell)}
     forward = interpret(made.forward, given, p.sizes, p.steps, p.batch)
     pairs = list(zip(made.forward.carries, made.backward.carries, strict=True))
     seeds = {made.cotangent[p.cell.output]: p.dy} | {back.previous: p.dfinal[ahead.value] for ahead, back in pairs}
@@ -349,7 +349,7 @@ def _directions(shape: tuple[int, ...], random: np.random.Generator) -> list[Arr
 
 
 def check(
-    cell: Cell,
+    cell: Definition,
     *,
     sizes: Mapping[str, int] | None = None,
     steps: int = 5,
@@ -361,7 +361,7 @@ def check(
 
     Parameters
     ----------
-    cell : Cell
+    cell : Definition
     sizes : mapping, optional
         Values of named sizes; odd ones by default.
     steps, batch, seed : int
@@ -374,7 +374,7 @@ def check(
     Report
         PyTorch's autograd is a witness where it is installed, the NumPy interpreter of the derivation where it is not.
     """
-    module = emit.compile(cell) if module is None else module
+    module = memory.compile(cell) if module is None else module
     p = sample(cell, sizes=sizes, steps=steps, batch=batch, seed=seed)
     found = kernel(module, p)
     witness, reference = (AUTOGRAD, autograd) if importlib.util.find_spec("torch") else (INTERPRETER, interpreter)
@@ -427,7 +427,7 @@ def _summary(reports: Sequence[Report], used: Iterable[str]) -> list[str]:
 
 
 def run(
-    cells: Sequence[Cell],
+    cells: Sequence[Definition],
     json_path: str | None = None,
     *,
     show: Callable[[str], None] = print,
@@ -437,14 +437,14 @@ def run(
 
     Parameters
     ----------
-    cells : sequence of Cell
+    cells : sequence of Definition
     json_path : str, optional
         File for a list of the reports' fields, each with `ok`.
     show : function
         What prints a text.
     """
     begin = time.perf_counter()
-    modules = emit.compile_all(cells)
+    modules = memory.compile_all(cells)
     reports = [check(cell, module=modules[cell.name]) for cell in cells]
     show(table(reports))
     for cell in cells:

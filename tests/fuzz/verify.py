@@ -17,7 +17,7 @@ import torch
 
 from derive.calculus.derivation import Derivation, differentiate
 from derive.cell import Cell
-from derive.package import contents as emit
+from derive.package import contents, folder
 from derive.program.imperative.pipeline import compile_cell, stages
 from derive.runtime.cpu import layer
 from derive.verify.evaluate import unroll
@@ -92,7 +92,7 @@ def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool =
     return worst
 
 
-def simulated(files: emit.Files, cell: Cell, cpu: ModuleType, seed: int) -> float:
+def simulated(files: folder.Files, cell: Cell, cpu: ModuleType, seed: int) -> float:
     """Return the worst error of the module for CUDA devices, in every shape; sizes are such that members can divide them."""
     given = draw_sample(cell, dict.fromkeys(cell.sizes, 4), seed)
     want = reference(cell, given)
@@ -240,12 +240,12 @@ def interpreted(derivation: Derivation, given: Sample) -> Result:
     return result
 
 
-def emitted(cell: Cell) -> emit.Files:
+def emitted(cell: Cell) -> folder.Files:
     """Return the files of the package, which must be the same when they are made again from nothing."""
-    files = emit.files([cell], "the fuzzer")
+    files = contents.files([cell], "the fuzzer")
     compile_cell.cache_clear()
     differentiate.cache_clear()
-    if emit.files([cell], "the fuzzer") != files:
+    if contents.files([cell], "the fuzzer") != files:
         raise Mismatch("emit: a second time gives other bytes")
     return files
 
@@ -277,7 +277,7 @@ def executed(module: ModuleType, cell: Cell, given: Sample, dtype: Any = np.floa
     return result
 
 
-def compiled(files: emit.Files, cell: Cell, given: Sample, want: Result, limit: Mapping[str, float]) -> float:
+def compiled(files: folder.Files, cell: Cell, given: Sample, want: Result, limit: Mapping[str, float]) -> float:
     """Return the worst error of the module compiled by Numba on the toolkit's own runtime, which is compiled once a process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{cell.name}.py"

@@ -15,7 +15,7 @@ from device import DTYPES, SimulatedDevice, using
 
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.package import contents as emit
+from derive.package import memory
 from derive.runtime.cuda.limits import H200, Limits
 from derive.verify.report import Problem, Result, arguments, gradients, sample
 
@@ -64,7 +64,7 @@ def _part(problem: Problem, steps: int, batch: int) -> Problem:
 
 @cache
 def own() -> dict[str, ModuleType]:
-    return emit.compile_all(OWN, cuda=True)
+    return memory.compile_all(OWN, cuda=True)
 
 
 @cache

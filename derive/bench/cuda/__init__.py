@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...cell import Cell
 from ...cells.load import cells_of, find
-from ...package.contents import compile_all
+from ...package.memory import compile_all
 from ...runtime.cuda.current import current
 from ...runtime.cuda.kind import KINDS
 from ..compare import Settings, failure

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ...calculus.ir import Equation
 from ...calculus.naming import Names
-from ...cell import Cell
+from ...language.definition import Definition
 from ...notation.text import formula, forward_lines, tagged_formulas
 from ...program.imperative import Program
 from ...program.pipeline import Compiled
@@ -18,12 +18,12 @@ from ..layout import HOST, INDENT, RUNTIME, WIDTH, wrapped
 from .host import Code
 
 
-def module(cell: Cell, compiled: Compiled, source: str, digest: str) -> str:
+def module(cell: Definition, compiled: Compiled, source: str, digest: str) -> str:
     """Return the text of the module generated for `cell`.
 
     Parameters
     ----------
-    cell : Cell
+    cell : Definition
     compiled : Compiled
     source : str
         Where the definition stands, for the header.
@@ -34,7 +34,7 @@ def module(cell: Cell, compiled: Compiled, source: str, digest: str) -> str:
 
 
 class _Module:
-    def __init__(self, cell: Cell, compiled: Compiled) -> None:
+    def __init__(self, cell: Definition, compiled: Compiled) -> None:
         self.cell, self.compiled = cell, compiled
         self.saved = saved_fields(compiled)
         self.interface = Interface(cell, compiled, self.saved)
@@ -48,7 +48,7 @@ class _Module:
         code = Code(program, f"_{prefix}", comment, {}, Names([*HOST, *RUNTIME]))
         for name in self.cell.sizes:
             code.host[f"size:{name}"] = code.names.fresh(name)
-        for name in (*self.cell.parameters, *self.cell.array_constants):
+        for name in (*self.cell.parameters, *self.cell.constant_arrays):
             code.host[name] = f"params.{name}" if name in self.cell.parameters else f"np.asarray({name.upper()}_CONSTANT, call.dtype)"
         for name in (*self.cell.inputs, *self.cell.context):
             code.host[name] = code.names.fresh(name)
@@ -260,7 +260,7 @@ def _backward(call, saved, dy, dfinal) -> Grads:
         return "\n".join(["@kernel", *lines])
 
 
-def comments(cell: Cell, compiled: Compiled) -> Callable[[Equation], str]:
+def comments(cell: Definition, compiled: Compiled) -> Callable[[Equation], str]:
     """Return what says which formula an equation is: as on the cell's page, whatever the passes have made of it."""
     lines = tagged_formulas(cell)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ...calculus.ir import Equation
 from ...calculus.naming import Names
-from ...cell import Cell
+from ...language.definition import Definition
 from ...notation.text import forward_lines
 from ...program.imperative import Program
 from ...program.pipeline import Compiled
@@ -22,19 +22,19 @@ from .host import Code
 OWN = HOST | {"xp", "t", "Layer", "stream", "tf32", "CPU", "Packed", "Any", "plan", "Steps", "Product"}
 
 
-def tables(cell: Cell, compiled: Compiled) -> dict[str, Steps | None]:
+def tables(cell: Definition, compiled: Compiled) -> dict[str, Steps | None]:
     """Return what plans are made from, of the time loops forward and backward; None where there is none that one kernel can run."""
     made = _Module(cell, compiled)
     return {code.prefix: code.table.steps() if code.table else None for code in (made.forward, made.backward)}
 
 
-def module(cell: Cell, compiled: Compiled, source: str, digest: str) -> str:
+def module(cell: Definition, compiled: Compiled, source: str, digest: str) -> str:
     """Return the text of the device's module generated for `cell`; arguments as for `printers.module.module`."""
     return _Module(cell, compiled).text(source, digest)
 
 
 class _Module:
-    def __init__(self, cell: Cell, compiled: Compiled) -> None:
+    def __init__(self, cell: Definition, compiled: Compiled) -> None:
         self.cell, self.compiled = cell, compiled
         self.saved = saved_fields(compiled)
         self.interface = Interface(cell, compiled, self.saved)
@@ -54,7 +54,7 @@ class _Module:
         for name in cell.parameters:
             code.host[name] = f"params.{name}"
             code.static_kept.add(name)
-        for name in cell.array_constants:
+        for name in cell.constant_arrays:
             kind = "stored" if len(cell.shapes[name]) == 2 else "real"
             code.host[name] = f"call.{kind}({name.upper()}_CONSTANT)"
             code.static_kept |= {name} if kind == "stored" else set()
@@ -113,7 +113,7 @@ class _Module:
     def imports(self, body: str) -> list[str]:
         """Return the module's imports, in order."""
         cell = self.cell
-        constants = [f"{name.upper()}_CONSTANT" for name in sorted(cell.array_constants) if f"{name.upper()}_CONSTANT" in body]
+        constants = [f"{name.upper()}_CONSTANT" for name in sorted(cell.constant_arrays) if f"{name.upper()}_CONSTANT" in body]
         shared = f"from ..{cell.name} import {', '.join([*constants, 'Grads', 'Inputs', 'Params', 'Saved', 'State'])}"
         table = f"from ..{cell.name} import LAYER as CPU"
         from_runtime = ["from ..runtime.common import static"] if "static." in body else []

@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-RULES = ("uniform", "glorot", "orthogonal", "normal", "eye", "zeros", "ones")
-MATRIX_RULES = ("orthogonal", "eye")
-
 
 def initial(rule: Any, shape: tuple[int, ...], random: np.random.Generator, dtype: np.dtype) -> np.ndarray:
     """Return initial values: a number, an array, or what a rule says; U(-1/√k, 1/√k) over the last axis k where there is none."""

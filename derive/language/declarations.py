@@ -1,0 +1,108 @@
+"""What a cell's declarations and its text must agree on: names, initial values, and no matrix that changes from row to row."""
+
+from __future__ import annotations
+
+import math
+import re
+from numbers import Real
+
+from . import wellformed
+from .errors import CellError, nearest
+from .hints import MATRICES, limit
+from .names import canonical
+from .reading import Reading
+from .shapes import rank_of
+from .sizes import parse_shape, shape_text
+from .unparse import unparse_expression
+from .walks import is_batched, walk
+
+RULES = ("uniform", "glorot", "orthogonal", "normal", "eye", "zeros", "ones")
+"""The names of rules for initial values: see `derive.runtime.common.initial`."""
+MATRIX_RULES = ("orthogonal", "eye")
+
+
+def check(cell: Reading) -> None:
+    """Raise the first error of the text and of the declarations."""
+    given = {
+        **dict.fromkeys(cell.inputs, "an input"),
+        **dict.fromkeys(cell.context, "a context"),
+        **dict.fromkeys(cell.constants, "a constant"),
+    }
+    groups = {"inputs": cell.inputs, "context": cell.context, "constants": tuple(cell.constants)}
+    wellformed.check_declared_names(cell.text, groups)
+    equations = cell.equations
+    wellformed.check_assignments(cell.text, equations, given)
+    wellformed.check_reads(cell.text, equations, given)
+    wellformed.check_output(cell.text, cell.output, equations)
+    declared = frozenset({*cell.declared_shapes, *cell.fixed, *cell.init})
+    wellformed.check_typos(cell.text, equations, (*cell.inputs, *cell.context), cell.parameters, declared)
+    _check_names(cell)
+    _check_shapes(cell)
+    _check_initial_values(cell)
+    _check_matrices(cell)
+    wellformed.check_inputs(cell.text, (*cell.inputs, *cell.context), equations)
+
+
+def _check_names(cell: Reading) -> None:
+    """Refuse declarations of what is no name of the text."""
+    targets = wellformed.targets_of(cell.equations)
+    read = {node.id for _, node in wellformed.names_in(cell.equations)}
+    words = re.findall(r"\w+", canonical(re.sub("#.*", "", cell.text)))  # an exponent's constant is a number in the tree
+    values = (*cell.inputs, *cell.context, *cell.parameters, *targets, *cell.constants)
+    for what, keys, allowed, needed in (
+        ("shapes", cell.declared_shapes, values, "a parameter, an input, a state or an assigned name"),
+        ("fixed", cell.fixed, cell.parameters, "a parameter"),
+        ("init", cell.init, (*cell.parameters, *cell.states), "a parameter or a state"),
+        ("latex", cell.latex, values, "a name of the text"),
+        ("constants", cell.constants, (*read, *words), "a name that the text reads"),
+    ):
+        for key in keys:
+            if key not in allowed:
+                raise CellError(f"{what}: `{key}` is not {needed}{nearest(str(key), allowed)}", text=cell.text)
+    for key, tex in cell.latex.items():
+        if not isinstance(tex, str):
+            raise CellError(f"latex: `{key}` needs a text, not {tex!r}", text=cell.text)
+    _ = cell.constant_arrays  # which says what is wrong with them
+
+
+def _check_shapes(cell: Reading) -> None:
+    for key, shape in cell.declared_shapes.items():
+        try:
+            parse_shape(shape)
+        except ValueError as error:
+            raise CellError(f"shapes: `{key}`: {error}", text=cell.text) from None
+
+
+def _check_initial_values(cell: Reading) -> None:
+    for key, value in cell.init.items():
+        if not isinstance(value, str | Real) or (isinstance(value, Real) and not math.isfinite(value)):
+            raise CellError(f"init: `{key}` needs a finite number or the name of a rule, not {value!r}", text=cell.text)
+        if key in cell.states and isinstance(value, str):
+            raise CellError(f"init: `{key}` is a state, whose value before the first step must be a number, not {value!r}", text=cell.text)
+        if isinstance(value, str) and value not in RULES:
+            raise CellError(f"init: `{key}`: there is no rule `{value}`{nearest(value, RULES)}: {', '.join(RULES)}", text=cell.text)
+        if value in MATRIX_RULES and len(cell.shapes[key]) != 2:
+            raise CellError(f"init: the rule `{value}` needs a matrix, `{key}` is {shape_text(cell.shapes[key])}", text=cell.text)
+
+
+def _check_matrices(cell: Reading) -> None:
+    """Refuse matrices that change with the input or over time: the language has only static ones."""
+    for name in (*cell.states, *cell.inputs, *cell.context):
+        shape = parse_shape(cell.declared_shapes[name]) if name in cell.declared_shapes else ()
+        if len(shape) == 2:
+            kind = "states" if name in cell.states else "inputs"
+            raise CellError(
+                f"`{name}` is declared a matrix ({shape_text(shape)}): the language has no matrix-valued {kind}; {limit(MATRICES)}",
+                text=cell.text,
+            )
+    for line in cell.equations:
+        for node in walk(line.value):
+            if is_batched(node, cell.batched) and rank_of(node, cell.shapes) == 2:
+                raise CellError.at(
+                    node.span,
+                    cell.text,
+                    f"`{unparse_expression(node)}` is a matrix that changes from row to row: the language has only matrices made of "
+                    f"parameters and constants; scale the product instead, as in `a * (W @ x)`, or {limit(MATRICES)}",
+                )
+    if len(cell.shapes[cell.output]) == 2:
+        raise CellError(f"the output `{cell.output}` is a matrix: it must be a vector or a scalar", text=cell.text)
