@@ -15,7 +15,8 @@ from conftest import ROOT, python, without_rights
 
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.package import contents, folder
+from derive.package import contents
+from derive.package.folder import write
 from derive.runtime.common import trust
 
 RNN = REGISTRY["rnn"]
@@ -55,7 +56,7 @@ print(Listener.compiled)
 LIGHT = """
 import numpy as np
 from kernels import rnn
-from kernels.runtime.reduce import feature_sum, log_sum_exp
+from kernels.runtime.cpu.reduce import feature_sum, log_sum_exp
 feature_sum(np.ones(3))
 log_sum_exp(np.ones(3))
 print(sum(sum(function.stats.cache_misses.values()) for function in (feature_sum, log_sum_exp)))
@@ -70,7 +71,7 @@ print(module.__file__)
 
 
 def package(folder: Path, *cells: Cell) -> Path:
-    folder.write(contents.files(cells, cuda=False), folder / "kernels")
+    write(contents.files(cells, cuda=False), folder / "kernels")
     return folder
 
 
@@ -120,9 +121,9 @@ def test_what_is_missing_in_a_closed_package_is_kept_in_the_users_folder(tmp_pat
 
 def test_kernels_for_devices_are_made_where_nothing_can_be_written(tmp_path: Path) -> None:
     pytest.importorskip("numba_cuda")
-    folder.write(contents.files([LEAKY]), tmp_path / "image" / "kernels")
+    write(contents.files([LEAKY]), tmp_path / "image" / "kernels")
     code = """
-        from kernels.runtime import plan
+        from kernels.runtime.cpu import division as plan
         from kernels.runtime.cuda.kind import KINDS
         from kernels.runtime.cuda.numba_machine import NumbaMachine
         print(NumbaMachine(KINDS["float32"], 32).kernel(plan.is_light))

@@ -16,7 +16,8 @@ from derive import CellError
 from derive.__main__ import main
 from derive.cell import Cell
 from derive.cells import REGISTRY
-from derive.package import contents, folder, memory
+from derive.package import contents, memory
+from derive.package.folder import MARK, drift, write
 
 RNN = REGISTRY["rnn"]
 SMALL = tuple(REGISTRY[name] for name in ("rnn", "gru", "lstm_stacked", "softmax_cross_entropy"))
@@ -90,12 +91,12 @@ def test_the_package_of_the_repository_needs_neither_sympy_nor_derive() -> None:
 
 def test_a_package_may_go_while_another_works(tmp_path: Path) -> None:
     for name in ("one", "other"):
-        folder.write(contents.files([RNN], cuda=False), tmp_path / name)
+        write(contents.files([RNN], cuda=False), tmp_path / name)
     assert python(GONE, path=tmp_path).strip() == "float32"
 
 
 def test_a_package_elsewhere_needs_neither_sympy_nor_derive(tmp_path: Path) -> None:
-    folder.write(contents.files([RNN]), tmp_path / "my_kernels")
+    write(contents.files([RNN]), tmp_path / "my_kernels")
     assert python(ALONE.format(package="my_kernels"), path=tmp_path).endswith("[]\n")
 
 
@@ -117,13 +118,13 @@ def test_files_say_that_they_are_generated(path: str) -> None:
 
 
 def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
-    folder.write(contents.files([RNN]), tmp_path / "kernels")
+    write(contents.files([RNN]), tmp_path / "kernels")
     compiled, _, first = counted(tmp_path)
     again, loaded, second = counted(tmp_path)
     assert compiled > 0
     assert (again, second) == (0, first)
     assert loaded > 0
-    assert folder.write(contents.files([RNN]), tmp_path / "kernels") == []  # written again, nothing changes
+    assert write(contents.files([RNN]), tmp_path / "kernels") == []  # written again, nothing changes
     assert counted(tmp_path) == (0, loaded, first)
 
 
@@ -131,9 +132,9 @@ def test_a_changed_runtime_is_never_served_stale(tmp_path: Path, monkeypatch: py
     """A kernel's own file is all that Numba's cache looks at: here the runtime changes under a warm cache, not the kernel's text."""
     runtime = tmp_path / "edited"
     shutil.copytree(contents.RUNTIME, runtime, ignore=shutil.ignore_patterns("__pycache__"))
-    folder.write(contents.files([RNN]), tmp_path / "kernels")
+    write(contents.files([RNN]), tmp_path / "kernels")
     _, _, before = counted(tmp_path)
-    vector = runtime / "vector.py"
+    vector = runtime / "cpu" / "vector.py"
     text = vector.read_text(encoding="utf-8")
     edited = text.replace("tanh = _unary(elementary.tanh)", "tanh = _unary(elementary.softsign)")
     assert edited != text
@@ -141,14 +142,14 @@ def test_a_changed_runtime_is_never_served_stale(tmp_path: Path, monkeypatch: py
     contents._runtime_files.cache_clear()
     monkeypatch.setattr(contents, "RUNTIME", runtime)
     try:
-        changed = folder.write(contents.files([RNN]), tmp_path / "kernels")
+        changed = write(contents.files([RNN]), tmp_path / "kernels")
     finally:
         contents._runtime_files.cache_clear()
     assert {"rnn.py", "runtime/cpu/vector.py"} <= set(changed)
     compiled, _, after = counted(tmp_path)
     assert compiled > 0 and after != before
     monkeypatch.undo()
-    folder.write(contents.files([RNN]), tmp_path / "kernels")
+    write(contents.files([RNN]), tmp_path / "kernels")
     assert counted(tmp_path)[2] == before
 
 
@@ -185,18 +186,18 @@ def test_a_module_does_not_depend_on_the_others() -> None:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    folder.write(contents.files([RNN]), tmp_path)
+    write(contents.files([RNN]), tmp_path)
     return tmp_path
 
 
 def test_no_drift(written: Path) -> None:
-    assert folder.drift(contents.files([RNN]), written) == ""
+    assert drift(contents.files([RNN]), written) == ""
 
 
 def test_drift_shows_what_changed(written: Path) -> None:
     path = written / "rnn.py"
     path.write_text(path.read_text().replace("tanh(", "sinh(", 1))
-    found = folder.drift(contents.files([RNN]), written)
+    found = drift(contents.files([RNN]), written)
     assert "rnn.py (as it is)" in found and "rnn.py (as generated)" in found and "runtime" not in found
     removed, added = ([line for line in found.splitlines() if line.startswith(sign) and not line.startswith(sign * 3)] for sign in "-+")
     assert len(removed) == len(added) == 1 and removed[0].replace("sinh(", "tanh(")[1:] == added[0][1:]
@@ -204,25 +205,25 @@ def test_drift_shows_what_changed(written: Path) -> None:
 
 def test_drift_shows_what_is_missing(written: Path) -> None:
     (written / "runtime" / "cpu" / "bulk.py").unlink()
-    found = folder.drift(contents.files([RNN]), written)
+    found = drift(contents.files([RNN]), written)
     assert "runtime/cpu/bulk.py (as it is: missing)" in found
     shutil.rmtree(written)
-    assert all(path in folder.drift(contents.files([RNN]), written) for path in contents.files([RNN]))
+    assert all(path in drift(contents.files([RNN]), written) for path in contents.files([RNN]))
 
 
 @pytest.mark.parametrize("path", ["gru.py", "runtime/old.py"])
 def test_drift_shows_orphans_and_writing_removes_them(written: Path, path: str) -> None:
-    (written / path).write_text(f"{folder.MARK} from derive/cells. Do not edit.\n")
-    assert f"{path}: generated earlier, but no cell makes it now" in folder.drift(contents.files([RNN]), written)
-    assert folder.write(contents.files([RNN]), written) == [path]
-    assert not (written / path).exists() and folder.drift(contents.files([RNN]), written) == ""
+    (written / path).write_text(f"{MARK} from derive/cells. Do not edit.\n")
+    assert f"{path}: generated earlier, but no cell makes it now" in drift(contents.files([RNN]), written)
+    assert write(contents.files([RNN]), written) == [path]
+    assert not (written / path).exists() and drift(contents.files([RNN]), written) == ""
 
 
 def test_files_of_people_are_left_alone(written: Path) -> None:
     own = written / "notes.py"
     own.write_text("# mine\n")
-    assert folder.drift(contents.files([RNN]), written) == ""
-    assert folder.write(contents.files([RNN]), written) == []
+    assert drift(contents.files([RNN]), written) == ""
+    assert write(contents.files([RNN]), written) == []
     assert own.read_text() == "# mine\n"
 
 
@@ -245,10 +246,10 @@ def test_the_command_reports_drift(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_file_that_was_not_generated_is_not_overwritten(tmp_path: Path, path: str) -> None:
     """And nothing else is written."""
     own = tmp_path / path
-    own.parent.mkdir(exist_ok=True)
+    own.parent.mkdir(parents=True, exist_ok=True)
     own.write_bytes(b"# mine, \xff\n")
     with pytest.raises(CellError, match=f"nothing was written: `.*{path}` would be overwritten"):
-        folder.write(contents.files([RNN]), tmp_path)
+        write(contents.files([RNN]), tmp_path)
     assert own.read_bytes() == b"# mine, \xff\n"
     assert [found for found in tmp_path.rglob("*") if found.is_file()] == [own]
 
@@ -257,7 +258,7 @@ def test_all_that_is_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "rnn.py").mkdir()
     (tmp_path / "runtime").write_text("mine")
     with pytest.raises(CellError, match=r"`.*runtime`, `.*rnn\.py` would be overwritten, but derive has not made them"):
-        folder.write(contents.files([RNN]), tmp_path)
+        write(contents.files([RNN]), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rnn.py", "runtime"]
 
 
@@ -274,19 +275,20 @@ def test_a_cell_s_own_file_is_not_overwritten(tmp_path: Path, capsys: pytest.Cap
 WRITE = """
 import sys
 from pathlib import Path
-from derive import emit
+from derive.package import contents
+from derive.package.folder import write
 from derive.cells import REGISTRY
 package = contents.files([REGISTRY["rnn"]])
 print("ready", flush=True)
 sys.stdin.readline()
-folder.write(package, Path("kernels"))
+write(package, Path("kernels"))
 """
 
 
 def test_processes_that_write_at_once_are_both_right(tmp_path: Path) -> None:
     (tmp_path / "kernels").mkdir()
     for number in range(300):  # each is removed by one of them
-        (tmp_path / "kernels" / f"old_{number}.py").write_text(folder.MARK)
+        (tmp_path / "kernels" / f"old_{number}.py").write_text(MARK)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     several = [subprocess.Popen([sys.executable, "-c", WRITE], cwd=tmp_path, env=env, **pipes) for _ in range(3)]  # type: ignore[call-overload]
@@ -297,7 +299,7 @@ def test_processes_that_write_at_once_are_both_right(tmp_path: Path) -> None:
         process.stdin.flush()
     errors = [process.communicate()[1] for process in several]
     assert errors == [""] * 3
-    assert folder.drift(contents.files([RNN]), tmp_path / "kernels") == ""
+    assert drift(contents.files([RNN]), tmp_path / "kernels") == ""
     assert not list((tmp_path / "kernels").glob(".*"))
 
 
@@ -305,7 +307,7 @@ def test_processes_that_write_at_once_are_both_right(tmp_path: Path) -> None:
 def test_what_a_process_that_was_killed_leaves_is_drift(tmp_path: Path, at: int) -> None:
     """While it writes, while it replaces, or when all is replaced; the next one that writes removes it."""
     package = contents.files([RNN])
-    folder.write({path: text + "# old" for path, text in package.items()}, tmp_path / "kernels")
+    write({path: text + "# old" for path, text in package.items()}, tmp_path / "kernels")
     kill = f"""
         import os
         replace, calls = os.replace, []
@@ -318,10 +320,10 @@ def test_what_a_process_that_was_killed_leaves_is_drift(tmp_path: Path, at: int)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", textwrap.dedent(kill) + WRITE]
     assert subprocess.run(command, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == -9
-    found = folder.drift(package, tmp_path / "kernels")
+    found = drift(package, tmp_path / "kernels")
     assert "left behind by a process that was stopped" in found
-    folder.write(package, tmp_path / "kernels")
-    assert folder.drift(package, tmp_path / "kernels") == "" and not list((tmp_path / "kernels").glob(".*"))
+    write(package, tmp_path / "kernels")
+    assert drift(package, tmp_path / "kernels") == "" and not list((tmp_path / "kernels").glob(".*"))
 
 
 # Whole files or none
@@ -345,10 +347,10 @@ def test_a_failure_while_writing_changes_nothing(written: Path, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full_disk)
         with pytest.raises(OSError, match="no space left"):
-            folder.write(package, written)
+            write(package, written)
     assert len(calls) == number + 1
     assert kept_in(written) == before
-    folder.write(package, written)
+    write(package, written)
     assert kept_in(written) == dict(sorted(package.items()))
 
 
@@ -365,11 +367,11 @@ def test_a_failure_while_replacing_leaves_whole_files(written: Path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(memory.os, "replace", interrupted)
         with pytest.raises(OSError, match="interrupted"):
-            folder.write(package, written)
+            write(package, written)
     after = kept_in(written)
     assert after.keys() == before.keys()
     assert all(text in (before[path], package[path]) for path, text in after.items())
-    assert folder.drift(package, written) != ""
+    assert drift(package, written) != ""
 
 
 def test_a_cell_that_fails_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import torch
 from helpers.texts import GRU, GRU_V3, LAYER_NORM, LSTM, SLSTM
 
 from derive.calculus import functions as fn
-from derive.calculus.derivation import differentiate
+from derive.calculus.derivation import BACKWARD, FORWARD, differentiate
 from derive.calculus.jacobian import jacobian, step_values
 from derive.calculus.linear import Block, Column, Diag, Matrix, Range, Row, Select, Term
 from derive.cell import Cell
@@ -285,14 +285,14 @@ def recursion(cell: Cell, values: Mapping[str, np.ndarray], dy: np.ndarray, dfin
     """Return the gradients by the derived backward pass."""
     steps, batch = dy.shape[:2]
     derivation = differentiate(cell)
-    backward = derivation.backward
-    forward = run(derivation.forward, values, SIZES, steps, batch)
-    given = {**values, **forward.sequences, derivation.cotangent[cell.output]: dy}
+    backward = derivation[BACKWARD].recurrence
+    forward = run(derivation[FORWARD].recurrence, values, SIZES, steps, batch)
+    given = {**values, **forward.sequences, derivation[BACKWARD].cotangent[cell.output]: dy}
     given |= {carry.previous: dfinal[state] for state, carry in zip(cell.states, backward.carries, strict=True)}
     result = run(backward, given, SIZES, steps, batch)
     found = {**result.results, **result.sequences}
     free = [name for name in (*cell.parameters, *cell.inputs, *cell.context) if name not in cell.integers]
-    gradients = {name: found[derivation.cotangent[name]] for name in free}
+    gradients = {name: found[derivation[BACKWARD].cotangent[name]] for name in free}
     return gradients | {previous(s): result.carries[c.previous] for s, c in zip(cell.states, backward.carries, strict=True)}
 
 

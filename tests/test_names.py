@@ -11,7 +11,8 @@ import pytest
 
 from derive import Cell, CellError
 from derive.cells import REGISTRY
-from derive.package import contents, folder
+from derive.package import contents
+from derive.package.folder import write
 
 EARLIER = """
 h_tm1 h_old h_last h_previous h_t1 h_t_1 h_tm_1 h_tminus1 h_t_minus_1 h_minus1 h_m1 h_before h_past h_lag h_lag1 h_prv hprev hprevious htm1
@@ -153,7 +154,7 @@ def test_cells_that_cannot_be_modules(name: Any) -> None:
 
 def test_a_cell_is_called_as_python_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     it = Cell("h = tanh(W @ x)", name=MICRO, output="h")
-    folder.write(contents.files([it, Cell("h = W @ x", name="a" * 100, output="h")], cuda=False), tmp_path / "kernels_of_names")
+    write(contents.files([it, Cell("h = W @ x", name="a" * 100, output="h")], cuda=False), tmp_path / "kernels_of_names")
     monkeypatch.syspath_prepend(tmp_path)
     namespace: dict[str, Any] = {}
     try:

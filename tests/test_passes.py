@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from derive import Cell
+from derive.calculus.derivation import BACKWARD, FORWARD
 from derive.calculus.ir import Concat, Map, MatVec, MatVecT, Outer, Recurrence
 from derive.cells import get
-from derive.program.imperative.passes.hoist import hoist
-from derive.program.imperative.pipeline import PASSES, compile_cell, stages
+from derive.program.passes.hoist import hoist
+from derive.program.pipeline import PASSES, compile_cell, stages
 
 
 def nodes(rec: Recurrence, kind: type) -> list:
@@ -25,14 +26,14 @@ def test_every_pass_is_a_stage() -> None:
 
 def test_products_of_one_operand_are_stacked() -> None:
     derivation = after("stack", get("lstm"))
-    assert {eq.node.vector for eq in nodes(derivation.forward, MatVec)} == {"x", "h_prev"}
-    assert len(nodes(derivation.forward, MatVec)) == 2
-    assert len(nodes(derivation.backward, MatVecT)) == 2  # δ to h_prev and to x
-    assert len(nodes(derivation.backward, Outer)) == 2
+    assert {eq.node.vector for eq in nodes(derivation[FORWARD].recurrence, MatVec)} == {"x", "h_prev"}
+    assert len(nodes(derivation[FORWARD].recurrence, MatVec)) == 2
+    assert len(nodes(derivation[BACKWARD].recurrence, MatVecT)) == 2  # δ to h_prev and to x
+    assert len(nodes(derivation[BACKWARD].recurrence, Outer)) == 2
 
 
 def test_a_product_with_another_operand_is_left_alone() -> None:
-    products = nodes(after("stack", get("gru_v3")).forward, MatVec)
+    products = nodes(after("stack", get("gru_v3"))[FORWARD].recurrence, MatVec)
     assert len(products) == 3  # all of x, two of h_prev, one of r * h_prev
 
 
@@ -49,34 +50,34 @@ def test_a_product_with_another_operand_is_left_alone() -> None:
     ],
 )
 def test_only_what_the_adjoint_needs_is_saved(name: str, saved: set[str]) -> None:
-    assert set(compile_cell(get(name)).derivation.saved) == saved
+    assert set(compile_cell(get(name)).derivation.saved(FORWARD)) == saved
 
 
 def test_states_are_kept_once() -> None:
     """`c` and `c_prev` are rows of one array, which has a row before the first step."""
-    tape = {value: is_state for _, value, is_state in compile_cell(get("lstm")).saved}
+    tape = {field.value: field.state for field in compile_cell(get("lstm"))[FORWARD].keeps}
     assert tape == {"c": True, "h": True, "f": False, "g": False, "i": False, "o": False}
 
 
 def test_sums_are_folded_into_products() -> None:
-    (carried,) = [eq for eq in after("accumulate", get("gru")).backward.body if eq.name == "dh_prev"]
+    (carried,) = [eq for eq in after("accumulate", get("gru"))[BACKWARD].recurrence.body if eq.name == "dh_prev"]
     assert isinstance(carried.node, MatVecT) and carried.node.plus == "dh_prev_rest"
 
 
 def test_shared_functions_are_named() -> None:
     derivation = after("share", get("lstm"))
-    assert [str(eq.node.expr) for eq in derivation.backward.body if eq.name == "tanh_c"] == ["tanh(c)"]
+    assert [str(eq.node.expr) for eq in derivation[BACKWARD].recurrence.body if eq.name == "tanh_c"] == ["tanh(c)"]
 
 
 def test_functions_of_parameters_leave_the_loop() -> None:
     cell = Cell("h = sigmoid(a) * tanh(W @ x + U @ h_prev)", name="scaled", output="h", shapes={"a": ""})
     derivation = after("share", cell)
-    assert "sigmoid_a" in {eq.name for eq in derivation.forward.prologue}
+    assert "sigmoid_a" in {eq.name for eq in derivation[FORWARD].recurrence.prologue}
 
 
 def test_regions_of_the_lstm() -> None:
     compiled = compile_cell(get("lstm"))
-    forward, backward = hoist(compiled.derivation.forward), hoist(compiled.derivation.backward)
+    forward, backward = hoist(compiled.derivation[FORWARD].recurrence), hoist(compiled.derivation[BACKWARD].recurrence)
     assert [eq.name for eq in forward.before if isinstance(eq.node, MatVec)] == ["W_ifgo_x"]
     assert not forward.after and not forward.once
     assert [eq.name for eq in backward.after] == ["dx"]
@@ -84,24 +85,24 @@ def test_regions_of_the_lstm() -> None:
 
 def test_a_readout_leaves_the_loop() -> None:
     cell = Cell("h = tanh(W @ x + U @ h_prev)\ny = V @ h", name="with_readout", output="y", shapes={"V": "m, n"})
-    regions = hoist(compile_cell(cell).derivation.forward)
+    regions = hoist(compile_cell(cell).derivation[FORWARD].recurrence)
     assert [eq.name for eq in regions.after] == ["y"]
 
 
 def test_what_depends_on_a_context_only_is_computed_once() -> None:
     cell = Cell("h = tanh(W @ x + U @ h_prev + tanh(V @ v))", name="captioner", output="h", context=("v",), shapes={"v": "k"})
-    regions = hoist(compile_cell(cell).derivation.forward)
+    regions = hoist(compile_cell(cell).derivation[FORWARD].recurrence)
     assert [eq.node for eq in regions.once] == [MatVec("V", "v")]
-    assert set(compile_cell(cell).derivation.saved) == {"h", "h_prev"}
+    assert set(compile_cell(cell).derivation.saved(FORWARD)) == {"h", "h_prev"}
 
 
 def test_a_cell_without_states_has_no_loop() -> None:
     compiled = compile_cell(get("softmax_readout"))
-    assert not compiled.forward.loop and not compiled.backward.loop
+    assert not any(link.program.loop for link in compiled)
 
 
 def test_parts_of_a_concatenation_are_stored_in_place() -> None:
-    program = compile_cell(get("lstm")).backward
+    program = compile_cell(get("lstm"))[BACKWARD].program
     (stage,) = [s for s in program.loop if s.loops]
     stores = {c.equation.name: c.stores for loop in stage.loops for c in loop.computes}
     whole = {stores[f"delta_{g}"][0].array for g in "ifgo"}

@@ -13,7 +13,7 @@ from helpers.texts import GRU, GRU_V3, LAYER_NORM, LSTM, SLSTM
 
 from derive.calculus import functions as fn
 from derive.calculus.adjoint import Adjoint, adjoint
-from derive.calculus.derivation import Derivation, differentiate
+from derive.calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
 from derive.calculus.ir import (
     Carry,
     Concat,
@@ -143,8 +143,8 @@ def keeping_for(rec: Recurrence, adj: Adjoint) -> Recurrence:
 def derived_second_order(p: Problem) -> Values:
     """Return the same by three loops: the backward pass, its adjoint, and once more the adjoint of the forward pass."""
     derivation = differentiate(p.cell)
-    forward, backward = derivation.forward, derivation.backward
-    known = {**p.given, **run(forward, p.given, SIZES, T, B).sequences, derivation.cotangent[p.cell.output]: p.dy}
+    forward, backward = derivation[FORWARD].recurrence, derivation[BACKWARD].recurrence
+    known = {**p.given, **run(forward, p.given, SIZES, T, B).sequences, derivation[BACKWARD].cotangent[p.cell.output]: p.dy}
     carried = {carry.previous: p.dfinal[state] for state, carry in zip(p.cell.states, backward.carries, strict=True)}
     twice = adjoint(backward)
     values, second = _run_adjoint_of_backward(p, derivation, twice, known, carried)
@@ -155,10 +155,10 @@ def _run_adjoint_of_backward(
     p: Problem, derivation: Derivation, twice: Adjoint, known: Mapping[str, Array], carried: Mapping[str, Array]
 ) -> tuple[Values, Run]:
     """Run the backward pass and its adjoint; return what has been computed so far, and the adjoint's results."""
-    backward, rec = derivation.backward, twice.recurrence
+    backward, rec = derivation[BACKWARD].recurrence, twice.recurrence
     kept = run(keeping_for(backward, twice), {**known, **carried}, SIZES, T, B)
     values = {**known, **kept.sequences, **kept.results}
-    by_cotangent = {cotangent: name for name, cotangent in derivation.cotangent.items() if name in p.given}
+    by_cotangent = {cotangent: name for name, cotangent in derivation[BACKWARD].cotangent.items() if name in p.given}
     seeds = seeds_of(backward, twice)
     for written in backward.written:
         values[seeds[written]] = p.second[by_cotangent[written]]
@@ -171,7 +171,7 @@ def _run_adjoint_of_backward(
 
 def _combine(p: Problem, derivation: Derivation, twice: Adjoint, values: Values, second: Run) -> Values:
     """Add what reaches the inputs through the forward values that the backward pass read."""
-    cell, forward = p.cell, derivation.forward
+    cell, forward = p.cell, derivation[FORWARD].recurrence
     through = adjoint(forward, seeds=forward.written)
     direct = {**second.sequences, **second.results}
 
@@ -187,7 +187,7 @@ def _combine(p: Problem, derivation: Derivation, twice: Adjoint, values: Values,
     gradients = {**last.sequences, **last.results}
     total = {n: gradients[through.cotangent[n]] + by(n) for n in (*cell.parameters, *cell.inputs, *cell.context)}
     states = zip(cell.states, through.recurrence.carries, twice.recurrence.carries, strict=True)
-    total["dy"] = np.zeros_like(p.dy) + by(derivation.cotangent[cell.output])
+    total["dy"] = np.zeros_like(p.dy) + by(derivation[BACKWARD].cotangent[cell.output])
     for state, before, after in states:
         total[previous(state)] = last.carries[before.previous]
         total[f"dfinal:{state}"] = second.carries[after.previous]
@@ -206,7 +206,7 @@ def test_the_adjoint_of_the_adjoint_is_double_backward(cell: Cell) -> None:
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_directions_alternate_and_nothing_leaves_the_set(cell: Cell) -> None:
-    backward = differentiate(cell).backward
+    backward = differentiate(cell)[BACKWARD].recurrence
     twice = adjoint(backward).recurrence
     assert (backward.reverse, twice.reverse) == (True, False)
     third = adjoint(twice).recurrence

@@ -199,7 +199,7 @@ def test_refused(function: str, case: str) -> None:
 @pytest.mark.parametrize("name", CELLS)
 def test_products_of_inputs_at_each_step_or_for_all_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(name)
-    layer = importlib.import_module(f"{problem.module.__package__}.runtime.layer")
+    layer = importlib.import_module(f"{problem.module.__package__}.runtime.cpu.layer")
     results = []
     for inline in (True, False):
         monkeypatch.setattr(layer, "step_by_step", lambda *_, inline=inline: inline)

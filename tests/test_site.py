@@ -169,7 +169,7 @@ def test_what_is_no_check_is_refused(tmp_path: Path) -> None:
 
 def test_pages_are_the_same_under_every_hash_seed() -> None:
     code = (
-        "import hashlib; from derive.cells import REGISTRY; from derive.site.page import Page; from derive import emit;"
+        "import hashlib; from derive.cells import REGISTRY; from derive.site.page import Page; from derive.package import contents;"
         "print([hashlib.sha256(Page(c, contents.files([c], cuda=False)[f'{c.name}.py']).markdown().encode()).hexdigest()"
         " for c in map(REGISTRY.get, ('slstm', 'gru_layernorm', 'rhn'))])"
     )

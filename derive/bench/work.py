@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import prod
 
+from ..calculus.derivation import FORWARD
 from ..cell import Cell
 from ..program.imperative import Stage
 from ..program.pipeline import compile_cell
@@ -15,7 +16,7 @@ def operations(cell: Cell, sizes: Mapping[str, int], steps: int, batch: int) -> 
 
     Counted are the products of the compiled program, wherever it makes them: at a step, for all steps at once, or once a sequence.
     """
-    program = compile_cell(cell).forward
+    program = compile_cell(cell)[FORWARD].program
 
     def elements(stages: Iterable[Stage]) -> int:
         products = [product for stage in stages for product in stage.products]

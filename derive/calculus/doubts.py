@@ -13,7 +13,7 @@ from ..language.definition import Definition
 from ..language.tree import Expr, MatMul
 from ..language.unparse import unparse_expression
 from ..language.walks import is_batched, names_of, walk
-from .derivation import differentiate
+from .derivation import BACKWARD, differentiate
 from .ir import Map
 
 
@@ -40,8 +40,8 @@ def _trained(expr: Expr, cell: Definition) -> bool:
 def _without_gradient(cell: Definition) -> tuple[str, ...]:
     """Say which parameters get no gradient, whatever the loss is."""
     derivation = differentiate(cell)
-    zero = {eq.name for eq in derivation.backward.equations() if eq.node == Map(sp.S.Zero)}
-    found = [name for name in cell.parameters if name not in cell.fixed and derivation.cotangent[name] in zero]
+    zero = {eq.name for eq in derivation[BACKWARD].recurrence.equations() if eq.node == Map(sp.S.Zero)}
+    found = [name for name in cell.parameters if name not in cell.fixed and derivation[BACKWARD].cotangent[name] in zero]
     if not found:
         return ()
     names, declared = ", ".join(f"`{name}`" for name in found), ", ".join(f'"{name}"' for name in found)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..calculus.derivation import FORWARD
 from ..calculus.naming import Names
 from ..language.definition import Definition
 from ..language.shapes import shape_of
 from ..language.sizes import Shape
 from ..language.tree import Call, Name
 from ..language.walks import walk
-from ..program.pipeline import Compiled
+from ..program.pipeline import Compiled, Field
 from .layout import INDENT, tuple_source, wrapped
 
 PACK = '''"""Return a copy of parameters, laid out as the kernels read it: `infer` and `step` take it in place of `params`.
@@ -28,20 +29,22 @@ class Interface:
     ----------
     cell : Definition
     compiled : Compiled
-    saved : list
-        Of what the tape keeps: field of `Saved`, array of the forward program, value, and whether it is a state's.
     """
 
     cell: Definition
     compiled: Compiled
-    saved: list[tuple[str, str, str, bool]]
+
+    @property
+    def keeps(self) -> tuple[Field, ...]:
+        """What the tape keeps of the forward pass."""
+        return self.compiled[FORWARD].keeps
 
     def records(self) -> str:
         cell, shapes = self.cell, self.cell.shapes
         inputs = [(n, shape_text("T", "B", shape=shapes[n])) for n in cell.inputs] + [
             (n, shape_text("B", shape=shapes[n])) for n in cell.context
         ]
-        over = [(field, shape_text("T + 1" if state else "T", "B", shape=self.value_shape(value))) for field, _, value, state in self.saved]
+        over = [(f.name, shape_text("T + 1" if f.state else "T", "B", shape=self.value_shape(f.value))) for f in self.keeps]
         gradient = "gradients by {0}; None for indices" if cell.integers else "gradients by {0}"
         grads = [(n, f"np.ndarray{' | None' if n in cell.integers else ''}", s) for n, s in inputs]
         return "\n\n\n".join(
@@ -76,7 +79,7 @@ class Interface:
         )
 
     def value_shape(self, value: str) -> Shape:
-        return self.compiled.derivation.forward.types[value].shape
+        return self.compiled.derivation[FORWARD].recurrence.types[value].shape
 
     def table(self) -> str:
         cell, shapes = self.cell, self.cell.shapes
@@ -87,7 +90,7 @@ class Interface:
         def table(names: Any) -> str:
             return mapping([f'"{n}": {_sizes(shapes[n])}' for n in names])
 
-        saved = mapping([f'"{f}": ({_sizes(self.value_shape(v))}, {int(s)})' for f, _, v, s in self.saved])
+        saved = mapping([f'"{f.name}": ({_sizes(self.value_shape(f.value))}, {int(f.state)})' for f in self.keeps])
         indices: dict[str, set[str]] = {}
         for line in cell.equations:
             for call in walk(line.value):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import from_dtype
 
+from ..calculus.derivation import FORWARD
 from ..calculus.ir import MatVec, MatVecT
 from ..language.definition import Definition
 from ..language.sizes import Size
@@ -69,7 +70,7 @@ def explain(cell: Definition, extent: Extent) -> str:
     sizes = ", ".join(f"{name} = {extent.sizes[name]}" for name in cell.sizes)
     head = f"{cell.name}: T = {extent.steps}, B = {extent.batch}, {sizes}, {extent.dtype}, {_counted(extent.threads, 'thread')}"
     lines = [head, *_inputs(cell, compiled, extent)]
-    for name, program in (("forward", compiled.forward), ("backward", compiled.backward)):
+    for name, program in ((link.name, link.program) for link in compiled):
         lines += [f"{name}: {line}" for line in _loop(cell, program, extent)]
     if extent.threads > 1:
         lines.append(f"threads that sleep are woken for a kernel that goes through {plan.LIGHT} numbers or more; those awake help with any")
@@ -88,7 +89,7 @@ def _inline(cell: Definition, extent: Extent) -> bool:
 
 def _inputs(cell: Definition, compiled: Compiled, extent: Extent) -> list[str]:
     """Say when the products of the inputs are formed."""
-    if not compiled.forward.ahead:
+    if not compiled[FORWARD].program.ahead:
         return []
     held, rows = _parameters(cell, extent), ROWS * extent.threads
     fits = f"all parameters, {_shown(held)}, {{}} {_shown(plan.CACHED)} of cache"
@@ -145,7 +146,7 @@ def tape(cell: Definition, extent: Extent) -> str:
 def tape_size(cell: Definition) -> Size:
     """Return how many numbers the tape keeps of each step of each sequence, beside the inputs, which are the caller's."""
     compiled = compile_cell(cell)
-    return sum((compiled.forward.arrays[name].width for name, _, _ in compiled.saved), start=Size())
+    return sum((link.program.arrays[field.array].width for link in compiled for field in link.keeps), start=Size())
 
 
 def _counted(number: int, what: str) -> str:

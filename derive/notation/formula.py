@@ -139,13 +139,13 @@ class Formulas:
     cell: Definition
     rec: Recurrence
     style: Style
-    forward: Recurrence | None = None
+    earlier: tuple[Recurrence, ...] = ()
     inline: dict[str, Node] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Collect what is written inside others, here and, for an adjoint, in the forward pass."""
+        """Collect what is written inside others, here and in the links that it reads."""
         stacks = {eq.name for eq in self.rec.prologue if isinstance(eq.node, Concat)}  # of matrices: these have names
-        known = [*(self.forward.equations() if self.forward else ()), *self.rec.equations()]
+        known = [*(eq for rec in self.earlier for eq in rec.equations()), *self.rec.equations()]
         length: dict[str, int] = {}  # of what is written inside others, in names
         self.inline = {}
         for eq in known:

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import sympy as sp
 
-from ..calculus.derivation import Derivation, differentiate
+from ..calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
 from ..calculus.functions import Elementwise, ElementwiseFunction, derivative
 from ..calculus.ir import Equation, Label, Map, Outer
 from ..language.definition import Definition
@@ -25,7 +25,7 @@ SHORT = 70  # characters of TeX: what is said in passing
 def reasons(cell: Definition) -> dict[str, str]:
     """Return a sentence for every numbered equation of the cell's adjoint, by tag."""
     writer = Reasons(differentiate(cell))
-    return {eq.tag: writer.sentence(eq) for eq in writer.derivation.backward.equations() if eq.shown and eq.tag.startswith("B")}
+    return {eq.tag: writer.sentence(eq) for eq in writer.derivation[BACKWARD].recurrence.equations() if eq.shown and eq.tag.startswith("B")}
 
 
 def listed(words: Iterable[str]) -> str:
@@ -46,14 +46,14 @@ class Reasons:
 
     @cached_property
     def forward(self) -> Formulas:
-        return Formulas(self.cell, self.derivation.forward, Latex(self.cell.latex))
+        return Formulas(self.cell, self.derivation[FORWARD].recurrence, Latex(self.cell.latex))
 
     def value(self, name: str) -> str:
         return f"${self.forward.name(name)}$"
 
     @cached_property
     def made(self) -> dict[str, Equation]:
-        return {eq.name: eq for eq in self.derivation.forward.equations()}
+        return {eq.name: eq for eq in self.derivation[FORWARD].recurrence.equations()}
 
     def formula(self, name: str) -> str:
         """Return what makes a value."""
@@ -61,23 +61,23 @@ class Reasons:
 
     def readers(self, name: str) -> list[str]:
         """Return the lines of the cell that read `name`, as links."""
-        tags = {eq.tag for eq in self.derivation.forward.equations() if name in eq.node.operands()}
+        tags = {eq.tag for eq in self.derivation[FORWARD].recurrence.equations() if name in eq.node.operands()}
         return [f"[{tag}]" for tag in sorted(tags, key=lambda tag: int(tag[1:]))]
 
     def sentence(self, eq: Equation) -> str:
-        label = self.derivation.backward.labels[eq.name]
-        source = self.derivation.forward.labels.get(label.of, Label("part"))
+        label = self.derivation[BACKWARD].recurrence.labels[eq.name]
+        source = self.derivation[FORWARD].recurrence.labels.get(label.of, Label("part"))
         if source.kind == "preactivation":
             return self.function(label.of, source.of)
         if source.kind == "previous":
             return f"For the step before: {self.value(label.of)} is read by {listed(self.readers(label.of))}."
         if source.kind != "own":
             return f"{self.value(label.of)} is a part of [{self.made[label.of].tag}] without a name of its own."
-        return self.own(eq, label.of) if self.derivation.forward.types[label.of].batched else self.static(eq, label.of)
+        return self.own(eq, label.of) if self.derivation[FORWARD].recurrence.types[label.of].batched else self.static(eq, label.of)
 
     def sloped(self, tag: str, name: str) -> str:
         """Return a line that reads `name` with its derivative by it, if the line is elementwise and that is short."""
-        reading = [eq for eq in self.derivation.forward.equations() if f"[{eq.tag}]" == tag and name in eq.node.operands()]
+        reading = [eq for eq in self.derivation[FORWARD].recurrence.equations() if f"[{eq.tag}]" == tag and name in eq.node.operands()]
         if len(reading) == 1 and reading[0].shown and isinstance(reading[0].node, Map):
             slope = self.forward.node(Map(derivative(reading[0].node.expr, sp.Symbol(name))))[0]
             return f"{tag} with slope ${slope}$" if len(slope) <= SHORT else tag
@@ -104,13 +104,13 @@ class Reasons:
         where = listed(self.readers(name))
         if isinstance(eq.node, Outer):
             return f"{self.value(name)} multiplies {self.value(eq.node.right)} in {where}, at every step."
-        steps = any(eq is other for other in self.derivation.backward.accumulators)
+        steps = any(eq is other for other in self.derivation[BACKWARD].recurrence.accumulators)
         return f"{self.value(name)} stands in {where}{', at every step' if steps else ', which is the same at every step'}."
 
     def function(self, argument: str, name: str) -> str:
         """Say which function the cotangent of its argument passes through, with its derivative where it makes a whole line."""
         symbol = sp.Symbol(argument)
-        for eq in self.derivation.forward.equations():
+        for eq in self.derivation[FORWARD].recurrence.equations():
             calls = eq.node.expr.atoms(Elementwise) if isinstance(eq.node, Map) else ()
             call = min((call for call in calls if call.args == (symbol,)), key=str, default=None)
             if call is None:

@@ -77,16 +77,16 @@ def structure(cell: Definition) -> str:
 
 
 def stages_text(cell: Definition) -> str:
-    """Return both recurrences after each pass, then their regions and their programs."""
+    """Return the recurrences after each pass, then their regions and their programs."""
     parts = []
     for name, stage in stages(cell):
-        parts += [f"== {name}", recurrence(stage.forward), recurrence(stage.backward)]
+        parts += [f"== {name}", *(recurrence(link.recurrence) for link in stage)]
     compiled = compile_cell(cell)
-    for rec in (compiled.derivation.forward, compiled.derivation.backward):
-        regions = hoist(rec)
-        parts.append(f"== hoist {rec.name}")
+    for link in compiled.derivation:
+        regions = hoist(link.recurrence)
+        parts.append(f"== hoist {link.recurrence.name}")
         parts += [f"  {n}: {' '.join(eq.name for eq in getattr(regions, n))}" for n in ("once", "before", "loop", "after")]
-    parts += ["== storage", program(compiled.forward), program(compiled.backward)]
+    parts += ["== storage", *(program(link.program) for link in compiled)]
     return "\n".join(parts)
 
 

@@ -1,16 +1,16 @@
 """From a cell to its programs: the one ordered list of passes.
 
-Each pass takes a `Derivation` and returns one that computes the same; the interpreter can run the result of any of them.  After the
-last, each recurrence is parted into regions, given storage, and is a `Program`.
+Each pass takes a chain of links and returns one that computes the same; the interpreter can run the result of any of them.  After the
+last, each link's recurrence is parted into regions, given storage, and is a `Program`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..calculus.derivation import Derivation, differentiate
+from ..calculus.derivation import FORWARD, Derivation, Link, differentiate
 from ..calculus.ir import Concat, Map, Slice
 from ..calculus.naming import Names
 from ..language.definition import Definition
@@ -31,79 +31,170 @@ PASSES: tuple[tuple[str, Callable[[Derivation], Derivation]], ...] = (
 
 
 @dataclass(frozen=True)
+class Field:
+    """What a link keeps on the tape: a value, or a state's values before and after every step.
+
+    Attributes
+    ----------
+    name : str
+        Of the tape's field.
+    value : str
+    array : str
+        Of the link's program.
+    state : bool
+        Whether it is a state's, with a row before the first step.
+    """
+
+    name: str
+    value: str
+    array: str
+    state: bool
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A link of a chain with its program.
+
+    Attributes
+    ----------
+    link : Link
+        After all passes.
+    program : Program
+    outputs : mapping
+        From each value of a step that is handed out to the program's array of it.
+    reads : mapping
+        From each of the program's arrays that another link fills to that link and the field of its tape.
+    keeps : tuple of Field
+        What later links read of it.
+    """
+
+    link: Link
+    program: Program
+    outputs: Mapping[str, str]
+    reads: Mapping[str, tuple[str, str]]
+    keeps: tuple[Field, ...]
+
+    @property
+    def name(self) -> str:
+        return self.link.name
+
+
+@dataclass(frozen=True)
 class Compiled:
-    """A cell's two programs, with the derivation that they come from.
+    """A cell's chain with its programs.
 
     Attributes
     ----------
     derivation : Derivation
         After all passes.
-    forward, backward : Program
-    output : str
-        The forward program's array that is handed out.
-    states : mapping
-        From a state on the tape to the backward program's array of it.
-    saved : mapping
-        By the name of each array on the tape, the value that it holds, and whether it is a state's (with a row before the first step).
+    links : tuple of Stored
+        In the order of the chain.
     """
 
     derivation: Derivation
-    forward: Program
-    backward: Program
-    output: str
-    states: Mapping[str, str]
-    saved: tuple[tuple[str, str, bool], ...]
+    links: tuple[Stored, ...]
+
+    def __getitem__(self, name: str) -> Stored:
+        """Return the link of that name; KeyError if there is none."""
+        return next(link for link in self.links if link.link is self.derivation[name])
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter(self.links)
 
 
 def stages(cell: Definition) -> list[tuple[str, Derivation]]:
     """Return the derivation as differentiated and after each pass."""
-    found = [("differentiate", differentiate(cell))]
+    found = differentiate(cell)
+    return [("differentiate", found), *passed(found)]
+
+
+def passed(derivation: Derivation) -> Iterator[tuple[str, Derivation]]:
+    """Yield a chain after each pass, with the pass's name."""
     for name, apply in PASSES:
-        found.append((name, apply(found[-1][1])))
-    return found
+        derivation = apply(derivation)
+        yield name, derivation
 
 
 @lru_cache(maxsize=256)
 def compile_cell(cell: Definition) -> Compiled:
     """Return the programs of `cell`."""
-    derivation = stages(cell)[-1][1]
-    forward, backward = hoist(derivation.forward), hoist(derivation.backward)
-    saved = frozenset(derivation.saved)
-    states = _shared_states(derivation, backward)
-    shared = frozenset(states)
-    output = Names(derivation.forward.types).fresh(f"{cell.output}_out")
-    forward_program = store(forward, Kept(outputs={cell.output: output}, tape=saved, shared=shared))
-    tape = []
-    for carry in derivation.forward.carries:
+    return compiled(differentiate(cell))
+
+
+def compiled(derivation: Derivation) -> Compiled:
+    """Return the programs of a chain, as it was differentiated."""
+    *_, (_, derivation) = passed(derivation)
+    regions = {link.name: hoist(link.recurrence) for link in derivation}
+    states = {link.name: _states_read(derivation, link, regions[link.name]) for link in derivation}
+    links: dict[str, Stored] = {}
+    for link in derivation:
+        links[link.name] = _stored(derivation, link, regions[link.name], states, links)
+    return Compiled(derivation, tuple(links.values()))
+
+
+States = Mapping[str, tuple[str, str, int]]
+"""By a value that is read: the link whose state it is, the state, and the shift at which the state's own array holds it."""
+
+
+def _stored(derivation: Derivation, link: Link, regions: Regions, states: Mapping[str, States], before: Mapping[str, Stored]) -> Stored:
+    """Return a link with its program, and what it reads of those `before` it and keeps for others."""
+    rec, own = link.recurrence, states[link.name]
+    readers = [(other, states[other.name]) for other in derivation.readers(link.name)]
+    rows = frozenset(n for other, found in readers for n, of in other.reads.items() if of == link.name and n not in found)
+    shared = frozenset(n for _, found in readers for n, (of, _, _) in found.items() if of == link.name)
+    outputs = _outputs(derivation, link)
+    names = Names(rec.types)
+    arrays = {pair: names.fresh(f"{pair[1]}_states") for pair in dict.fromkeys((of, state) for of, state, _ in own.values())}
+    in_states = {value: (arrays[of, state], shift) for value, (of, state, shift) in own.items()}
+    program = store(regions, Kept(outputs=outputs, rows=rows, states=shared, read=in_states))
+    reads = {array: (of, _field(before[of], state, state=True)) for (of, state), array in arrays.items()}
+    reads |= {value: (of, _field(before[of], value, state=False)) for value, of in link.reads.items() if value not in own}
+    return Stored(link, program, outputs, reads, _fields(program, rows, shared))
+
+
+def _outputs(derivation: Derivation, link: Link) -> dict[str, str]:
+    """Return the names of the arrays in which a link's values of each step are handed out."""
+    handed = [n for n in link.recurrence.written if n in link.handed]
+    if link.name != FORWARD:
+        return {name: name for name in handed}
+    names = Names(link.recurrence.types)
+    return {name: names.fresh(f"{name}_out") for name in handed}
+
+
+def _fields(program: Program, rows: frozenset[str], shared: frozenset[str]) -> tuple[Field, ...]:
+    """Return what a link keeps: states with their values before the first step, then other values."""
+    names, found = Names(), []
+    for carry in program.rec.carries:
         if not shared.isdisjoint((carry.previous, carry.value)):
-            tape.append((forward_program.places[carry.previous].array, carry.value, True))
-    for value in sorted(saved - shared):
-        place = next(a for a in forward_program.arrays if a == forward_program.places[value].array)
-        tape.append((place, value, False))
-    taken = Names(derivation.backward.types)
-    names = {value: taken.fresh(f"{value}_states") for _, value, is_state in tape if is_state}
-    written = {name: name for name in derivation.backward.written}
-    kept = Kept(outputs=written, states={s: (names[value], shift) for s, (value, shift) in states.items()})
-    return Compiled(derivation, forward_program, store(backward, kept), output, names, tuple(tape))
+            found.append(Field(names.fresh(carry.value), carry.value, program.places[carry.previous].array, True))
+    for value in sorted(rows):
+        array = program.places[value].array if value in program.places else ""  # else it is static
+        found.append(Field(names.fresh(value), value, array, False))
+    return tuple(found)
 
 
-def _shared_states(derivation: Derivation, backward: Regions) -> dict[str, tuple[str, int]]:
-    """Return, by saved name, the state and the shift at which the state's own array holds it.
+def _field(of: Stored, value: str, *, state: bool) -> str:
+    return next(field.name for field in of.keeps if (field.value, field.state) == (value, state))
 
-    ``s`` lies one row after ``s_prev``; only equations of the loop can read it there, since sums over all steps read equal rows of
-    their operands.
+
+def _states_read(derivation: Derivation, link: Link, regions: Regions) -> States:
+    """Return what a link reads of earlier links' states, where the state's own array holds it.
+
+    In time's order ``s`` lies one row after ``s_prev``, and against it one row before.  Only equations of the loop can read the one that
+    lies in a later row, since sums over all steps read equal rows of their operands.
     """
-    shared: dict[str, tuple[str, int]] = {}
-    saved = set(derivation.saved)
-    outside = [*backward.once, *backward.before, *backward.after, *backward.rec.accumulators]
-    outside += [eq for eq in backward.loop if not isinstance(eq.node, Map | Slice | Concat)]
+    outside = [*regions.once, *regions.before, *regions.after, *regions.rec.accumulators]
+    outside += [eq for eq in regions.loop if not isinstance(eq.node, Map | Slice | Concat)]
     read_outside = {o for eq in outside for o in eq.node.operands()}
-    for carry in derivation.forward.carries:
-        if carry.previous in saved:
-            shared[carry.previous] = (carry.value, 0)
-        if carry.value in saved and carry.value not in read_outside and backward.rec.carries:
-            shared[carry.value] = (carry.value, 1)
-    return shared
+    found: dict[str, tuple[str, str, int]] = {}
+    for name in dict.fromkeys(link.reads.values()):
+        maker = derivation[name].recurrence
+        for carry in maker.carries:
+            for value, shift in ((carry.previous, int(maker.reverse)), (carry.value, int(not maker.reverse))):
+                within = shift == 0 or (value not in read_outside and regions.rec.carries)
+                if link.reads.get(value) == name and within:
+                    found[value] = (name, carry.value, shift)
+    return found
 
 
-__all__ = ["PASSES", "Compiled", "Program", "compile_cell", "stages"]
+__all__ = ["PASSES", "Compiled", "Field", "Program", "Stored", "compile_cell", "compiled", "passed", "stages"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..calculus.derivation import BACKWARD
 from ..calculus.ir import Equation
 from ..language.tree import Call
 from ..language.walks import walk
@@ -59,7 +60,8 @@ def _block(tex: str, terms: int) -> str:
 
 def recursion(page: Page) -> str:
     """The adjoint recursion, each line with its reason."""
-    recursive = [*page.derivation.backward.prologue, *page.derivation.backward.body]
+    backward = page.derivation[BACKWARD].recurrence
+    recursive = [*backward.prologue, *backward.body]
     notation = f' <a href="{page.notation}">The notation</a>.' if page.notation else ""
     order = "From the last step to the first. " if page.cell.states else ""
     intro = markup.sentence(f"{order}{_legend(page)}")
@@ -85,7 +87,8 @@ def _legend(page: Page) -> str:
 
 def sums(page: Page) -> str:
     """The gradients of parameters."""
-    summed = [*page.derivation.backward.accumulators, *page.derivation.backward.epilogue]
+    backward = page.derivation[BACKWARD].recurrence
+    summed = [*backward.accumulators, *backward.epilogue]
     lines = _lines(page, summed)
     return f"<p>{markup.sentence(SHARED)}</p>\n\n{lines}" if lines else ""
 

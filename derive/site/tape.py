@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..calculus.derivation import differentiate
+from ..calculus.derivation import BACKWARD, FORWARD, differentiate
 from ..calculus.ir import Equation
 from ..cell import Cell
 from ..language.names import previous
@@ -31,23 +31,24 @@ class Kept:
 def kept(cell: Cell) -> list[Kept]:
     """Return what the tape of `cell` keeps beside the inputs and parameters, which are the caller's."""
     compiled = compile_cell(cell)
-    states = {value for _, value, is_state in compiled.saved if is_state}
+    forward = compiled[FORWARD]
+    states = {field.value for field in forward.keeps if field.state}
     return [
         Kept(
-            _formula(cell, compiled, value),
-            compiled.forward.arrays[array].width,
-            is_state,
-            _readers(compiled, value, is_state),
-            not is_state and value in states,
+            _formula(cell, compiled, field.value),
+            forward.program.arrays[field.array].width,
+            field.state,
+            _readers(compiled, field.value, field.state),
+            not field.state and field.value in states,
         )
-        for array, value, is_state in compiled.saved
+        for field in forward.keeps
     ]
 
 
 def _formula(cell: Cell, compiled: Compiled, value: str) -> str:
     """Return a kept value as the derivation has it, before matrices were stacked; the argument of a function as a formula."""
-    derived = differentiate(cell).forward
-    forward = derived if value in derived.types else compiled.derivation.forward
+    derived = differentiate(cell)[FORWARD].recurrence
+    forward = derived if value in derived.types else compiled.derivation[FORWARD].recurrence
     formulas = Formulas(cell, forward, Latex(cell.latex))
     if forward.labels[value].kind == "preactivation":
         return next(formulas.node(eq.node)[0] for eq in forward.equations() if eq.name == value)
@@ -56,7 +57,7 @@ def _formula(cell: Cell, compiled: Compiled, value: str) -> str:
 
 def _readers(compiled: Compiled, value: str, is_state: bool) -> tuple[str, ...]:
     """Return the numbers of the equations that read a value, directly or inside what has no number."""
-    equations = tuple(compiled.derivation.backward.equations())
+    equations = tuple(compiled.derivation[BACKWARD].recurrence.equations())
     names = {value, previous(value)} if is_state else {value}
     tags = _tags(equations, names)
     return tuple(sorted(tags, key=lambda tag: int(tag[1:])))

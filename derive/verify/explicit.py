@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..calculus.derivation import Derivation, differentiate
+from ..calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
 from ..calculus.jacobian import jacobian
 from ..language.definition import Definition
 from ..language.names import previous
@@ -48,7 +48,7 @@ class Trajectory:
 
     def step(self, t: int) -> dict[str, Array]:
         """Return all values of step `t`."""
-        constant = {*self.derivation.forward.statics, *self.derivation.forward.contexts}
+        constant = {*self.derivation[FORWARD].recurrence.statics, *self.derivation[FORWARD].recurrence.contexts}
         return {name: value if name in constant else value[t] for name, value in self.values.items()}
 
     def pack(self, parts: Mapping[str, Array]) -> Array:
@@ -60,13 +60,13 @@ class Trajectory:
     def unpack(self, vector: Array) -> dict[str, Array]:
         """Return the inverse of `pack`."""
         ends = np.cumsum(self.widths)[:-1]
-        types = self.derivation.forward.types
+        types = self.derivation[FORWARD].recurrence.types
         parts = dict(zip(self.names, np.split(vector, ends, axis=-1), strict=True))
         return {name: part if types[name].shape else part[..., 0] for name, part in parts.items()}
 
     @property
     def widths(self) -> list[int]:
-        types = self.derivation.forward.types
+        types = self.derivation[FORWARD].recurrence.types
         return [types[name].shape[0].evaluate(self.sizes) if types[name].shape else 1 for name in self.names]
 
 
@@ -85,7 +85,7 @@ def trajectory(cell: Definition, values: Mapping[str, Array], sizes: Mapping[str
         T and B.
     """
     derivation = differentiate(cell)
-    forward = derivation.forward
+    forward = derivation[FORWARD].recurrence
     everything = (*(c.previous for c in forward.carries), *(eq.name for eq in forward.body))
     result = run(replace(forward, written=everything), values, sizes, steps, batch)
     given = {name: np.asarray(values[name]) for name in (*forward.statics, *forward.contexts, *forward.sequences)}
@@ -163,16 +163,16 @@ def immediate_gradients(path: Trajectory, cotangents: Array) -> dict[str, Array]
         Of s_t for t = 0, …, T-1: `(T, B, N)`.
     """
     derivation = path.derivation
-    forward = derivation.forward
+    forward = derivation[FORWARD].recurrence
     wanted = {
-        name: derivation.cotangent[name]
+        name: derivation[BACKWARD].cotangent[name]
         for name in (*forward.statics, *forward.contexts, *forward.sequences)
-        if name in derivation.cotangent
+        if name in derivation[BACKWARD].cotangent
     }
     steps = [_one_step_back(path, t, path.unpack(cotangents[t])) for t in range(path.steps)]
     gradients = {}
     for name, cotangent in wanted.items():
-        if cotangent in derivation.backward.written:
+        if cotangent in derivation[BACKWARD].recurrence.written:
             gradients[name] = np.stack([step.sequences[cotangent][0] for step in steps])
         else:
             gradients[name] = np.sum([step.results[cotangent] for step in steps], axis=0)
@@ -182,11 +182,11 @@ def immediate_gradients(path: Trajectory, cotangents: Array) -> dict[str, Array]
 def _one_step_back(path: Trajectory, t: int, cotangents: Mapping[str, Array]) -> Run:
     """Run the backward pass over step `t` alone, from the cotangents of its states and its output."""
     derivation = path.derivation
-    cell, backward = derivation.cell, derivation.backward
+    cell, backward = derivation.cell, derivation[BACKWARD].recurrence
     constant = {*backward.statics, *backward.contexts}
     given = {name: value if name in constant else value[t : t + 1] for name, value in path.values.items()}
     output = cotangents[cell.output][None]
-    given[derivation.cotangent[cell.output]] = np.zeros_like(output) if cell.output in cell.states else output
+    given[derivation[BACKWARD].cotangent[cell.output]] = np.zeros_like(output) if cell.output in cell.states else output
     given |= {carry.previous: cotangents[state] for state, carry in zip(cell.states, backward.carries, strict=True)}
     return run(backward, given, path.sizes, 1, path.batch)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..calculus.derivation import differentiate
+from ..calculus.derivation import BACKWARD, FORWARD, differentiate
 from ..calculus.doubts import doubts
 from ..language.definition import Definition
 from ..language.names import canonical
@@ -253,15 +253,16 @@ def autograd(p: Problem) -> Result:
 def interpreter(p: Problem) -> Result:
     """Return what the derivation gives, before any pass, evaluated equation by equation."""
     made = differentiate(p.cell)
+    ahead, back, cotangent = made[FORWARD].recurrence, made[BACKWARD].recurrence, made[BACKWARD].cotangent
     given = {**p.arrays, **constants_of(p.cell)}
-    forward = interpret(made.forward, given, p.sizes, p.steps, p.batch)
-    pairs = list(zip(made.forward.carries, made.backward.carries, strict=True))
-    seeds = {made.cotangent[p.cell.output]: p.dy} | {back.previous: p.dfinal[ahead.value] for ahead, back in pairs}
-    backward = interpret(made.backward, {**given, **forward.sequences, **seeds}, p.sizes, p.steps, p.batch)
+    forward = interpret(ahead, given, p.sizes, p.steps, p.batch)
+    pairs = list(zip(ahead.carries, back.carries, strict=True))
+    seeds = {cotangent[p.cell.output]: p.dy} | {after.previous: p.dfinal[before.value] for before, after in pairs}
+    backward = interpret(back, {**given, **forward.sequences, **seeds}, p.sizes, p.steps, p.batch)
     written = {**backward.results, **backward.sequences}
-    grads = {ahead.previous: backward.carries[back.previous] for ahead, back in pairs}
-    grads |= {name: written[made.cotangent[name]] for name in p.differentiable if name not in grads}
-    final = {ahead.value: forward.carries[ahead.previous] for ahead, _ in pairs}
+    grads = {before.previous: backward.carries[after.previous] for before, after in pairs}
+    grads |= {name: written[cotangent[name]] for name in p.differentiable if name not in grads}
+    final = {before.value: forward.carries[before.previous] for before, _ in pairs}
     return Result(_values(p.cell, forward.sequences[p.cell.output], final), grads)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from derive.calculus.derivation import differentiate
-from derive.program.imperative.pipeline import compile_cell
+from derive.program.pipeline import compile_cell
 
 from .strategy import Drawn, cells
 from .verify import Mismatch, Skipped, verify

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from derive.cell import Cell
-from derive.package import folder
+from derive.package.folder import Files
 from derive.runtime.cuda import current, planner
 from derive.runtime.cuda.kind import Kind
 from derive.runtime.cuda.plan import Plan, Steps
@@ -41,7 +41,7 @@ def on_members(members: int) -> AbstractContextManager[Any]:
     return using(Forced(members), current)
 
 
-def module(files: folder.Files, cell: Cell, cpu: ModuleType) -> ModuleType:
+def module(files: Files, cell: Cell, cpu: ModuleType) -> ModuleType:
     """Return the module for devices, on the toolkit's own runtime; `cpu` is the cell's module for the CPU."""
     text = (
         files[f"cuda/{cell.name}.py"]

@@ -18,13 +18,13 @@ import numpy as np
 
 from derive.calculus.functions import FUNCTIONS
 from derive.codegen.expression import RENAMED
-from derive.package import folder
+from derive.package.folder import Files
 from derive.runtime.common import static
 from derive.runtime.cpu import addresses as steps
 from derive.runtime.cpu import layer
 
 
-def plain(files: folder.Files, name: str) -> ModuleType:
+def plain(files: Files, name: str) -> ModuleType:
     """Return the module `name` of an emitted package, run without Numba."""
     module = ModuleType(f"plain_{name}")
     module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import}

@@ -15,10 +15,11 @@ from unittest import mock
 import numpy as np
 import torch
 
-from derive.calculus.derivation import Derivation, differentiate
+from derive.calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
 from derive.cell import Cell
-from derive.package import contents, folder
-from derive.program.imperative.pipeline import compile_cell, stages
+from derive.package import contents
+from derive.package.folder import Files
+from derive.program.pipeline import compile_cell, stages
 from derive.runtime.cpu import layer
 from derive.verify.evaluate import unroll
 from derive.verify.interpret import run
@@ -92,7 +93,7 @@ def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool =
     return worst
 
 
-def simulated(files: folder.Files, cell: Cell, cpu: ModuleType, seed: int) -> float:
+def simulated(files: Files, cell: Cell, cpu: ModuleType, seed: int) -> float:
     """Return the worst error of the module for CUDA devices, in every shape; sizes are such that members can divide them."""
     given = draw_sample(cell, dict.fromkeys(cell.sizes, 4), seed)
     want = reference(cell, given)
@@ -220,14 +221,14 @@ def compare(stage: str, found: Result, want: Result, limit: Mapping[str, float])
 
 def interpreted(derivation: Derivation, given: Sample) -> Result:
     """Return the results of a derivation's two recurrences by the interpreter."""
-    cell, forward, backward = derivation.cell, derivation.forward, derivation.backward
+    cell, forward, backward = derivation.cell, derivation[FORWARD].recurrence, derivation[BACKWARD].recurrence
     values = {**given.all(), **cell.array_constants}
     ahead = run(forward, values, given.sizes, T, B)
-    values |= {n: ahead.sequences[n] for n in derivation.saved}
-    values[derivation.cotangent[cell.output]] = given.dy
+    values |= {n: ahead.sequences[n] for n in derivation.saved(FORWARD)}
+    values[derivation[BACKWARD].cotangent[cell.output]] = given.dy
     for carry, state, back in zip(forward.carries, cell.states, backward.carries, strict=True):
         values[back.previous] = given.dfinal[state]
-        values.pop(carry.previous, None) if carry.previous not in derivation.saved else None
+        values.pop(carry.previous, None) if carry.previous not in derivation.saved(FORWARD) else None
     behind = run(backward, values, given.sizes, T, B)
     result = {"y": ahead.sequences[cell.output]}
     for carry, state, back in zip(forward.carries, cell.states, backward.carries, strict=True):
@@ -235,12 +236,12 @@ def interpreted(derivation: Derivation, given: Sample) -> Result:
         result[f"d {carry.previous}"] = behind.carries[back.previous]
     for name in (*cell.inputs, *cell.context, *cell.parameters):
         if name not in cell.integers and name not in cell.fixed:
-            cotangent = derivation.cotangent[name]
+            cotangent = derivation[BACKWARD].cotangent[name]
             result[f"d {name}"] = behind.sequences[cotangent] if cotangent in behind.sequences else behind.results[cotangent]
     return result
 
 
-def emitted(cell: Cell) -> folder.Files:
+def emitted(cell: Cell) -> Files:
     """Return the files of the package, which must be the same when they are made again from nothing."""
     files = contents.files([cell], "the fuzzer")
     compile_cell.cache_clear()
@@ -277,7 +278,7 @@ def executed(module: ModuleType, cell: Cell, given: Sample, dtype: Any = np.floa
     return result
 
 
-def compiled(files: folder.Files, cell: Cell, given: Sample, want: Result, limit: Mapping[str, float]) -> float:
+def compiled(files: Files, cell: Cell, given: Sample, want: Result, limit: Mapping[str, float]) -> float:
     """Return the worst error of the module compiled by Numba on the toolkit's own runtime, which is compiled once a process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{cell.name}.py"

@@ -11,7 +11,7 @@ from derive.__main__ import main
 from derive.cells import REGISTRY
 from derive.codegen.cuda.module import tables
 from derive.explain.cuda import explain, parse_request
-from derive.program.imperative.pipeline import compile_cell
+from derive.program.pipeline import compile_cell
 from derive.runtime.common.table import evaluate
 from derive.runtime.cuda.kind import BYTES, KINDS, Kind
 from derive.runtime.cuda.limits import H200, Limits

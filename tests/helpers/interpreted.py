@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from derive.calculus.derivation import Derivation
+from derive.calculus.derivation import BACKWARD, FORWARD, Derivation
 from derive.cell import Cell
-from derive.program.imperative.pipeline import stages
+from derive.program.pipeline import stages
 from derive.verify.evaluate import unroll
 from derive.verify.interpret import run
 from derive.verify.report import complete_sizes
@@ -81,18 +81,19 @@ def derivation(cell: Cell) -> Derivation:
 def gradients(cell: Cell, values: Values, dy: np.ndarray | None = None) -> Result:
     """Run a cell forward and backward with cotangents for its output at every step and for its final states."""
     made, given = derivation(cell), {**values.all(), **cell.array_constants}
+    first, backward, cotangent = made[FORWARD].recurrence, made[BACKWARD].recurrence, made[BACKWARD].cotangent
     sizes = {**sizes_of(cell), "d": values.inputs[cell.inputs[0]].shape[-1]}
     default, dfinal = seeds(cell)
     dy = default if dy is None else dy
     steps, batch = dy.shape[:2]
-    forward = run(made.forward, given, sizes, steps, batch)
-    backward, known = made.backward, {**given, **forward.sequences, made.cotangent[cell.output]: dy}
-    pairs = list(zip(made.forward.carries, backward.carries, strict=True))
+    forward = run(first, given, sizes, steps, batch)
+    known = {**given, **forward.sequences, cotangent[cell.output]: dy}
+    pairs = list(zip(first.carries, backward.carries, strict=True))
     known |= {back.previous: dfinal[ahead.value] for ahead, back in pairs}
     found = run(backward, known, sizes, steps, batch)
     written = {**found.results, **found.sequences}
     differentiable = [n for n in (*cell.inputs, *cell.parameters) if n not in cell.integers]
-    grads = {name: written[made.cotangent[name]] for name in differentiable}
+    grads = {name: written[cotangent[name]] for name in differentiable}
     grads |= {ahead.previous: found.carries[back.previous] for ahead, back in pairs}
     final = {ahead.value: forward.carries[ahead.previous] for ahead, _ in pairs}
     return Result(forward.sequences[cell.output], final, grads)

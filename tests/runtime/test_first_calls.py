@@ -107,14 +107,14 @@ def test_interrupts_wait_for_the_end_of_a_block() -> None:
 TWO_PACKAGES = """
 import numpy as np
 from numba.core.ccallback import CFunc
-from derive import emit
+from derive.package import memory
 from derive.cells import REGISTRY
 made, compile = [], CFunc.compile
 def counting(loop):
     made.append(1)
     return compile(loop)
 CFunc.compile = counting
-modules = [emit.compile(REGISTRY[name]) for name in ("rnn", "mgu")]
+modules = [memory.compile(REGISTRY[name]) for name in ("rnn", "mgu")]
 for module in modules:
     y, _ = module.infer(np.ones((3, 2, 4), np.float32), module.init(d=4, n=5))
     print(np.isfinite(y).all(), len(made))

@@ -115,7 +115,7 @@ def test_a_fork_while_a_thread_has_the_pool() -> None:
     """The child must not wait for a lock that nobody there can release."""
     code = """
 import os, threading, warnings
-from derive.runtime import memory
+from derive.runtime.cpu import memory
 warnings.simplefilter("ignore")  # a fork beside other threads is what is tested
 held, over = threading.Event(), threading.Event()
 def hold():

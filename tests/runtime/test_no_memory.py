@@ -19,7 +19,7 @@ class Allocator:
     """What takes the place of `memory.empty` in all modules of a package, and fails at one call."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        self.empty = importlib.import_module(f"{name}.runtime.memory").empty
+        self.empty = importlib.import_module(f"{name}.runtime.cpu.memory").empty
         self.left = -1
         for module in [module for key, module in sys.modules.items() if key.startswith(f"{name}.")]:
             if getattr(module, "empty", None) is self.empty:

@@ -352,7 +352,7 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     code = """
         import numpy as np
         from numba import njit
-        from derive.runtime import vector as v
+        from derive.runtime.cpu import vector as v
 
         @njit(cache=True, error_model="numpy", fastmath={"contract"})
         def kernel(a, out):

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable
 from functools import cached_property
 
+from ...calculus.derivation import BACKWARD, FORWARD
 from ...calculus.ir import Equation
 from ...calculus.naming import Names
 from ...language.definition import Definition
@@ -36,11 +37,11 @@ def module(cell: Definition, compiled: Compiled, source: str, digest: str) -> st
 class _Module:
     def __init__(self, cell: Definition, compiled: Compiled) -> None:
         self.cell, self.compiled = cell, compiled
-        self.saved = saved_fields(compiled)
-        self.interface = Interface(cell, compiled, self.saved)
-        comment = comments(cell, compiled)
-        self.forward = self.code(compiled.forward, "forward", comment, self.forward_host)
-        self.backward = self.code(compiled.backward, "backward", comment, self.backward_host)
+        self.keeps = compiled[FORWARD].keeps
+        self.output = compiled[FORWARD].outputs[cell.output]
+        self.interface = Interface(cell, compiled)
+        self.forward = self.code(compiled[FORWARD].program, "forward", comments(cell, compiled, FORWARD), self.forward_host)
+        self.backward = self.code(compiled[BACKWARD].program, "backward", comments(cell, compiled, BACKWARD), self.backward_host)
 
     # Host variables that are given
 
@@ -62,9 +63,9 @@ class _Module:
 
     def backward_host(self, code: Code) -> None:
         derivation = self.compiled.derivation
-        code.host[derivation.cotangent[self.cell.output]] = "dy"
-        for field, _, value, state in self.saved:
-            code.host[self.compiled.states[value] if state else value] = f"saved.{field}"
+        code.host[derivation[BACKWARD].cotangent[self.cell.output]] = "dy"
+        for array, (_, field) in self.compiled[BACKWARD].reads.items():
+            code.host[array] = f"saved.{field}"
         for carry in code.rec.carries:
             code.variable(code.program.places[carry.previous].array)
 
@@ -207,9 +208,9 @@ def _forward(call) -> tuple[np.ndarray, State, Saved | None]:
             tape = code.program.arrays[array].space == "tape"
             states.append(f"{code.host[array]} = state_rows(call.state.{state}, call.rows, tape={tape})")
             finals.append(f"last_rows({code.host[array]}, call.rows, call.state.{state}, tape={tape})")
-        kept = [code.host[array] for _, array, _, _ in self.saved]
+        kept = [code.host[field.array] for field in self.keeps]
         tail.append(f"final = State({', '.join(finals)})")
-        tail.append(f"return {code.host[self.compiled.output]}, final, Saved({', '.join(kept)}) if call.keep else None")
+        tail.append(f"return {code.host[self.output]}, final, Saved({', '.join(kept)}) if call.keep else None")
         weights = [f"{', '.join(self.weights)}{',' if len(self.weights) == 1 else ''} = call.weights or _weights(call)"]
         return [*self.head(code, [*code.statements, *tail, *states]), *(weights if self.weights else []), *states, *code.statements, *tail]
 
@@ -221,8 +222,8 @@ def _forward(call) -> tuple[np.ndarray, State, Saved | None]:
             states.append(f"{code.host[array]} = carried_rows(dfinal.{state})")
             initial.append(f"first_rows({code.host[array]}, call.rows, call.state.{state})")
         names = (*cell.inputs, *cell.context)
-        grads = ["None" if name in cell.integers else code.host[derivation.cotangent[name]] for name in names]
-        params = ["None" if n in cell.fixed else code.host[derivation.cotangent[n]] for n in cell.parameters]
+        grads = ["None" if name in cell.integers else code.host[derivation[BACKWARD].cotangent[name]] for name in names]
+        params = ["None" if n in cell.fixed else code.host[derivation[BACKWARD].cotangent[n]] for n in cell.parameters]
         result = wrapped("params = Params(", params, ")") + wrapped("initial = State(", initial, ")")
         result.append(f"return Grads({', '.join([*grads, 'params', 'initial'])})")
         return [*self.head(code, [*code.weights, *code.statements, *states, *result]), *code.weights, *states, *code.statements, *result]
@@ -260,20 +261,14 @@ def _backward(call, saved, dy, dfinal) -> Grads:
         return "\n".join(["@kernel", *lines])
 
 
-def comments(cell: Definition, compiled: Compiled) -> Callable[[Equation], str]:
+def comments(cell: Definition, compiled: Compiled, link: str) -> Callable[[Equation], str]:
     """Return what says which formula an equation is: as on the cell's page, whatever the passes have made of it."""
     lines = tagged_formulas(cell)
 
     def comment(eq: Equation) -> str:
-        return lines[eq.tag] if eq.shown and eq.tag in lines else formula(eq, compiled.derivation)
+        return lines[eq.tag] if eq.shown and eq.tag in lines else formula(eq, compiled.derivation, link)
 
     return comment
-
-
-def saved_fields(compiled: Compiled) -> list[tuple[str, str, str, bool]]:
-    """Return (field of `Saved`, array of the forward program, value, is a state's) for what the tape keeps."""
-    names = Names()
-    return [(names.fresh(value), array, value, state) for array, value, state in compiled.saved]
 
 
 def mentions(code: str, name: str) -> bool:

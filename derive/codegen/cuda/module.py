@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable
 from functools import cached_property
 
+from ...calculus.derivation import BACKWARD, FORWARD
 from ...calculus.ir import Equation
 from ...calculus.naming import Names
 from ...language.definition import Definition
@@ -14,7 +15,7 @@ from ...notation.text import forward_lines
 from ...program.imperative import Program
 from ...program.pipeline import Compiled
 from ...runtime.cuda.plan import Steps
-from ..cpu.module import comments, mentions, prose, saved_fields, wrapped_imports
+from ..cpu.module import comments, mentions, prose, wrapped_imports
 from ..interface import PACK, Interface, shape_text
 from ..layout import HOST, INDENT, RUNTIME, WIDTH, wrapped
 from .host import Code
@@ -36,13 +37,15 @@ def module(cell: Definition, compiled: Compiled, source: str, digest: str) -> st
 class _Module:
     def __init__(self, cell: Definition, compiled: Compiled) -> None:
         self.cell, self.compiled = cell, compiled
-        self.saved = saved_fields(compiled)
-        self.interface = Interface(cell, compiled, self.saved)
-        comment = comments(cell, compiled)
-        kept = {array for array, _, _ in compiled.saved} | {compiled.output}
-        self.forward = self.code(compiled.forward, "forward", comment, frozenset(kept), self.forward_host)
-        handed = frozenset(name for name in compiled.derivation.backward.written if name in compiled.backward.arrays)
-        self.backward = self.code(compiled.backward, "backward", comment, handed, self.backward_host)
+        self.keeps = compiled[FORWARD].keeps
+        self.output = compiled[FORWARD].outputs[cell.output]
+        self.interface = Interface(cell, compiled)
+        kept = {field.array for field in self.keeps} | {self.output}
+        self.forward = self.code(
+            compiled[FORWARD].program, "forward", comments(cell, compiled, FORWARD), frozenset(kept), self.forward_host
+        )
+        handed = frozenset(name for name in compiled.derivation[BACKWARD].recurrence.written if name in compiled[BACKWARD].program.arrays)
+        self.backward = self.code(compiled[BACKWARD].program, "backward", comments(cell, compiled, BACKWARD), handed, self.backward_host)
 
     def code(
         self, program: Program, prefix: str, comment: Callable[[Equation], str], outputs: frozenset[str], given: Callable[[Code], None]
@@ -70,9 +73,9 @@ class _Module:
 
     def backward_host(self, code: Code) -> None:
         derivation = self.compiled.derivation
-        code.host[derivation.cotangent[self.cell.output]] = "dy"
-        for field, _, value, state in self.saved:
-            code.host[self.compiled.states[value] if state else value] = f"saved.{field}"
+        code.host[derivation[BACKWARD].cotangent[self.cell.output]] = "dy"
+        for array, (_, field) in self.compiled[BACKWARD].reads.items():
+            code.host[array] = f"saved.{field}"
         for carry in code.rec.carries:
             code.variable(code.program.places[carry.previous].array)
 
@@ -206,10 +209,10 @@ def _forward(call) -> tuple[Any, State, Saved | None]:
             tape, kind = array.space == "tape", "stored" if array.name in code.stored else "real"
             states.append(f"{code.host[array.name]} = call.state_rows(call.state.{state}, call.{kind}_dtype, tape={tape})")
             finals.append(f"call.last({code.host[array.name]}, call.state.{state}, tape={tape})")
-        kept = [code.host[array] for _, array, _, _ in self.saved]
+        kept = [code.host[field.array] for field in self.keeps]
         tail = wrapped("final = State(", finals, ")")
         tail += wrapped("saved = Saved(", kept, ") if call.keep else None")
-        tail.append(f"return {code.host[self.compiled.output]}, final, saved")
+        tail.append(f"return {code.host[self.output]}, final, saved")
         weights = [f"{', '.join(self.weights)}{',' if len(self.weights) == 1 else ''} = call.weights or _weights(call)"]
         lines = [*(weights if self.weights else []), *states, *code.statements, *tail]
         return [*self.taken(code, "\n".join(lines)), *lines]
@@ -223,8 +226,8 @@ def _forward(call) -> tuple[Any, State, Saved | None]:
             states.append(f"{code.host[name]} = call.carried(dfinal.{state}, call.{kind}_dtype)")
             initial.append(f"call.first({code.host[name]}, call.state.{state})")
         names = (*cell.inputs, *cell.context)
-        grads = ["None" if name in cell.integers else code.host[derivation.cotangent[name]] for name in names]
-        params = ["None" if n in cell.fixed else f"call.stored({code.host[derivation.cotangent[n]]})" for n in cell.parameters]
+        grads = ["None" if name in cell.integers else code.host[derivation[BACKWARD].cotangent[name]] for name in names]
+        params = ["None" if n in cell.fixed else f"call.stored({code.host[derivation[BACKWARD].cotangent[n]]})" for n in cell.parameters]
         result = wrapped("params = Params(", params, ")") + wrapped("initial = State(", initial, ")")
         result.append(f"return Grads({', '.join([*grads, 'params', 'initial'])})")
         lines = [*code.weights, *states, *code.statements, *result]

@@ -21,7 +21,7 @@ from ...calculus.naming import Names
 
 def accumulate(derivation: Derivation) -> Derivation:
     """Return `derivation` with sums folded into products."""
-    return replace(derivation, forward=_accumulate(derivation.forward), backward=_accumulate(derivation.backward))
+    return derivation.mapped(_accumulate)
 
 
 def _accumulate(rec: Recurrence) -> Recurrence:

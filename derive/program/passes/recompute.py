@@ -1,17 +1,17 @@
 """What to save and what to recompute.
 
-The adjoint reads forward values.  One that costs next to nothing to make again from values that are at hand in the backward pass
-anyway (inputs, parameters, other saved values) is recomputed there, and does not lie on the tape: `r * h_prev`, `[h_prev, x]`, a slice.
+A link of a chain reads values of earlier ones.  One that costs next to nothing to make again from values that are at hand in it anyway
+(inputs, parameters, other saved values) is recomputed there, and does not lie on the tape: `r * h_prev`, `[h_prev, x]`, a slice.
 So is what depends on contexts only, which is made once a sequence and not at every step.
 
-Needs: the derivation as differentiated.  Leaves: fewer sequences in the backward pass, their equations at the head of its body.
+Needs: the chain as differentiated.  Leaves: fewer sequences in the links that read others, their equations at the head of the bodies.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ...calculus.derivation import Derivation
+from ...calculus.derivation import Derivation, Link
 from ...calculus.functions import cost
 from ...calculus.ir import Concat, Equation, Map, Slice, downstream, prune
 
@@ -20,43 +20,63 @@ CHEAP = 6
 
 
 def recompute(derivation: Derivation) -> Derivation:
-    """Return `derivation` with cheap forward values recomputed in the backward pass."""
-    forward, backward = derivation.forward, derivation.backward
-    at_hand = {*backward.inputs, *forward.inputs, *(eq.name for eq in backward.prologue)}
-    previous = {c.previous for c in forward.carries}
-    at_hand -= previous - set(backward.sequences)
-    states = {c.value for c in forward.carries}
-    made = {eq.name: eq for eq in forward.body}
-    varying = downstream(forward.body, {*forward.sequences, *previous})
-    once = made.keys() - varying - {derivation.cell.output, *states}
+    """Return `derivation` with cheap values recomputed by the links that read them."""
+    made: dict[str, Link] = {}
+    for link in derivation:
+        for name in dict.fromkeys(link.reads.values()):
+            link = _recomputed(made[name], link)
+        made[link.name] = link
+    return replace(derivation, links=tuple(made.values())).settled()
 
-    def within_reach(name: str, *, or_state: bool) -> bool:
-        return name in at_hand or name in remakeable or (or_state and name in previous)
 
-    remakeable: set[str] = set()
-    for eq in forward.body:
+def _recomputed(maker: Link, reader: Link) -> Link:
+    """Return `reader` with cheap values of `maker` computed again in it."""
+    rec, body = reader.recurrence, maker.recurrence.body
+    remakeable = _remakeable(maker, reader)
+    at_hand, previous = _at_hand(maker, reader), {c.previous for c in maker.recurrence.carries}
+    wanted: set[str] = set()
+    for eq in reversed(body):
+        if (reader.reads.get(eq.name) == maker.name and eq.name in remakeable) or eq.name in wanted:
+            wanted |= {eq.name, *(o for o in eq.node.operands() if o not in at_hand and o not in previous)}
+    again = [replace(eq, shown=False) for eq in body if eq.name in wanted]
+    names, read = {eq.name for eq in again}, tuple(dict.fromkeys(o for eq in again for o in eq.node.operands()))
+    source = maker.recurrence
+
+    def given(now: tuple[str, ...], of: set[str]) -> tuple[str, ...]:
+        return tuple(n for n in dict.fromkeys((*now, *(o for o in read if o in of))) if n not in names)
+
+    changed = replace(
+        rec,
+        sequences=given(rec.sequences, {*source.sequences, *previous}),
+        statics=given(rec.statics, {*source.statics}),
+        contexts=given(rec.contexts, {*source.contexts}),
+        body=(*again, *rec.body),
+    )
+    more = {n: maker.name if n in previous else maker.reads[n] for n in read if n in previous or n in maker.reads}
+    return replace(reader, recurrence=prune(changed), reads={**reader.reads, **more})
+
+
+def _at_hand(maker: Link, reader: Link) -> set[str]:
+    """Return what `reader` has anyway: what it is given or reads, and what `maker` is given."""
+    rec, source = reader.recurrence, maker.recurrence
+    found = {*rec.inputs, *source.inputs, *(eq.name for eq in rec.prologue)}
+    return found - ({c.previous for c in source.carries} - set(rec.sequences))
+
+
+def _remakeable(maker: Link, reader: Link) -> set[str]:
+    """Return the values of `maker` that are worth computing again in `reader`, from what it has at hand."""
+    rec = maker.recurrence
+    at_hand, previous, states = _at_hand(maker, reader), {c.previous for c in rec.carries}, {c.value for c in rec.carries}
+    varying = downstream(rec.body, {*rec.sequences, *previous})
+    once = {eq.name for eq in rec.body} - varying - {*maker.handed, *states}
+    found: set[str] = set()
+    for eq in rec.body:
         worth = eq.name in once or (eq.name not in states and _cheap(eq))
         # a concatenation's states are saved in its stead, being smaller
-        if worth and all(within_reach(o, or_state=isinstance(eq.node, Concat)) for o in eq.node.operands()):
-            remakeable.add(eq.name)
-    wanted: set[str] = set()
-    for eq in reversed(forward.body):
-        if (eq.name in derivation.saved and eq.name in remakeable) or eq.name in wanted:
-            wanted |= {eq.name, *(o for o in eq.node.operands() if o not in at_hand and o not in previous)}
-    again = [replace(eq, shown=False) for eq in forward.body if eq.name in wanted]
-    names = {eq.name for eq in again}
-    readable = {*forward.sequences, *previous}
-    given = tuple(dict.fromkeys((*backward.sequences, *(n for eq in again for n in eq.node.operands() if n in readable))))
-    statics = tuple(dict.fromkeys((*backward.statics, *(n for eq in again for n in eq.node.operands() if n in forward.statics))))
-    contexts = tuple(dict.fromkeys((*backward.contexts, *(n for eq in again for n in eq.node.operands() if n in forward.contexts))))
-    backward = replace(
-        backward,
-        sequences=tuple(n for n in given if n not in names),
-        statics=statics,
-        contexts=contexts,
-        body=(*again, *backward.body),
-    )
-    return replace(derivation, backward=prune(backward)).with_saved()
+        within = at_hand | found | (previous if isinstance(eq.node, Concat) else set())
+        if worth and within.issuperset(eq.node.operands()):
+            found.add(eq.name)
+    return found
 
 
 def _cheap(eq: Equation) -> bool:

@@ -24,7 +24,7 @@ COSTLY = 10
 
 def share(derivation: Derivation) -> Derivation:
     """Return `derivation` with shared function values named."""
-    return replace(derivation, forward=_share(derivation.forward), backward=_share(derivation.backward))
+    return derivation.mapped(_share)
 
 
 def _share(rec: Recurrence) -> Recurrence:

@@ -23,9 +23,7 @@ from ...language.sizes import Size
 
 def stack(derivation: Derivation) -> Derivation:
     """Return `derivation` with products that share an operand stacked."""
-    forward = _Stacking(derivation.forward).stacked()
-    backward = _Stacking(derivation.backward).stacked()
-    return replace(derivation, forward=forward, backward=backward).with_saved()
+    return derivation.mapped(lambda rec: _Stacking(rec).stacked())
 
 
 @dataclass

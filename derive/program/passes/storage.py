@@ -36,18 +36,18 @@ class Kept:
     ----------
     outputs : mapping
         From a value to the name of the sequence array that it is handed out in.
-    tape : frozenset
-        Values that are saved for another recurrence.
-    shared : frozenset
-        Those of `tape` that lie in a state's own array: ``s_prev``, and ``s`` one row later.
-    states : mapping
-        From a sequence that is read to the state array it lies in and its shift: how a backward pass finds the shared values.
+    rows : frozenset
+        Values that are kept for another recurrence, in arrays of their own.
+    states : frozenset
+        Values that are kept for another recurrence in a state's own array: ``s_prev``, and ``s`` one row later.
+    read : mapping
+        From a sequence that is read to the state array it lies in and its shift: how this recurrence finds what another keeps so.
     """
 
     outputs: dict[str, str] = field(default_factory=dict)
-    tape: frozenset[str] = frozenset()
-    shared: frozenset[str] = frozenset()
-    states: dict[str, tuple[str, int]] = field(default_factory=dict)
+    rows: frozenset[str] = frozenset()
+    states: frozenset[str] = frozenset()
+    read: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def store(regions: Regions, kept: Kept) -> Program:
@@ -78,7 +78,7 @@ def _materialise(regions: Regions, kept: Kept) -> Regions:
                         part = made[-1].name
                     parts.append(part)
                 eq = replace(eq, node=Concat(tuple(parts)))
-            wanted = (eq.name in carried) + (eq.name in kept.outputs) + (eq.name in kept.tape and eq.name not in kept.shared)
+            wanted = (eq.name in carried) + (eq.name in kept.outputs) + (eq.name in kept.rows)
             wanted += eq.name in carried & elsewhere  # a state's own array may hold two steps only
             view = isinstance(eq.node, Slice | Concat)
             if wanted > (0 if view else 1) and not isinstance(eq.node, Map) and types[eq.name].shape:
@@ -168,7 +168,7 @@ class _Storage:
     def read_outside_loop(self, program: Program) -> set[str]:
         """Return the arrays that are read before or after the time loop, or summed over steps, or kept."""
         read = {o for region in ("before", "after") for eq in self.equations[region] for o in eq.node.operands()} | self.sums
-        kept = {o for o in self.kept.tape if o in self.places}
+        kept = {o for o in self.kept.rows | self.kept.states if o in self.places}
         return {program.places[name].array for name in read | kept if name in program.places}
 
     # What is where
@@ -217,19 +217,19 @@ class _Storage:
         for name in rec.contexts:
             self.places[name] = Place(self.array(name, "once", name))
         for name in rec.sequences:
-            array, shift = self.kept.states.get(name, (name, 0))
+            array, shift = self.kept.read.get(name, (name, 0))
             if array not in self.arrays:
-                self.array(array, "sequence", name, 1 if name in self.kept.states else 0)
+                self.array(array, "sequence", name, 1 if name in self.kept.read else 0)
             self.places[name] = Place(array, shift=shift)
 
     def required(self) -> None:
         """Place states, outputs and what is saved."""
         rec, kept = self.rec, self.kept
-        for value in sorted(kept.tape - kept.shared):
+        for value in sorted(n for n in kept.rows if rec.types[n].batched):
             every_step = self.outlives(value) or self.region[value] != "loop"
             self.keep(value, self.array(self.names.fresh(f"{value}_kept"), "sequence" if every_step else "tape", value))
         for carry in rec.carries:
-            saved = not kept.shared.isdisjoint((carry.previous, carry.value))
+            saved = not kept.states.isdisjoint((carry.previous, carry.value))
             name = self.array(self.names.fresh(f"{carry.value}_state"), "tape" if saved else "carry", carry.value, 1)
             early, late = (1, 0) if rec.reverse else (0, 1)
             self.places[carry.previous] = Place(name, shift=early)
