@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from ..calculus.functions import COMPARISONS, Elementwise
+from .layout import RENAMED
+from .source import ATOM, PRODUCT, SUM, Source, name
 
-SUM, PRODUCT, ATOM = 1, 2, 3
 OPERATORS = {cls: op for op, cls in COMPARISONS.items()}
-RENAMED = {"abs": "absolute", "step": "heaviside"}  # not to shadow a builtin, or the module's own `step`
 LARGEST_BY_SQUARING = 1024  # larger exponents go to a function
 SMALL = {1: "one", 2: "two", 3: "three", 4: "four"}
 
@@ -31,24 +31,35 @@ class Expressions:
     ----------
     atom : callable
         Source of a symbol.
+    function : callable
+        Source of a runtime function, by its name.
     typed : bool
-        Whether constants are printed as names of values of the kernel's dtype, which `constants` then collects.
-    functions : set
-        The runtime functions that were used.
+        Whether constants are printed as names of values of the kernel's dtype, which `constants` then collects with their values.
     """
 
-    atom: Callable[[sp.Symbol], str]
+    atom: Callable[[sp.Symbol], Source]
+    function: Callable[[str], Source] = name
     typed: bool = True
-    functions: set[str] = field(default_factory=set)
     constants: dict[str, str] = field(default_factory=dict)
+    _reads: set[str] = field(default_factory=set)
 
-    def source(self, expr: sp.Expr) -> str:
-        return self._print(expr)[0]
+    def source(self, expr: sp.Expr) -> Source:
+        self._reads = set()
+        text, binding = self._print(expr)
+        return Source(text, frozenset(self._reads), binding)
+
+    def _taken(self, source: Source) -> str:
+        """Return the text of a part, whose reads are those of the whole."""
+        self._reads |= source.reads
+        return source.text
+
+    def _called(self, function: str, *args: str) -> tuple[str, int]:
+        return f"{self._taken(self.function(function))}({', '.join(args)})", ATOM
 
     def _print(self, expr: sp.Expr) -> tuple[str, int]:
         """Return source and how tightly it binds."""
         if isinstance(expr, sp.Symbol):
-            return self.atom(expr), ATOM
+            return self._taken(self.atom(expr)), ATOM
         if expr.is_number and not expr.has(Elementwise):  # SymPy knows no value of the language's functions
             return self._number(expr)
         if isinstance(expr, Elementwise):
@@ -72,24 +83,22 @@ class Expressions:
         if value < 0:
             return "-" + self._number(-expr)[0], SUM
         if expr.is_Integer and int(expr) in SMALL:
-            name = SMALL[int(expr)]
+            constant = SMALL[int(expr)]
         elif expr == sp.S.Half:
-            name = "half"
+            constant = "half"
         elif expr == 0:
-            name = "zero"
+            constant = "zero"
         else:
-            name = "k_" + repr(value).replace(".", "p").replace("-", "m").replace("+", "").removesuffix("p0")
-        self.constants[name] = repr(value)
-        return name, ATOM
+            constant = "k_" + repr(value).replace(".", "p").replace("-", "m").replace("+", "").removesuffix("p0")
+        self.constants[constant] = repr(value)
+        return self._taken(name(constant)), ATOM
 
     def _function(self, expr: Elementwise) -> tuple[str, int]:
-        name = expr.info.name
         if type(expr) in OPERATORS:
             left, right = (self._within(a, SUM) for a in expr.args)
             return f"{left} {OPERATORS[type(expr)]} {right}", 0
-        name = RENAMED.get(name, name)
-        self.functions.add(name)
-        return f"{name}({', '.join(self.source(a) for a in expr.args)})", ATOM
+        known = expr.info.name
+        return self._called(RENAMED.get(known, known), *(self._print(a)[0] for a in expr.args))
 
     def _sum(self, expr: sp.Expr) -> str:
         terms = sorted(expr.args, key=lambda t: (self._negative(t), not t.is_number, order(t)))
@@ -125,35 +134,21 @@ class Expressions:
         if exponent.is_negative:
             return f"{self._number(sp.S.One)[0]} / {self._within(base**-exponent, ATOM)}", PRODUCT
         if exponent == sp.S.Half:
-            self.functions.add("sqrt")
-            return f"sqrt({self.source(base)})", ATOM
+            return self._called("sqrt", self._print(base)[0])
         if not exponent.is_Integer or exponent > LARGEST_BY_SQUARING:
             if not self.typed:
                 return f"{self._within(base, ATOM)} ** {float(exponent)!r}", PRODUCT
-            self.functions.add("power")
-            return f"power({self.source(base)}, {self._number(exponent)[0]})", ATOM
+            return self._called("power", self._print(base)[0], self._number(exponent)[0])
         if not self.typed:
             return f"{self._within(base, ATOM)} ** {int(exponent)}", PRODUCT
-        return self._integer_power(self._within(base, ATOM), int(exponent), isinstance(base, sp.Symbol))
+        return self._integer_power(base, int(exponent))
 
-    def _integer_power(self, base: str, exponent: int, simple: bool) -> tuple[str, int]:
+    def _integer_power(self, base: sp.Expr, exponent: int) -> tuple[str, int]:
         """Powers by multiplication, squaring where that is shorter."""
         if exponent == 1:
-            return base, ATOM
-        if simple and exponent <= 3:
-            return " * ".join([base] * exponent), PRODUCT
+            return self._print(base)
+        if isinstance(base, sp.Symbol) and exponent <= 3:
+            return " * ".join([self._print(base)[0]] * exponent), PRODUCT
         if exponent % 2 == 0:
-            self.functions.add("square")
-            inner = self._integer_power(base, exponent // 2, simple)[0]
-            return f"square({inner[1:-1] if enclosed(inner) else inner})", ATOM
-        return f"{base} * {self._integer_power(base, exponent - 1, simple)[0]}", PRODUCT
-
-
-def enclosed(text: str) -> bool:
-    """Say whether one pair of brackets encloses the whole text."""
-    depth = 0
-    for position, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth == 0:
-            return character == ")" and position == len(text) - 1
-    return False
+            return self._called("square", self._integer_power(base, exponent // 2)[0])
+        return f"{self._within(base, ATOM)} * {self._integer_power(base, exponent - 1)[0]}", PRODUCT

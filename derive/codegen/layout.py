@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from ..calculus.functions import FUNCTIONS
-from ..language.sizes import Size
-from .expression import RENAMED
+
+RENAMED = {"abs": "absolute", "step": "heaviside"}  # not to shadow a builtin, or the module's own `step`
 
 # Names of the emitted module and of its functions' own variables: a cell's names give way to them.
 HOST = frozenset(
@@ -36,34 +36,22 @@ INSIDE = frozenset(
         "range",
     }
 )
-RUNTIME = frozenset(
-    {RENAMED.get(name, name) for name in FUNCTIONS}
-    | {
-        "power",
-        "square",
-        "added",
-        "feature_sum",
-        "log_sum_exp",
-        "multiply",
-        "panels",
-        "empty",
-        "stacked",
-        "run_rows",
-        "multiply_rows",
-        "sums",
-    }
-    | {"state_rows", "carried_rows", "last_rows", "first_rows", "one", "two", "three", "four", "half", "zero"}
-)
+FUNCTIONS_OF: dict[str, str] = {
+    "static": ".runtime.common",
+    **dict.fromkeys(("carried_rows", "first_rows", "last_rows", "state_rows"), ".runtime.cpu.addresses"),
+    **dict.fromkeys(("multiply_rows", "run_rows", "sums"), ".runtime.cpu.bulk"),
+    "kernel": ".runtime.cpu.kernel",
+    **dict.fromkeys(("empty", "stacked"), ".runtime.cpu.memory"),
+    **dict.fromkeys(("multiply", "panels"), ".runtime.cpu.product"),
+    **dict.fromkeys(("added", "feature_sum", "log_sum_exp", "square"), ".runtime.cpu.reduce"),
+    **dict.fromkeys(sorted({*(RENAMED.get(known, known) for known in FUNCTIONS), "power"}), ".runtime.cpu.vector"),
+}
+"""The modules of the runtime that functions of emitted code for the CPU come from."""
+CONSTANTS = frozenset({"one", "two", "three", "four", "half", "zero"})
+RUNTIME = frozenset(FUNCTIONS_OF) | CONSTANTS
+"""Names that emitted code has for itself, on any kind of device."""
 INDENT = "    "
 WIDTH = 140
-
-
-def size_source(size: Size, name_of: Callable[[str], str]) -> str:
-    """Return the source of a size, whose named sizes are called as `name_of` says."""
-    terms = [f"{'' if k == 1 else f'{k} * '}{name_of(name)}" for name, k in size.terms]
-    if size.constant or not terms:
-        terms.append(str(size.constant))
-    return " + ".join(terms).replace("+ -", "- ")
 
 
 def tuple_source(items: Iterable[str]) -> str:

@@ -18,13 +18,20 @@ from dataclasses import dataclass, replace
 
 from .layout import INDENT, commented, wrapped
 
+SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly an expression binds
+
 
 @dataclass(frozen=True)
 class Source:
-    """An expression: its text, and the names that it reads and that something else must define or import."""
+    """An expression: its text, the names that it reads and that something else must define or import, and how tightly it binds."""
 
     text: str
     reads: frozenset[str] = frozenset()
+    binding: int = ATOM
+
+    def within(self, level: int) -> Source:
+        """Return the expression as a part of one that binds as tightly as `level`: in brackets, if it does less."""
+        return self if self.binding >= level else replace(self, text=f"({self.text})", binding=ATOM)
 
     def __str__(self) -> str:
         """Refuse to be a part of a string, where what it reads would be lost: see `code`."""
@@ -44,13 +51,13 @@ def attribute(of: str, field: str) -> Source:
     return Source(f"{of}.{field}", frozenset((of,)))
 
 
-def code(template: str, *parts: Part, uses: Iterable[str] = ()) -> Source:
+def code(template: str, *parts: Part, uses: Iterable[str] = (), binding: int = ATOM) -> Source:
     """Return the expression that `template` makes of `parts`, put in the places of its ``{}``.
 
     It reads what they read, and `uses`: names that the template itself has.
     """
     reads = frozenset(uses).union(*(part.reads for part in parts if isinstance(part, Source)))
-    return Source(template.format(*(part.text if isinstance(part, Source) else part for part in parts)), reads)
+    return Source(template.format(*(part.text if isinstance(part, Source) else part for part in parts)), reads, binding)
 
 
 def listed(parts: Iterable[Part], between: str = ", ") -> Source:
@@ -67,11 +74,12 @@ def tuple_of(parts: Iterable[Part]) -> Source:
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement on one line or more; `defines` are the names that it binds."""
+    """A statement on one line or more; `defines` are the names that it binds, `value` what an assignment binds them to."""
 
     lines: tuple[str, ...]
     defines: tuple[str, ...] = ()
     reads: frozenset[str] = frozenset()
+    value: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,14 @@ def assign(targets: str | Sequence[str], value: Source) -> Statement:
     """Return ``target = value``; several targets take a tuple apart, a tuple of one target too."""
     names = (targets,) if isinstance(targets, str) else tuple(targets)
     left = ", ".join(names) + ("," if len(names) == 1 and not isinstance(targets, str) else "")
-    return Statement((f"{left} = {value.text}",), names, value.reads)
+    return Statement((f"{left} = {value.text}",), names, value.reads, value)
+
+
+def together(statements: Sequence[Statement]) -> Statement:
+    """Return assignments of one name each as one of several: ``a, b = x, y``."""
+    names = tuple(made for statement in statements for made in statement.defines)
+    values = listed(statement.value for statement in statements if statement.value is not None)
+    return Statement((f"{', '.join(names)} = {values.text}",), names, values.reads, values)
 
 
 def store(target: Source, value: Source) -> Statement:

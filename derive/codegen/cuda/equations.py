@@ -12,8 +12,9 @@ import sympy as sp
 from ...calculus.ir import Equation, FeatureSum, Map, Spread, extent_name, is_extent
 from ...calculus.naming import Names
 from ...program.imperative import Place, VectorLoop
-from ..expression import Expressions, enclosed
-from ..layout import INDENT, RUNTIME, wrapped
+from ..expression import Expressions
+from ..layout import CONSTANTS, INDENT, RUNTIME, wrapped
+from ..source import Block, Comment, Source, Statement, printed
 
 RESERVED = {"on", "real", "j", *RUNTIME}
 
@@ -26,7 +27,7 @@ class Equations:
     ----------
     name : str
         Of the function; its factory is called ``make_…``.
-    lines : list of str
+    code : Block
         Its source.
     reads : tuple of str
         The values that it takes, in order; then the `extents`, numbers of features, and the feature's own number if `position`.
@@ -35,7 +36,7 @@ class Equations:
     """
 
     name: str
-    lines: list[str]
+    code: Block
     reads: tuple[str, ...]
     extents: tuple[str, ...]
     position: bool
@@ -47,7 +48,7 @@ class _Body:
     """The statements of a loop's equations."""
 
     loop: VectorLoop
-    say: Callable[[Equation], list[str]]
+    say: Callable[[Equation], list[Comment]]
     places: Mapping[str, Place]
     stored: dict[Place, str] = field(default_factory=dict)  # the variable of what the loop has stored to a place
     names: Names = field(default_factory=lambda: Names(RESERVED))
@@ -77,17 +78,17 @@ class _Body:
             value = self.value(eq)
             self.local[eq.name] = self.names.fresh(eq.name)
             self.stored |= dict.fromkeys(compute.stores, self.local[eq.name])
-            lines += [*self.say(eq), f"{self.local[eq.name]} = {value}"]
+            lines += [*printed(self.say(eq)), f"{self.local[eq.name]} = {value}"]
         return lines
 
     def value(self, eq: Equation) -> str:
         match eq.node:
             case Map(expr=expr):
                 printer = Expressions(self.atom)
-                text = printer.source(expr)
-                self.functions |= printer.functions
+                source = printer.source(expr)
+                self.functions |= source.reads - CONSTANTS - printer.constants.keys() - {"real"}
                 self.constants |= printer.constants
-                return text
+                return source.text
             case Spread(value=v, index=k):
                 self.functions.add("where")
                 self.constants["zero"] = "0.0"
@@ -95,16 +96,16 @@ class _Body:
                 return f"where(j == {self.variable(k)}, {self.variable(v)}, zero)"
         raise TypeError(f"{type(eq.node).__name__} has no code in a loop over features")
 
-    def atom(self, symbol: sp.Symbol) -> str:
+    def atom(self, symbol: sp.Symbol) -> Source:
         if not is_extent(symbol):
-            return self.variable(symbol.name)
+            return Source(self.variable(symbol.name))
         size = extent_name(symbol)
         if size not in self.extents:
             self.extents[size] = self.names.fresh(size)
-        return f"real({self.extents[size]})"
+        return Source(f"real({self.extents[size]})")
 
 
-def equations(name: str, loop: VectorLoop, say: Callable[[Equation], list[str]], places: Mapping[str, Place]) -> Equations:
+def equations(name: str, loop: VectorLoop, say: Callable[[Equation], list[Comment]], places: Mapping[str, Place]) -> Equations:
     """Return the function of a loop's equations; `say` gives the comment of an equation, `places` are where values lie."""
     body = _Body(loop, say, places)
     statements = body.statements()
@@ -122,7 +123,7 @@ def equations(name: str, loop: VectorLoop, say: Callable[[Equation], list[str]],
     lines += [INDENT + line for line in inner]
     lines += [2 * INDENT + line for line in (*statements, f"return {result}")]
     lines += ["", f"{INDENT}return {name}"]
-    return Equations(name, lines, tuple(body.reads), tuple(body.extents), body.position, results)
+    return Equations(name, as_block(lines), tuple(body.reads), tuple(body.extents), body.position, results)
 
 
 def taken(names: set[str], source: str) -> list[str]:
@@ -172,6 +173,20 @@ def merged(lines: list[str]) -> list[str]:
             head.append(line)
         found.append(line)
     return found
+
+
+def enclosed(text: str) -> bool:
+    """Say whether one pair of brackets encloses the whole text."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return character == ")" and position == len(text) - 1
+    return False
+
+
+def as_block(lines: list[str]) -> Block:
+    return Block(Statement((lines[0],)), tuple(Statement((line.removeprefix(INDENT),)) for line in lines[1:]))
 
 
 def bare(text: str) -> str:

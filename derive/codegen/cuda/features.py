@@ -17,7 +17,8 @@ from ...calculus.naming import Names
 from ...language.sizes import Size
 from ...program.imperative import Compute, Place, Scalars, Stage, VectorLoop
 from ..expression import Expressions
-from ..layout import INDENT, RUNTIME, wrapped
+from ..layout import CONSTANTS, INDENT, RUNTIME, wrapped
+from ..source import Source, printed
 from .equations import Equations, bare
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class RowCode(ABC):
         lines: list[str] = []
         for compute in loop.computes:
             eq = compute.equation
-            lines += self.code.say(eq)
+            lines += printed(self.code.say(eq))
             lines += self.scalar(eq)
             lines += self.finished(compute)
         return lines
@@ -187,14 +188,14 @@ class RowCode(ABC):
         return [*lines, f"{value} = {peak} + log({value})"]
 
     def expression(self, expr: sp.Expr) -> str:
-        def atom(symbol: sp.Symbol) -> str:
-            return f"real({self.number(extent_name(symbol))})" if is_extent(symbol) else self.read(symbol.name)
+        def atom(symbol: sp.Symbol) -> Source:
+            return Source(f"real({self.number(extent_name(symbol))})" if is_extent(symbol) else self.read(symbol.name))
 
         printer = Expressions(atom)
-        text = printer.source(expr)
-        self.functions |= printer.functions
+        source = printer.source(expr)
+        self.functions |= source.reads - CONSTANTS - printer.constants.keys() - {"real"}
         self.constants |= printer.constants
-        return text
+        return source.text
 
     def variable(self, name: str) -> str:
         if name not in self.local:

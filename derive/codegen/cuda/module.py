@@ -1,241 +1,152 @@
-"""A cell's generated module for the device: interface, host functions and kernels, as one text."""
+"""A cell's generated module for CUDA devices."""
 
 from __future__ import annotations
 
-import re
-import textwrap
-from collections.abc import Callable
-from functools import cached_property
-
 from ...calculus.derivation import BACKWARD, FORWARD
-from ...calculus.ir import Equation
+from ...calculus.ir import Carry
 from ...calculus.naming import Names
 from ...language.definition import Definition
-from ...notation.text import forward_lines
-from ...program.imperative import Program
-from ...program.pipeline import Compiled
+from ...program.pipeline import Compiled, Stored
 from ...runtime.cuda.plan import Steps
-from ..cpu.module import comments, mentions, prose, wrapped_imports
-from ..interface import PACK, Interface, shape_text
-from ..layout import HOST, INDENT, RUNTIME, WIDTH, wrapped
+from ..interface import PACK, shape_text
+from ..layout import HOST, RUNTIME
+from ..module import Module, comments, imported
+from ..source import Source, Statement, assign, code, printed
 from .host import Code
 
 OWN = HOST | {"xp", "t", "Layer", "stream", "tf32", "CPU", "Packed", "Any", "plan", "Steps", "Product"}
 
 
 def tables(cell: Definition, compiled: Compiled) -> dict[str, Steps | None]:
-    """Return what plans are made from, of the time loops forward and backward; None where there is none that one kernel can run."""
-    made = _Module(cell, compiled)
-    return {code.prefix: code.table.steps() if code.table else None for code in (made.forward, made.backward)}
+    """Return what plans are made from, of each link's time loop; None where there is none that one kernel can run."""
+    codes = CudaModule(cell, compiled).codes
+    return {link: made.table.steps() if made.table else None for link, made in codes.items()}
 
 
 def module(cell: Definition, compiled: Compiled, source: str, digest: str) -> str:
-    """Return the text of the device's module generated for `cell`; arguments as for `printers.module.module`."""
-    return _Module(cell, compiled).text(source, digest)
+    """Return the text of the device's module generated for `cell`; arguments as for that of the CPU."""
+    return CudaModule(cell, compiled).text(source, digest)
 
 
-class _Module:
-    def __init__(self, cell: Definition, compiled: Compiled) -> None:
-        self.cell, self.compiled = cell, compiled
-        self.keeps = compiled[FORWARD].keeps
-        self.output = compiled[FORWARD].outputs[cell.output]
-        self.interface = Interface(cell, compiled)
-        kept = {field.array for field in self.keeps} | {self.output}
-        self.forward = self.code(
-            compiled[FORWARD].program, "forward", comments(cell, compiled, FORWARD), frozenset(kept), self.forward_host
-        )
-        handed = frozenset(name for name in compiled.derivation[BACKWARD].recurrence.written if name in compiled[BACKWARD].program.arrays)
-        self.backward = self.code(compiled[BACKWARD].program, "backward", comments(cell, compiled, BACKWARD), handed, self.backward_host)
+class CudaModule(Module[Code]):
+    """The module of `numba.cuda` kernels and CuPy."""
 
-    def code(
-        self, program: Program, prefix: str, comment: Callable[[Equation], str], outputs: frozenset[str], given: Callable[[Code], None]
-    ) -> Code:
-        cell = self.cell
-        code = Code(program, prefix, comment, {}, Names([*OWN, *RUNTIME]), outputs=outputs)
-        for name in cell.sizes:
-            code.host[f"size:{name}"] = code.names.fresh(name)
-        for name in cell.parameters:
-            code.host[name] = f"params.{name}"
-            code.static_kept.add(name)
-        for name in cell.constant_arrays:
-            kind = "stored" if len(cell.shapes[name]) == 2 else "real"
-            code.host[name] = f"call.{kind}({name.upper()}_CONSTANT)"
-            code.static_kept |= {name} if kind == "stored" else set()
-        for name in (*cell.inputs, *cell.context):
-            code.host[name] = code.names.fresh(name)
-        given(code)
-        code.run()
-        return code
+    def code(self, link: Stored) -> Code:
+        handed = {link.outputs.get(n, n) for n in link.link.handed} & link.program.arrays.keys()
+        outputs = frozenset(handed | {field.array for field in link.keeps})
+        made = Code(link.program, link.name, comments(self.compiled, link.name), {}, {}, Names([*OWN, *RUNTIME]), outputs=outputs)
+        made.static_kept |= {*self.cell.parameters, *(n for n in self.cell.constant_arrays if self.is_matrix(n))}
+        return made
 
-    def forward_host(self, code: Code) -> None:
-        for carry in code.rec.carries:
-            code.variable(code.program.places[carry.previous].array)
+    def is_matrix(self, value: str) -> bool:
+        return len(self.cell.shapes[value]) == 2
 
-    def backward_host(self, code: Code) -> None:
-        derivation = self.compiled.derivation
-        code.host[derivation[BACKWARD].cotangent[self.cell.output]] = "dy"
-        for array, (_, field) in self.compiled[BACKWARD].reads.items():
-            code.host[array] = f"saved.{field}"
-        for carry in code.rec.carries:
-            code.variable(code.program.places[carry.previous].array)
+    def constant(self, value: str) -> Source:
+        constant = f"{value.upper()}_CONSTANT"
+        return code("call.{}({})", "stored" if self.is_matrix(value) else "real", constant, uses=(constant,))
+
+    def heads(self, link: str) -> list[list[Statement]]:
+        made = self.codes[link]
+        sizes = [assign(made.sizes[s], code('call.sizes["{}"]', s)) for s in self.cell.sizes]
+        inputs = [assign(made.given[n].text, code('call.inputs["{}"]', n)) for n in (*self.cell.inputs, *self.cell.context)]
+        xp, params = assign("xp", Source("call.xp")), assign("params", Source("call.params"))
+        return [[xp], [params], sizes, *([given] for given in inputs)]
+
+    def begun(self, link: Stored, carry: Carry, value: Source) -> Source:
+        array = link.program.arrays[link.program.places[carry.previous].array]
+        dtype = "call.stored_dtype" if array.name in self.codes[link.name].stored else "call.real_dtype"
+        if link.program.rec.reverse:
+            return code("call.carried({}, {})", value, dtype)
+        return code("call.state_rows({}, {}, tape={})", value, dtype, array.space == "tape")
+
+    def ended(self, link: Stored, carry: Carry, like: Source) -> Source:
+        array = link.program.arrays[link.program.places[carry.previous].array]
+        rows = self.codes[link.name].given[array.name]
+        if link.program.rec.reverse:
+            return code("call.first({}, {})", rows, like)
+        return code("call.last({}, {}, tape={})", rows, like, array.space == "tape")
+
+    def gradient(self, value: Source) -> Source:
+        return code("call.stored({})", value)
 
     # Text
 
-    def text(self, source: str, digest: str) -> str:
-        parts = [
-            self.header(source, digest),
-            self.interface.device_records() + "\n" + self.tables(),
-            self.interface.device_makers(),
-            self.forward_functions(),
-            self.backward_function(),
-            *("\n".join(lines) for lines in (*self.forward.factories, *self.backward.factories)),
-        ]
-        return "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+    def records(self) -> list[str]:
+        return [self.interface.device_records() + "\n" + "\n".join(self.tables()), self.interface.device_makers()]
+
+    def tables(self) -> list[str]:
+        """Return the statements that make what plans of the time loops are made from."""
+        return [line for link, made in self.codes.items() if made.table for line in made.table.text(f"{link.upper()}_STEPS")]
+
+    def kernels(self) -> list[str]:
+        return ["\n".join(printed([factory])) for made in self.codes.values() for factory in made.factories]
+
+    def about(self) -> list[str]:
+        return ["", f"Arguments, results and equations are those of `{self.cell.name}` for the CPU; arrays lie on the device."]
 
     def header(self, source: str, digest: str) -> str:
-        cell = self.cell
-        body = "\n".join(self.weights_text() + self.forward_text() + self.backward_text())
         lines = [
             f"# Generated by `derive generate` from {source}. Do not edit.",
             f"# Made from {digest}",
-            *textwrap.wrap(f'"""{prose(cell.title or cell.name)}: kernels for CUDA devices.', WIDTH),
-            "",
-            f"Arguments, results and equations are those of `{cell.name}` for the CPU; arrays lie on the device.",
-            "",
-            *(f"{INDENT}({tag})  {line}" for tag, line in forward_lines(cell).items()),
-            '"""',
-            "",
-            "from __future__ import annotations",
-            "",
+            *self.told(": kernels for CUDA devices"),
             "from typing import Any, NamedTuple",
             "",
-            *wrapped_imports(self.imports(body)),
+            *self.imports(),
         ]
         return "\n".join(lines)
 
-    def imports(self, body: str) -> list[str]:
+    def imports(self) -> list[str]:
         """Return the module's imports, in order."""
-        cell = self.cell
-        constants = [f"{name.upper()}_CONSTANT" for name in sorted(cell.constant_arrays) if f"{name.upper()}_CONSTANT" in body]
-        shared = f"from ..{cell.name} import {', '.join([*constants, 'Grads', 'Inputs', 'Params', 'Saved', 'State'])}"
-        table = f"from ..{cell.name} import LAYER as CPU"
-        from_runtime = ["from ..runtime.common import static"] if "static." in body else []
-        from_runtime.append("from ..runtime.cuda.layer import Layer, Packed")
-        if made := self.tables():
-            from_runtime.append(f"from ..runtime.cuda.plan import {'Product, ' if 'Product(' in made else ''}Steps")
-        from_cell = [shared, table] if constants else [table, shared]
+        cell, names = self.cell, self.taken()
+        constants = [f"{n.upper()}_CONSTANT" for n in sorted(cell.constant_arrays) if f"{n.upper()}_CONSTANT" in names]
+        of_plans = [table for made in self.codes.values() if (table := made.table)]
+        plans = [*(["Product"] if any(table.products for table in of_plans) else []), "Steps"] if of_plans else []
+        always = {"..runtime.cuda.layer": ("Layer", "Packed"), "..runtime.cuda.plan": tuple(plans)}
+        from_runtime = imported(names, {"static": "..runtime.common"}, {path: found for path, found in always.items() if found})
+        shared = imported((), {}, {f"..{cell.name}": (*constants, "Grads", "Inputs", "Params", "Saved", "State")})
+        layer = [f"from ..{cell.name} import LAYER as CPU"]
+        from_cell = [*shared, *layer] if constants else [*layer, *shared]
         return [*from_cell, *from_runtime] if cell.name < "runtime" else [*from_runtime, *from_cell]
 
-    def tables(self) -> str:
-        """Return what plans of the time loops are made from."""
-        made = [line for code in (self.forward, self.backward) if code.table for line in code.table.text(f"{code.prefix.upper()}_STEPS")]
-        return "\n".join(made)
+    def functions(self) -> list[str]:
+        forward, backward = self.compiled[FORWARD], self.compiled[BACKWARD]
+        does = "The forward pass of a checked call: output, as rows, final state, and what a tape keeps."
+        undoes = "The backward pass of a checked call: gradients, as rows."
+        return [
+            *self.interface_functions(),
+            self.weights_function(),
+            self.pass_function(forward, does, "tuple[Any, State, Saved | None]"),
+            self.backward_function(),
+            self.pass_function(backward, undoes, "Grads"),
+        ]
 
-    def forward_functions(self) -> str:
+    def interface_functions(self) -> list[str]:
+        """Return `pack`, `forward`, `infer` and `step`."""
         cell = self.cell
         steps = "" if cell.inputs else ", steps"
         given = f"steps={'None' if cell.inputs else 'steps'}, tf32=tf32, stream=stream"
         args = self.interface.signature(f"{steps}, tf32=False, stream=None")
-        args_step = self.interface.signature(", tf32=False, stream=None")
-        what, own = self.interface.describe_device_arguments(), self.interface.own
+        own = self.interface.own
         layer, inputs = own["LAYER"], f"{own['Inputs']}({', '.join((*cell.inputs, *cell.context))})"
-        weights = (
-            ""
-            if not self.forward.weights
-            else f'''
-
-
-def _weights(call) -> tuple:
-    """What the forward pass makes of the parameters before the first step."""
-{self.body(self.weights_text())}'''
-        )
-        return f'''def pack(params, *, stream=None) -> Packed:
+        return [
+            f"""def pack(params, *, stream=None) -> Packed:
     {PACK}
-    return {layer}.pack({"_weights" if weights else "lambda call: ()"}, params, stream)
-
-
-def forward({args}) -> tuple[Any, State, Tape]:
+    return {layer}.pack({self.packs}, params, stream)""",
+            f'''def forward({args}) -> tuple[Any, State, Tape]:
     """Run the cell over a sequence; return the output at every step, the final state, and a tape for `backward`.
-{what}
+{self.interface.describe_device_arguments()}
     """
-    return {layer}.forward(_forward, {inputs}, params, state, {given})
-
-
-def infer({args}) -> tuple[Any, State]:
+    return {layer}.forward(_forward, {inputs}, params, state, {given})''',
+            f'''def infer({args}) -> tuple[Any, State]:
     """Run the cell over a sequence and keep nothing for a backward pass; arguments as for `forward`."""
-    return {layer}.infer(_forward, {inputs}, params, state, {given})
-
-
-def step({args_step}) -> tuple[Any, State]:
+    return {layer}.infer(_forward, {inputs}, params, state, {given})''',
+            f'''def step({self.interface.signature(", tf32=False, stream=None")}) -> tuple[Any, State]:
     """Run one step; inputs `(B, ·)`, without the axis of time."""
-    return {layer}.step(_forward, {inputs}, params, state, tf32=tf32, stream=stream){weights}
-
-
-def _forward(call) -> tuple[Any, State, Saved | None]:
-    """The forward pass of a checked call: output, as rows, final state, and what a tape keeps."""
-{self.body(self.forward_text())}'''
-
-    @cached_property
-    def weights(self) -> list[str]:
-        made = [match[1] for line in self.forward.weights if (match := re.match(r"(\w+) = ", line))]
-        used = "\n".join(self.forward.statements)
-        return [name for name in made if mentions(used, name)]
-
-    def weights_text(self) -> list[str]:
-        code = self.forward
-        used = "\n".join(code.weights)
-        head = self.taken(code, used)
-        result = f"return ({', '.join(self.weights)}{',' if len(self.weights) == 1 else ''})"
-        return [*head, *code.weights, result]
-
-    def body(self, lines: list[str]) -> str:
-        return "\n".join(INDENT + line for line in lines)
-
-    def taken(self, code: Code, used: str) -> list[str]:
-        """Return the statements that name what others use."""
-        names = [s for s in self.cell.sizes if mentions(used, code.host[f"size:{s}"])]
-        given = [n for n in (*self.cell.inputs, *self.cell.context) if mentions(used, code.host[n])]
-        lines = ["xp = call.xp"] if "xp." in used else []
-        lines += ["params = call.params"] if "params." in used else []
-        if names:
-            lines.append(", ".join(code.host[f"size:{s}"] for s in names) + " = " + ", ".join(f'call.sizes["{s}"]' for s in names))
-        return lines + [f'{code.host[n]} = call.inputs["{n}"]' for n in given]
-
-    def forward_text(self) -> list[str]:
-        code = self.forward
-        finals, states = [], []
-        for carry, state in zip(code.rec.carries, self.cell.states, strict=True):
-            array = code.program.arrays[code.program.places[carry.previous].array]
-            tape, kind = array.space == "tape", "stored" if array.name in code.stored else "real"
-            states.append(f"{code.host[array.name]} = call.state_rows(call.state.{state}, call.{kind}_dtype, tape={tape})")
-            finals.append(f"call.last({code.host[array.name]}, call.state.{state}, tape={tape})")
-        kept = [code.host[field.array] for field in self.keeps]
-        tail = wrapped("final = State(", finals, ")")
-        tail += wrapped("saved = Saved(", kept, ") if call.keep else None")
-        tail.append(f"return {code.host[self.output]}, final, saved")
-        weights = [f"{', '.join(self.weights)}{',' if len(self.weights) == 1 else ''} = call.weights or _weights(call)"]
-        lines = [*(weights if self.weights else []), *states, *code.statements, *tail]
-        return [*self.taken(code, "\n".join(lines)), *lines]
-
-    def backward_text(self) -> list[str]:
-        cell, code, derivation = self.cell, self.backward, self.compiled.derivation
-        states, initial = [], []
-        for carry, state in zip(code.rec.carries, cell.states, strict=True):
-            name = code.program.places[carry.previous].array
-            kind = "stored" if name in code.stored else "real"
-            states.append(f"{code.host[name]} = call.carried(dfinal.{state}, call.{kind}_dtype)")
-            initial.append(f"call.first({code.host[name]}, call.state.{state})")
-        names = (*cell.inputs, *cell.context)
-        grads = ["None" if name in cell.integers else code.host[derivation[BACKWARD].cotangent[name]] for name in names]
-        params = ["None" if n in cell.fixed else f"call.stored({code.host[derivation[BACKWARD].cotangent[n]]})" for n in cell.parameters]
-        result = wrapped("params = Params(", params, ")") + wrapped("initial = State(", initial, ")")
-        result.append(f"return Grads({', '.join([*grads, 'params', 'initial'])})")
-        lines = [*code.weights, *states, *code.statements, *result]
-        return [*self.taken(code, "\n".join(lines)), *lines]
+    return {layer}.step(_forward, {inputs}, params, state, tf32=tf32, stream=stream)''',
+        ]
 
     def backward_function(self) -> str:
         dy = shape_text("T", "B", shape=self.cell.shapes[self.cell.output])
-        layer = self.interface.own["LAYER"]
         return f'''def backward(dy, tape, dfinal=None, *, stream=None) -> Grads:
     """Gradients of Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩.
 
@@ -250,9 +161,4 @@ def _forward(call) -> tuple[Any, State, Saved | None]:
     stream : optional
         Where the work is queued; the caller's current stream by default.
     """
-    return {layer}.backward(_backward, dy, tape, dfinal, stream=stream)
-
-
-def _backward(call, saved, dy, dfinal) -> Grads:
-    """The backward pass of a checked call: gradients, as rows."""
-{self.body(self.backward_text())}'''
+    return {self.interface.own["LAYER"]}.backward(_backward, dy, tape, dfinal, stream=stream)'''

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from ...language.sizes import Size
 from ...program.imperative import Array, Product, Stage
-from ..cpu.kernel import Kernel
+from ..kernel import Kernel
 from ..layout import INDENT, wrapped
-from .equations import bare, bound, constants, merged
+from ..source import Source, printed
+from .equations import as_block, bare, bound, constants, merged
 from .loop import summed
 from .resident_values import AHEAD, ResidentRows
 
@@ -40,7 +41,7 @@ class ResidentKernel(ResidentRows):
             "",
             f"{INDENT}return {name}",
         ]
-        return Kernel(name, lines, arguments)
+        return Kernel(name, as_block(lines), tuple((a, Source(b)) for a, b in arguments))
 
     def closure(self) -> list[tuple[str, str]]:
         """Return what the kernel takes from the machine: names and where from."""
@@ -188,7 +189,7 @@ class ResidentKernel(ResidentRows):
         lines.append("cuda.syncthreads()")
         for product in stage.products:
             name = self.product(product)
-            lines += [*self.code.note(product.equation), f"multiply_{name}({name}_weights)"]
+            lines += [*printed(self.code.note(product.equation)), f"multiply_{name}({name}_weights)"]
         return [*lines, "cuda.syncthreads()"]
 
     def fetched(self, product: Product) -> list[str]:

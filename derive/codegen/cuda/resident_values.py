@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from ...calculus.ir import MatVec, MatVecT
 from ...language.sizes import Size
 from ...program.imperative import Array, Place, Product, Scalars, VectorLoop
-from ..layout import INDENT, size_source
+from ..layout import INDENT
+from ..sizes import size_source
+from ..source import Source
 from .equations import bare
 from .features import RowCode
 from .loop import Table, parted, spread
@@ -98,10 +100,10 @@ class ResidentRows(RowCode):
 
     def here(self, size: Size) -> str:
         """Return the source of how many features of a size a block has."""
-        return size_source(size, lambda name: f"{self.number(name)}_here")
+        return size_source(size, lambda name: Source(f"{self.number(name)}_here")).text
 
     def everywhere(self, size: Size) -> str:
-        return size_source(size, self.number)
+        return size_source(size, lambda name: Source(self.number(name))).text
 
     def features(self, size: Size) -> list[str]:
         return [f"for k in range(lane, {self.running(size)}, LANES):", *self.indices(size)]

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from ...calculus.ir import FeatureSum
 from ...language.sizes import Size
 from ...program.imperative import Array, Place, Scalars, Stage
-from ..cpu.kernel import Kernel
-from ..layout import INDENT, size_source, wrapped
-from .equations import bound, constants, merged
+from ..kernel import Kernel
+from ..layout import INDENT, wrapped
+from ..sizes import size_source
+from ..source import Source
+from .equations import as_block, bound, constants, merged
 from .features import RowCode
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class StageKernel(RowCode):
         body = merged(self.stage(stage))
         over_time = self.region == "loop"
         given = [("t", "t"), ("batch", "call.batch"), ("keep", "call.keep")] if over_time else [("batch", "call.batch")]
-        sizes = [(local, self.code.sizes(size)) for size, local in sorted(self.sizes.items())]
+        sizes = [(local, self.code.sizes[size]) for size, local in sorted(self.sizes.items())]
         arguments = [*given, *sizes, *self.arguments.values()]
         inner = [*self.head(body), *body]
         closed = [("cuda", "on.cuda"), ("real", "on.real"), ("widen", "on.widen"), ("narrow", "on.narrow")]
@@ -50,7 +52,7 @@ class StageKernel(RowCode):
             "",
             f"{INDENT}return {name}",
         ]
-        return Kernel(name, lines, arguments)
+        return Kernel(name, as_block(lines), tuple((a, Source(b)) for a, b in arguments))
 
     def about(self, stage: Stage) -> str:
         """Return what the kernel is for."""
@@ -124,7 +126,7 @@ class StageKernel(RowCode):
         return ["cuda.syncthreads()"] if self.crosses(stage, position) else []
 
     def size(self, size: Size) -> str:
-        return size_source(size, self.number)
+        return size_source(size, lambda n: Source(self.number(n))).text
 
     def column(self, start: Size, index: str) -> str:
         if start == Size():

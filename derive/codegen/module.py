@@ -1,0 +1,267 @@
+"""A cell's generated module: interface, host functions and kernels, as one text.
+
+What modules for the CPU and for devices have in common stands here; where they differ is a method that each has of its own.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from ..calculus.derivation import BACKWARD, FORWARD
+from ..calculus.ir import Carry, Equation
+from ..language.definition import Definition
+from ..notation.text import formula, forward_lines, tagged_formulas
+from ..program.pipeline import Compiled, Stored
+from .host import HostCode
+from .interface import Interface
+from .layout import INDENT, WIDTH
+from .signature import signature, tape
+from .source import Source, Statement, Tree, assign, attribute, code, defined, free, name, needed, printed, read, spelt, together, tuple_of
+
+C = TypeVar("C", bound=HostCode)
+
+
+class Module(ABC, Generic[C]):
+    """The text of one cell's module."""
+
+    def __init__(self, cell: Definition, compiled: Compiled) -> None:
+        self.cell, self.compiled = cell, compiled
+        self.interface = Interface(cell, compiled)
+        self.signatures = {link.name: signature(cell, compiled, link) for link in compiled}
+        self.codes: dict[str, C] = {link.name: self.made(link) for link in compiled}
+
+    # What the modules differ in
+
+    @abstractmethod
+    def code(self, link: Stored) -> C:
+        """Return the code of a link, with nothing in it yet."""
+
+    @abstractmethod
+    def constant(self, value: str) -> Source:
+        """Return the host's expression of an array constant."""
+
+    @abstractmethod
+    def header(self, source: str, digest: str) -> str: ...
+
+    @abstractmethod
+    def records(self) -> list[str]:
+        """Return records, tables, and the functions that make parameters and states."""
+
+    @abstractmethod
+    def functions(self) -> list[str]:
+        """Return the functions of the interface, each before the pass that it runs."""
+
+    @abstractmethod
+    def kernels(self) -> list[str]: ...
+
+    @abstractmethod
+    def heads(self, link: str) -> list[list[Statement]]:
+        """Return statements that name what a pass may read, a line each group; a pass has those that it needs."""
+
+    @abstractmethod
+    def begun(self, link: Stored, carry: Carry, value: Source) -> Source:
+        """Return what makes a carry's array, with its value before the first step."""
+
+    @abstractmethod
+    def ended(self, link: Stored, carry: Carry, like: Source) -> Source:
+        """Return a carry's value after its last step."""
+
+    # Text
+
+    def text(self, source: str, digest: str) -> str:
+        parts = [self.header(source, digest), *self.records(), *self.functions(), *self.kernels()]
+        return "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+    def made(self, link: Stored) -> C:
+        """Return the code of a link."""
+        made = self.code(link)
+        made.sizes = {size: made.names.fresh(size) for size in self.cell.sizes}
+        made.given |= {value: attribute("params", value) for value in self.cell.parameters}
+        made.given |= {value: self.constant(value) for value in self.cell.constant_arrays}
+        made.given |= {value: name(made.names.fresh(value)) for value in (*self.cell.inputs, *self.cell.context)}
+        made.given |= self.signatures[link.name].given
+        for carry in link.program.rec.carries:
+            made.variable(link.program.places[carry.previous].array)
+        made.run()
+        return made
+
+    def told(self, what: str = "") -> list[str]:
+        """Return the lines of the module's docstring that every module has: title, equations."""
+        cell = self.cell
+        return [
+            *textwrap.wrap(f'"""{prose(cell.title or cell.name)}{what}.', WIDTH),
+            *self.about(),
+            "",
+            *(f"{INDENT}({tag})  {line}" for tag, line in forward_lines(cell).items()),
+            '"""',
+            "",
+            "from __future__ import annotations",
+            "",
+        ]
+
+    def about(self) -> list[str]:
+        """Return what else the docstring says."""
+        cell = self.cell
+        return [
+            *(["", *textwrap.wrap(prose(cell.description), WIDTH)] if cell.description else []),
+            *(["", *textwrap.wrap(prose(f"Reference: {cell.reference}"), WIDTH)] if cell.reference else []),
+        ]
+
+    def taken(self) -> frozenset[str]:
+        """Return the names that the passes read and that the module must import or define."""
+        passes = [self.weights_body, *(self.body(link) for link in self.compiled)]
+        return frozenset().union(*map(free, passes))
+
+    # Passes
+
+    @cached_property
+    def weights(self) -> list[str]:
+        """The host's variables that are made of parameters alone and read in the forward pass."""
+        forward = self.codes[FORWARD]
+        used = read(forward.statements)
+        return [made for made in defined(forward.weights) if made in used]
+
+    @cached_property
+    def weights_body(self) -> list[Tree]:
+        """The statements that make them."""
+        forward = self.codes[FORWARD]
+        if not forward.weights:
+            return []
+        result = code("return {}", tuple_of(map(name, self.weights)))
+        return self.headed(FORWARD, [*forward.weights, Statement((result.text,), (), result.reads)])
+
+    @property
+    def packs(self) -> str:
+        """How a module calls what makes its packed weights."""
+        return "_weights" if self.codes[FORWARD].weights else "lambda call: ()"
+
+    def weights_function(self) -> str:
+        if not self.weights_body:
+            return ""
+        doc = "What the forward pass makes of the parameters before the first step."
+        return "\n".join(["def _weights(call) -> tuple:", f'{INDENT}"""{doc}"""', *printed(self.weights_body, 1)])
+
+    def headed(self, link: str, body: Sequence[Tree], used: Iterable[Tree] | None = None) -> list[Tree]:
+        """Return statements after those that name what they use."""
+        groups = self.heads(link)
+        kept = needed([statement for group in groups for statement in group], body if used is None else used)
+        lines = [together([statement for statement in group if statement in kept]) for group in groups]
+        return [*(line for line in lines if line.defines), *body]
+
+    def body(self, link: Stored) -> list[Tree]:
+        """Return the statements of a link's function."""
+        made, signed, rec = self.codes[link.name], self.signatures[link.name], link.program.rec
+        arrays = [link.program.places[carry.previous].array for carry in rec.carries]
+        begun: list[Tree] = [
+            assign(made.given[array].text, self.begun(link, carry, value))
+            for array, carry, value in zip(arrays, rec.carries, signed.carried, strict=True)
+        ]
+        tail = self.result(link)
+        if link.name != FORWARD:
+            return self.headed(link.name, [*made.weights, *begun, *made.statements, *tail])
+        work = [*begun, *made.statements, *tail]
+        weights = [assign(self.weights, code("call.weights or _weights(call)"))] if self.weights else []
+        return self.headed(FORWARD, [*weights, *work], work)
+
+    def finals(self, link: Stored) -> list[Source]:
+        """Return the values of a link's carries after their last step."""
+        return [self.ended(link, c, Source(f"call.state.{s}")) for c, s in zip(link.program.rec.carries, self.cell.states, strict=True)]
+
+    def result(self, link: Stored) -> list[Tree]:
+        """Return the statements that hand out what a link computes."""
+        if link.name == FORWARD:
+            return self.forward_result(link)
+        return self.backward_result(link) if link.name == BACKWARD else self.named_result(link)
+
+    def kept(self, link: Stored) -> Source:
+        """Return the record of what a link keeps for others."""
+        made = self.codes[link.name]
+        fields = [made.given[field.array or field.value] for field in link.keeps]
+        return spelt_source(f"{tape(self.cell, link.name)}(", fields)
+
+    def forward_result(self, link: Stored) -> list[Tree]:
+        """Return the statements that hand out output, final state, and what the tape keeps."""
+        made = self.codes[link.name]
+        fields = [made.given[field.array] for field in link.keeps]
+        return [
+            spelt("final = State(", self.finals(link), ")", defines=("final",)),
+            spelt("saved = Saved(", fields, ") if call.keep else None", defines=("saved",)),
+            returned(code("{}, final, saved", made.given[link.outputs[self.cell.output]])),
+        ]
+
+    def backward_result(self, link: Stored) -> list[Tree]:
+        """Return the statements that hand out gradients."""
+        cell, made, cotangent = self.cell, self.codes[link.name], link.link.cotangent
+        grads = [Source("None") if n in cell.integers else made.given[cotangent[n]] for n in (*cell.inputs, *cell.context)]
+        params = [Source("None") if n in cell.fixed else self.gradient(made.given[cotangent[n]]) for n in cell.parameters]
+        result = spelt_source("Grads(", [*grads, name("params"), name("initial")])
+        result = code("{}, {}", result, self.kept(link)) if link.keeps else result
+        return [
+            spelt("params = Params(", params, ")", defines=("params",)),
+            spelt("initial = State(", self.finals(link), ")", defines=("initial",)),
+            returned(result),
+        ]
+
+    def gradient(self, value: Source) -> Source:
+        """Return a parameter's gradient as it is handed out."""
+        return value
+
+    def named_result(self, link: Stored) -> list[Tree]:
+        """Return the statements that hand out values by name, and carries by the name of their value."""
+        made, rec = self.codes[link.name], link.program.rec
+        values = [(n, made.given[link.outputs.get(n, n)]) for n in link.link.handed]
+        values += [(carry.value, final) for carry, final in zip(rec.carries, self.finals(link), strict=True)]
+        lines: list[Tree] = [spelt("result = {", [code('"{}": {}', n, value) for n, value in values], "}", defines=("result",))]
+        return [*lines, returned(code("result, {}", self.kept(link)) if link.keeps else name("result"))]
+
+    def pass_function(self, link: Stored, doc: str, result: str) -> str:
+        """Return a link's function of a checked call."""
+        head = f"def _{link.name}({', '.join(('call', *self.signatures[link.name].arguments))}) -> {result}:"
+        return "\n".join([head, f'{INDENT}"""{doc}"""', *printed(self.body(link), 1)])
+
+    # Links that the interface has no function for
+
+    def other_links(self) -> list[Stored]:
+        return [link for link in self.compiled if link.name not in (FORWARD, BACKWARD)]
+
+
+def spelt_source(head: str, items: Sequence[Source]) -> Source:
+    """Return a call as an expression."""
+    return code(head + ", ".join(["{}"] * len(items)) + ")", *items)
+
+
+def returned(value: Source) -> Statement:
+    """Return the statement that hands out a value."""
+    return Statement((f"return {value.text}",), (), value.reads)
+
+
+def comments(compiled: Compiled, link: str) -> Callable[[Equation], str]:
+    """Return what says which formula an equation is: as on the cell's page, whatever the passes have made of it."""
+    lines = tagged_formulas(compiled.derivation.cell)
+
+    def comment(eq: Equation) -> str:
+        return lines[eq.tag] if eq.shown and eq.tag in lines else formula(eq, compiled.derivation, link)
+
+    return comment
+
+
+def prose(text: str) -> str:
+    """Return an author's words as they may stand in a docstring."""
+    return text.replace("\\", "\\\\").replace('"', "'")
+
+
+def imported(names: Iterable[str], where: Mapping[str, str], always: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the statements that import those of `names` that a module of `where` has, and what is `always` imported, by module."""
+    found = {path: list(known) for path, known in always.items()}
+    for known in sorted(set(names) & where.keys()):
+        found.setdefault(where[known], []).append(known)
+    lines: list[str] = []
+    for path in sorted(found):
+        line = f"from {path} import {', '.join(found[path])}"
+        parts = [f"from {path} import (", *(f"{INDENT}{known}," for known in found[path]), ")"]
+        lines += [line] if len(line) <= WIDTH else parts
+    return lines

@@ -1,0 +1,64 @@
+"""How the host's function of a link is called, and what it returns.
+
+A cell's forward pass and its adjoint have the records of the module's interface; any other link is given values by name, and returns
+them so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..calculus.derivation import BACKWARD, FORWARD
+from ..language.definition import Definition
+from ..program.pipeline import Compiled, Stored
+from .source import Source, attribute, code, name
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A link's function.
+
+    Attributes
+    ----------
+    arguments : tuple of str
+        Those after `call`.
+    given : mapping
+        The source of what the caller gives and of what earlier links keep, by array or static value.
+    carried : tuple of Source
+        The value of each carry before its first step.
+    """
+
+    arguments: tuple[str, ...]
+    given: Mapping[str, Source]
+    carried: tuple[Source, ...]
+
+
+def tape(cell: Definition, link: str) -> str:
+    """Return the name of the record of what a link keeps."""
+    return "Saved" if link == FORWARD else f"Saved_{link}"
+
+
+def signature(cell: Definition, compiled: Compiled, link: Stored) -> Signature:
+    """Return the signature of a link's function."""
+    if link.name == FORWARD:
+        return Signature((), {}, tuple(Source(f"call.state.{state}") for state in cell.states))
+    tapes = {of: "saved" if of == FORWARD else f"saved_{of}" for of, _ in link.reads.values()}
+    kept = {array: attribute(tapes[of], field) for array, (of, field) in link.reads.items()}
+    if link.name == BACKWARD:
+        seed = {link.link.cotangent[cell.output]: name("dy")}
+        return Signature(("saved", "dy", "dfinal"), seed | kept, tuple(attribute("dfinal", state) for state in cell.states))
+    own = {value: named(value) for value in given(cell, link)}
+    carried = tuple(named(carry.previous) for carry in link.program.rec.carries)
+    return Signature((*tapes.values(), "given"), own | kept, carried)
+
+
+def given(cell: Definition, link: Stored) -> tuple[str, ...]:
+    """Return the values, carries aside, that a link without records is given by name: cotangents, and what earlier links were given."""
+    rec, known = link.program.rec, {*cell.inputs, *cell.context, *cell.parameters, *cell.constant_arrays}
+    return tuple(n for n in (*rec.statics, *rec.contexts, *rec.sequences) if n not in known and n not in link.link.reads)
+
+
+def named(value: str) -> Source:
+    """Return the source of a value that is given by name."""
+    return code('given["{}"]', value, uses=("given",))
