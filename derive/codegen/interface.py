@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,15 +50,15 @@ class Interface:
         grads = [(n, f"np.ndarray{' | None' if n in cell.integers else ''}", s) for n, s in inputs]
         return "\n\n\n".join(
             [
-                _record(
+                record(
                     "Params",
                     "Parameters, by the names of the equations.",
                     [(n, "np.ndarray", shape_text(shape=shapes[n])) for n in cell.parameters],
                 ),
-                _record("State", "States, one row a sequence.", [(n, "np.ndarray", shape_text("B", shape=shapes[n])) for n in cell.states]),
-                _record("Inputs", "What was given to a forward pass.", [(n, "np.ndarray", s) for n, s in inputs]),
-                _record("Saved", "What a forward pass keeps for the backward pass.", [(n, "np.ndarray", s) for n, s in over]),
-                _record(
+                record("State", "States, one row a sequence.", [(n, "np.ndarray", shape_text("B", shape=shapes[n])) for n in cell.states]),
+                record("Inputs", "What was given to a forward pass.", [(n, "np.ndarray", s) for n, s in inputs]),
+                record("Saved", "What a forward pass keeps for the backward pass.", [(n, "np.ndarray", s) for n, s in over]),
+                record(
                     "Tape",
                     "A forward pass, ready for `backward`: references to what was given, and new arrays, or states to recompute from.",
                     [
@@ -70,7 +71,7 @@ class Interface:
                         ("reverse", "bool", ""),
                     ],
                 ),
-                _record(
+                record(
                     "Grads",
                     gradient.format("inputs, parameters and initial state").capitalize() + ".",
                     [*grads, ("params", "Params", "None for what is fixed" if cell.fixed else ""), ("state", "State", "")],
@@ -81,16 +82,17 @@ class Interface:
     def value_shape(self, value: str) -> Shape:
         return self.compiled.derivation[FORWARD].recurrence.types[value].shape
 
-    def table(self) -> str:
+    def table(self, more: Sequence[str] = ()) -> str:
+        """Return the module's table of shapes; `more` are entries for links beyond the pair."""
         cell, shapes = self.cell, self.cell.shapes
 
         def mapping(items: list[str]) -> str:
             return f"\n{INDENT}".join(wrapped("{", items, "}"))
 
         def table(names: Any) -> str:
-            return mapping([f'"{n}": {_sizes(shapes[n])}' for n in names])
+            return mapping([f'"{n}": {sizes_text(shapes[n])}' for n in names])
 
-        saved = mapping([f'"{f.name}": ({_sizes(self.value_shape(f.value))}, {int(f.state)})' for f in self.keeps])
+        saved = mapping([f'"{f.name}": ({sizes_text(self.value_shape(f.value))}, {int(f.state)})' for f in self.keeps])
         indices: dict[str, set[str]] = {}
         for line in cell.equations:
             for call in walk(line.value):
@@ -103,7 +105,7 @@ class Interface:
             f"context={table(cell.context)}",
             f"params={table(cell.parameters)}",
             f"state={table(cell.states)}",
-            f"output={_sizes(shapes[cell.output])}",
+            f"output={sizes_text(shapes[cell.output])}",
             f"saved={saved}",
         ]
         if indices:
@@ -113,6 +115,7 @@ class Interface:
             entries.append("equal=" + tuple_source(tuple_source(_quoted(s) for s in pair) for pair in cell.equal_sizes))
         if cell.init:
             entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
+        entries += more
         records = ("Params", "State", "Saved", "Tape", "Grads")
         entries.append("records={" + ", ".join(f'"{name}": {name}' for name in records) + "}")
         constants = [f"{name.upper()}_CONSTANT = np.array({v.nested()!r})" for name, v in sorted(cell.constant_arrays.items())]
@@ -154,7 +157,7 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
     def device_records(self) -> str:
         """Return the records and the table of the device's module."""
         fields = [(name, "Inputs" if name == "inputs" else name.capitalize(), "") for name in ("inputs", "params", "state", "saved")]
-        tape = _record(
+        tape = record(
             "Tape",
             "A forward pass, ready for `backward`: references to what was given, and new arrays.",
             [*fields, ("steps", "int", ""), ("tf32", "bool", "")],
@@ -218,7 +221,8 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
         return "\n".join([*lines, "    final : State", "    tape : Tape"])
 
 
-def _record(name: str, doc: str, fields: list[tuple[str, str, str]]) -> str:
+def record(name: str, doc: str, fields: list[tuple[str, str, str]]) -> str:
+    """Return the class of a record: a field, its type, and a note beside it."""
     lines = [f"class {name}(NamedTuple):", f'{INDENT}"""{doc}"""']
     if fields:
         lines += ["", *(f"{INDENT}{n}: {kind}" + (f"  # {note}" if note else "") for n, kind, note in fields)]
@@ -229,7 +233,7 @@ def _quoted(text: str) -> str:
     return f'"{text}"'
 
 
-def _sizes(shape: Shape) -> str:
+def sizes_text(shape: Shape) -> str:
     return tuple_source(f'"{s}"' for s in shape)
 
 

@@ -19,7 +19,7 @@ from ..program.pipeline import Compiled, Stored
 from .host import HostCode
 from .interface import Interface
 from .layout import INDENT, WIDTH
-from .signature import signature, tape
+from .signature import signature, tape_record
 from .source import Source, Statement, Tree, assign, attribute, code, defined, free, name, needed, printed, read, spelt, together, tuple_of
 
 C = TypeVar("C", bound=HostCode)
@@ -181,7 +181,7 @@ class Module(ABC, Generic[C]):
         """Return the record of what a link keeps for others."""
         made = self.codes[link.name]
         fields = [made.given[field.array or field.value] for field in link.keeps]
-        return spelt_source(f"{tape(self.cell, link.name)}(", fields)
+        return spelt_source(f"{tape_record(link.name)}(", fields)
 
     def forward_result(self, link: Stored) -> list[Tree]:
         """Return the statements that hand out output, final state, and what the tape keeps."""
@@ -222,11 +222,6 @@ class Module(ABC, Generic[C]):
         """Return a link's function of a checked call."""
         head = f"def _{link.name}({', '.join(('call', *self.signatures[link.name].arguments))}) -> {result}:"
         return "\n".join([head, f'{INDENT}"""{doc}"""', *printed(self.body(link), 1)])
-
-    # Links that the interface has no function for
-
-    def other_links(self) -> list[Stored]:
-        return [link for link in self.compiled if link.name not in (FORWARD, BACKWARD)]
 
 
 def spelt_source(head: str, items: Sequence[Source]) -> Source:

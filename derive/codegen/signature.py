@@ -34,7 +34,7 @@ class Signature:
     carried: tuple[Source, ...]
 
 
-def tape(cell: Definition, link: str) -> str:
+def tape_record(link: str) -> str:
     """Return the name of the record of what a link keeps."""
     return "Saved" if link == FORWARD else f"Saved_{link}"
 
