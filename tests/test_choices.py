@@ -13,6 +13,7 @@ from fuzz.device import on_members
 from fuzz.twin import plain
 
 from derive import Cell
+from derive.calculus.derivation import differentiate
 from derive.notation.latex import derivation
 from derive.notation.text import tagged_formulas
 from derive.package import contents
@@ -178,12 +179,12 @@ def test_jax_agrees() -> None:
 
 
 def test_what_is_printed() -> None:
-    lines = tagged_formulas(SLOPES["a function"])
+    lines = tagged_formulas(differentiate(SLOPES["a function"]))
     assert lines["B3"] == "x̄ = where(x_t > 0, h̄ / (2 sqrt(x_t)), 0)"
     assert r"\begin{cases}" in derivation(SLOPES["a function"])
-    assert tagged_formulas(MISSING["a row"])["B2"] == "δ_h = where(m_t > 0.5, h̄ ⊙ (1 - tanh(U h_{t-1} + a ⊙ x_t + b)²), 0)"
+    assert tagged_formulas(differentiate(MISSING["a row"]))["B2"] == "δ_h = where(m_t > 0.5, h̄ ⊙ (1 - tanh(U h_{t-1} + a ⊙ x_t + b)²), 0)"
 
 
 def test_cells_without_choices_are_as_they_were() -> None:
     cell = Cell("a = maximum(x, 0)\nh = tanh(a * h_prev) * relu(a)", name="plain", output="h")
-    assert not any("where" in line for line in tagged_formulas(cell).values())
+    assert not any("where" in line for line in tagged_formulas(differentiate(cell)).values())

@@ -8,6 +8,7 @@ from conftest import package
 from fuzz.verify import verify
 
 from derive import Cell
+from derive.calculus.derivation import differentiate
 from derive.notation import show
 from derive.notation.text import tagged_formulas
 from derive.verify import report as check
@@ -54,5 +55,5 @@ def test_compiled_kernels() -> None:
 def test_a_line_of_its_own() -> None:
     it = Cell("A = V * (1 - eye)\nh = tanh(A @ h_prev + W @ x)", name="line", output="h")
     verify(it, SIZES)
-    lines = tagged_formulas(it)
+    lines = tagged_formulas(differentiate(it))
     assert lines["F1"] == "A = V ⊙ (1 - I)" and any(line == "∇V = ∇A ⊙ (1 - I)" for line in lines.values())

@@ -48,7 +48,6 @@ from .ir import (
     prune,
     validate,
 )
-from .naming import Names
 from .vjp import RULES
 
 
@@ -111,7 +110,7 @@ class _Reverse:
     def __init__(self, rec: Recurrence, seeds: tuple[str, ...], wrt: tuple[str, ...], tag: str) -> None:
         self.rec, self.seeds, self.wrt, self.tag = rec, seeds, wrt, tag
         self.types, self.labels = dict(rec.types), dict(rec.labels)
-        self.names = Names(rec.types)
+        self.names = rec.names()
         self.active = _active(rec, wrt)
         self.guards = guards(rec, seeds)
         self.contributions: dict[str, list[sp.Expr]] = defaultdict(list)

@@ -17,6 +17,7 @@ from typing import Any
 import sympy as sp
 
 from ..language.sizes import Shape, Size
+from .naming import Names
 
 # Atoms of a `Map` that are no values: the number of features of a size, and the identity matrix.
 _EXTENT = "size:"
@@ -256,6 +257,10 @@ class Recurrence:
         yield from self.body
         yield from self.accumulators
         yield from self.epilogue
+
+    def names(self, *more: str) -> Names:
+        """Return what hands out names that the recurrence has not, nor `more`: whoever adds equations asks here."""
+        return Names([*self.types, *more])
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -236,7 +236,7 @@ def returned(value: Source) -> Statement:
 
 def comments(compiled: Compiled, link: str) -> Callable[[Equation], str]:
     """Return what says which formula an equation is: as on the cell's page, whatever the passes have made of it."""
-    lines = tagged_formulas(compiled.derivation.cell)
+    lines = tagged_formulas(compiled.derived)
 
     def comment(eq: Equation) -> str:
         return lines[eq.tag] if eq.shown and eq.tag in lines else formula(eq, compiled.derivation, link)

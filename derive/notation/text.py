@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
+from ..calculus.derivation import BACKWARD, Derivation, differentiate
 from ..calculus.ir import Equation
 from ..language.definition import Definition
 from .formula import Formulas, LineFormulas
@@ -15,22 +15,32 @@ def forward_lines(cell: Definition, style: Style | None = None) -> dict[str, str
     return {f"F{k}": formulas.line(line) for k, line in enumerate(cell.equations, 1)}
 
 
-def backward_lines(cell: Definition, style: Style) -> dict[str, str]:
-    """Return every numbered formula of the cell's adjoint, by tag."""
-    derivation = differentiate(cell)
-    formulas = Formulas(cell, derivation[BACKWARD].recurrence, style, (derivation[FORWARD].recurrence,))
-    numbered = [eq for eq in derivation[BACKWARD].recurrence.equations() if eq.shown and eq.tag.startswith("B")]
+def adjoint_lines(derivation: Derivation, link: str, style: Style) -> dict[str, str]:
+    """Return every numbered formula of a link that is an adjoint, by tag."""
+    names = [other.name for other in derivation]
+    earlier = tuple(derivation[name].recurrence for name in names[: names.index(link)])
+    rec, known = derivation[link].recurrence, {eq.name for before in earlier for eq in before.equations()}
+    formulas = Formulas(derivation.cell, rec, style, earlier)
+    numbered = [eq for eq in rec.equations() if eq.shown and eq.tag and eq.name not in known]
     return {eq.tag: formulas.equation(eq) for eq in sorted(numbered, key=lambda eq: int(eq.tag[1:]))}
 
 
-def tagged_formulas(cell: Definition) -> dict[str, str]:
-    """Return every numbered formula of the cell's derivation, by tag: F1, F2 …, B1, B2 …"""
-    return forward_lines(cell) | backward_lines(cell, Text({}))
+def backward_lines(cell: Definition, style: Style) -> dict[str, str]:
+    """Return every numbered formula of the cell's adjoint, by tag."""
+    return adjoint_lines(differentiate(cell), BACKWARD, style)
+
+
+def tagged_formulas(derivation: Derivation) -> dict[str, str]:
+    """Return every numbered formula of a chain, as it was differentiated, by tag: F1, F2 …, B1, B2 …"""
+    lines = forward_lines(derivation.cell)
+    for link in derivation:
+        lines |= adjoint_lines(derivation, link.name, Text({})) if link.of else {}
+    return lines
 
 
 def formula(eq: Equation, derivation: Derivation, link: str) -> str:
     """Return the right side of an equation of a link, as the passes have made it."""
     rec = derivation[link].recurrence
-    earlier = tuple(other.recurrence for other in derivation if other.name != link)
-    text = Formulas(derivation.cell, rec, Text({}), earlier[:1]).node(eq.node)[0]
+    earlier = tuple(other.recurrence for other in derivation.links[:1])
+    text = Formulas(derivation.cell, rec, Text({}), earlier).node(eq.node)[0]
     return f"Σ_t {text}" if any(eq.name == other.name for other in rec.accumulators) else text

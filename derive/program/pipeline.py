@@ -16,11 +16,13 @@ from ..calculus.naming import Names
 from ..language.definition import Definition
 from .imperative import Program
 from .passes.accumulate import accumulate
+from .passes.copies import Kept, materialise
 from .passes.hoist import Regions, hoist
 from .passes.recompute import recompute
+from .passes.schedule import schedule
 from .passes.share import share
 from .passes.stack import stack
-from .passes.storage import Kept, store
+from .passes.storage import store
 
 PASSES: tuple[tuple[str, Callable[[Derivation], Derivation]], ...] = (
     ("recompute", recompute),  # first, so that what is made again takes part in everything below
@@ -85,12 +87,15 @@ class Compiled:
 
     Attributes
     ----------
+    derived : Derivation
+        As it was differentiated: what people read.
     derivation : Derivation
         After all passes.
     links : tuple of Stored
         In the order of the chain.
     """
 
+    derived: Derivation
     derivation: Derivation
     links: tuple[Stored, ...]
 
@@ -121,15 +126,15 @@ def compile_cell(cell: Definition) -> Compiled:
     return compiled(differentiate(cell))
 
 
-def compiled(derivation: Derivation) -> Compiled:
-    """Return the programs of a chain, as it was differentiated."""
-    *_, (_, derivation) = passed(derivation)
+def compiled(derived: Derivation) -> Compiled:
+    """Return the programs of a chain as it was differentiated."""
+    *_, (_, derivation) = passed(derived)
     regions = {link.name: hoist(link.recurrence) for link in derivation}
     states = {link.name: _states_read(derivation, link, regions[link.name]) for link in derivation}
     links: dict[str, Stored] = {}
     for link in derivation:
         links[link.name] = _stored(derivation, link, regions[link.name], states, links)
-    return Compiled(derivation, tuple(links.values()))
+    return Compiled(derived, derivation, tuple(links.values()))
 
 
 States = Mapping[str, tuple[str, str, int]]
@@ -143,10 +148,12 @@ def _stored(derivation: Derivation, link: Link, regions: Regions, states: Mappin
     rows = frozenset(n for other, found in readers for n, of in other.reads.items() if of == link.name and n not in found)
     shared = frozenset(n for _, found in readers for n, (of, _, _) in found.items() if of == link.name)
     outputs = _outputs(derivation, link)
-    names = Names(rec.types)
+    names = rec.names()
     arrays = {pair: names.fresh(f"{pair[1]}_states") for pair in dict.fromkeys((of, state) for of, state, _ in own.values())}
     in_states = {value: (arrays[of, state], shift) for value, (of, state, shift) in own.items()}
-    program = store(regions, Kept(outputs=outputs, rows=rows, states=shared, read=in_states))
+    kept = Kept(outputs=outputs, rows=rows, states=shared, read=in_states)
+    copied = materialise(regions, kept)
+    program = store(copied, schedule(copied), kept)
     reads = {array: (of, _field(before[of], state, state=True)) for (of, state), array in arrays.items()}
     reads |= {value: (of, _field(before[of], value, state=False)) for value, of in link.reads.items() if value not in own}
     return Stored(link, program, outputs, reads, _fields(program, rows, shared))
@@ -157,7 +164,7 @@ def _outputs(derivation: Derivation, link: Link) -> dict[str, str]:
     handed = [n for n in link.recurrence.written if n in link.handed]
     if link.name != FORWARD:
         return {name: name for name in handed}
-    names = Names(link.recurrence.types)
+    names = link.recurrence.names()
     return {name: names.fresh(f"{name}_out") for name in handed}
 
 

@@ -16,7 +16,6 @@ import sympy as sp
 
 from ...calculus.derivation import Derivation
 from ...calculus.ir import Equation, Label, Map, MatVec, MatVecT, Recurrence, prune, validate
-from ...calculus.naming import Names
 
 
 def accumulate(derivation: Derivation) -> Derivation:
@@ -25,7 +24,7 @@ def accumulate(derivation: Derivation) -> Derivation:
 
 
 def _accumulate(rec: Recurrence) -> Recurrence:
-    types, labels, names = dict(rec.types), dict(rec.labels), Names(rec.types)
+    types, labels, names = dict(rec.types), dict(rec.labels), rec.names()
     uses = Counter(name for eq in rec.equations() for name in eq.node.operands())
     uses.update(rec.written)
     products = {eq.name: eq for eq in rec.body if isinstance(eq.node, MatVec | MatVecT)}

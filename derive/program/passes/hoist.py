@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from ...calculus.ir import Equation, Label, Map, MatVec, MatVecT, Recurrence, downstream
-from ...calculus.naming import Names
+
+REGIONS = ("once", "before", "loop", "after")  # in the order in which they run
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def hoist(rec: Recurrence) -> Regions:
 
 def _handed_on(rec: Recurrence, early: set[str]) -> Recurrence:
     """Return `rec` with the states that need not wait for the loop computed under other names: the loop only hands them on."""
-    types, labels, names = dict(rec.types), dict(rec.labels), Names(rec.types)
+    types, labels, names = dict(rec.types), dict(rec.labels), rec.names()
     raw = {name: names.fresh(f"{name}_value") for name in sorted(early)}
     types |= {new: types[old] for old, new in raw.items()}
     labels |= {new: Label("part") for new in raw.values()}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ...calculus.ir import Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Slice, Spread, Type
 from ...language.sizes import Size
+from .hoist import REGIONS, Regions
 
 
 @dataclass
@@ -44,8 +45,12 @@ class Draft:
     added: set[str] = field(default_factory=set)
 
 
-def schedule(equations: tuple[Equation, ...], types: Mapping[str, Type]) -> list[Draft]:
-    """Return the stages of one region, in order."""
+def schedule(regions: Regions) -> dict[str, list[Draft]]:
+    """Return the stages of each region, in order."""
+    return {region: _stages(getattr(regions, region), regions.rec.types) for region in REGIONS}
+
+
+def _stages(equations: tuple[Equation, ...], types: Mapping[str, Type]) -> list[Draft]:
     drafts: list[Draft] = []
     level: dict[str, int] = {}
     by_row: dict[str, bool] = {}

@@ -17,7 +17,6 @@ import sympy as sp
 from ...calculus.derivation import Derivation
 from ...calculus.functions import Elementwise
 from ...calculus.ir import Equation, Label, Map, Recurrence, Type, validate
-from ...calculus.naming import Names
 
 COSTLY = 10
 
@@ -28,7 +27,7 @@ def share(derivation: Derivation) -> Derivation:
 
 
 def _share(rec: Recurrence) -> Recurrence:
-    types, labels, names = dict(rec.types), dict(rec.labels), Names(rec.types)
+    types, labels, names = dict(rec.types), dict(rec.labels), rec.names()
     prologue, body = list(rec.prologue), list(rec.body)
     while (found := _candidate(body, types)) is not None:
         operands = Map(found).operands()

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import sympy as sp
 
 from ...calculus.derivation import Derivation
 from ...calculus.ir import Concat, Equation, Label, Map, MatVec, MatVecT, Node, Outer, Recurrence, Slice, Total, Type, prune, validate
-from ...calculus.naming import Names
 from ...language.sizes import Size
 
 
@@ -26,18 +25,15 @@ def stack(derivation: Derivation) -> Derivation:
     return derivation.mapped(lambda rec: _Stacking(rec).stacked())
 
 
-@dataclass
 class _Stacking:
-    rec: Recurrence
-    types: dict[str, Type] = field(init=False)
-    labels: dict[str, Label] = field(init=False)
-    names: Names = field(init=False)
-    made: dict[Node, str] = field(default_factory=dict)
+    """A recurrence as far as it is stacked."""
 
-    def __post_init__(self) -> None:
-        self.types, self.labels, self.names = dict(self.rec.types), dict(self.rec.labels), Names(self.rec.types)
-        self.prologue, self.body = list(self.rec.prologue), list(self.rec.body)
-        self.accumulators, self.epilogue = list(self.rec.accumulators), list(self.rec.epilogue)
+    def __init__(self, rec: Recurrence) -> None:
+        self.rec = rec
+        self.types, self.labels, self.names = dict(rec.types), dict(rec.labels), rec.names()
+        self.prologue, self.body = list(rec.prologue), list(rec.body)
+        self.accumulators, self.epilogue = list(rec.accumulators), list(rec.epilogue)
+        self.made: dict[Node, str] = {}
 
     def stacked(self) -> Recurrence:
         self.products()

@@ -6,135 +6,40 @@ computed.
 - A state has a row before the first step: ``s_prev`` of step t and ``s`` of step t-1 are the same row of one array.
 - What crosses regions of the body has a row for every step.
 
-Needs: regions.  Leaves: a `Program`.
+Needs: regions with copies, scheduled.  Leaves: a `Program`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-import sympy as sp
-
-from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Pick, Recurrence, Slice, Type
-from ...calculus.naming import Names
+from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, MatVec, MatVecT, Pick, Recurrence, Slice
 from ...language.sizes import Size
 from ..imperative import Array, Compute, Place, Product, Program, Scalars, Stage, VectorLoop
-from .hoist import Regions
-from .schedule import Draft, Segment, schedule
+from .copies import Kept
+from .hoist import REGIONS, Regions
+from .schedule import Draft, Segment
 
 ONE = Size((), 1)
-REGIONS = ("once", "before", "loop", "after")
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What is asked of the storage of one recurrence.
-
-    Attributes
-    ----------
-    outputs : mapping
-        From a value to the name of the sequence array that it is handed out in.
-    rows : frozenset
-        Values that are kept for another recurrence, in arrays of their own.
-    states : frozenset
-        Values that are kept for another recurrence in a state's own array: ``s_prev``, and ``s`` one row later.
-    read : mapping
-        From a sequence that is read to the state array it lies in and its shift: how this recurrence finds what another keeps so.
-    """
-
-    outputs: dict[str, str] = field(default_factory=dict)
-    rows: frozenset[str] = frozenset()
-    states: frozenset[str] = frozenset()
-    read: dict[str, tuple[str, int]] = field(default_factory=dict)
+Schedule = Mapping[str, list[Draft]]
+"""The stages of each region, in order."""
 
 
-def store(regions: Regions, kept: Kept) -> Program:
-    """Return the program of a recurrence whose body has been parted into regions."""
-    return _Storage(_materialise(regions, kept), kept).program()
-
-
-def _materialise(regions: Regions, kept: Kept) -> Regions:
-    """Put a copy where a view or a product must lie in more places than one, or a concatenation's part is not computed by the same loop."""
-    rec = regions.rec
-    types, names = dict(rec.types), Names([*rec.types, *kept.outputs.values()])
-    carried = {c.value for c in rec.carries}
-    changed: dict[str, list[Equation]] = {}
-    copies: dict[str, Equation] = {}  # of what lies in memory for two steps only
-    previous = {c.previous for c in rec.carries}  # and, below, their slices: what lies in memory for two steps only
-    elsewhere = _read_elsewhere(regions)
-    for region in REGIONS:
-        made: list[Equation] = []
-        here: set[str] = set()
-        for eq in getattr(regions, region):
-            if region == "after":
-                eq = _read_copies(eq, previous, copies, changed["loop"], types, names)
-            if isinstance(eq.node, Concat):
-                parts = []
-                for k, part in enumerate(eq.node.parts):
-                    if part not in here or part in eq.node.parts[:k]:
-                        made.append(_copy(part, types, names))
-                        part = made[-1].name
-                    parts.append(part)
-                eq = replace(eq, node=Concat(tuple(parts)))
-            wanted = (eq.name in carried) + (eq.name in kept.outputs) + (eq.name in kept.rows)
-            wanted += eq.name in carried & elsewhere  # a state's own array may hold two steps only
-            view = isinstance(eq.node, Slice | Concat)
-            if wanted > (0 if view else 1) and not isinstance(eq.node, Map) and types[eq.name].shape:
-                raw = names.fresh(f"{eq.name}_value")
-                types[raw] = types[eq.name]
-                made.append(replace(eq, name=raw, shown=False))
-                eq = replace(eq, node=Map(sp.Symbol(raw)))
-            made.append(eq)
-            if isinstance(eq.node, Slice) and eq.node.value in previous:
-                previous.add(eq.name)
-            if not isinstance(eq.node, Slice | Concat | MatVec | MatVecT):
-                here.add(eq.name)
-        changed[region] = made
-    sums = tuple(_read_copies(eq, previous, copies, changed["loop"], types, names) for eq in rec.accumulators)
-    rec = replace(rec, types=types, accumulators=sums)
-    return Regions(rec, **{region: tuple(eqs) for region, eqs in changed.items()})
-
-
-def _read_elsewhere(regions: Regions) -> set[str]:
-    """Return what is read, itself or a slice of it, outside the region that makes it, or summed over steps."""
-    base: dict[str, str] = {}
-    made, found = {}, set()
-    for region in REGIONS:
-        for eq in getattr(regions, region):
-            made[eq.name] = region
-            if isinstance(eq.node, Slice):
-                base[eq.name] = base.get(eq.node.value, eq.node.value)
-            found |= {name for o in eq.node.operands() if made.get(name := base.get(o, o), region) != region}
-    return found | {base.get(o, o) for eq in regions.rec.accumulators for o in eq.node.operands()}
-
-
-def _copy(name: str, types: dict[str, Type], names: Names) -> Equation:
-    copy = names.fresh(f"{name}_copy")
-    types[copy] = replace(types[name], batched=True)  # a static value has a row for each sequence now
-    return Equation(copy, Map(sp.Symbol(name)), shown=False)
-
-
-def _read_copies(
-    eq: Equation, previous: set[str], copies: dict[str, Equation], loop: list[Equation], types: dict[str, Type], names: Names
-) -> Equation:
-    """Let an equation after the loop read a copy of a previous state that the loop makes: states lie in memory for two steps only."""
-    for name in [o for o in eq.node.operands() if o in previous]:
-        if name not in copies:
-            copies[name] = _copy(name, types, names)
-            loop.append(copies[name])
-        eq = replace(eq, node=eq.node.rename({name: copies[name].name}))
-    return eq
+def store(regions: Regions, drafts: Schedule, kept: Kept) -> Program:
+    """Return the program of a recurrence whose body has been parted into regions, and these into stages."""
+    return _Storage(regions, drafts, kept).program()
 
 
 class _Storage:
-    def __init__(self, regions: Regions, kept: Kept) -> None:
+    def __init__(self, regions: Regions, drafts: Schedule, kept: Kept) -> None:
         self.rec: Recurrence = regions.rec
-        self.kept = kept
-        self.names = Names(self.rec.types)
+        self.kept, self.drafts = kept, drafts
+        self.names = self.rec.names()
         self.equations = {region: getattr(regions, region) for region in REGIONS}
-        self.drafts = {region: schedule(eqs, self.rec.types) for region, eqs in self.equations.items()}
         self.region = {eq.name: region for region, eqs in self.equations.items() for eq in eqs}
         self.nodes = {eq.name: eq.node for eqs in self.equations.values() for eq in eqs}
         self.arrays: dict[str, Array] = {}
@@ -344,6 +249,3 @@ class _Storage:
 
 def _distinct(places: Iterable[Place]) -> tuple[Place, ...]:
     return tuple(dict.fromkeys(places))
-
-
-__all__ = ["Kept", "Type", "store"]

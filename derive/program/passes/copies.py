@@ -1,0 +1,133 @@
+"""Copies of values that would have to lie in more places than one.
+
+A view lies where its vector does, and a product writes to one place: where such a value is wanted elsewhere too (by a state's array, the
+tape, a concatenation that another loop fills) an equation of its own copies it.  What follows the time loop reads a copy of a previous
+state, since states lie in memory for two steps only.
+
+Needs: regions.  Leaves: regions in which storage finds a place for every value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from ...calculus.ir import Concat, Equation, Map, MatVec, MatVecT, Slice
+from .hoist import REGIONS, Regions
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is asked of the storage of one recurrence.
+
+    Attributes
+    ----------
+    outputs : mapping
+        From a value to the name of the sequence array that it is handed out in.
+    rows : frozenset
+        Values that are kept for another recurrence, in arrays of their own.
+    states : frozenset
+        Values that are kept for another recurrence in a state's own array: ``s_prev``, and ``s`` one row later.
+    read : mapping
+        From a sequence that is read to the state array it lies in and its shift: how this recurrence finds what another keeps so.
+    """
+
+    outputs: dict[str, str] = field(default_factory=dict)
+    rows: frozenset[str] = frozenset()
+    states: frozenset[str] = frozenset()
+    read: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+
+def materialise(regions: Regions, kept: Kept) -> Regions:
+    """Return regions with the copies that storage needs."""
+    return _Copies(regions, kept).made()
+
+
+class _Copies:
+    """The regions as far as they are copied."""
+
+    def __init__(self, regions: Regions, kept: Kept) -> None:
+        self.regions, self.kept, self.rec = regions, kept, regions.rec
+        self.types = dict(self.rec.types)
+        self.names = self.rec.names(*kept.outputs.values())
+        self.states = {c.value for c in self.rec.carries}
+        self.elsewhere = _read_elsewhere(regions)
+        self.fleeting = {c.previous for c in self.rec.carries}  # previous states and their slices, which lie in memory for two steps only
+        self.lasting: dict[str, Equation] = {}  # copies of those
+
+    def made(self) -> Regions:
+        changed: dict[str, list[Equation]] = {}
+        for region in REGIONS:
+            equations = getattr(self.regions, region)
+            after = (self.reading(eq, changed["loop"]) for eq in equations) if region == "after" else equations
+            changed[region] = self.region(after)
+        sums = tuple(self.reading(eq, changed["loop"]) for eq in self.rec.accumulators)
+        rec = replace(self.rec, types=self.types, accumulators=sums)
+        return Regions(rec, **{region: tuple(equations) for region, equations in changed.items()})
+
+    def region(self, equations: Iterable[Equation]) -> list[Equation]:
+        """Return the equations of a region with copies of concatenations' parts, and of what lies in several places."""
+        made: list[Equation] = []
+        here: set[str] = set()  # what loops of the region compute
+        for eq in equations:
+            if isinstance(eq.node, Concat):
+                eq = self.joined(eq, eq.node, here, made)
+            if self.lies_in_several_places(eq):
+                raw = self.names.fresh(f"{eq.name}_value")
+                self.types[raw] = self.types[eq.name]
+                made.append(replace(eq, name=raw, shown=False))
+                eq = replace(eq, node=Map(sp.Symbol(raw)))
+            made.append(eq)
+            if isinstance(eq.node, Slice) and eq.node.value in self.fleeting:
+                self.fleeting.add(eq.name)
+            if not isinstance(eq.node, Slice | Concat | MatVec | MatVecT):
+                here.add(eq.name)
+        return made
+
+    def joined(self, eq: Equation, node: Concat, here: set[str], made: list[Equation]) -> Equation:
+        """Return a concatenation of copies of those parts that no loop of the region computes, or that stand in it already."""
+        parts: list[str] = []
+        for part in node.parts:
+            if part not in here or part in parts:
+                made.append(self.copy(part))
+                part = made[-1].name
+            parts.append(part)
+        return replace(eq, node=Concat(tuple(parts)))
+
+    def lies_in_several_places(self, eq: Equation) -> bool:
+        """Say whether a vector that is a view, or that no loop computes, is wanted in more places than it can lie in."""
+        if isinstance(eq.node, Map) or not self.types[eq.name].shape:
+            return False
+        state = eq.name in self.states
+        places = [state, state and eq.name in self.elsewhere, eq.name in self.kept.outputs, eq.name in self.kept.rows]
+        return sum(places) > (0 if isinstance(eq.node, Slice | Concat) else 1)
+
+    def copy(self, name: str) -> Equation:
+        copy = self.names.fresh(f"{name}_copy")
+        self.types[copy] = replace(self.types[name], batched=True)  # a static value has a row for each sequence now
+        return Equation(copy, Map(sp.Symbol(name)), shown=False)
+
+    def reading(self, eq: Equation, loop: list[Equation]) -> Equation:
+        """Return what follows the loop reading copies, which the loop makes, of previous states."""
+        for name in [o for o in eq.node.operands() if o in self.fleeting]:
+            if name not in self.lasting:
+                self.lasting[name] = self.copy(name)
+                loop.append(self.lasting[name])
+            eq = replace(eq, node=eq.node.rename({name: self.lasting[name].name}))
+        return eq
+
+
+def _read_elsewhere(regions: Regions) -> set[str]:
+    """Return what is read, itself or a slice of it, outside the region that makes it, or summed over steps."""
+    base: dict[str, str] = {}
+    made: dict[str, str] = {}
+    found: set[str] = set()
+    for region in REGIONS:
+        for eq in getattr(regions, region):
+            made[eq.name] = region
+            if isinstance(eq.node, Slice):
+                base[eq.name] = base.get(eq.node.value, eq.node.value)
+            found |= {name for o in eq.node.operands() if made.get(name := base.get(o, o), region) != region}
+    return found | {base.get(o, o) for eq in regions.rec.accumulators for o in eq.node.operands()}
