@@ -39,7 +39,6 @@ from .ir import (
     Outer,
     Pick,
     Recurrence,
-    Slice,
     Spread,
     Total,
     Type,
@@ -48,7 +47,8 @@ from .ir import (
     prune,
     validate,
 )
-from .vjp import RULES
+from .layers import Layer, layers
+from .vjp import RULES, Contribution, Made, Placed
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _Reverse:
         self.guards = guards(rec, seeds)
         self.contributions: dict[str, list[sp.Expr]] = defaultdict(list)
         self.outers: dict[str, list[Outer]] = defaultdict(list)  # sums over steps and batch
-        self.slices: dict[str, list[tuple[Slice, str]]] = defaultdict(list)
+        self.slices: dict[str, Layer] = defaultdict(list)
         self.equations: list[Equation] = []
         self.made: dict[tuple[Node, Type], str] = {}  # by what those equations say
         self.cotangent: dict[str, str] = {}
@@ -125,13 +125,12 @@ class _Reverse:
             if isinstance(eq.node, Map) and isinstance(eq.node.expr, fn.Elementwise)
         }
         self.count = 0
-        self.sign = 1
 
     # The three stages
 
     def adjoint(self) -> Adjoint:
         rec = self.rec
-        result_cotangents = tuple(self.receive(name, f"d{name}", Label("cotangent", name)) for name in rec.results)
+        given = tuple(self.receive(name, f"d{name}", Label("cotangent", name)) for name in rec.results)
         self.sweep(rec.epilogue)
         prologue = self.take()
 
@@ -139,57 +138,38 @@ class _Reverse:
         seeded = tuple(self.receive(name, f"d{name}_out", Label("seed", name)) for name in self.seeds)
         self.sweep(rec.accumulators)
         self.sweep(rec.body)
-        carries = tuple(Carry(into, self.finish(c.previous, state=True)) for into, c in zip(carried, rec.carries, strict=True))
+        carries = tuple(Carry(into, self.finish(c.previous)) for into, c in zip(carried, rec.carries, strict=True))
         written = tuple(self.finish(name) for name in rec.sequences if name in self.wrt)
         totals = self.static_totals()
         made = self.take()
         prologue += [eq for eq in made if not self.types[eq.name].batched]  # of cotangents of sums alone: the same at every step
-        body = [eq for eq in made if self.types[eq.name].batched]
         accumulators = self.accumulate(totals)
 
         self.sweep(rec.prologue)
-        results = tuple(self.finish(name, static=True) for name in (*rec.statics, *rec.contexts) if name in self.wrt)
-        return self.assemble(prologue, body, accumulators, self.take(), carries, written, results, seeded, result_cotangents)
-
-    def assemble(
-        self,
-        prologue: list[Equation],
-        body: list[Equation],
-        accumulators: list[Equation],
-        epilogue: list[Equation],
-        carries: tuple[Carry, ...],
-        written: tuple[str, ...],
-        results: tuple[str, ...],
-        seeded: tuple[str, ...],
-        result_cotangents: tuple[str, ...],
-    ) -> Adjoint:
-        rec = self.rec
-        prologue = [*rec.prologue, *rec.epilogue, *prologue]  # recomputed: static equations cost nothing beside the loop
-        defined = {eq.name for eq in (*prologue, *body, *accumulators)}
-        outside = {c.previous for c in carries} | defined
-        free = [n for n in free_names((*prologue, *body, *accumulators, *epilogue)) if n not in outside]
-        statics = [n for n in result_cotangents if not self.types[n].batched]
-        statics += [n for n in free if not self.types[n].batched and n not in statics]
-        contexts = [n for n in result_cotangents if self.types[n].batched]  # the gradient of a context has a row a sequence
-        contexts += [n for n in free if n in rec.contexts]
-        saved = [n for n in free if self.types[n].batched and n not in contexts and n not in seeded]
-        recurrence = Recurrence(
+        found = Recurrence(
             name=f"{rec.name}_adjoint",
             reverse=not rec.reverse,
             types=self.types,
             labels=self.labels,
-            statics=tuple(statics),
-            contexts=tuple(contexts),
-            sequences=(*seeded, *saved),
+            results=tuple(self.finish(name) for name in (*rec.statics, *rec.contexts) if name in self.wrt),
             carries=carries,
-            prologue=tuple(prologue),
-            body=tuple(body),
+            prologue=(*rec.prologue, *rec.epilogue, *prologue),  # recomputed: static equations cost nothing beside the loop
+            body=tuple(eq for eq in made if self.types[eq.name].batched),
             accumulators=tuple(accumulators),
-            epilogue=tuple(epilogue),
+            epilogue=tuple(self.take()),
             written=written,
-            results=results,
         )
-        return Adjoint(validate(prune(recurrence)), dict(self.cotangent))
+        return Adjoint(validate(prune(self.reading(found, given, seeded))), dict(self.cotangent))
+
+    def reading(self, found: Recurrence, given: tuple[str, ...], seeded: tuple[str, ...]) -> Recurrence:
+        """Return the adjoint with all that its equations read: cotangents of results and seeds, and forward values."""
+        own = {c.previous for c in found.carries}
+        free = [n for n in free_names(found.equations()) if n not in own]
+        statics = [n for n in given if not self.types[n].batched] + [n for n in free if not self.types[n].batched]
+        contexts = [n for n in given if self.types[n].batched]  # the gradient of a context has a row a sequence
+        contexts += [n for n in free if n in self.rec.contexts]
+        saved = [n for n in free if self.types[n].batched and n not in contexts and n not in seeded]
+        return replace(found, statics=tuple(dict.fromkeys(statics)), contexts=tuple(contexts), sequences=(*seeded, *saved))
 
     def take(self) -> list[Equation]:
         """Return the equations made since the last call."""
@@ -211,48 +191,61 @@ class _Reverse:
         """Propagate cotangents through `equations`, last first."""
         for eq in reversed(equations):
             if eq.name in self.active and (self.contributions[eq.name] or eq.name in self.slices):
-                self.sign, dy = self.signed(eq)
-                RULES[type(eq.node)](self, eq, dy)
-                self.sign = 1
+                sign, dy = self.complete(eq)
+                for name, contribution in RULES[type(eq.node)](self, eq, dy):
+                    self.contribute(name, contribution, sign)
 
-    def signed(self, eq: Equation) -> tuple[int, str]:
-        """Return sign and name of the cotangent of an equation: the minus of a mere ``-v`` passes through what only moves it about."""
-        terms, kind = self.contributions[eq.name], self.types[eq.name]
-        if len(terms) == 1 and eq.name not in self.slices:
+    def contribute(self, name: str, contribution: sp.Expr | Contribution, sign: int) -> None:
+        """Contribute to the cotangent of `name`, if that is wanted."""
+        if name not in self.active:
+            return
+        match contribution:
+            case Outer(left=left, right=right) if self.types[left].batched or self.types[right].batched:
+                self.outers[name].append(contribution)
+            case Outer():
+                self.contribute(name, Made(contribution, f"d{name}", batched=False), sign)
+            case Made(node=node, wish=wish, batched=batched):
+                self.contributions[name].append(sign * self.part(node, wish, Type(self.types[name].shape, batched)))
+            case Placed(part=part, cotangent=dy):
+                self.slices[name].append((part, dy))
+            case _ if contribution != 0:
+                self.contributions[name].append(sign * contribution)
+
+    def complete(self, eq: Equation) -> tuple[int, str]:
+        """Return sign and name of the complete cotangent of an equation: its only contribution, where that can stand for it, or an
+        equation for the sum of contributions.
+        """
+        sliced = eq.name in self.slices
+        terms, kind = self.terms(eq.name), self.types[eq.name]
+        if len(terms) == 1:
             sign = 1 if isinstance(terms[0], sp.Symbol) else -1
             symbol = sign * terms[0]
-            known = isinstance(symbol, sp.Symbol) and self.types[symbol.name].batched == kind.batched
-            inside = isinstance(eq.node, Map) and self.labels[eq.name].kind == "part"  # whose cotangent may be a number for all features
-            moved = isinstance(eq.node, FeatureSum | LogSumExp | Pick | Spread) and known and self.types[symbol.name] == kind
-            if known and (inside or moved):
-                del self.contributions[eq.name]
+            if isinstance(symbol, sp.Symbol) and self.stands_for(eq, symbol.name, sign, sliced):
                 return sign, str(symbol.name)
-        return 1, self.settle(eq.name)
+        return 1, self.define(self.cotangent_name(eq.name), Map(sp.Add(*terms)), kind, Label("cotangent", eq.name), shown=True)
 
-    def settle(self, name: str) -> str:
-        """Return the name of the complete cotangent of `name`: an equation for the sum of contributions, or the only contribution
-        itself.  A sum over features that is the cotangent of a number with a name has a line of its own, as many others read it.
+    def stands_for(self, eq: Equation, given: str, sign: int, sliced: bool) -> bool:
+        """Say whether the only contribution to a cotangent can stand for it.
+
+        A minus, and a number for all features, pass through what is a part of a line, and through what only moves a value about.  Else it
+        is a contribution of the same kind; but a sum over features that is the cotangent of a number with a name has a line of its own, as
+        many others read it.
         """
-        terms, kind = self.terms(name), self.types[name]
-        if len(terms) == 1 and isinstance(terms[0], sp.Symbol) and self.types[terms[0].name] == kind:
-            unnamed = self.labels[terms[0].name].kind == "part"
-            if kind.shape or not unnamed or self.labels[name].kind != "own":
-                return str(terms[0].name)
-        return self.define(self.cotangent_name(name), Map(sp.Add(*terms)), kind, Label("cotangent", name), shown=True)
+        kind, own = self.types[eq.name], self.labels[eq.name].kind
+        if not sliced and self.types[given].batched == kind.batched:
+            moved = isinstance(eq.node, FeatureSum | LogSumExp | Pick | Spread) and self.types[given] == kind
+            if moved or (isinstance(eq.node, Map) and own == "part"):
+                return True
+        summed = not kind.shape and own == "own" and self.labels[given].kind == "part"
+        return sign > 0 and self.types[given] == kind and not summed
 
     def terms(self, name: str) -> list[sp.Expr]:
-        """Take the contributions to the cotangent of `name`; those of slices become one vector."""
-        layers: list[list[tuple[Slice, str]]] = []
-        for part, dy in self.slices.pop(name, []):
-            free = next((layer for layer in layers if _ends_before(part, layer[-1][0])), None)
-            if free is None:
-                layers.append(free := [])
-            free.append((part, dy))
-        for layer in layers:
+        """Take the contributions to the cotangent of `name`; those of slices become vectors."""
+        for layer in layers(self.slices.pop(name, [])):
             self.contributions[name].append(self.joined(name, layer))
         return self.contributions.pop(name, [])
 
-    def joined(self, name: str, parts: list[tuple[Slice, str]]) -> sp.Symbol:
+    def joined(self, name: str, parts: Layer) -> sp.Symbol:
         """Return the vector that has the cotangents of `parts` in their places and zero elsewhere."""
         whole, kind = self.types[name].shape, Type(self.types[name].shape, self.types[parts[0][1]].batched)
         names, end = [], Size()
@@ -270,14 +263,15 @@ class _Reverse:
         label = self.labels[name]
         return self.names.fresh(f"delta_{label.of}" if label.kind == "preactivation" else f"d{name}")
 
-    def finish(self, name: str, *, state: bool = False, static: bool = False) -> str:
-        """Return the name of an input's complete cotangent, in an equation of its own even if it is zero or a mere copy."""
-        terms = self.terms(name)
-        if static and len(terms) == 1 and isinstance(terms[0], sp.Symbol) and self.labels[terms[0].name] == Label("cotangent", name):
+    def finish(self, name: str) -> str:
+        """Return the name of an input's complete cotangent: in an equation of its own even if it is zero or a mere copy, unless a sum over
+        steps is it already.
+        """
+        terms, label = self.terms(name), Label("cotangent", name)
+        if len(terms) == 1 and isinstance(terms[0], sp.Symbol) and self.labels[terms[0].name] == label:
             self.cotangent[name] = terms[0].name
-            return terms[0].name
-        kind = self.types[name]
-        self.cotangent[name] = self.define(self.cotangent_name(name), Map(sp.Add(*terms)), kind, Label("cotangent", name), shown=True)
+        else:
+            self.cotangent[name] = self.define(self.cotangent_name(name), Map(sp.Add(*terms)), self.types[name], label, shown=True)
         return self.cotangent[name]
 
     def static_totals(self) -> dict[str, str]:
@@ -337,25 +331,6 @@ class _Reverse:
         """Name an intermediate value."""
         return sp.Symbol(self.define(self.names.fresh(wish), node, kind, Label("part")))
 
-    def add(self, name: str, term: sp.Expr) -> None:
-        """Contribute `term` to the cotangent of `name`, if that is wanted."""
-        if name in self.active and term != 0:
-            self.contributions[name].append(self.sign * term)
-
-    def add_node(self, name: str, node: Node, wish: str, batched: bool) -> None:
-        """Contribute a node's value to the cotangent of `name`."""
-        if name in self.active:
-            self.contributions[name].append(self.sign * self.part(node, wish, Type(self.types[name].shape, batched)))
-
-    def add_outer(self, name: str, left: str, right: str) -> None:
-        """Contribute an outer product (summed over steps and batch, if its operands vary) to a matrix's cotangent."""
-        if name not in self.active:
-            return
-        if self.types[left].batched or self.types[right].batched:
-            self.outers[name].append(Outer(left, right))
-        else:
-            self.add_node(name, Outer(left, right), f"d{name}", False)
-
     def reuse(self, expr: sp.Expr, eq: Equation) -> sp.Expr:
         """Write the values of functions that forward equations have named by those names; for a static equation, static ones only."""
         batched = self.types[eq.name].batched
@@ -373,9 +348,3 @@ class _Reverse:
 
     def named(self, guard: Guard, eq: Equation) -> Guard:
         return replace(guard, condition=self.reuse(guard.condition, eq))
-
-
-def _ends_before(part: Slice, other: Slice) -> bool:
-    """Say whether `part` ends where `other` begins or earlier, whatever the sizes are."""
-    gap = other.start - (part.start + part.size)
-    return gap.constant >= 0 and all(k >= 0 for _, k in gap.terms)

@@ -5,7 +5,8 @@ Each rule is linear in `dy` and makes nodes of the intermediate representation o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import sympy as sp
@@ -13,6 +14,29 @@ import sympy as sp
 from ..language.sizes import Size
 from . import functions as fn
 from .ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Node, Outer, Pick, Slice, Spread, Total, Transpose, Type
+
+
+@dataclass(frozen=True)
+class Made:
+    """A contribution that is the value of a node, which gets an equation, called after `wish`, if the cotangent is wanted."""
+
+    node: Node
+    wish: str
+    batched: bool
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A contribution to a part of a vector, and zero elsewhere."""
+
+    part: Slice
+    cotangent: str
+
+
+Contribution = Made | Placed | Outer
+"""What a rule contributes that is no expression; an outer product is summed over steps and batch if its operands vary."""
+Contributions = Iterator[tuple[str, sp.Expr | Contribution]]
+Rule = Callable[["Sweep", Equation, str], Contributions]
 
 
 class Sweep(Protocol):
@@ -26,21 +50,8 @@ class Sweep(Protocol):
     def active(self) -> set[str]:
         """Names that depend on what is differentiated by."""
 
-    @property
-    def slices(self) -> Mapping[str, list[tuple[Slice, str]]]:
-        """Cotangents of slices, by the vector that they are slices of."""
-
     def part(self, node: Node, wish: str, kind: Type) -> sp.Symbol:
         """Name an intermediate value."""
-
-    def add(self, name: str, term: sp.Expr) -> None:
-        """Contribute `term` to the cotangent of `name`."""
-
-    def add_node(self, name: str, node: Node, wish: str, batched: bool) -> None:
-        """Contribute a node's value to the cotangent of `name`."""
-
-    def add_outer(self, name: str, left: str, right: str) -> None:
-        """Contribute an outer product to the cotangent of the matrix `name`."""
 
     def reuse(self, expr: sp.Expr, eq: Equation) -> sp.Expr:
         """Write the values of functions that forward equations have named by those names."""
@@ -49,7 +60,7 @@ class Sweep(Protocol):
         """Return the cotangent `dy` of an equation times a slope, where a choice falls on the branch that reads the equation's value."""
 
 
-def _map(sweep: Sweep, eq: Equation, dy: str) -> None:
+def _map(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     node = eq.node
     assert isinstance(node, Map)
     for name in node.operands():
@@ -63,89 +74,82 @@ def _map(sweep: Sweep, eq: Equation, dy: str) -> None:
             whole = isinstance(term, sp.Symbol) and sweep.types[term.name] == kind  # and not one number for all features
             full = term.name if whole else sweep.part(Map(term), f"d{name}_part", kind).name
             term = sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))
-        sweep.add(name, term)
+        yield name, term
 
 
-def _matvec(sweep: Sweep, eq: Equation, dy: str) -> None:
+def _matvec(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     node = eq.node
     assert isinstance(node, MatVec)
     if node.plus:
-        sweep.add(node.plus, sp.Symbol(dy))
-    sweep.add_node(node.vector, MatVecT(node.matrix, dy), f"{node.matrix}T_{dy}", sweep.types[dy].batched)
-    sweep.add_outer(node.matrix, dy, node.vector)
+        yield node.plus, sp.Symbol(dy)
+    yield node.vector, Made(MatVecT(node.matrix, dy), f"{node.matrix}T_{dy}", sweep.types[dy].batched)
+    yield node.matrix, Outer(dy, node.vector)
 
 
-def _matvec_t(sweep: Sweep, eq: Equation, dy: str) -> None:
+def _matvec_t(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     node = eq.node
     assert isinstance(node, MatVecT)
     if node.plus:
-        sweep.add(node.plus, sp.Symbol(dy))
-    sweep.add_node(node.vector, MatVec(node.matrix, dy), f"{node.matrix}_{dy}", sweep.types[dy].batched)
-    sweep.add_outer(node.matrix, node.vector, dy)
+        yield node.plus, sp.Symbol(dy)
+    yield node.vector, Made(MatVec(node.matrix, dy), f"{node.matrix}_{dy}", sweep.types[dy].batched)
+    yield node.matrix, Outer(node.vector, dy)
 
 
-def _outer(sweep: Sweep, eq: Equation, dy: str) -> None:
+def _outer(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     node = eq.node
     assert isinstance(node, Outer)
-    sweep.add_node(node.left, MatVec(dy, node.right), f"{dy}_{node.right}", sweep.types[node.right].batched)
-    sweep.add_node(node.right, MatVecT(dy, node.left), f"{dy}T_{node.left}", sweep.types[node.left].batched)
+    yield node.left, Made(MatVec(dy, node.right), f"{dy}_{node.right}", sweep.types[node.right].batched)
+    yield node.right, Made(MatVecT(dy, node.left), f"{dy}T_{node.left}", sweep.types[node.left].batched)
 
 
-def _total(sweep: Sweep, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Total)
-    sweep.add(node.value, sp.Symbol(dy))
+def _total(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, Total)
+    yield eq.node.value, sp.Symbol(dy)
 
 
-def _feature_sum(sweep: Sweep, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, FeatureSum)
-    sweep.add(node.value, sp.Symbol(dy))
+def _feature_sum(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, FeatureSum)
+    yield eq.node.value, sp.Symbol(dy)
 
 
-def _log_sum_exp(sweep: Sweep, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, LogSumExp)
-    slope = sweep.reuse(fn.exp(sp.Symbol(node.value) - sp.Symbol(eq.name)), eq)
-    sweep.add(node.value, sweep.through(eq, dy, slope))
+def _log_sum_exp(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, LogSumExp)
+    slope = sweep.reuse(fn.exp(sp.Symbol(eq.node.value) - sp.Symbol(eq.name)), eq)
+    yield eq.node.value, sweep.through(eq, dy, slope)
 
 
-def _transpose(sweep: Sweep, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Transpose)
-    sweep.add_node(node.matrix, Transpose(dy), f"{dy}_T", False)
+def _transpose(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, Transpose)
+    yield eq.node.matrix, Made(Transpose(dy), f"{dy}_T", batched=False)
 
 
-def _concat(sweep: Sweep, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Concat)
+def _concat(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, Concat)
     start = Size()
-    for name in node.parts:
+    for name in eq.node.parts:
         size = sweep.types[name].shape[0]
-        sweep.add_node(name, Slice(dy, start, size), f"{dy}_{name}", sweep.types[dy].batched)
+        yield name, Made(Slice(dy, start, size), f"{dy}_{name}", sweep.types[dy].batched)
         start = start + size
 
 
-def _slice(sweep: Sweep, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Slice)
-    if node.value in sweep.active:
-        sweep.slices[node.value].append((node, dy))
+def _slice(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, Slice)
+    yield eq.node.value, Placed(eq.node, dy)
 
 
-def _pick(sweep: Sweep, eq: Equation, dy: str) -> None:
+def _pick(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     node = eq.node
     assert isinstance(node, Pick)
-    sweep.add_node(node.value, Spread(dy, node.index, sweep.types[node.value].shape[0]), f"d{node.value}_part", sweep.types[dy].batched)
+    spread = Spread(dy, node.index, sweep.types[node.value].shape[0])
+    yield node.value, Made(spread, f"d{node.value}_part", sweep.types[dy].batched)
 
 
-def _spread(sweep: Sweep, eq: Equation, dy: str) -> None:
-    node = eq.node
-    assert isinstance(node, Spread)
-    sweep.add_node(node.value, Pick(dy, node.index), f"d{node.value}_part", sweep.types[dy].batched)
+def _spread(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, Spread)
+    yield eq.node.value, Made(Pick(dy, eq.node.index), f"d{eq.node.value}_part", sweep.types[dy].batched)
 
 
-RULES: dict[type[Node], Callable[[Sweep, Equation, str], None]] = {
+RULES: dict[type[Node], Rule] = {
     Map: _map,
     MatVec: _matvec,
     MatVecT: _matvec_t,
