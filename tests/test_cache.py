@@ -123,10 +123,10 @@ def test_kernels_for_devices_are_made_where_nothing_can_be_written(tmp_path: Pat
     pytest.importorskip("numba_cuda")
     write(contents.files([LEAKY]), tmp_path / "image" / "kernels")
     code = """
-        from kernels.runtime.cpu import division as plan
+        from kernels.runtime.cpu import division
         from kernels.runtime.cuda.kind import KINDS
         from kernels.runtime.cuda.numba_machine import NumbaMachine
-        print(NumbaMachine(KINDS["float32"], 32).kernel(plan.is_light))
+        print(NumbaMachine(KINDS["float32"], 32).kernel(division.is_light))
     """
     image = close(tmp_path / "image")
     done = without_rights("-c", textwrap.dedent(code), folder=image, HOME=closed_home(tmp_path))

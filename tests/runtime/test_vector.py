@@ -364,7 +364,7 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     """
     script = tmp_path / "cached.py"
     script.write_text(textwrap.dedent(code))
-    root = str(Path(v.__file__).parents[2])
+    root = str(Path(v.__file__).parents[3])
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": root}
     counts = [
         subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True).stdout.split()
