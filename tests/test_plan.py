@@ -25,7 +25,7 @@ def explained(name: str, words: str) -> list[str]:
 
 def test_parts_are_as_many_as_threads_where_each_has_a_tile_of_rows() -> None:
     for batch, weights, threads in product(range(1, 70), (0, decisions.HEAVY - 1, decisions.HEAVY, 1 << 24), range(1, 9)):
-        parts = decisions.row_parts(batch, weights, threads)
+        parts = decisions.row_parts(batch, weights, threads, ROWS)
         assert 1 <= parts <= min(batch, threads)
         assert parts == min(batch, threads) or (weights >= decisions.HEAVY and batch < ROWS * threads)
         assert parts == 1 or weights < decisions.HEAVY or batch // parts >= ROWS

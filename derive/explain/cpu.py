@@ -1,4 +1,4 @@
-"""Why a call of a cell's kernels runs as it does: the runtime's decisions (`runtime.plan`), with the numbers they are made from."""
+"""Why a call of a cell's kernels runs as it does: the runtime's decisions (`runtime.cpu.division`), with the numbers they are made from."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _parameters(cell: Definition, extent: Extent) -> int:
 
 def _inline(cell: Definition, extent: Extent) -> bool:
     """Say whether products of the inputs are formed at each step."""
-    return plan.step_by_step(extent.steps, extent.batch, _parameters(cell, extent), extent.threads)
+    return plan.step_by_step(extent.steps, extent.batch, _parameters(cell, extent), extent.threads, ROWS)
 
 
 def _inputs(cell: Definition, compiled: Compiled, extent: Extent) -> list[str]:
@@ -113,7 +113,7 @@ def _loop(cell: Definition, program: Program, extent: Extent) -> Iterator[str]:
     products = [*(program.ahead if _inline(cell, extent) else ()), *(product for stage in program.loop for product in stage.products)]
     weights = sum({(p.matrix, p.transposed): _packed(program, p, extent) for p in products}.values())
     phases = sum(1 for stage in program.loop if stage.loops)
-    count = plan.row_parts(extent.batch, weights, extent.threads)
+    count = plan.row_parts(extent.batch, weights, extent.threads, ROWS)
     if extent.threads == 1:
         why = "there is one thread"
     elif weights == 0:

@@ -12,9 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .initial import initial
-
-Sizes = dict[str, int]
-Shape = tuple[str, ...]
+from .sizes import Shape, Sizes, evaluate, linear
 
 
 @dataclass(frozen=True)
@@ -238,31 +236,6 @@ def dtype_name(dtype: Any) -> str:
 def signature(arrays: Iterable[np.ndarray]) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:
     """Return what checks depend on: shapes and dtypes."""
     return tuple([(array.shape, array.dtype) for array in arrays])
-
-
-_LINEAR: dict[str, tuple[tuple[tuple[str, int], ...], int]] = {}
-
-
-def linear(size: str) -> tuple[tuple[tuple[str, int], ...], int]:
-    """Return the terms and the constant of a size such as ``"4*n + d + 1"``."""
-    if size not in _LINEAR:
-        terms: list[tuple[str, int]] = []
-        constant = 0
-        for part in size.replace("- ", "+ -").replace("+", " ").split():
-            factor, _, name = part.rpartition("*")
-            sign = -1 if part.startswith("-") else 1
-            if name.lstrip("-").isdigit():
-                constant += int(name)
-            else:
-                terms.append((name.lstrip("-"), int(factor) if factor else sign))
-        _LINEAR[size] = tuple(terms), constant
-    return _LINEAR[size]
-
-
-def evaluate(size: str, sizes: Sizes) -> int:
-    """Return the value of a size."""
-    terms, constant = linear(size)
-    return constant + sum(k * sizes[name] for name, k in terms)
 
 
 def shown(names: Sequence[str]) -> str:

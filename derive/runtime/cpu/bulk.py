@@ -16,6 +16,7 @@ from .division import LIGHT_PRODUCT, is_light, row_parts
 from .memory import empty
 from .product import multiply_part, outer_sums, workspace
 from .threads import get_threads, run
+from .tile import ROWS
 
 
 @dataclass
@@ -63,7 +64,7 @@ def run_rows(kernel: Callable[..., None], count: int, weights: tuple[np.ndarray,
     """Call ``kernel(*arguments, first, last)`` for parts of the rows 0 … count; `weights` are what it reads packed at each step."""
     elements = sum(value.size for value in arguments if isinstance(value, np.ndarray))
     light = is_light(elements, sum(value.size for value in weights), once=recorded() is not None)
-    parts = row_parts(count, sum(value.nbytes for value in weights), get_threads())
+    parts = row_parts(count, sum(value.nbytes for value in weights), get_threads(), ROWS)
     _run(kernel, count, parts, light, *arguments)
 
 

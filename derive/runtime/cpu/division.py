@@ -1,11 +1,10 @@
 """How the work of a call is divided: decisions by sizes and threads, with the measurements behind them.
 
-All of them change only what runs where: the numbers of a call have the same bits whatever is decided.
+All of them change only what runs where: the numbers of a call have the same bits whatever is decided. It is arithmetic alone: the rows of
+the register tile, which depend on the processor, are an argument.
 """
 
 from __future__ import annotations
-
-from .tile import ROWS
 
 # A worker that sleeps needs some 30 µs to begin: below about three times that much work it is not woken.
 LIGHT = 200_000  # elements that a kernel goes through
@@ -17,22 +16,22 @@ CACHED = 4 << 20  # bytes
 HEAVY = 1 << 19  # bytes
 
 
-def step_by_step(steps: int, batch: int, parameters: int, threads: int) -> bool:
+def step_by_step(steps: int, batch: int, parameters: int, threads: int, tile: int) -> bool:
     """Say whether products of the inputs are formed at each step, and not for all steps before the first.
 
-    At each step they are in the cache when they are read, and need no memory for all steps.  But below a tile of rows a thread, rows of
+    At each step they are in the cache when they are read, and need no memory for all steps.  But below a `tile` of rows a thread, rows of
     several steps together use the tile better; and `parameters` (bytes) beyond the cache would come from memory at every step.
     """
-    return steps == 1 or (batch >= ROWS * threads and parameters <= CACHED)
+    return steps == 1 or (batch >= tile * threads and parameters <= CACHED)
 
 
-def row_parts(batch: int, weights: int, threads: int) -> int:
+def row_parts(batch: int, weights: int, threads: int, tile: int) -> int:
     """Return into how many parts the rows of a time loop are divided, whose products read so many bytes of packed weights at each step.
 
-    A part runs all steps by itself.  If a part of every thread had less than a tile of rows, and the weights are large, each thread would
+    A part runs all steps by itself.  If a part of every thread had less than a `tile` of rows, and the weights are large, each thread would
     read all of them for little work: then there are fewer parts, and threads that have none take columns of the others' products.
     """
-    return max(1, min(threads, batch // ROWS if weights >= HEAVY else batch))
+    return max(1, min(threads, batch // tile if weights >= HEAVY else batch))
 
 
 def is_light(elements: int, weights: int, *, once: bool) -> bool:

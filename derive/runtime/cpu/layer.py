@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..common.packed import Seal, check_packed
-from ..common.table import Sizes, Table, shown, signature
+from ..common.sizes import Sizes
+from ..common.table import Table, shown, signature
 from .addresses import Rows, dense, flat
 from .bulk import run_pass
 from .division import step_by_step
 from .memory import unlocked
 from .stepper import Stepper, Steppers
 from .threads import get_threads
+from .tile import ROWS
 
 Array = np.ndarray
 Pass = Callable[..., Any]
@@ -181,7 +183,7 @@ class Layer(Table):
         if not isinstance(reverse, bool | np.bool_):
             raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
         lengths = self._lengths(lengths, steps, batch)
-        inline, plain = step_by_step(steps, batch, weights, get_threads()), lengths is None and not reverse
+        inline, plain = step_by_step(steps, batch, weights, get_threads(), ROWS), lengths is None and not reverse
         rows = dense(steps, batch, keep, inline) if plain else Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
         laid = {name: self._laid(value, name, rows) for name, value in given.items()}
         ordered = state if rows.order is None else type(state)(*map(rows.sort, state))

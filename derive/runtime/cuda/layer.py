@@ -14,7 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..common.packed import Seal, check_packed
-from ..common.table import Sizes, Table, shown
+from ..common.sizes import Sizes
+from ..common.table import Table, shown
 from .call import Call
 from .current import current
 from .device import Device

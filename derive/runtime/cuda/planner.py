@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, gcd
 
-from ..common.table import evaluate, linear
+from ..common.sizes import evaluate, linear
 from .kind import BYTES, Kind
 from .limits import H200, Limits
 from .plan import DEPTH, LANES, WARP, Part, Plan, Product, Steps
