@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from operator import is_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+P = TypeVar("P", bound=tuple[Any, ...])
 
 
 class Seal(NamedTuple):
@@ -29,6 +31,11 @@ class Seal(NamedTuple):
     def again(self, params: Any) -> tuple[Callable[[Any], Any], tuple[Any]]:
         """Return how a copy of a `Packed` is made, as pickles have it: the module's `pack`, and its argument."""
         return sys.modules[self.module].pack, (params,)
+
+
+def sealed(kind: Callable[..., P], make: Callable[..., Any], *parts: Any) -> P:
+    """Return a `Packed` of a device, of such parts, which `make`, a function of the generated module, has made."""
+    return kind(*parts, Seal(make.__module__, parts))
 
 
 def check_packed(packed: Any, name: str, kind: type) -> None:

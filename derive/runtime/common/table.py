@@ -14,6 +14,8 @@ import numpy as np
 from .initial import initial
 from .sizes import Shape, Sizes, evaluate, linear
 
+Signature = tuple[tuple[tuple[int, ...], np.dtype], ...]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -89,7 +91,7 @@ class Table:
 
     def shape(self, shape: Shape, sizes: Sizes) -> tuple[int, ...]:
         """Return a shape's numbers."""
-        return tuple(evaluate(size, sizes) for size in shape)
+        return tuple([evaluate(size, sizes) for size in shape])
 
     # Checking arguments
 
@@ -233,7 +235,7 @@ def dtype_name(dtype: Any) -> str:
     return found.name if found.isnative else found.str
 
 
-def signature(arrays: Iterable[np.ndarray]) -> tuple[tuple[tuple[int, ...], np.dtype], ...]:
+def signature(arrays: Iterable[np.ndarray]) -> Signature:
     """Return what checks depend on: shapes and dtypes."""
     return tuple([(array.shape, array.dtype) for array in arrays])
 

@@ -13,16 +13,16 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..common.packed import Seal, check_packed
+from ..common.layer import OVER_TIME, BaseLayer, Pass
+from ..common.packed import Seal, sealed
 from ..common.sizes import Sizes
-from ..common.table import Table, shown
+from ..common.table import Signature, Table, signature
 from .call import Call
 from .current import current
 from .device import Device
 from .kind import KINDS, Kind
 
 Array = Any
-Pass = Callable[..., Any]
 LARGEST = 2**31 - 1  # blocks of a grid
 
 
@@ -34,6 +34,7 @@ class Packed(NamedTuple):
 
     params: Any
     weights: tuple[Any, ...]
+    shapes: Signature
     laid: dict[Any, Any]
     seal: Seal
 
@@ -42,10 +43,11 @@ class Packed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layer(Table):
+class Layer(BaseLayer):
     """A cell's interface on the device, and the functions of its module."""
 
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64", "bfloat16", "float16")
+    packed: ClassVar[type] = Packed
 
     @classmethod
     def on_device(cls, table: Table, tape: type) -> Layer:
@@ -61,22 +63,16 @@ class Layer(Table):
         return type(made)(*(device.xp.asarray(value).astype(dtype) for value in made))
 
     def full(self, shape: tuple[int, ...], value: float, dtype: Any) -> Array:
-        return self.device().xp.full(shape, value, dtype)
+        return self.xp.full(shape, value, dtype)
 
     # What the module's functions do
 
     def pack(self, make: Pass, params: Any, stream: Any) -> Packed:
         """Return a copy of parameters with what is made of it."""
         with self.queued(stream, params):
-            params = self.record(params, self.records["Params"], "params")
-            dtype = self.dtype(dict.fromkeys(self.indices, np.zeros(0, int)), params, None)
-            sizes = self.find_sizes({}, params, None, complete=False)
-            self.check_params(params, sizes)
-            self.check_sizes(sizes)
-            params = type(params)(*(value.copy() for value in params))
-            laid: dict[Any, Any] = {}
-            parts = params, make(Call(self.device(), KINDS[dtype.name], sizes, params)), laid
-            return Packed(*parts, Seal(make.__module__, parts))
+            params, dtype, sizes = self.copied(params)
+            weights = self.run(make, Call(self.device(), KINDS[dtype.name], sizes, params))
+            return sealed(Packed, make, params, weights, signature(params), {})
 
     def forward(
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, tf32: bool, stream: Any
@@ -84,45 +80,32 @@ class Layer(Table):
         """Return output, final state and tape."""
         with self.queued(stream, inputs, params, state) as like:
             call, given = self.call(inputs, params, state, steps, tf32, keep=True)
-            rows, final, kept = run(call)
-            tape = self.records["Tape"](given, call.params, call.state, self._over_time(call, kept), call.steps, tf32)
-            return like(self._output(call, rows)), type(final)(*map(like, final)), tape
+            y, final, saved = self.ran(run, call)
+            tape = self.records["Tape"](given, call.params, call.state, saved, call.steps, tf32)
+            return like(y), type(final)(*map(like, final)), tape
 
     def infer(self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, tf32: bool, stream: Any) -> tuple[Array, Any]:
         """Return output and final state."""
         with self.queued(stream, inputs, params, state) as like:
             call, _ = self.call(inputs, params, state, steps, tf32, keep=False)
-            rows, final, _ = run(call)
-            return like(self._output(call, rows)), type(final)(*map(like, final))
+            y, final, _ = self.ran(run, call)
+            return like(y), type(final)(*map(like, final))
 
     def step(self, run: Pass, inputs: Any, params: Any, state: Any, *, tf32: bool, stream: Any) -> tuple[Array, Any]:
         """Return output and state of one step."""
         with self.queued(stream, inputs, params, state) as like:
-            given = inputs._asdict()
-            for name, shape in self.inputs.items():
-                value = self.array(given[name], name)
-                if value.ndim != 1 + len(shape):
-                    raise ValueError(f"{self.name}.step: {name} has shape {value.shape}, needs {shown(('B', *shape))}")
-                given[name] = value[None]
-            call, _ = self.call(type(inputs)(**given), params, state, None if self.inputs else 1, tf32, keep=False)
-            rows, final, _ = run(call)
-            return like(self._output(call, rows)[0]), type(final)(*map(like, final))
+            call, _ = self.call(self.one_step(inputs), params, state, None if self.inputs else 1, tf32, keep=False)
+            y, final, _ = self.ran(run, call)
+            return like(y[0]), type(final)(*map(like, final))
 
     def backward(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, stream: Any) -> Any:
         """Return the gradients."""
-        if not isinstance(tape, self.records["Tape"]):
-            got = f"{type(tape).__module__}.{type(tape).__name__}"
-            raise ValueError(f"{self.name}.backward: tape must be a {self.name}.Tape of the device, got a {got}")
+        self.check_tape(tape)
         with self.queued(stream, (dy,), () if dfinal is None else dfinal, tape.inputs, tape.params) as like:
             call, _ = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=True)
-            dy, dfinal = self._cotangents(call, dy, dfinal)
-            saved = type(tape.saved)(*(self._rows(value, 2) for value in tape.saved))
-            grads = self._gradients(call, run(call, saved, self._rows(dy, 2), dfinal))
-            params, state = (type(r)(*(None if v is None else like(v) for v in r)) for r in (grads.params, grads.state))
-            found = {name: getattr(grads, name) for name in (*self.inputs, *self.context)}
-            return grads._replace(
-                **{name: None if value is None else like(value) for name, value in found.items()}, params=params, state=state
-            )
+            dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
+            dfinal = self.state_cotangent(call, dfinal, "dfinal")
+            return _each(like, self.ran_back(run, call, tape.saved, dy, dfinal))
 
     # Calls
 
@@ -144,24 +127,20 @@ class Layer(Table):
         ValueError, TypeError
             It names the argument, what came and what is needed.
         """
-        packed = params if isinstance(params, Packed) else None
-        if packed:
-            check_packed(packed, self.name, self.records["Params"])
-        params = self.record(packed.params if packed else params, self.records["Params"], "params")
-        given = {name: self.array(value, name) for name, value in inputs._asdict().items()}
-        state = None if state is None else self.record(state, self.records["State"], "state")
-        dtype = self.dtype(given, params, state)
-        steps, batch = self.extent(given, state, steps)
-        sizes = self.find_sizes(given, params, state)
-        self.check(given, params, state, sizes, steps, batch)
-        state = self.zero_state(batch, sizes, dtype) if state is None else state
+        given = self.arguments(inputs, params, state, steps)
+        packed, steps, batch = given.packed, given.steps, given.batch
         if steps * batch > LARGEST:
             raise ValueError(f"{self.name}: T B must be below 2^31, a row each, got {steps} steps of {batch} sequences")
-        kind = self._kind(dtype, tf32)
-        rows = {name: self._rows(value, 1 if name in self.context else 2) for name, value in given.items()}
-        laid = {name: value.astype(np.int64, copy=False) if name in self.indices else value for name, value in rows.items()}
+        kind = self._kind(given.dtype, tf32)
+        laid = {name: self._laid(value, name) for name, value in given.inputs.items()}
         weights, made = (packed.weights, packed.laid) if packed else (None, {})
-        return Call(self.device(), kind, sizes, params, state, laid, steps, batch, keep, weights, made), type(inputs)(**given)
+        call = Call(self.device(), kind, given.sizes, given.params, given.state, laid, steps, batch, keep, weights, made)
+        return call, type(inputs)(**given.inputs)
+
+    def _laid(self, value: Array, name: str) -> Array:
+        """Return an input as rows, a context by sequence."""
+        rows = _rows(value, 1 if name in self.context else 2)
+        return rows.astype(np.int64, copy=False) if name in self.indices else rows
 
     def _kind(self, dtype: Any, tf32: bool) -> Kind:
         if not isinstance(tf32, bool | np.bool_):
@@ -174,44 +153,41 @@ class Layer(Table):
 
     def array(self, value: Any, argument: str) -> Array:
         found = self.device().array(value, f"{self.name}: {argument}")
-        return self.device().xp.ascontiguousarray(found) if found.ndim else found
+        return self.xp.ascontiguousarray(found) if found.ndim else found
+
+    def parameters(self, params: Any) -> tuple[Any, Any]:
+        found, packed = super().parameters(params)
+        if packed:  # now another device may be the one in use
+            found = self.record(found, self.records["Params"], "params")
+        return found, packed
 
     def float(self, dtype: Any, argument: str) -> Any:
         return self.device().dtype(self.float_name(dtype, argument))
 
-    def _rows(self, value: Array, axes: int) -> Array:
-        return value.reshape(prod(value.shape[:axes]), prod(value.shape[axes:]))
+    # How arrays are laid out, and passes run
 
-    def _cotangents(self, call: Call, dy: Any, dfinal: Any) -> tuple[Array, Any]:
-        shape, xp = (call.steps, call.batch, *self.shape(self.output, call.sizes)), call.xp
-        dy = xp.zeros(shape, call.stored_dtype) if dy is None else self.array(dy, "dy")
-        self.needs("dy", dy.shape, shape, ("T", "B", *self.output))
-        self.same_dtype("dy", dy.dtype, call.stored_dtype)
-        dfinal = type(call.state)(*map(xp.zeros_like, call.state)) if dfinal is None else dfinal
-        final = self.record(dfinal, self.records["State"], "dfinal")
-        for name, value in final._asdict().items():
-            self.needs(f"dfinal.{name}", value.shape, (call.batch, *self.shape(self.state[name], call.sizes)), ("B", *self.state[name]))
-            self.same_dtype(f"dfinal.{name}", value.dtype, call.stored_dtype)
-        return dy, final
+    @property
+    def xp(self) -> Any:
+        return self.device().xp
 
-    # Results
+    def run(self, work: Pass, *given: Any) -> Any:
+        return work(*given)
 
-    def _output(self, call: Call, rows: Array) -> Array:
-        return rows.reshape(call.steps, call.batch, *self.shape(self.output, call.sizes))
+    def gather(self, call: Call, value: Array) -> Array:
+        return _rows(value, 2)
 
-    def _over_time(self, call: Call, kept: Any) -> Any:
-        steps = {name: call.steps + extra for name, (_, extra) in self.saved.items()}
-        shapes = {name: (steps[name], call.batch, *self.shape(shape, call.sizes)) for name, (shape, _) in self.saved.items()}
-        return type(kept)(*(value.reshape(shapes[name]) for name, value in kept._asdict().items()))
+    def named(self, record: str) -> str:
+        return f"{super().named(record)} of the device"
 
-    def _gradients(self, call: Call, grads: Any) -> Any:
-        """Return gradients, given as rows, with the axes of what they belong to."""
-        found = {}
-        for name, shape in {**self.inputs, **self.context}.items():
-            value, axes = getattr(grads, name), self.shape(shape, call.sizes)
-            lead = (call.steps, call.batch) if name in self.inputs else (call.batch,)
-            found[name] = None if value is None else value.reshape(*lead, *axes)
-        return grads._replace(**found)
+
+def _rows(value: Array, axes: int) -> Array:
+    """Return an array with its first axes as one, and its features as the other."""
+    return value.reshape(prod(value.shape[:axes]), prod(value.shape[axes:]))
+
+
+def _each(like: Callable[[Array], Array], record: Any) -> Any:
+    """Return a record, and those in it, with `like` of every array; None stays."""
+    return type(record)(*(_each(like, v) if isinstance(v, tuple) else None if v is None else like(v) for v in record))
 
 
 def _first(*records: Any) -> Any:

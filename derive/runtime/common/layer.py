@@ -1,0 +1,260 @@
+"""What stands around a cell's passes on every device: their arguments checked, and their results as the caller has them.
+
+A pass takes rows and returns rows: one for each step of each sequence, laid out as the device wants them. A chain of passes goes on from a
+forward pass: each is given what another one kept, a record of arrays over time, and cotangents of what another one handed out. So what is
+here is asked for a record and a table of its shapes, and never for the tape or the cotangents of one pass alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from .packed import check_packed
+from .sizes import Shape, Sizes
+from .table import Signature, Table, shown, signature
+
+Array = Any
+Pass = Callable[..., Any]
+Kept = Mapping[str, tuple[Shape, int]]  # of what a pass keeps: shape of one row, rows before the first step
+OVER_TIME, BY_SEQUENCE = ("T", "B"), ("B",)  # the axes before a row's own
+CHECKED = 256  # kinds of calls that a layer remembers
+
+
+class AnyCall(Protocol):
+    """What a checked call of every device says."""
+
+    @property
+    def sizes(self) -> Sizes: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def stored_dtype(self) -> Any: ...
+
+
+class Arguments(NamedTuple):
+    """Arguments of a call, checked, as arrays of the device.
+
+    Attributes
+    ----------
+    inputs : dict
+        Inputs and contexts, by name.
+    params, packed
+        Parameters, and the `Packed` that they come from; None if they come as they are.
+    state
+        Before the first step, in the caller's order of sequences.
+    sizes, dtype, steps, batch
+    weights : int
+        Bytes of the parameters.
+    """
+
+    inputs: dict[str, Array]
+    params: Any
+    packed: Any
+    state: Any
+    sizes: Sizes
+    dtype: Any
+    steps: int
+    batch: int
+    weights: int
+
+
+class BaseLayer(Table, ABC):
+    """A cell's interface, and what the functions of its module do on every device."""
+
+    packed: ClassVar[type]
+    """The device's `Packed`."""
+
+    # What a device has of its own
+
+    @property
+    @abstractmethod
+    def xp(self) -> Any:
+        """The module of the device's arrays."""
+
+    @abstractmethod
+    def run(self, work: Pass, *given: Any) -> Any:
+        """Run a pass."""
+
+    @abstractmethod
+    def gather(self, call: Any, value: Array) -> Array:
+        """Return a caller's array `(T, B, ·)` as rows."""
+
+    def spread(self, call: Any, rows: Array) -> Array:
+        """Return rows as `(T·B, ·)`, step by step, in the caller's order of sequences."""
+        return rows
+
+    def sort(self, call: Any, value: Array) -> Array:
+        """Return a caller's array `(B, ·)` in the order in which the call has its sequences."""
+        return value
+
+    def unsort(self, call: Any, value: Array) -> Array:
+        """Return an array `(B, ·)` of the call in the caller's order."""
+        return value
+
+    # Arguments
+
+    def copied(self, params: Any) -> tuple[Any, Any, Sizes]:
+        """Check parameters that are to be packed; return a copy of them, their dtype, and the sizes that they tell."""
+        params = self.record(params, self.records["Params"], "params")
+        dtype = self.dtype(dict.fromkeys(self.indices, np.zeros(0, int)), params, None)
+        sizes = self.find_sizes({}, params, None, complete=False)
+        self.check_params(params, sizes)
+        self.check_sizes(sizes)
+        return type(params)(*(value.copy() for value in params)), dtype, sizes
+
+    def parameters(self, params: Any) -> tuple[Any, Any]:
+        """Return parameters as arrays of the device, and the `Packed` that they come from, or None."""
+        if not isinstance(params, self.packed):
+            return self.record(params, self.records["Params"], "params"), None
+        check_packed(params, self.name, self.records["Params"])
+        return params.params, params  # type: ignore[attr-defined]
+
+    def arguments(self, inputs: Any, params: Any, state: Any, steps: int | None) -> Arguments:
+        """Check the arguments of a call.
+
+        Raises
+        ------
+        ValueError, TypeError
+            It names the argument, what came and what is needed.
+        """
+        params, packed = self.parameters(params)
+        given = {name: self.array(value, name) for name, value in inputs._asdict().items()}
+        state = None if state is None else self.record(state, self.records["State"], "state")
+        shapes = packed.shapes if packed else signature(params)
+        sizes, dtype, steps, batch, weights = self._known(shapes, given, params, state, steps)
+        if state is None:
+            state = self.zero_state(batch, sizes, dtype)
+        return Arguments(given, params, packed, state, sizes, dtype, steps, batch, weights)
+
+    def _known(
+        self, shapes: Signature, given: dict[str, Array], params: Any, state: Any, steps: int | None
+    ) -> tuple[Sizes, Any, int, int, int]:
+        """Check shapes and dtypes; return sizes, dtype, T, B and the bytes of the parameters.  A call like one before is only looked up."""
+        key = (shapes, signature(given.values()), state and signature(state), steps)
+        if key not in self.checked:
+            dtype = self.dtype(given, params, state)
+            extent = self.extent(given, state, steps)
+            sizes = self.find_sizes(given, params, state)
+            self.check(given, params, state, sizes, *extent)
+            if len(self.checked) >= CHECKED:
+                self.checked.clear()
+            self.checked[key] = sizes, dtype, *extent, sum(value.nbytes for value in params)
+        return self.checked[key]
+
+    def one_step(self, inputs: Any) -> Any:
+        """Return the inputs of one step, `(B, ·)`, as those of a sequence of one step."""
+        given = inputs._asdict()
+        for name, shape in self.inputs.items():
+            value = self.array(given[name], name)
+            if value.ndim != 1 + len(shape):
+                raise ValueError(f"{self.name}.step: {name} has shape {value.shape}, needs {shown(('B', *shape))}")
+            given[name] = value[None]
+        return type(inputs)(**given)
+
+    # What a pass is given of another one
+
+    def check_tape(self, tape: Any, function: str = "backward", argument: str = "tape", record: str = "Tape") -> None:
+        """Check that what `function` is given as `argument` is this module's `record`."""
+        if not isinstance(tape, self.records[record]):
+            raise ValueError(f"{self.name}.{function}: {argument} must be a {self.named(record)}, got a {self.shown_type(type(tape))}")
+
+    def named(self, record: str) -> str:
+        """Return what a message calls a record of the module."""
+        return f"{self.name}.{record}"
+
+    def shown_type(self, kind: type) -> str:
+        """Return what a message calls a type that is not what is needed."""
+        return f"{kind.__module__}.{kind.__name__}"
+
+    def axes(self, call: AnyCall, lead: tuple[str, ...], shape: Shape) -> tuple[int, ...]:
+        """Return the axes of a caller's array: those before a row's, `OVER_TIME`, `BY_SEQUENCE` or none, and a row's own."""
+        return (*(call.steps, call.batch)[len(OVER_TIME) - len(lead) :], *self.shape(shape, call.sizes))
+
+    def check_cotangent(self, call: AnyCall, value: Array, argument: str, lead: tuple[str, ...], shape: Shape) -> None:
+        """Check a cotangent of an array with the axes `lead` before those of a row's `shape`."""
+        self.needs(argument, value.shape, self.axes(call, lead, shape), (*lead, *shape))
+        self.same_dtype(argument, value.dtype, call.stored_dtype)
+
+    def cotangent(self, call: AnyCall, value: Any, argument: str, lead: tuple[str, ...], shape: Shape) -> Array:
+        """Return a cotangent, checked; zero for None."""
+        if value is None:
+            return self.xp.zeros(self.axes(call, lead, shape), call.stored_dtype)
+        value = self.array(value, argument)
+        self.check_cotangent(call, value, argument, lead, shape)
+        return value
+
+    def state_cotangent(self, call: AnyCall, value: Any, argument: str) -> Any:
+        """Return the cotangent of a `State`, checked; zero for None."""
+        kind, shapes = self.records["State"], self.state
+        if value is None:
+            return kind(*(self.cotangent(call, None, argument, BY_SEQUENCE, shape) for shape in shapes.values()))
+        value = self.record(value, kind, argument)
+        for (name, shape), array in zip(shapes.items(), value, strict=True):
+            self.check_cotangent(call, array, f"{argument}.{name}", BY_SEQUENCE, shape)
+        return value
+
+    # What a pass keeps: arrays over time, unless the device has rows that make none
+
+    def kept_axes(self, call: Any, shape: Shape, extra: int) -> tuple[int, ...]:
+        """Return the axes of what is kept, of a row's `shape` and with `extra` rows before the first step."""
+        return (call.steps + extra, call.batch, *self.shape(shape, call.sizes))
+
+    def kept_names(self, call: Any, shape: Shape, extra: int) -> tuple[str, ...]:
+        """Return what a message calls these axes."""
+        return ("T + 1" if extra else "T", "B", *shape)
+
+    def kept_rows(self, call: Any, value: Array) -> Array:
+        """Return what is kept, as rows."""
+        return self.gather(call, value)
+
+    def kept(self, call: AnyCall, record: Any, table: Kept) -> Any:
+        """Return a record of what a pass keeps, given as rows, as it lies on a tape."""
+        arrays = zip(record._fields, record, strict=True)
+        return type(record)(*[value.reshape(self.kept_axes(call, *table[name])) for name, value in arrays])
+
+    def rows_of(self, call: AnyCall, record: Any, kind: type, table: Kept, argument: str) -> Any:
+        """Check what a tape keeps against the `table` of its shapes; return it as rows, a record of `kind`."""
+        found = {}
+        for name, (shape, extra) in table.items():
+            value = self.array(getattr(record, name, None), f"{argument}.{name}")
+            self.needs(f"{argument}.{name}", value.shape, self.kept_axes(call, shape, extra), self.kept_names(call, shape, extra))
+            self.same_dtype(f"{argument}.{name}", value.dtype, call.stored_dtype)
+            found[name] = self.kept_rows(call, value)
+        return kind(**found)
+
+    # Passes, and what they hand out
+
+    def ran(self, work: Pass, call: AnyCall) -> tuple[Array, Any, Any]:
+        """Run the forward pass of a call; return output, final state, and what a tape keeps, or None."""
+        rows, final, kept = self.run(work, call)
+        saved = None if kept is None else self.kept(call, kept, self.saved)
+        return self.as_given(call, rows, OVER_TIME, self.output), self.unsorted(call, final), saved
+
+    def ran_back(self, work: Pass, call: AnyCall, saved: Any, dy: Array, dfinal: Any) -> Any:
+        """Run the backward pass of a call, on what its tape keeps and cotangents that are checked; return the gradients."""
+        given = self.rows_of(call, saved, self.records["Saved"], self.saved, "tape.saved")
+        final = type(dfinal)(*[self.sort(call, value) for value in dfinal])
+        return self.gradients(call, self.run(work, call, given, self.gather(call, dy), final))
+
+    def as_given(self, call: AnyCall, value: Any, lead: tuple[str, ...], shape: Shape) -> Any:
+        """Return rows, or with `BY_SEQUENCE` a row for each sequence, as the caller has an array with these axes; None stays."""
+        if value is None:
+            return None
+        value = self.spread(call, value) if lead == OVER_TIME else self.unsort(call, value)
+        return value.reshape(self.axes(call, lead, shape))
+
+    def unsorted(self, call: AnyCall, state: Any) -> Any:
+        """Return a `State` of the call, or cotangents of one, in the caller's order of sequences."""
+        return type(state)(*[self.unsort(call, value) for value in state])
+
+    def gradients(self, call: AnyCall, grads: Any) -> Any:
+        """Return a record of gradients by inputs, contexts and state, given as rows, as the caller has the values; None stays."""
+        found = {name: self.as_given(call, getattr(grads, name), OVER_TIME, shape) for name, shape in self.inputs.items()}
+        found |= {name: self.as_given(call, getattr(grads, name), BY_SEQUENCE, shape) for name, shape in self.context.items()}
+        return grads._replace(**found, state=self.unsorted(call, grads.state))
