@@ -1,4 +1,7 @@
-"""A recurrent cell: its definition, and what can be done with it."""
+"""A recurrent cell: its definition, and what can be done with it.
+
+This is a face: nothing below imports it, and it imports what it offers when that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from .language.rewrite import replaced
 if TYPE_CHECKING:
     import numpy as np
 
-    from .calculus.jacobian import Jacobian
     from .calculus.structure import Structure
+    from .jacobian import StepJacobian
 
 
 class Cell(Definition):
@@ -74,11 +77,13 @@ class Cell(Definition):
 
         return evaluate(self, namespace, xp)
 
-    def jacobian(self) -> Jacobian:
+    def jacobian(self) -> StepJacobian:
         """Return ∂s_t/∂s'_{t-1} for every pair of states, as sums of products of ``Diag(v)`` and matrices."""
         from .calculus.jacobian import jacobian
+        from .jacobian import StepJacobian
 
-        return jacobian(self)
+        found = jacobian(self)
+        return StepJacobian(found.cell, found.forward, found.blocks)
 
     @cached_property
     def structure(self) -> Structure:

@@ -22,7 +22,7 @@ from conftest import generated
 from derive import bench
 from derive.bench import chart, jax_scan, options, pytorch
 from derive.bench.compare import Settings, compare, measure, size_for
-from derive.bench.contender import Contender, ours, problem, sizes_of
+from derive.bench.contender import Contender, ours, sizes_of
 from derive.bench.measure import AWAKE, Clock, Limits, interleaved, timing
 from derive.bench.peak import peak
 from derive.bench.peers import LIMIT, NO_LAYER, NOT_INSTALLED, OVER_LIMIT, PEERS
@@ -34,7 +34,7 @@ from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.runtime.cpu import threads
 from derive.verify.evaluate import evaluate
-from derive.verify.report import sample
+from derive.verify.problem import initial, sample
 
 B, T, D, N = 2, 4, 3, 5
 CAN_COMPILE = shutil.which("g++") is not None and (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file()
@@ -171,7 +171,7 @@ def test_compare_makes_a_row_of_each_phase() -> None:
 def agree(name: str, peer: str) -> None:
     """Compare outputs and all gradients of a peer with ours."""
     cell, module = REGISTRY[name], generated(name)
-    p = problem(cell, module, sizes_of(cell, D, N), T, B, "float64")
+    p = initial(module, cell, sizes=sizes_of(cell, D, N), steps=T, batch=B, dtype="float64")
     own, other = ours(module, p), PEERS[peer].make(p)
     y, want = np.asarray(other.infer()), other.gradients(other.train())
     assert y.dtype == np.float64

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from helpers.columns import executed
-from helpers.interpreted import (
-    Arrays,
-    B,
-    D,
-    N,
-    Result,
-    T,
-    Values,
-    assert_close,
-    assert_same,
-    autograd,
-    evaluated,
-    gradients,
-    sample,
-    seeds,
-)
+from helpers.interpreted import Arrays, B, D, N, T, assert_close, assert_same, evaluated, gradients, moved, problem
 
 from derive.cell import Cell
 from derive.cells import FAMILIES, REGISTRY, get, gru, losses, lstm, readouts, rnn
+from derive.verify.problem import Problem, Scales, sample
+from derive.verify.witnesses import autograd
 
 RECURRENT = ["rnn", "rnn_relu", "lstm", "gru", "gru_v3", "gru_v3_flipped", "rnn_concat", "lstm_concat", "lstm_stacked", "gru_v3_concat"]
 READOUTS = ["linear", "tanh_readout", "softmax_readout"]
@@ -88,11 +76,11 @@ def test_losses_need_one_size_only(name: str) -> None:
 @first_families
 def test_text_means_what_python_says(name: str) -> None:
     cell = get(name)
-    values = sample(cell)
-    step = {name: value[0] for name, value in values.inputs.items()} | values.states
-    got = cell.evaluate({**step, **values.params}, np)
+    p = problem(cell)
+    step = {name: value[0] for name, value in p.inputs.items()} | {f"{name}_prev": value for name, value in p.states.items()}
+    got = cell.evaluate({**step, **p.parameters}, np)
     for b in range(B):
-        want = executed(cell.text, {**{name: value[b] for name, value in step.items()}, **values.params})
+        want = executed(cell.text, {**{name: value[b] for name, value in step.items()}, **p.parameters})
         assert want.keys() == got.keys() and cell.output in want
         for target, value in want.items():
             assert_close(got[target][b], value, what=target)
@@ -104,13 +92,12 @@ def test_text_means_what_python_says(name: str) -> None:
 @every_cell
 def test_gradients_against_autograd(name: str) -> None:
     """Every gradient after all passes, by the interpreter, against PyTorch's autograd through the cell's own text."""
-    cell = get(name)
-    values = sample(cell)
-    got, want = gradients(cell, values), autograd(cell, values)
-    assert_close(got.output, want.output, what="output")
-    assert_close(evaluated(cell, values), got.output, what="evaluate on NumPy")
-    for s in cell.states:
-        assert_close(got.final[s], want.final[s], what=s)
+    p = problem(get(name))
+    got, want = gradients(p), autograd(p)
+    assert got.values.keys() == want.values.keys()
+    for n, value in got.values.items():
+        assert_close(value, want.values[n], what=n)
+    assert_close(evaluated(p), got.values["output"], what="evaluate on NumPy")
     assert got.grads.keys() == want.grads.keys()
     for n, grad in got.grads.items():
         assert_close(grad, want.grads[n], 1e-12, what=n)
@@ -145,17 +132,16 @@ def built_in(name: str, params: Arrays) -> torch.nn.Module:
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_against_the_built_in_layer(name: str) -> None:
     cell, gates = get(name), BUILT_IN[name][2]
-    values = sample(cell)
-    got, layer = gradients(cell, values), built_in(name, values.params)
-    x = torch.tensor(values.inputs["x"], requires_grad=True)
-    states = {s: torch.tensor(values.states[f"{s}_prev"], requires_grad=True) for s in ("h", "c") if s in cell.states}
+    p = problem(cell)
+    got, layer = gradients(p), built_in(name, p.parameters)
+    x = torch.tensor(p.arrays["x"], requires_grad=True)
+    states = {s: torch.tensor(p.states[s], requires_grad=True) for s in ("h", "c") if s in cell.states}
     first = tuple(state[None] for state in states.values())
     output, last = layer(x, first if len(first) > 1 else first[0])
     final = dict(zip(states, last if isinstance(last, tuple) else (last,), strict=True))
-    dy, dfinal = seeds(cell)
-    loss = (output * torch.tensor(dy)).sum() + sum((final[s][0] * torch.tensor(dfinal[s])).sum() for s in states)
+    loss = (output * torch.tensor(p.dy)).sum() + sum((final[s][0] * torch.tensor(p.dfinal[s])).sum() for s in states)
     loss.backward()
-    assert_close(got.output, output.detach().numpy(), 1e-12, "output")
+    assert_close(got.values["output"], output.detach().numpy(), 1e-12, "output")
     wanted = {"x": x.grad, **{f"{s}_prev": state.grad for s, state in states.items()}}
     for letter, key in {"W": "weight_ih_l0", "U": "weight_hh_l0", "b": "bias_ih_l0"}.items():
         parts = torch.chunk(getattr(layer, key).grad, len(gates))
@@ -213,25 +199,20 @@ def test_forms_are_equal(plain: str, other: str, assemble: Callable[[Arrays], Ar
     update gate are related by `1 - σ(a) = σ(-a)`.
     """
     split, whole = get(plain + suffix), get(other + suffix)
-    values = sample(split)
-    want = gradients(split, values)
-    mapped = Values(values.inputs, assemble(values.params), values.states)
-    assert mapped.params.keys() == set(whole.parameters)
-    got = gradients(whole, mapped)
-    assert_same(got, Result(want.output, want.final, assemble(want.grads)))
-    assert_close(evaluated(whole, mapped), evaluated(split, values))
-    for state in split.states:
-        assert_close(got.final[state], want.final[state])
+    p = problem(split)
+    want, parameters = gradients(p), assemble(p.parameters)
+    assert parameters.keys() == set(whole.parameters)
+    mapped = moved(p, whole, parameters)
+    assert_same(gradients(mapped), replace(want, grads=assemble(dict(want.grads))))
+    assert_close(evaluated(mapped), evaluated(p))
 
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_bias_free_form_equals_zero_biases(name: str) -> None:
     cell, plain = get(name), get(f"{name}_nobias")
-    values = sample(cell)
-    zero = {n: v if n in plain.parameters else np.zeros_like(v) for n, v in values.params.items()}
-    want = gradients(cell, Values(values.inputs, zero, values.states))
-    got = gradients(plain, Values(values.inputs, {n: zero[n] for n in plain.parameters}, values.states))
-    assert_same(got, want)
+    p = problem(cell)
+    zero = {n: v if n in plain.parameters else np.zeros_like(v) for n, v in p.parameters.items()}
+    assert_same(gradients(moved(p, plain, {n: zero[n] for n in plain.parameters})), gradients(moved(p, cell, zero)))
 
 
 # Degenerate cases
@@ -242,26 +223,25 @@ def test_lstm_with_constant_gates_is_a_plain_network() -> None:
     plain = get("lstm").replace(name="lstm_degenerate", i="1", f="0", o="1")
     assert plain.states == ("h",) and plain.parameters == ("W_g", "U_g", "b_g")
     written = Cell("h = tanh(tanh(W_g @ x + U_g @ h_prev + b_g))", name="tanh_tanh", output="h")
-    values = sample(written)
-    assert_same(gradients(plain, values), gradients(written, values))
+    p = problem(written)
+    assert_same(gradients(moved(p, plain, p.parameters)), gradients(p))
 
 
 def test_gru_with_constant_gates_is_the_plain_network() -> None:
     """With r = 1, z = 0 it is the simple recurrent network with the sum of the two biases."""
     plain = get("gru").replace(name="gru_degenerate", r="1", z="0")
     assert plain.parameters == ("W_n", "b_in", "U_n", "b_hn")
-    values = sample(plain)
-    p = values.params
-    rnn = Values(values.inputs, {"W": p["W_n"], "U": p["U_n"], "b": p["b_in"] + p["b_hn"]}, values.states)
+    p = problem(plain)
+    parameters = {"W": p.arrays["W_n"], "U": p.arrays["U_n"], "b": p.arrays["b_in"] + p.arrays["b_hn"]}
     names = {"W_n": "W", "U_n": "U", "b_in": "b", "b_hn": "b"}
-    assert_same(gradients(plain, values), gradients(get("rnn"), rnn), names)
+    assert_same(gradients(p), gradients(moved(p, get("rnn"), parameters)), names)
 
 
 def test_gru_v3_with_constant_gates_is_the_plain_network() -> None:
     plain = get("gru_v3").replace(name="gru_v3_degenerate", r="1", z="0")
-    values = sample(plain)
-    rnn = Values(values.inputs, {name[0]: value for name, value in values.params.items()}, values.states)
-    assert_same(gradients(plain, values), gradients(get("rnn"), rnn), {"W_h": "W", "U_h": "U", "b_h": "b"})
+    p = problem(plain)
+    rnn = moved(p, get("rnn"), {name[0]: value for name, value in p.parameters.items()})
+    assert_same(gradients(p), gradients(rnn), {"W_h": "W", "U_h": "U", "b_h": "b"})
 
 
 SCALAR_GATES = {"lstm": "ifo", "gru": "rz", "gru_v3": "rz"}
@@ -278,12 +258,12 @@ def with_scalar_gates(name: str) -> Cell:
 def test_scalar_gates_are_gates_with_equal_rows(name: str) -> None:
     scalar, full = with_scalar_gates(name), get(name)
     assert all(scalar.shapes[gate] == () and gate in scalar.batched for gate in SCALAR_GATES[name])
-    values = sample(scalar)
+    p = problem(scalar)
     narrow = {n for n in scalar.parameters if n[2:] in SCALAR_GATES[name]}
-    rows = {n: np.repeat(v[None], N, axis=0) if n in narrow else v for n, v in values.params.items()}
-    want = gradients(full, Values(values.inputs, rows, values.states))
+    rows = {n: np.repeat(v[None], N, axis=0) if n in narrow else v for n, v in p.parameters.items()}
+    want = gradients(moved(p, full, rows))
     summed = {n: g.sum(axis=0) if n in narrow else g for n, g in want.grads.items()}
-    assert_same(gradients(scalar, values), Result(want.output, want.final, summed))
+    assert_same(gradients(p), replace(want, grads=summed))
 
 
 # Losses
@@ -296,6 +276,17 @@ def softmax(a: np.ndarray) -> np.ndarray:
 
 def sigmoid(a: np.ndarray) -> np.ndarray:
     return (1 + np.tanh(a / 2)) / 2
+
+
+def of_loss(name: str, scale: float = 1.0) -> Problem:
+    """Return a problem of a loss: logits, targets, cotangents."""
+    return sample(get(name), sizes={"d": 6}, steps=T, batch=B, scales=Scales(given=scale))
+
+
+def by_loss(p: Problem, name: str, target: np.ndarray) -> Problem:
+    """Return the problem of another loss, at the same logits."""
+    cell = get(name)
+    return replace(p, cell=cell, arrays={"a": p.arrays["a"], cell.inputs[1]: target})
 
 
 PREDICTION_LESS_TARGET: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -313,36 +304,33 @@ def test_gradient_is_prediction_less_target(name: str, large: bool) -> None:
 
     There `logsumexp(a)` is a float64 near 1e4, good to half a unit in its last place: the relative error of p = exp(a - logsumexp(a)).
     """
-    cell, random, width = get(name), np.random.default_rng(2), 6
-    a = random.choice([-1e4, 1e4], (T, B, width)) if large else random.standard_normal((T, B, width)) * 3
-    target = random.integers(0, width, (T, B)) if cell.integers else random.uniform(0, 1, (T, B, width))
-    dl = random.standard_normal((T, B))
-    values = Values({"a": a, cell.inputs[1]: target}, {}, {})
-    got = gradients(cell, values, dl)
-    assert np.isfinite(got.output).all()
-    assert_close(got.output, evaluated(cell, values))
+    p = of_loss(name, 3.0)
+    cell, (logits, targets) = p.cell, p.cell.inputs
+    if large:
+        p = p.at(logits, 1e4 * np.sign(p.arrays[logits]))
+    if not cell.integers:
+        p = p.at(targets, sigmoid(p.arrays[targets]))
+    a, target = p.arrays[logits], p.arrays[targets]
+    got = gradients(p)
+    assert np.isfinite(got.values["output"]).all()
+    assert_close(got.values["output"], evaluated(p))
     tolerance = float(np.spacing(1e4)) / 2 if large and "logsumexp" in cell.text else 1e-13
-    assert_close(got.grads["a"], PREDICTION_LESS_TARGET[name](a, target) * dl[..., None], tolerance)
+    assert_close(got.grads["a"], PREDICTION_LESS_TARGET[name](a, target) * p.dy[..., None], tolerance)
 
 
 def test_with_targets_of_sum_one_the_soft_loss_is_the_integer_loss() -> None:
-    random = np.random.default_rng(3)
-    a, k, dl = random.standard_normal((T, B, 6)), random.integers(0, 6, (T, B)), random.standard_normal((T, B))
-    soft = gradients(get("soft_cross_entropy"), Values({"a": a, "y": np.eye(6)[k]}, {}, {}), dl)
-    hard = gradients(get("softmax_cross_entropy"), Values({"a": a, "k": k}, {}, {}), dl)
-    assert_close(soft.output, hard.output)
+    p = of_loss("softmax_cross_entropy")
+    hard, soft = gradients(p), gradients(by_loss(p, "soft_cross_entropy", np.eye(6)[p.arrays["k"]]))
+    assert_close(soft.values["output"], hard.values["output"])
     assert_close(soft.grads["a"], hard.grads["a"])
 
 
 def test_losses_are_the_negative_logarithm_of_the_probability() -> None:
     """The stable forms against the definitions, where those can be computed."""
-    random = np.random.default_rng(4)
-    a, k = random.standard_normal((T, B, 6)), random.integers(0, 6, (T, B))
-    y = softmax(random.standard_normal((T, B, 6)))
-    p = softmax(a)
-    integer = evaluated(get("softmax_cross_entropy"), Values({"a": a, "k": k}, {}, {}))
-    assert_close(integer, -np.log(np.take_along_axis(p, k[..., None], -1)[..., 0]))
-    assert_close(evaluated(get("soft_cross_entropy"), Values({"a": a, "y": y}, {}, {})), -(y * np.log(p)).sum(axis=-1))
-    q = sigmoid(a)
-    several = evaluated(get("sigmoid_cross_entropy"), Values({"a": a, "y": y}, {}, {}))
+    given = of_loss("softmax_cross_entropy")
+    a, k, y = given.arrays["a"], given.arrays["k"], softmax(of_loss("soft_cross_entropy").arrays["y"])
+    p, q = softmax(a), sigmoid(a)
+    assert_close(evaluated(given), -np.log(np.take_along_axis(p, k[..., None], -1)[..., 0]))
+    assert_close(evaluated(by_loss(given, "soft_cross_entropy", y)), -(y * np.log(p)).sum(axis=-1))
+    several = evaluated(by_loss(given, "sigmoid_cross_entropy", y))
     assert_close(several, -(y * np.log(q) + (1 - y) * np.log(1 - q)).sum(axis=-1))

@@ -17,19 +17,9 @@ from derive.calculus.derivation import differentiate
 from derive.notation.latex import derivation
 from derive.notation.text import tagged_formulas
 from derive.package import contents
-from derive.verify.report import (
-    AUTOGRAD,
-    DIFFERENCES,
-    TOLERANCES,
-    Problem,
-    Result,
-    autograd,
-    differences,
-    interpreter,
-    kernel,
-    relative,
-    sample,
-)
+from derive.verify.problem import Problem, Result, sample
+from derive.verify.tolerances import AUTOGRAD, DIFFERENCES, TOLERANCES, relative
+from derive.verify.witnesses import autograd, differences, interpreter, kernel
 
 torch = pytest.importorskip("torch")
 MASK: dict[str, Any] = {"inputs": ("x", "m"), "shapes": {"m": ""}}

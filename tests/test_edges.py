@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from conftest import python
 
+from derive.cells import REGISTRY
+from derive.verify.problem import initial
 from generated import gru, linear, lstm, rnn, sigmoid_cross_entropy, slstm, softmax_cross_entropy
 from generated.runtime.cpu import memory
 
@@ -21,10 +23,10 @@ def finite(record) -> bool:
     return all(np.isfinite(value).all() for value in record)
 
 
-def arrays(module, steps: int = 6, batch: int = 4, d: int = 3, n: int = 9, seed: int = 0):
-    random = np.random.default_rng(seed)
-    params = module.init(d, n, seed=seed)
-    return random.standard_normal((steps, batch, d), dtype=F4), params, random.standard_normal((steps, batch, n), dtype=F4)
+def arrays(module, steps: int = 6, batch: int = 4, d: int = 3, n: int = 9):
+    """Return inputs, initial parameters and cotangents of the output, in float32."""
+    p = initial(module, REGISTRY[module.__name__.rpartition(".")[2]], sizes={"d": d, "n": n}, steps=steps, batch=batch)
+    return p.arrays["x"], module.Params(**p.parameters), p.dy
 
 
 @pytest.mark.parametrize("module", RECURRENT)

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from derive.cell import Cell
-from derive.verify.evaluate import functions, unroll
+from derive.verify.evaluate import unroll
+from derive.verify.frameworks import functions
+from derive.verify.problem import Scales, sample
 
 GRU = """
 r = sigmoid(W_r @ x + U_r @ h_prev + b_r)
@@ -72,13 +74,10 @@ SIZES = {"d": 3, "n": 5, "k": 2}
 
 
 def values(cell: Cell, steps: int, batch: int) -> dict[str, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(1)
-
-    def draw(names: tuple[str, ...], *lead: int) -> dict[str, np.ndarray]:
-        return {n: np.abs(rng.normal(size=(*lead, *(s.evaluate(SIZES) for s in cell.shapes[n])))) + 0.1 for n in names}
-
-    inputs, context = draw(cell.inputs, steps, batch), draw(cell.context, batch)
-    return {"inputs": inputs, "params": draw(cell.parameters), "state": draw(cell.states, batch), "context": context}
+    """Return positive numbers, so that logarithms and quotients have values."""
+    drawn = sample(cell, sizes=SIZES, steps=steps, batch=batch, seed=1, scales=Scales(parameters=1.0, states=1.0))
+    p = drawn.mapped(lambda value: np.abs(value) + 0.1)
+    return {"inputs": p.inputs, "params": p.parameters, "state": p.states, "context": p.context}
 
 
 def convert(groups: Mapping[str, Mapping[str, np.ndarray]], function: Any) -> dict[str, dict[str, Any]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from derive import Cell
+from derive.calculus.functions import FUNCTIONS
 from derive.language.parse import ARITY, ELEMENTWISE
 from derive.verify.report import check
+from derive.verify.values import VALUES
 
 SMOOTH = """
 a = W @ x + U @ h_prev
@@ -42,6 +45,12 @@ OTHERS = [
 def test_nothing_is_left_out() -> None:
     named = {text.split("(")[0] for text in (*UNARY, *OTHERS)}
     assert set(ARITY) - named == {"pick", "split"}  # these have tests of their own
+
+
+def test_every_function_has_a_value() -> None:
+    assert VALUES.keys() == FUNCTIONS.keys()
+    for name, function in FUNCTIONS.items():
+        assert VALUES[name](*(np.full(3, 0.5) for _ in range(function.info.arity))).shape == (3,), name
 
 
 @pytest.mark.parametrize("terms", [UNARY, OTHERS], ids=["of one argument", "others"])

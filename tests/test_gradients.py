@@ -16,21 +16,10 @@ from conftest import generated, package
 from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.verify import report as checks
-from derive.verify.report import (
-    AUTOGRAD,
-    DIFFERENCES,
-    FLOAT32,
-    INTERPRETER,
-    TOLERANCES,
-    Problem,
-    Report,
-    autograd,
-    check,
-    relative,
-    run,
-    sample,
-    table,
-)
+from derive.verify.problem import Problem, sample
+from derive.verify.report import Report, check, run, table
+from derive.verify.tolerances import AUTOGRAD, DIFFERENCES, FLOAT32, INTERPRETER, TOLERANCES, relative
+from derive.verify.witnesses import autograd
 
 # What the cells that come with the toolkit do not use: the language's other functions, and values that do not change from row to row.
 FURTHER = (

@@ -17,7 +17,9 @@ from derive import CellError
 from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.package import contents
-from derive.verify.report import check, kernel, sample, table
+from derive.verify.problem import Problem, sample
+from derive.verify.report import check, table
+from derive.verify.witnesses import arguments, kernel
 
 T, B, D, N = 4, 2, 3, 5
 MEMORY = Cell(
@@ -58,11 +60,15 @@ def own(cell: Cell) -> ModuleType:
     return package(*CELLS)[cell.name]
 
 
+def of_gru() -> Problem:
+    return sample(REGISTRY["gru"], sizes={"d": D, "n": N}, steps=T, batch=B)
+
+
 def gru(dtype: Any = np.float64) -> tuple[ModuleType, np.ndarray, Any, Any]:
     """Return the module, x, parameters and an initial state."""
-    module, random = generated("gru"), np.random.default_rng(0)
-    x, h = random.standard_normal((T, B, D)).astype(dtype), random.standard_normal((B, N)).astype(dtype)
-    return module, x, module.init(D, N, dtype=dtype), module.State(h)
+    module = generated("gru")
+    x, params, state = arguments(module, of_gru().cast(dtype))[0]
+    return module, x, params, state
 
 
 # Names and signatures
@@ -142,7 +148,7 @@ def test_gradients_by_integers_and_fixed_parameters_are_none() -> None:
     grads = loss.backward(None, loss.forward(a, loss.Params(), k=k)[2])
     assert grads.k is None and grads.a.shape == a.shape and grads.params == () and grads.state == ()
     module, p = own(MEMORY), sample(MEMORY)
-    tape = module.forward(p.arrays["x"], module.Params(*(p.arrays[k] for k in MEMORY.parameters)), v=p.arrays["v"])[2]
+    tape = module.forward(p.arrays["x"], module.Params(**p.parameters), v=p.arrays["v"])[2]
     grads = module.backward(None, tape)
     assert [k for k, value in grads.params._asdict().items() if value is None] == ["A"]
 
@@ -199,8 +205,7 @@ def test_init_depends_on_the_seed_alone() -> None:
 def test_a_scalar_parameter_may_be_a_number_of_numpy() -> None:
     """Arithmetic on an array without axes gives one: what an optimiser hands back."""
     module, p = own(MEMORY), sample(MEMORY)
-    params = module.Params(*(p.arrays[k] for k in MEMORY.parameters))
-    state = module.State(*(p.arrays[f"{k}_prev"] for k in MEMORY.states))
+    params, state = module.Params(**p.parameters), module.State(**p.states)
     number = params._replace(alpha=np.float64(params.alpha))
     array = params._replace(alpha=np.array(params.alpha))
     given = {"v": p.arrays["v"]}
@@ -270,8 +275,7 @@ def unaligned(a: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("form", [np.asfortranarray, reversed_strides, every_second, read_only, unaligned], ids=lambda f: f.__name__)
 def test_memory_of_any_form(form: Callable[[np.ndarray], np.ndarray]) -> None:
     module, x, params, state = gru()
-    random = np.random.default_rng(1)
-    dy, dfinal = random.standard_normal((T, B, N)), module.State(random.standard_normal((B, N)))
+    dy, dfinal = of_gru().dy, module.State(**of_gru().dfinal)
     y, final, tape = module.forward(x, params, state)
     want = (y, final, module.backward(dy, tape, dfinal), module.infer(x, params, state), module.step(x[0], params, state))
     x, params, state = form(x), module.Params(*map(form, params)), module.State(*map(form, state))
@@ -292,14 +296,9 @@ def compiled(module: ModuleType) -> dict[str, int]:
 @pytest.mark.parametrize("form", [read_only, unaligned], ids=lambda f: f.__name__)
 def test_no_kernel_is_compiled_for_other_memory(form: Callable[[np.ndarray], np.ndarray]) -> None:
     """Neither for arrays that must not be written to, nor for those that lie at an odd address."""
-    module, random = own(MEMORY), np.random.default_rng(0)
-    sizes = dict.fromkeys(("d", "n", "k", "q"), 3)
-    x, v, params, state = (
-        random.random((T, B, 3)),
-        random.random((B, 3)),
-        module.init(**sizes, dtype=float),
-        module.zero_state(B, 3, 3, float),
-    )
+    module, p = own(MEMORY), sample(MEMORY, sizes=dict.fromkeys(("d", "n", "k", "q"), 3), steps=T, batch=B)
+    (x, params, state), named = arguments(module, p)
+    v = named["v"]
 
     def run(of: Callable[[np.ndarray], np.ndarray]) -> Any:
         given, own_state, context = module.Params(*map(of, params)), module.State(*map(of, state)), of(v)
@@ -335,7 +334,7 @@ def test_batch_first_data_is_a_view() -> None:
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64, ">i4"])
 def test_indices_of_any_integer_type(kind: Any) -> None:
     loss = generated("softmax_cross_entropy")
-    a = np.random.default_rng(0).standard_normal((T, B, D))
+    a = sample(REGISTRY["softmax_cross_entropy"], sizes={"d": D}, steps=T, batch=B).arrays["a"]
     k = np.array([[0, 1], [2, 2], [1, 0], [0, 2]])
     assert_same_bits(loss.forward(a, loss.Params(), k=k.astype(kind))[0], loss.forward(a, loss.Params(), k=k)[0])
 
@@ -480,7 +479,7 @@ def test_indices_are_checked(case: str) -> None:
 
 def test_context_is_checked() -> None:
     module, p = own(MEMORY), sample(MEMORY, steps=T, batch=B)
-    params = module.Params(*(p.arrays[k] for k in MEMORY.parameters))
+    params = module.Params(**p.parameters)
     with pytest.raises(ValueError, match=re.escape("memory: v has shape (3, 5), needs (B, k) = (2, 5)")):
         module.forward(p.arrays["x"], params, v=bad((3, 5)))
     with pytest.raises(ValueError, match=re.escape("memory: v has shape (4, 2, 5), needs (B, k) = (2, 5)")):

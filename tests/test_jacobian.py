@@ -12,21 +12,24 @@ from helpers.texts import GRU, GRU_V3, LAYER_NORM, LSTM, SLSTM
 
 from derive.calculus import functions as fn
 from derive.calculus.derivation import BACKWARD, FORWARD, differentiate
-from derive.calculus.jacobian import jacobian, step_values
+from derive.calculus.jacobian import Jacobian, jacobian
 from derive.calculus.linear import Block, Column, Diag, Matrix, Range, Row, Select, Term
 from derive.cell import Cell
 from derive.language.names import previous
 from derive.language.sizes import Size
+from derive.notation.explicit import explicit_latex
+from derive.notation.jacobian import latex_lines, text_lines
 from derive.verify.explicit import (
     explicit_cotangents,
     explicit_gradients,
-    explicit_latex,
     immediate_gradients,
     sensitivity,
     step_jacobians,
     trajectory,
 )
 from derive.verify.interpret import run
+from derive.verify.jacobian import block_values, step_values
+from derive.verify.problem import Problem, Scales, sample
 
 SIZES = {"d": 3, "n": 4, "k": 5, "q": 2, "p": 3}
 LRU = Cell(
@@ -84,16 +87,14 @@ CELLS = (LSTM, GRU, GRU_V3, LAYER_NORM, SLSTM, LRU, SCALAR, CONCAT, PICKED, DELA
 EVERY = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 
 
-def step_inputs(cell: Cell, batch: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+def drawn(cell: Cell, steps: int, seed: int = 0) -> Problem:
+    return sample(cell, sizes=SIZES, steps=steps, batch=2, seed=seed, scales=Scales(parameters=0.5, states=1.0))
+
+
+def step_inputs(cell: Cell, seed: int = 0) -> dict[str, np.ndarray]:
     """Return random values of parameters, inputs, contexts and previous states."""
-    rng = np.random.default_rng(seed)
-    values: dict[str, np.ndarray] = dict(cell.array_constants)
-    for name in (*cell.parameters, *cell.inputs, *cell.context, *map(previous, cell.states)):
-        shape = tuple(size.evaluate(SIZES) for size in cell.shapes[name])
-        lead = () if name in cell.parameters else (batch,)
-        draw = rng.integers(0, SIZES["n"], lead) if name in cell.integers else rng.standard_normal((*lead, *shape))
-        values[name] = draw * 0.5 if name in cell.parameters else draw
-    return values
+    p = drawn(cell, 1, seed)
+    return {**cell.array_constants, **p.arrays, **{name: value[0] for name, value in p.inputs.items()}}
 
 
 def autograd_block(cell: Cell, values: Mapping[str, np.ndarray], of: str, by: str) -> np.ndarray:
@@ -112,7 +113,7 @@ def autograd_block(cell: Cell, values: Mapping[str, np.ndarray], of: str, by: st
 @EVERY
 def test_blocks_of_states_are_those_of_autograd(cell: Cell) -> None:
     values = step_inputs(cell)
-    blocks = jacobian(cell).evaluate(values, SIZES)
+    blocks = block_values(jacobian(cell), values, SIZES)
     assert set(blocks) == {(of, previous(by)) for of in cell.states for by in cell.states}
     for (of, by), block in blocks.items():
         np.testing.assert_allclose(block, autograd_block(cell, values, of, by), rtol=1e-11, atol=1e-11)
@@ -123,7 +124,7 @@ def test_blocks_by_inputs_and_contexts(cell: Cell) -> None:
     values = step_inputs(cell, seed=1)
     by = tuple(name for name in (*cell.inputs, *cell.context) if name not in cell.integers)
     of = tuple(dict.fromkeys((*cell.states, cell.output)))
-    for (value, wrt), block in jacobian(cell, of=of, by=by).evaluate(values, SIZES).items():
+    for (value, wrt), block in block_values(jacobian(cell, of=of, by=by), values, SIZES).items():
         np.testing.assert_allclose(block, autograd_block(cell, values, value, wrt), rtol=1e-11, atol=1e-11)
 
 
@@ -132,7 +133,7 @@ def test_blocks_by_a_pre_activation() -> None:
     labels = jacobian(LSTM).forward.labels
     names = {label.of: name for name, label in labels.items() if label.kind == "preactivation"}
     values = step_inputs(LSTM)
-    local = jacobian(LSTM, of=("h",), by=tuple(names.values())).evaluate(values, SIZES)
+    local = block_values(jacobian(LSTM, of=("h",), by=tuple(names.values())), values, SIZES)
     total = sum(local["h", names[gate]] @ values[f"W_{gate}"] for gate in "ifgo")
     np.testing.assert_allclose(total, autograd_block(LSTM, values, "h", "x"), rtol=1e-11, atol=1e-11)
 
@@ -201,8 +202,12 @@ def test_products_keep_their_order_and_merge_what_commutes() -> None:
 # Formulas
 
 
+def text(found: Jacobian) -> str:
+    return "\n".join(text_lines(found).values())
+
+
 def test_text_of_lstm() -> None:
-    assert jacobian(LSTM).text().splitlines() == [
+    assert list(text_lines(jacobian(LSTM)).values()) == [
         "∂c_t/∂c_{t-1} = Diag(f)",
         "∂c_t/∂h_{t-1} = Diag(g ⊙ i ⊙ (1 - i)) U_i + Diag(f ⊙ c_{t-1} ⊙ (1 - f)) U_f + Diag(i ⊙ (1 - g²)) U_g",
         "∂h_t/∂c_{t-1} = Diag(f ⊙ o ⊙ (1 - tanh(c)²))",
@@ -214,39 +219,49 @@ def test_text_of_lstm() -> None:
 
 
 def test_text_of_gru() -> None:
-    assert jacobian(GRU).text() == (
+    assert text(jacobian(GRU)) == (
         "∂h_t/∂h_{t-1} = Diag(z)"
         " + Diag(r ⊙ (1 - r) ⊙ (1 - z) ⊙ (U_n h_{t-1} + b_hn) ⊙ (1 - g²)) U_r"
         " + Diag(z ⊙ (h_{t-1} - g) ⊙ (1 - z)) U_z"
         " + Diag(r ⊙ (1 - z) ⊙ (1 - g²)) U_n"
     )
-    assert jacobian(GRU_V3).text().endswith("U Diag(r) + Diag((1 - z) ⊙ (1 - g²)) U Diag(r ⊙ h_{t-1} ⊙ (1 - r)) U_r")
+    assert text(jacobian(GRU_V3)).endswith("U Diag(r) + Diag((1 - z) ⊙ (1 - g²)) U Diag(r ⊙ h_{t-1} ⊙ (1 - r)) U_r")
 
 
 def test_text_of_other_factors() -> None:
-    assert jacobian(DELAYED).text().splitlines() == [
+    assert text(jacobian(DELAYED)).splitlines() == [
         "∂m_t/∂m_{t-1} = B bᵀ + A",
         "∂m_t/∂h_{t-1} = B aᵀ",
         "∂h_t/∂m_{t-1} = Diag(1 - h²) V B bᵀ + Diag(1 - h²) V A",
         "∂h_t/∂h_{t-1} = Diag(1 - h²) U + Diag(1 - h²) V B aᵀ",
     ]
-    assert "W[0 : n, 0 : n]" in jacobian(CONCAT).text()
-    assert "e_jᵀ" in jacobian(PICKED).text() and "Aᵀ A" in jacobian(PICKED).text()
-    lines = jacobian(SCALAR).text().splitlines()
+    assert "W[0 : n, 0 : n]" in text(jacobian(CONCAT))
+    assert "e_jᵀ" in text(jacobian(PICKED)) and "Aᵀ A" in text(jacobian(PICKED))
+    lines = text(jacobian(SCALAR)).splitlines()
     assert "∂s_t/∂s_{t-1} = 0.5" in lines and "∂s_t/∂u_{t-1} = 0" in lines and "∂u_t/∂u_{t-1} = s beta" in lines
 
 
 def test_latex_of_lstm() -> None:
-    first, second, *_ = jacobian(LSTM).latex().splitlines()
+    first, second, *_ = latex_lines(jacobian(LSTM)).values()
     assert first == r"\frac{\partial c_{t}}{\partial c_{t-1}} = \operatorname{Diag}\left(f_{t}\right)"
     assert second.endswith(r" + \operatorname{Diag}\left(i_{t} \odot \left(1 - g_{t}^{2}\right)\right)\, U_{g}")
 
 
 @EVERY
 def test_every_formula_prints(cell: Cell) -> None:
-    found = jacobian(cell)
+    found = cell.jacobian()
     assert len(found.text().splitlines()) == len(found.latex().splitlines()) == len(cell.states) ** 2
     assert found.latex().count("{") == found.latex().count("}")
+
+
+@EVERY
+def test_a_cell_hands_out_the_same_blocks(cell: Cell) -> None:
+    found, blocks = cell.jacobian(), jacobian(cell)
+    assert found.blocks == blocks.blocks and found.is_affine == blocks.is_affine
+    assert found.text() == text(blocks) and found.latex().splitlines() == list(latex_lines(blocks).values())
+    values = step_inputs(cell)
+    for key, value in found.evaluate(values, SIZES).items():
+        np.testing.assert_array_equal(value, block_values(blocks, values, SIZES)[key])
 
 
 # Errors
@@ -259,7 +274,7 @@ def test_errors() -> None:
         jacobian(PICKED, by=("j",))
     values = step_inputs(LSTM)
     with pytest.raises(ValueError, match="values are missing for `c_prev`, `h_prev`"):
-        jacobian(LSTM).evaluate({k: v for k, v in values.items() if k not in ("c_prev", "h_prev")}, SIZES)
+        LSTM.jacobian().evaluate({k: v for k, v in values.items() if k not in ("c_prev", "h_prev")}, SIZES)
     with pytest.raises(ValueError, match=r"different numbers of rows: \[1, 2\]"):
         step_values(jacobian(LSTM).forward, {**values, "x": values["x"][:1]}, SIZES)
 
@@ -267,18 +282,10 @@ def test_errors() -> None:
 # The explicit double sum
 
 
-def sequence_inputs(cell: Cell, steps: int = 4, batch: int = 2) -> dict[str, np.ndarray]:
-    frames = [step_inputs(cell, batch, seed=t) for t in range(steps)]
-    return {name: np.stack([frame[name] for frame in frames]) if name in cell.inputs else value for name, value in frames[0].items()}
-
-
-def cotangents(cell: Cell, steps: int, batch: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(9)
-
-    def draw(name: str, *lead: int) -> np.ndarray:
-        return rng.standard_normal((*lead, *(size.evaluate(SIZES) for size in cell.shapes[name])))
-
-    return draw(cell.output, steps, batch), {state: draw(state, batch) for state in cell.states}
+def sequence(cell: Cell, steps: int = 4) -> tuple[dict[str, np.ndarray], np.ndarray, Mapping[str, np.ndarray]]:
+    """Return values of a sequence, and cotangents of its outputs and final states."""
+    p = drawn(cell, steps)
+    return {**cell.array_constants, **p.arrays}, p.dy, p.dfinal
 
 
 def recursion(cell: Cell, values: Mapping[str, np.ndarray], dy: np.ndarray, dfinal: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -298,8 +305,7 @@ def recursion(cell: Cell, values: Mapping[str, np.ndarray], dy: np.ndarray, dfin
 
 @EVERY
 def test_the_explicit_sum_is_the_recursion(cell: Cell) -> None:
-    values = sequence_inputs(cell)
-    dy, dfinal = cotangents(cell, 4, 2)
+    values, dy, dfinal = sequence(cell)
     explicit, expected = explicit_gradients(cell, values, SIZES, dy, dfinal), recursion(cell, values, dy, dfinal)
     free = [name for name in (*cell.parameters, *cell.inputs, *cell.context) if name not in cell.integers]
     assert explicit.keys() == expected.keys() == {*free, *map(previous, cell.states)}
@@ -310,8 +316,7 @@ def test_the_explicit_sum_is_the_recursion(cell: Cell) -> None:
 @pytest.mark.parametrize("cell", [LSTM, GRU], ids=lambda cell: cell.name)
 def test_the_order_of_the_product_matters(cell: Cell) -> None:
     """J_{t+1} … J_k in place of J_k … J_{t+1} is another gradient, and so is a power of one Jacobian."""
-    values = sequence_inputs(cell)
-    dy, dfinal = cotangents(cell, 4, 2)
+    values, dy, dfinal = sequence(cell)
     expected = recursion(cell, values, dy, dfinal)
     path = trajectory(cell, values, SIZES, 4, 2)
     jacobians = step_jacobians(path)
@@ -339,8 +344,7 @@ def test_the_order_of_the_product_matters(cell: Cell) -> None:
 
 
 def test_one_step_has_no_product() -> None:
-    values = sequence_inputs(GRU, steps=1)
-    dy, dfinal = cotangents(GRU, 1, 2)
+    values, dy, dfinal = sequence(GRU, steps=1)
     explicit, expected = explicit_gradients(GRU, values, SIZES, dy, dfinal), recursion(GRU, values, dy, dfinal)
     for name, gradient in expected.items():
         np.testing.assert_allclose(explicit[name], gradient, rtol=1e-11, atol=1e-12)

@@ -14,7 +14,9 @@ import pytest
 from conftest import assert_same_bits, generated, python
 from test_interface import gru
 
+from derive.cells import REGISTRY
 from derive.runtime.cpu.stepper import KEPT
+from derive.verify.problem import sample
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
@@ -27,7 +29,7 @@ COPIES: dict[str, Callable[[Any], Any]] = {
 def results(module: ModuleType, packed: Any) -> tuple[Any, ...]:
     """Return what `infer` gives, and two steps on each other: one that is recorded, and one that is not."""
     d, n = packed.params.W_r.shape[1], packed.params.U_r.shape[1]
-    x = np.random.default_rng(0).standard_normal((20, 4, d)).astype(packed.params.W_r.dtype)
+    x = sample(REGISTRY["gru"], sizes={"d": d, "n": n}, steps=20, batch=4).cast(packed.params.W_r.dtype).arrays["x"]
     state = module.zero_state(4, n, x.dtype)
     return module.infer(x, packed), module.step(x[0], packed, state), module.step(x[1], packed, state)
 

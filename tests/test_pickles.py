@@ -16,6 +16,8 @@ from conftest import assert_same_bits, generated, package, python
 import derive
 from derive import Cell
 from derive.package import contents
+from derive.verify.problem import initial
+from derive.verify.witnesses import arguments
 
 PLAIN = Cell("h = tanh(W @ x + U @ h_prev + b)", name="pickled", output="h")
 OPTIONS = Cell(
@@ -52,10 +54,7 @@ assert dispatchers and not any(value.signatures for value in dispatchers)
 def records(cell: Cell) -> tuple[Any, tuple[Any, ...]]:
     """Return a cell's module, and its parameters, states, tape and gradients."""
     module = derive.compile(cell)
-    given = {"v": np.ones((2, 3))} if cell.context else {}
-    sizes = {"n": 4} if cell.context else {"d": 3, "n": 4}
-    params, state = module.init(**sizes, dtype=np.float64), module.zero_state(2, 4, dtype=np.float64)
-    x = np.random.default_rng(0).standard_normal((5, 2, params[0].shape[1] if not cell.context else 2))
+    (x, params, state), given = arguments(module, initial(module, cell, sizes={"d": 3, "n": 4}, batch=2, dtype=np.float64))
     y, final, tape = module.forward(x, params, state, **given)
     again = module.forward(x, params, state, tape="recompute", **given)[2]
     return module, (params, final, tape, module.backward(y, tape), again)

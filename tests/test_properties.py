@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import combinations
 from threading import Thread
 from types import ModuleType
@@ -17,7 +18,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from derive.cells import REGISTRY
-from derive.verify.report import Problem, autograd, kernel, relative, sample
+from derive.verify.problem import Problem, sample
+from derive.verify.tolerances import relative
+from derive.verify.witnesses import autograd, kernel
 
 # n on both sides of multiples of 4, 8 and 16: vectors of float64 and float32, whole and with a rest.
 STEPS, BATCHES, WIDTHS = st.integers(0, 6), st.integers(1, 5), st.integers(1, 70)
@@ -40,9 +43,7 @@ def sized(name: str, steps: int, batch: int, d: int, n: int) -> Problem:
 def arguments(p: Problem) -> tuple[ModuleType, np.ndarray, Any, Any, Any]:
     """Return the module, x, parameters, initial state and cotangents of the final state."""
     module = generated(p.cell.name)
-    params = module.Params(*(p.arrays[k] for k in p.cell.parameters))
-    state = module.State(*(p.arrays[f"{k}_prev"] for k in p.cell.states))
-    return module, p.arrays["x"], params, state, module.State(*(p.dfinal[k] for k in p.cell.states))
+    return module, p.arrays["x"], module.Params(**p.parameters), module.State(**p.states), module.State(**p.dfinal)
 
 
 def mapped(function: Any, *trees: Any) -> Any:
@@ -89,7 +90,7 @@ def test_gradients_from_the_final_state_only(p: Problem) -> None:
     _, _, tape = module.forward(x, params, state)
     grads = module.backward(None, tape, dfinal)
     assert_same_bits(grads, module.backward(np.zeros_like(p.dy), tape, dfinal))
-    only = Problem(p.cell, p.sizes, p.steps, p.batch, p.arrays, np.zeros_like(p.dy), p.dfinal)
+    only = replace(p, dy=np.zeros_like(p.dy))
     assert max(relative(kernel(module, only), autograd(only)).values()) <= 1e-10
 
 
@@ -110,8 +111,8 @@ def test_no_initial_state_is_zero(p: Problem) -> None:
 def test_backward_is_linear(p: Problem, a: float, b: float) -> None:
     module, x, params, state, dfinal = arguments(p)
     _, _, tape = module.forward(x, params, state)
-    other = np.random.default_rng(1)
-    dy, df = other.standard_normal(p.dy.shape), mapped(lambda v: other.standard_normal(v.shape), dfinal)
+    other = sample(p.cell, sizes=p.sizes, steps=p.steps, batch=p.batch, seed=100)
+    dy, df = other.dy, module.State(**other.dfinal)
     one, two = module.backward(p.dy, tape, dfinal), module.backward(dy, tape, df)
     both = module.backward(a * p.dy + b * dy, tape, mapped(lambda v, w: a * v + b * w, dfinal, df))
     got, first, second = leaves(both), leaves(one), leaves(two)
@@ -246,9 +247,7 @@ def test_no_two_results_share_memory(name: str) -> None:
     """Writing to one array, as an optimiser does, changes no other."""
     cell, p = REGISTRY[name], sample(REGISTRY[name])
     module = generated(name)
-    params = module.Params(*(p.arrays[k] for k in cell.parameters))
-    state = module.State(*(p.arrays[f"{k}_prev"] for k in cell.states))
-    dfinal = module.State(*(p.dfinal[k] for k in cell.states))
+    params, state, dfinal = module.Params(**p.parameters), module.State(**p.states), module.State(**p.dfinal)
     first, *others = cell.inputs
     y, final, tape = module.forward(p.arrays[first], params, state, **{k: p.arrays[k] for k in others})
     assert getattr(tape.inputs, first) is p.arrays[first]

@@ -41,8 +41,8 @@ from derive.language.names import previous
 from derive.language.sizes import Size, parse_shape
 from derive.verify.evaluate import unroll
 from derive.verify.interpret import Run, run
+from derive.verify.problem import Array, Arrays, Scales, directions, sample
 
-Array = np.ndarray
 Values = dict[str, Array]
 SIZES = {"d": 3, "n": 4, "k": 5}
 T, B = 3, 2
@@ -82,25 +82,17 @@ class Problem:
     """
 
     cell: Cell
-    given: Values
+    given: Arrays
     dy: Array
-    dfinal: Values
-    second: Values
+    dfinal: Arrays
+    second: Arrays
 
 
 def problem(cell: Cell) -> Problem:
-    rng = np.random.default_rng(3)
-    given: Values = {}
-    for name in (*cell.parameters, *cell.inputs, *cell.context, *map(previous, cell.states)):
-        lead = () if name in cell.parameters else (T, B) if name in cell.inputs else (B,)
-        given[name] = rng.standard_normal((*lead, *(size.evaluate(SIZES) for size in cell.shapes[name])))
-        if name in cell.parameters:
-            given[name] *= 0.5
+    p = sample(cell, sizes=SIZES, steps=T, batch=B, seed=3, scales=Scales(parameters=0.5, states=1.0))
     if cell is SLSTM:
-        given["v_prev"] = np.abs(given["v_prev"]) + 0.5  # a normaliser is positive
-    dfinal = {state: rng.standard_normal(given[previous(state)].shape) for state in cell.states}
-    dy = rng.standard_normal((T, B, *(size.evaluate(SIZES) for size in cell.shapes[cell.output])))
-    return Problem(cell, given, dy, dfinal, {name: rng.standard_normal(value.shape) for name, value in given.items()})
+        p = p.at("v_prev", np.abs(p.arrays["v_prev"]) + 0.5)  # a normaliser is positive
+    return Problem(cell, p.arrays, p.dy, p.dfinal, directions(p, 4))
 
 
 def torch_second_order(p: Problem) -> Values:

@@ -13,9 +13,11 @@ from conftest import assert_same_bits, generated, leaves, package
 
 from derive import Cell
 from derive.cells import REGISTRY
+from derive.verify.problem import Scales, sample
 
 STEPS, BATCH, SIZES = 7, 5, {"d": 3, "n": 4}
 LENGTHS = np.array([4, 7, 0, 1, 4])
+HALF = Scales(0.5, 0.5, 0.5, 0.5)
 FURTHER = (
     # a context whose gradient is a sum over steps, and is read at all steps at once
     Cell("h = tanh(W @ x + V @ v + U @ h_prev + v * h_prev)", name="conditioned", output="h", context=("v",), shapes={"v": "n"}),
@@ -32,27 +34,16 @@ def module_of(name: str) -> ModuleType:
     return generated(name) if name in REGISTRY else package(*FURTHER)[name]
 
 
-class Problem:
-    """Arguments of a cell, and cotangents, in float64."""
+class Given:
+    """A module, and arguments and cotangents for it in float64; what lies past an end is NaN."""
 
     def __init__(self, name: str, lengths: np.ndarray | None = None) -> None:
         self.cell, self.module = CELLS[name], module_of(name)
-        random = np.random.default_rng(1)
-        names = [*self.cell.sizes, *(n for pair in self.cell.equal_sizes for n in pair)]
-        sizes = {n: SIZES.get(n, 5) for n in names} | {a: SIZES.get(b, 5) for a, b in self.cell.equal_sizes}
-        spec = self.module.spec(STEPS, BATCH, **sizes)
-
-        def draw(shape: tuple[int, ...], key: str = "") -> np.ndarray:
-            return random.integers(0, 3, shape) if key in self.cell.integers else random.standard_normal(shape) * 0.5
-
-        self.given = {key: draw(shape, key) for group in ("inputs", "context") for key, shape in spec[group].items()}
-        self.params = self.module.Params(*(draw(shape) for shape in spec["params"].values()))
-        self.state = self.module.State(*(draw(shape) for shape in spec["state"].values()))
-        self.dy, self.dfinal = draw(spec["output"]["y"]), self.module.State(*(draw(shape) for shape in spec["state"].values()))
-        if lengths is not None:  # what lies past an end must not matter
-            for key in self.cell.inputs:
-                self.given[key][np.arange(STEPS)[:, None] >= lengths] = 0 if key in self.cell.integers else np.nan
-            self.dy[np.arange(STEPS)[:, None] >= lengths] = np.nan
+        drawn = sample(self.cell, sizes=SIZES, steps=STEPS, batch=BATCH, seed=1, scales=HALF)
+        p = drawn if lengths is None else drawn.ragged(lengths)
+        self.given = {**p.inputs, **p.context}
+        self.params, self.state = self.module.Params(**p.parameters), self.module.State(**p.states)
+        self.dy, self.dfinal = p.dy, self.module.State(**p.dfinal)
 
     def forward(self, given: dict[str, np.ndarray], state: Any, function: str = "forward", **options: Any) -> Any:
         if not self.cell.inputs:
@@ -106,7 +97,7 @@ def close(got: Any, want: Any) -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", CELLS)
 def test_sequences_of_unequal_length(name: str, reverse: bool) -> None:
-    problem = Problem(name, LENGTHS)
+    problem = Given(name, LENGTHS)
     y, final, grads, (y_inferred, final_inferred) = problem.run(lengths=LENGTHS, reverse=reverse)
     y_want, final_want, over_time, params, initial = problem.alone(LENGTHS, reverse=reverse)
     close(y, y_want)
@@ -125,7 +116,7 @@ def test_sequences_of_unequal_length(name: str, reverse: bool) -> None:
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "conditioned", "picked"])
 def test_reversed_sequences_of_one_length(name: str) -> None:
-    problem = Problem(name)
+    problem = Given(name)
     y, final, grads, _ = problem.run(reverse=True)
     turned = {key: value[::-1] if key in problem.cell.inputs else value for key, value in problem.given.items()}
     y_want, final_want, tape = problem.forward(turned, problem.state)
@@ -141,7 +132,7 @@ def test_reversed_sequences_of_one_length(name: str) -> None:
 @pytest.mark.parametrize("options", [{}, {"lengths": LENGTHS}, {"reverse": True}, {"lengths": LENGTHS, "reverse": True}], ids=str)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_tape_that_is_computed_again(name: str, options: dict[str, Any]) -> None:
-    problem = Problem(name, options.get("lengths"))
+    problem = Given(name, options.get("lengths"))
     y, final, grads, _ = problem.run(**options)
     again = problem.run(tape="recompute", **options)
     # A loop over few features that adds them up takes vectors of another width where rows of a state lie close together in memory.
@@ -161,7 +152,7 @@ def test_recomputing_keeps_a_state_for_every_segment() -> None:
 
 
 def test_lengths_that_are_all_whole_change_nothing() -> None:
-    problem = Problem("gru")
+    problem = Given("gru")
     got, want = problem.run(lengths=np.full(BATCH, STEPS)), problem.run()
     for a, b in zip(arrays(got), arrays(want), strict=True):
         close(a, b)
@@ -198,7 +189,7 @@ def test_refused(function: str, case: str) -> None:
 
 @pytest.mark.parametrize("name", CELLS)
 def test_products_of_inputs_at_each_step_or_for_all_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = Problem(name)
+    problem = Given(name)
     layer = importlib.import_module(f"{problem.module.__package__}.runtime.cpu.layer")
     results = []
     for inline in (True, False):

@@ -27,7 +27,8 @@ from derive.notation.reasons import reasons
 from derive.notation.style import Latex
 from derive.notation.text import backward_lines, forward_lines
 from derive.package import contents
-from derive.verify.report import TOLERANCES, complete_sizes
+from derive.verify.problem import complete_sizes
+from derive.verify.tolerances import TOLERANCES
 
 pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 pytest.importorskip("quickjs", reason="the extra `docs` is not installed")

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import assert_same_bits, generated
-from test_sequences import BATCH, CELLS, STEPS, Problem
+from test_sequences import BATCH, CELLS, STEPS, Given
+
+from derive.cells import REGISTRY
+from derive.verify.problem import sample
 
 
-def step_inputs(problem: Problem, t: int) -> tuple[Any, dict[str, Any]]:
+def step_inputs(problem: Given, t: int) -> tuple[Any, dict[str, Any]]:
     """Return the positional and the named inputs of step t."""
     given = {k: v[t] if k in problem.cell.inputs else v for k, v in problem.given.items()}
     first = given.pop(problem.cell.inputs[0]) if problem.cell.inputs else None
@@ -21,7 +24,7 @@ def step_inputs(problem: Problem, t: int) -> tuple[Any, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", CELLS)
 def test_steps_are_a_sequence(name: str) -> None:
-    problem = Problem(name)
+    problem = Given(name)
     module, packed = problem.module, problem.module.pack(problem.params)
     y, final = problem.forward(problem.given, problem.state, "infer", **problem.steps(STEPS))
     for params in (problem.params, packed):
@@ -39,10 +42,9 @@ def test_steps_are_a_sequence(name: str) -> None:
 
 
 def test_out_is_written_and_nothing_else() -> None:
-    module = generated("lstm")
-    random = np.random.default_rng(0)
-    x, params = random.standard_normal((6, BATCH, 3)), module.init(3, 4, dtype=np.float64)
-    packed, state = module.pack(params), module.State(*random.standard_normal((2, BATCH, 4)))
+    given = Given("lstm")
+    module, x, state = given.module, given.given["x"], given.state
+    packed = module.pack(given.params)
     start = [value.copy() for value in state]
     y, after = module.step(x[0], packed, state)
     out = np.empty((BATCH, 4))
@@ -94,8 +96,7 @@ def test_threads_that_step_at_once() -> None:
     packed, wrong = module.pack(module.init(8, 32)), []
 
     def work(seed: int) -> None:
-        random = np.random.default_rng(seed)
-        x = random.standard_normal((60, 1, 8), np.float32)
+        x = sample(REGISTRY["lstm"], sizes={"d": 8, "n": 32}, steps=60, batch=1, seed=seed).cast(np.float32).arrays["x"]
         want, _ = module.infer(x, packed)
         state = module.zero_state(1, 32)
         for t in range(60):
@@ -146,7 +147,7 @@ def test_parameters_packed_for_another_module() -> None:
 
 
 def test_indices_are_checked_at_every_step() -> None:
-    problem = Problem("picked")
+    problem = Given("picked")
     packed = problem.module.pack(problem.params)
     first, given = step_inputs(problem, 0)
     problem.module.step(first, packed, problem.state, **given)

@@ -16,6 +16,7 @@ from derive.demo import train
 from derive.theory import abridged, constants, norms, slips, truncation
 from derive.theory.style import INK, power
 from derive.verify.explicit import explicit_gradients
+from derive.verify.problem import sample
 from generated import gru, lstm, rnn
 
 EXACT = ("linear", "norms", "truncation", "abridged", "constants")  # quick and in float64; the chorales take minutes
@@ -182,9 +183,9 @@ def test_open_gates_have_run_for_four_time_constants():
 def test_reach_is_the_cut_double_sum():
     network = norms.tanh_rnn(0.9, 6)
     params, length, steps = network.params(0), 3, 8
-    random = np.random.default_rng(0)
-    x, dy = random.standard_normal((steps, 2, norms.INPUTS)), random.standard_normal((steps, 2, 6))
     sizes = {"d": norms.INPUTS, "n": 6}
+    p = sample(REGISTRY["rnn"], sizes=sizes, steps=steps, batch=2)
+    x, dy = p.arrays["x"], p.dy
     h = rnn.infer(x, params)[0]
     expected = 0
     for k in range(steps):  # the loss of one step, over the steps that it may reach

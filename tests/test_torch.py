@@ -12,6 +12,9 @@ import pytest
 import torch
 from conftest import generated
 
+from derive.cells import REGISTRY
+from derive.verify.problem import Scales, sample
+
 T, B, D, N = 9, 4, 5, 11
 Arrays = Mapping[str, np.ndarray]
 
@@ -58,14 +61,14 @@ def close(got: np.ndarray, want: np.ndarray, what: str) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_layer_is_that_of_pytorch(name: str) -> None:
     torch.manual_seed(1)
-    reference, module, random = layer(name), generated(name), np.random.default_rng(2)
+    reference, module = layer(name), generated(name)
     stacked = dict(reference.named_parameters())
     ours = parts(name, stacked)
     for b, second in second_biases(name, stacked).items():
         ours[b] = ours[b] + second
     params = module.Params(**{key: np.ascontiguousarray(value) for key, value in ours.items()})
-    x, dy = random.standard_normal((T, B, D)), random.standard_normal((T, B, N))
-    state, dfinal = ({s: random.standard_normal((B, N)) for s in module.State._fields} for _ in range(2))
+    p = sample(REGISTRY[name], sizes={"d": D, "n": N}, steps=T, batch=B, scales=Scales(states=1.0))
+    x, state, dy, dfinal = p.arrays["x"], p.states, p.dy, p.dfinal
 
     y, final, tape = module.forward(x, params, module.State(**state))
     grads = module.backward(dy, tape, module.State(**dfinal))

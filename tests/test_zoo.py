@@ -13,14 +13,16 @@ import torch
 import torchrecurrent
 from conftest import package
 from helpers.columns import executed
-from helpers.interpreted import Arrays, B, D, N, P, Result, T, Values, assert_close, autograd, evaluated, gradients, sample, seeds, sizes_of
+from helpers.interpreted import B, D, N, P, T, assert_close, evaluated, gradients, problem, sizes_of
 from torch.func import functional_call
 from torch.nn.functional import conv1d
 
 from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.cells.memory import A_BAR, B_BAR, ORDER, WINDOW, legendre
-from derive.verify import report as check
+from derive.verify.problem import Problem, Result, initial, sample
+from derive.verify.tolerances import AUTOGRAD, FLOAT32, TOLERANCES, relative
+from derive.verify.witnesses import autograd, kernel
 
 MODULES = ["peephole", "lstm_variants", "gated", "mutants", "diagonal", "oscillators", "fast", "highway", "memory", "normalised"]
 ZOO: dict[str, Cell] = {cell.name: cell for module in MODULES for cell in importlib.import_module(f"derive.cells.{module}").CELLS}
@@ -67,18 +69,16 @@ PUBLISHED = {
 }
 
 
-def values_of(cell: Cell, seed: int = 0) -> Values:
+def problem_of(cell: Cell) -> Problem:
     """Return random values; a normaliser is a sum of exponentials, so it is positive and not near zero."""
-    values = sample(cell, seed)
-    positive = {"nn_prev": 0.5 + np.abs(values.states["nn_prev"])} if cell.name == "slstm" else {}
-    return Values(values.inputs, values.params, {**values.states, **positive})
+    p = problem(cell)
+    return p.at("nn_prev", 0.5 + np.abs(p.arrays["nn_prev"])) if cell.name == "slstm" else p
 
 
 def compare(got: Result, want: Result) -> None:
-    assert_close(got.output, want.output, TOLERANCE, "output")
-    assert got.final.keys() == want.final.keys() and got.grads.keys() == want.grads.keys()
-    for name, value in want.final.items():
-        assert_close(got.final[name], value, TOLERANCE, f"final {name}")
+    assert got.values.keys() == want.values.keys() and got.grads.keys() == want.grads.keys()
+    for name, value in want.values.items():
+        assert_close(got.values[name], value, TOLERANCE, name)
     for name, value in want.grads.items():
         assert_close(got.grads[name], value, TOLERANCE, name)
 
@@ -114,15 +114,12 @@ def test_a_new_cell_is_usable(name: str) -> None:
     """From its initial parameters and the state that it starts in, a long sequence gives moderate numbers that depend on the input."""
     cell = ZOO[name]
     module, sizes = package(*ZOO.values())[name], {**sizes_of(cell), "n": 24, "d": 24 if cell.equal_sizes else 3}
-    params = module.init(**{s: sizes[s] for s in cell.sizes} | ({"d": 24} if cell.equal_sizes else {}), dtype=np.float64)
-    of_states = {name for s in cell.states for size in cell.shapes[s] for name in size.names}
-    start = module.zero_state(B, **{s: sizes[s] for s in cell.sizes if s in of_states}, dtype=np.float64)._asdict()
-    x = np.random.default_rng(0).standard_normal((100, B, sizes["d"]))
-    output = evaluated(cell, Values({"x": x}, params._asdict(), start))
+    p = initial(module, cell, sizes=sizes, steps=100, batch=B, dtype=np.float64)
+    output = evaluated(p)
     assert np.isfinite(output).all() and 1e-3 < np.abs(output).max() < 100
     assert np.abs(output[-1, 0] - output[-1, 1]).max() > 1e-4
     for name_of_value, rule in cell.init.items():
-        value = {**params._asdict(), **start}[name_of_value]
+        value = {**p.parameters, **p.states}[name_of_value]
         assert np.ptp(value) > 1 if isinstance(rule, str) else (value == rule).all()
 
 
@@ -132,12 +129,12 @@ def test_a_new_cell_is_usable(name: str) -> None:
 @every_cell
 def test_text_means_what_python_says(name: str) -> None:
     cell = ZOO[name]
-    values = values_of(cell)
-    step = {name: value[0] for name, value in values.inputs.items()} | values.states
-    got = cell.evaluate({**step, **values.params}, np)
+    p = problem_of(cell)
+    step = {name: value[0] for name, value in p.inputs.items()} | {f"{name}_prev": value for name, value in p.states.items()}
+    got = cell.evaluate({**step, **p.parameters}, np)
     for b in range(B):
         constants = {name: np.asarray(value, np.float64) for name, value in cell.constants.items()}
-        row = {**{name: value[b] for name, value in step.items()}, **values.params, **constants}
+        row = {**{name: value[b] for name, value in step.items()}, **p.parameters, **constants}
         want = executed(cell.text, row, order=N)
         assert want.keys() == got.keys() and cell.output in want
         for target, value in want.items():
@@ -146,11 +143,10 @@ def test_text_means_what_python_says(name: str) -> None:
 
 @every_cell
 def test_gradients_against_autograd(name: str) -> None:
-    cell = ZOO[name]
-    values = values_of(cell)
-    got = gradients(cell, values)
-    compare(got, autograd(cell, values))
-    assert_close(evaluated(cell, values), got.output, what="evaluate on NumPy")
+    p = problem_of(ZOO[name])
+    got = gradients(p)
+    compare(got, autograd(p))
+    assert_close(evaluated(p), got.values["output"], what="evaluate on NumPy")
 
 
 # Implementations that share nothing with this project: they check the equations, not only the calculus
@@ -371,17 +367,14 @@ REFERENCES: dict[str, Callable[[Tensors], tuple[torch.Tensor, Mapping[str, torch
 def test_against_an_independent_implementation(name: str) -> None:
     """Outputs, final states and the gradients by every parameter, input and initial state."""
     cell = ZOO[name]
-    values = values_of(cell)
-    leaves = {key: torch.tensor(value, requires_grad=True) for key, value in values.all().items()}
+    p = problem_of(cell)
+    leaves = {key: torch.tensor(value, requires_grad=True) for key, value in p.arrays.items()}
     output, final = REFERENCES[name](leaves)
-    dy, dfinal = seeds(cell)
-    loss = (output * torch.tensor(dy)).sum() + sum((final[s] * torch.tensor(dfinal[s])).sum() for s in cell.states)
+    loss = (output * torch.tensor(p.dy)).sum() + sum((final[s] * torch.tensor(p.dfinal[s])).sum() for s in cell.states)
     found = torch.autograd.grad(loss, list(leaves.values()))
-    wanted: Arrays = {key: grad.numpy() for key, grad in zip(leaves, found, strict=True)}
-    compare(
-        gradients(cell, values),
-        Result(output.detach().numpy(), {s: final[s].detach().numpy() for s in cell.states}, wanted),
-    )
+    values = {"output": output, **{f"final {s}": final[s] for s in cell.states}}
+    wanted = {key: grad.numpy() for key, grad in zip(leaves, found, strict=True)}
+    compare(gradients(p), Result({key: value.detach().numpy() for key, value in values.items()}, wanted))
 
 
 # What is special to some
@@ -389,18 +382,18 @@ def test_against_an_independent_implementation(name: str) -> None:
 
 def test_gradient_by_an_antisymmetric_matrix_is_antisymmetric() -> None:
     for name in ("antisymmetric", "antisymmetric_gated"):
-        grad = gradients(ZOO[name], values_of(ZOO[name])).grads["W"]
+        grad = gradients(problem_of(ZOO[name])).grads["W"]
         assert_close(grad.T, -grad)
 
 
 def test_output_of_the_slstm_does_not_depend_on_its_stabiliser() -> None:
     """Scaling memory and normaliser by e⁻ᵐ and adding m to the stabiliser changes nothing."""
-    cell = ZOO["slstm"]
-    values = values_of(cell)
-    shift = np.random.default_rng(5).uniform(-3, 3, values.states["m_prev"].shape)
-    scaled = {name: values.states[name] * np.exp(-shift) for name in ("c_prev", "nn_prev")}
-    moved = {**values.states, **scaled, "m_prev": values.states["m_prev"] + shift}
-    assert_close(evaluated(cell, Values(values.inputs, values.params, moved)), evaluated(cell, values))
+    p = problem_of(ZOO["slstm"])
+    shift = np.random.default_rng(5).uniform(-3, 3, p.states["m"].shape)
+    scaled = p.at("m_prev", p.states["m"] + shift)
+    for name in ("c", "nn"):
+        scaled = scaled.at(f"{name}_prev", p.states[name] * np.exp(-shift))
+    assert_close(evaluated(scaled), evaluated(p))
 
 
 def test_legendre_memory_is_discretised_by_zero_order_hold() -> None:
@@ -433,12 +426,12 @@ RUNS = [({"n": 9, "p": 4}, 5, 3), ({"d": 2, "n": 33, "p": 5}, 2, 1), ({"d": 17, 
 def verify_kernels(name: str) -> None:
     module = package(*ZOO.values())[name]
     for sizes, steps, batch in RUNS:
-        p = check.sample(ZOO[name], sizes=sizes, steps=steps, batch=batch)
-        errors = check.relative(check.kernel(module, p), check.autograd(p))
-        assert max(errors.values()) <= check.TOLERANCES[check.AUTOGRAD], errors
+        p = sample(ZOO[name], sizes=sizes, steps=steps, batch=batch)
+        errors = relative(kernel(module, p), autograd(p))
+        assert max(errors.values()) <= TOLERANCES[AUTOGRAD], errors
         single = p.cast(np.float32)
-        errors = check.relative(check.kernel(module, single), check.kernel(module, single.cast(np.float64)))
-        assert max(errors.values()) <= check.TOLERANCES[check.FLOAT32], errors
+        errors = relative(kernel(module, single), kernel(module, single.cast(np.float64)))
+        assert max(errors.values()) <= TOLERANCES[FLOAT32], errors
 
 
 @pytest.mark.parametrize("name", COMPILED)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TypeVar
 
-from ..cell import Cell
-from ..verify.report import Problem
-from .contender import Contender, ours, problem, sizes_of
+from ..language.definition import Definition
+from ..verify.problem import Problem, initial
+from .contender import Contender, ours, sizes_of
 from .measure import Clock, Limits, interleaved, timing
 from .peers import FAILED, PEERS
 from .record import BACKWARD, PHASES, Row, Timing
@@ -34,18 +34,18 @@ class Settings:
     clock: Clock = field(default_factory=Clock)
 
 
-def size_for(cell: Cell, size: Size) -> Size:
+def size_for(cell: Definition, size: Size) -> Size:
     """Return B, T, d, n as the cell has them: its equations may make d and n equal."""
     batch, steps, d, n = size
     return (batch, steps, sizes_of(cell, d, n).get("d", d), n)
 
 
-def compare(cell: Cell, module: ModuleType, size: Size, settings: Settings) -> Iterator[Row]:
+def compare(cell: Definition, module: ModuleType, size: Size, settings: Settings) -> Iterator[Row]:
     """Yield the row of each phase."""
     batch, steps, d, n = size_for(cell, size)
     sizes = sizes_of(cell, d, n)
     work = operations(cell, sizes, steps, batch)
-    p = problem(cell, module, sizes, steps, batch, settings.dtype)
+    p = initial(module, cell, sizes=sizes, steps=steps, batch=batch, dtype=settings.dtype)
     found = {name: _contender(name, p, work) for name in settings.peers}
     for phase in settings.phases:
         times = measure(phase, ours(module, p), found, settings)

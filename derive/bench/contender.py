@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cell import Cell
-from ..verify.report import Draw, Problem, arguments, complete_sizes, gradients
+from ..language.definition import Definition
+from ..verify.problem import Problem, complete_sizes
+from ..verify.witnesses import arguments, gradients
 
 Array = np.ndarray
 
@@ -34,19 +35,9 @@ class Contender:
     gradients: Callable[[Any], Mapping[str, Array]]
 
 
-def sizes_of(cell: Cell, d: int, n: int) -> dict[str, int]:
+def sizes_of(cell: Definition, d: int, n: int) -> dict[str, int]:
     """Return a value for every named size of `cell`: d and n, where its equations leave both free, and n for all others."""
     return complete_sizes(cell, {**dict.fromkeys(cell.sizes, n), "d": d, "n": n})
-
-
-def problem(cell: Cell, module: ModuleType, sizes: Mapping[str, int], steps: int, batch: int, dtype: Any) -> Problem:
-    """Return the numbers that all contenders get: normal inputs and cotangents, and the module's own initial parameters and states."""
-    draw = Draw(cell, sizes, np.random.default_rng(0))
-    given = draw.inputs(steps, batch)
-    arrays = {name: value if name in cell.integers else value.astype(dtype) for name, value in given.items()}
-    arrays |= module.LAYER.init(dict(sizes), 0, dtype)._asdict()
-    arrays |= {f"{name}_prev": value for name, value in module.LAYER.zero_state(batch, dict(sizes), dtype)._asdict().items()}
-    return Problem(cell, sizes, steps, batch, arrays, draw.normal(cell.output, steps, batch).astype(dtype), {})
 
 
 def ours(module: ModuleType, p: Problem) -> Contender:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..verify.evaluate import evaluate
-from ..verify.report import Problem
+from ..verify.problem import Problem
 from .contender import Array, Contender
 
 VARIABLES = ("PJRT_NPROC", "NPROC")  # the threads of XLA on the CPU; which is read depends on its version

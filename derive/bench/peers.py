@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..cells import REGISTRY
 from ..language.definition import Definition
 from ..language.unparse import unparse
-from ..verify.report import Problem
+from ..verify.problem import Problem
 from . import jax_scan, pytorch
 from .contender import Contender
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..verify.report import Problem
+from ..verify.problem import Problem
 from .contender import Array, Contender
 from .transcript import transcribe
 

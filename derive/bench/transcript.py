@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..language.definition import Definition
-from ..verify.evaluate import LAYER_NORM_EPSILON, evaluate
+from ..verify.evaluate import evaluate
+from ..verify.frameworks import LAYER_NORM_EPSILON
 
 Function = Callable[..., Any]
 

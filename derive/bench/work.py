@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from math import prod
 
 from ..calculus.derivation import FORWARD
-from ..cell import Cell
+from ..language.definition import Definition
 from ..program.imperative import Stage
 from ..program.pipeline import compile_cell
 
 
-def operations(cell: Cell, sizes: Mapping[str, int], steps: int, batch: int) -> int:
+def operations(cell: Definition, sizes: Mapping[str, int], steps: int, batch: int) -> int:
     """Return the operations of all matrix products of a forward pass; a multiplication and its addition are two.
 
     Counted are the products of the compiled program, wherever it makes them: at a step, for all steps at once, or once a sequence.

@@ -17,7 +17,7 @@ from ..program.pipeline import Compiled, compile_cell
 from ..runtime.cpu import division as plan
 from ..runtime.cpu.threads import get_threads
 from ..runtime.cpu.tile import ROWS, width
-from ..verify.report import complete_sizes
+from ..verify.problem import complete_sizes
 
 TIMES, BATCH, THREADS, DTYPE = "t", "b", "threads", "dtype"
 

@@ -12,7 +12,7 @@ from ..runtime.cuda.kind import KINDS, Kind
 from ..runtime.cuda.limits import H200, Limits
 from ..runtime.cuda.plan import Plan, Steps
 from ..runtime.cuda.planner import best, candidates, refused
-from ..verify.report import complete_sizes
+from ..verify.problem import complete_sizes
 
 BATCH, DTYPE, PROCESSORS, SHARED = "b", "dtype", "processors", "shared"
 

@@ -74,10 +74,8 @@ class Definition(Reading):
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how a copy or a pickle makes it again: from its definition, without what has followed from that."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
-        shapes, constants = (
-            given.pop("declared_shapes"),
-            {**self.constants, **{name: array.values for name, array in self.constant_arrays.items()}},
-        )
+        arrays = {name: value.nested() for name, value in self.constant_arrays.items()}
+        shapes, constants = given.pop("declared_shapes"), {**self.constants, **arrays}
         return _defined, (type(self), {**given, "shapes": shapes, "constants": constants})
 
 

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from ..calculus.ir import Map, Recurrence, is_extent
+from ..calculus.jacobian import Jacobian, Key
 from ..calculus.linear import IDENTITY, Block, Column, Diag, Factor, Matrix, Range, Row, Select, Term, Unit
 from ..language.definition import Definition
 from .formula import ATOM, PRODUCT, SUM, Formulas
 from .style import Latex, Style, Text
 
-Key = tuple[str, str]
 
-
-def text_lines(cell: Definition, forward: Recurrence, blocks: Mapping[Key, Block]) -> dict[Key, str]:
-    """Return one line of plain text a block."""
-    lines = BlockFormulas(cell, forward, Text({}))
+def text_lines(jacobian: Jacobian) -> dict[Key, str]:
+    """Return one line of plain text a block, such as ``∂c_t/∂c_{t-1} = Diag(f)``."""
+    lines = BlockFormulas(jacobian.cell, jacobian.forward, Text({}))
     return {
         key: f"∂{lines.value(key[0])}/∂{lines.value(key[1])} = {lines.block(block, scalar=lines.scalar(*key))}"
-        for key, block in blocks.items()
+        for key, block in jacobian.blocks.items()
     }
 
 
-def latex_lines(cell: Definition, forward: Recurrence, blocks: Mapping[Key, Block]) -> dict[Key, str]:
+def latex_lines(jacobian: Jacobian) -> dict[Key, str]:
     """Return the LaTeX of each block's equation."""
-    lines = BlockFormulas(cell, forward, Latex(cell.latex))
-    heads = {(of, by): rf"\frac{{\partial {lines.value(of)}}}{{\partial {lines.value(by)}}}" for of, by in blocks}
-    return {key: f"{heads[key]} = {lines.block(block, scalar=lines.scalar(*key))}" for key, block in blocks.items()}
+    lines = BlockFormulas(jacobian.cell, jacobian.forward, Latex(jacobian.cell.latex))
+    heads = {(of, by): rf"\frac{{\partial {lines.value(of)}}}{{\partial {lines.value(by)}}}" for of, by in jacobian.blocks}
+    return {key: f"{heads[key]} = {lines.block(block, scalar=lines.scalar(*key))}" for key, block in jacobian.blocks.items()}
 
 
 @dataclass(frozen=True)

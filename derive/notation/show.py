@@ -31,6 +31,7 @@ from ..package.contents import files
 from ..program.imperative import Program
 from ..program.passes.hoist import hoist
 from ..program.pipeline import compile_cell, stages
+from .jacobian import text_lines
 from .latex import derivation
 from .style import Text
 from .text import backward_lines, forward_lines
@@ -73,7 +74,7 @@ def code(cell: Definition) -> str:
 def structure(cell: Definition) -> str:
     """Return how states couple, and the Jacobian of one step, block by block."""
     found = coupling(cell)
-    return "\n".join([found.text(), "", *([jacobian(cell).text()] if cell.states else [])]).rstrip()
+    return "\n".join([found.text(), "", *(text_lines(jacobian(cell)).values() if cell.states else ())]).rstrip()
 
 
 def stages_text(cell: Definition) -> str:

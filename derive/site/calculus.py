@@ -8,9 +8,9 @@ from ..calculus.derivation import BACKWARD
 from ..calculus.ir import Equation
 from ..language.tree import Call
 from ..language.walks import walk
+from ..notation.explicit import explicit_latex
 from ..notation.jacobian import latex_lines
 from ..notation.text import forward_lines
-from ..verify.explicit import explicit_latex
 from . import markup
 from .define import definition
 from .maths import display, inline
@@ -45,7 +45,7 @@ def jacobian(page: Page) -> str:
     if not page.cell.states:
         return ""
     found = page.cell.jacobian()
-    lines = latex_lines(page.cell, found.forward, found.blocks)
+    lines = latex_lines(found)
     blocks = "".join(_block(tex, len(found[key].terms)) for key, tex in lines.items())
     intro = "How the states of a step depend on those before. A zero block is a path that does not exist."
     return f'<p>{intro}</p>\n\n<div class="blocks" data-search-exclude>{blocks}</div>'

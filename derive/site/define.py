@@ -11,7 +11,7 @@ import numpy as np
 from ..cell import Cell
 from ..codegen.interface import init_sizes
 from ..codegen.layout import tuple_source
-from ..verify.report import classes
+from ..verify.problem import classes
 
 STEPS, BATCH, SIZE = 100, 32, 128
 WIDEST = 80  # characters of a declaration on one line

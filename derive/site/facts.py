@@ -10,7 +10,7 @@ from ..cell import Cell
 from ..explain.cpu import tape_size
 from ..language.sizes import Size
 from ..notation.reasons import listed
-from ..verify.report import TOLERANCES
+from ..verify.tolerances import TOLERANCES
 from . import markup, symbols
 from .define import BATCH, SIZE, STEPS
 from .maths import inline

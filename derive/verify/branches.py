@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ..language.definition import Definition
 from ..language.shapes import shape_of
 from ..language.tree import Compare, Expr, Name
 from ..language.walks import children, is_batched, is_elementwise, is_eye, is_where, walk
-
-if TYPE_CHECKING:
-    from ..language.definition import Definition
 
 
 @dataclass(frozen=True)

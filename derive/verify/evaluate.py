@@ -5,26 +5,21 @@ It shares the parser with the kernels and nothing else: no symbolic derivative a
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..language.constants import ConstantArray
+from ..language.definition import Definition
 from ..language.names import canonical
 from ..language.shapes import rank_of
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from ..language.walks import children, is_batched, is_elementwise, is_where, leaves, names_of
 from .branches import Branch, branches
-
-if TYPE_CHECKING:
-    from ..language.definition import Definition
-
-LAYER_NORM_EPSILON = 1e-5
-Function = Callable[..., Any]
+from .frameworks import OPERATORS, Function, functions, is_float
 
 
 def constant_array(constant: ConstantArray) -> np.ndarray:
@@ -53,7 +48,7 @@ def evaluate(
     xp : module
         `numpy`, `torch` or `jax.numpy`.
     own : mapping, optional
-        What to call for functions of the language, by name, in place of those of `functions`.
+        What to call for functions of the language, by name, in place of those of `derive.verify.frameworks.functions`.
     select : bool
         Whether what a branch of `where` reads is a constant where the choice falls on the other, so that autodiff never multiplies by
         its slope there, as the kernels do not.
@@ -154,7 +149,7 @@ class _Evaluator:
 
     def __init__(self, cell: Definition, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function], *, select: bool) -> None:
         self.cell, self.xp, self.select = cell, xp, select
-        self.like = next((v for v in namespace.values() if _is_float(v)), None)
+        self.like = next((v for v in namespace.values() if is_float(v)), None)
         self.functions = {**functions(xp), **own}
         arrays = {name: self.array(a) for name, a in constants_of(cell).items()}
         scalars = {name: self.array(float(value)) for name, value in cell.scalar_constants.items()}
@@ -329,7 +324,7 @@ class _Evaluator:
             case Negative():
                 return -values[0], rank
             case Binary(op=op) | Compare(op=op):
-                return _OPERATORS[op](*values), rank
+                return OPERATORS[op](*values), rank
             case Call(function=function):
                 return self.functions[function](*values), rank
         raise TypeError(f"not an expression: {expr!r}")
@@ -347,98 +342,3 @@ class _Evaluator:
     def align(self, value: Any, rank: int, needed: int) -> Any:
         """Return a scalar a row with a last axis to stand beside a vector."""
         return value[..., None] if rank == 0 and needed == 1 else value
-
-
-_OPERATORS: Mapping[str, Function] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
-
-
-def functions(xp: Any) -> Mapping[str, Function]:
-    """Return the functions of the language for one framework, with the project's conventions at kinks."""
-    own = _OWN[xp.__name__](xp)
-    same = {name: getattr(xp, name) for name in ["exp", "log", "sqrt", "tanh", "sin", "cos", "abs", "sign", "maximum", "minimum", "where"]}
-    sigmoid, erf, logsumexp = own["sigmoid"], own["erf"], own["logsumexp"]
-
-    def constant(x: Any, value: float) -> Any:
-        return xp.zeros_like(x) + value
-
-    def softplus(x: Any) -> Any:
-        return xp.logaddexp(x, xp.zeros_like(x))
-
-    def clip(x: Any, low: float, high: float) -> Any:
-        # The gradient is 0 at both ends.
-        return xp.where(x <= low, constant(x, low), xp.where(x >= high, constant(x, high), x))
-
-    def elu(x: Any) -> Any:
-        # `expm1` sees no positive argument, whose overflow would spoil the gradient of the other branch.
-        return xp.where(x > 0, x, xp.expm1(xp.where(x > 0, xp.zeros_like(x), x)))
-
-    def layer_norm(x: Any) -> Any:
-        size = x.shape[-1]
-        centred = x - (xp.sum(x, axis=-1) / size)[..., None]
-        return centred / xp.sqrt(xp.sum(centred * centred, axis=-1) / size + LAYER_NORM_EPSILON)[..., None]
-
-    return {
-        **same,
-        **own,
-        "relu": lambda x: xp.where(x <= 0, xp.zeros_like(x), x),
-        "softplus": softplus,
-        "logsigmoid": lambda x: -softplus(-x),
-        "softsign": lambda x: x / (1 + xp.abs(x)),
-        "elu": elu,
-        "gelu": lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2))),
-        "silu": lambda x: x * sigmoid(x),
-        "hard_sigmoid": lambda x: clip(x + 3, 0, 6) / 6,
-        "hard_tanh": lambda x: clip(x, -1, 1),
-        "step": lambda x: xp.where(x > 0, constant(x, 1), xp.zeros_like(x)),
-        "softmax": lambda x: xp.exp(x - logsumexp(x)[..., None]),
-        "layer_norm": layer_norm,
-    }
-
-
-def _numpy_functions(xp: Any) -> dict[str, Function]:
-    def sigmoid(x: Any) -> Any:
-        e = np.exp(-np.abs(x))
-        return np.where(x >= 0, np.ones_like(e), e) / (1 + e)
-
-    def erf(x: Any) -> Any:
-        return np.vectorize(math.erf, otypes=[x.dtype])(x)
-
-    def logsumexp(x: Any) -> Any:
-        top = np.max(x, axis=-1, keepdims=True)
-        return np.log(np.sum(np.exp(x - top), axis=-1)) + top[..., 0]
-
-    return {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": lambda x, parts: np.split(x, parts, -1)}
-
-
-def _torch_functions(xp: Any) -> dict[str, Function]:
-    split = {"split": lambda x, parts: xp.chunk(x, parts, -1), "kept": lambda chosen, x: xp.where(chosen, x, x.detach())}
-    return {"sigmoid": xp.sigmoid, "erf": xp.erf, "logsumexp": lambda x: xp.logsumexp(x, -1), **split}
-
-
-def _jax_functions(xp: Any) -> dict[str, Function]:
-    nn, special = importlib.import_module("jax.nn"), importlib.import_module("jax.scipy.special")
-    stopped = importlib.import_module("jax.lax").stop_gradient
-    split = {"split": lambda x, parts: xp.split(x, parts, -1), "kept": lambda chosen, x: xp.where(chosen, x, stopped(x))}
-    return {"sigmoid": nn.sigmoid, "erf": special.erf, "logsumexp": lambda x: special.logsumexp(x, axis=-1), **split}
-
-
-_OWN: Mapping[str, Callable[[Any], dict[str, Function]]] = {
-    "numpy": _numpy_functions,
-    "torch": _torch_functions,
-    "jax.numpy": _jax_functions,
-}
-
-
-def _is_float(value: Any) -> bool:
-    if hasattr(value, "is_floating_point"):
-        return bool(value.is_floating_point())
-    return np.issubdtype(getattr(value, "dtype", np.int64), np.floating)

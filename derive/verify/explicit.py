@@ -19,8 +19,8 @@ from ..calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
 from ..calculus.jacobian import jacobian
 from ..language.definition import Definition
 from ..language.names import previous
-from ..notation.style import Latex
 from .interpret import Run, run
+from .jacobian import block_values
 
 Array = np.ndarray
 
@@ -110,7 +110,7 @@ def step_jacobians(path: Trajectory) -> Array:
     starts = dict(zip(path.names, np.cumsum([0, *path.widths]), strict=False))
     widths = dict(zip(path.names, path.widths, strict=True))
     for t in range(path.steps):
-        blocks = step.evaluate(path.step(t), path.sizes)
+        blocks = block_values(step, path.step(t), path.sizes)
         for of in path.names:
             for by in cell.states:
                 rows, columns = (slice(starts[n], starts[n] + widths[n]) for n in (of, by))
@@ -217,30 +217,3 @@ def explicit_gradients(
     totals = explicit_cotangents(step_jacobians(path), direct)
     initial = path.unpack(totals[0])
     return immediate_gradients(path, totals[1:]) | {previous(state): initial[state] for state in cell.states}
-
-
-def explicit_latex(cell: Definition, parameter: str) -> str:
-    """Return the explicit double sum for one parameter in LaTeX.
-
-    Raises
-    ------
-    ValueError
-        If `cell` has no such parameter or no state.
-    """
-    if parameter not in cell.parameters or not cell.states:
-        raise ValueError(f"{cell.name}: no explicit sum for `{parameter}`: a parameter of a cell with states is needed")
-    style = Latex(cell.latex)
-    names = [style.name(name, "t") for name in dict.fromkeys((*cell.states, cell.output))]
-    weight, s = style.name(parameter), names[0].rsplit("_", 1)[0] if len(names) == 1 else r"\mathbf{s}"
-
-    def state(time: str) -> str:
-        return f"{s}_{{{time}}}"
-
-    def factor(of: str, by: str) -> str:
-        return rf"\left(\frac{{\partial {of}}}{{\partial {by}}}\right)^{{\top}}"
-
-    chain = rf"{factor(state('t+1'), state('t'))} \cdots {factor(state('k'), state('k-1'))}"
-    local = rf"\left(\frac{{\partial^{{+}} {state('t')}}}{{\partial {weight}}}\right)^{{\top}}"
-    loss = rf"\frac{{\partial L_{{k}}}}{{\partial {state('k')}}}"
-    formula = rf"\frac{{\partial L}}{{\partial {weight}}} = \sum_{{t}} \sum_{{k \ge t}} {local} {chain} {loss}"
-    return formula if len(names) == 1 else rf"{formula}, \qquad {state('t')} = {style.concat(names)}"

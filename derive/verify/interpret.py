@@ -1,14 +1,13 @@
-"""NumPy evaluation of a recurrence: the oracle that every pass and every kernel is held against.
+"""A recurrence interpreted with NumPy: the oracle that every pass and every kernel is held against.
 
 Slow, plain and independent of the printers: it walks the equations one by one and keeps every value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -17,6 +16,7 @@ from ..calculus import functions as fn
 from ..calculus.ir import (
     EYE,
     Concat,
+    Equation,
     FeatureSum,
     LogSumExp,
     Map,
@@ -33,6 +33,7 @@ from ..calculus.ir import (
     extent_name,
     is_extent,
 )
+from .values import VALUES
 
 Array = np.ndarray
 
@@ -57,7 +58,7 @@ class Run:
 
 
 def run(rec: Recurrence, values: Mapping[str, Array], sizes: Mapping[str, int], steps: int, batch: int) -> Run:
-    """Evaluate `rec`.
+    """Run `rec`.
 
     Parameters
     ----------
@@ -77,19 +78,19 @@ def run(rec: Recurrence, values: Mapping[str, Array], sizes: Mapping[str, int], 
     known = {name: np.asarray(values[name]) for name in (*rec.statics, *rec.contexts)}
     state = {c.previous: np.asarray(values[c.previous]) for c in rec.carries}
     machine = _Machine(rec, dict(sizes), batch)
-    machine.evaluate(rec.prologue, known)
+    machine.execute(rec.prologue, known)
     written: dict[str, list[Array]] = {name: [Array(0)] * steps for name in rec.written}
     sums: dict[str, Array] = {}
     for t in range(steps)[:: -1 if rec.reverse else 1]:
         step = {**known, **state, **{name: np.asarray(values[name])[t] for name in rec.sequences}}
-        machine.evaluate(rec.body, step)
+        machine.execute(rec.body, step)
         for name in rec.written:
             written[name][t] = step[name]
         machine.accumulate(step, sums)
         state = {c.previous: step[c.value] for c in rec.carries}
     for eq in rec.accumulators:
         known[eq.name] = sums[eq.name] if eq.name in sums else machine.zeros(rec.types[eq.name])
-    machine.evaluate(rec.epilogue, known)
+    machine.execute(rec.epilogue, known)
     sequences = {n: np.stack(w) if steps else np.zeros((0, *machine.zeros(rec.types[n]).shape)) for n, w in written.items()}
     return Run(sequences, state, {name: known[name] for name in rec.results})
 
@@ -101,7 +102,8 @@ class _Machine:
     def zeros(self, kind: Type) -> Array:
         return np.zeros((*((self.batch,) if kind.batched else ()), *(s.evaluate(self.sizes) for s in kind.shape)))
 
-    def evaluate(self, equations: Any, env: dict[str, Array]) -> None:
+    def execute(self, equations: Iterable[Equation], env: dict[str, Array]) -> None:
+        """Add the values of equations, one by one, to `env`."""
         for eq in equations:
             env[eq.name] = self.value(eq.node, self.rec.types[eq.name], env)
 
@@ -154,7 +156,7 @@ class _Machine:
                 out = np.zeros((*env[v].shape, size.evaluate(self.sizes)))
                 np.put_along_axis(out, env[k][..., None], env[v][..., None], axis=-1)
                 return out
-        raise TypeError(f"no evaluation of {type(node).__name__}")
+        raise TypeError(f"no value of {type(node).__name__}")
 
     def map(self, node: Map, kind: Type, env: Mapping[str, Array]) -> Array:
         shape = self.zeros(kind).shape
@@ -179,7 +181,7 @@ def elementwise(expr: sp.Expr, atom: Callable[[sp.Symbol], Array]) -> Array:
         return np.asarray(float(expr))
     args = [elementwise(a, atom) for a in expr.args]
     if isinstance(expr, fn.Elementwise):
-        return expr.info.value(*args)
+        return VALUES[expr.info.name](*args)
     if expr.is_Pow:
         return args[0] ** (int(expr.exp) if expr.exp.is_Integer else args[1])
     combine: Callable[[Array, Array], Array] = np.add if expr.is_Add else np.multiply

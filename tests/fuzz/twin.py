@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from derive.calculus.functions import FUNCTIONS
 from derive.codegen.expression import RENAMED
 from derive.package.folder import Files
 from derive.runtime.common import static
 from derive.runtime.cpu import addresses as steps
 from derive.runtime.cpu import layer
+from derive.verify.values import VALUES
 
 
 def plain(files: Files, name: str) -> ModuleType:
@@ -102,7 +102,7 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
 
 POISONED = ModuleType("numpy")
 POISONED.__dict__.update({**vars(np), "empty": _empty})
-_functions = {RENAMED.get(name, name): cls.info.value for name, cls in FUNCTIONS.items()}
+_functions = {RENAMED.get(name, name): value for name, value in VALUES.items()}
 _functions |= {"where": _where, "power": lambda x, p: x**p, "erf": math.erf, "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))}
 _steps = {**vars(steps), "state_rows": _state_rows}
 RUNTIME = {

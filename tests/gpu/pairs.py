@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.package import memory
 from derive.runtime.cuda.limits import H200, Limits
-from derive.verify.report import Problem, Result, arguments, gradients, sample
+from derive.verify.problem import Problem, Result, sample
+from derive.verify.witnesses import arguments, gradients
 
 STEPWISE = Limits((9, 0), 132, shared=0)  # nothing fits, so that steps are run one by one
 LIMITS = {"stepwise": STEPWISE, "resident": H200}
@@ -49,17 +49,8 @@ class Pair(NamedTuple):
 
     def sample(self, dtype: str = "float32", *, steps: int = 3, batch: int = 2, size: int = 8) -> Problem:
         """Return values for all arguments and cotangents, in a dtype; all sizes are `size`, so that a loop can be resident."""
-        problem = sample(self.cell, sizes=dict.fromkeys(self.cell.sizes, size), steps=max(steps, 1), batch=max(batch, 1))
-        return _part(problem, steps, batch).cast(DTYPES[dtype])
-
-
-def _part(problem: Problem, steps: int, batch: int) -> Problem:
-    """Return the first steps and sequences of a problem: none, too."""
-    cell = problem.cell
-    rows = {name: value[:steps, :batch] for name, value in problem.arrays.items() if name in cell.inputs}
-    rows |= {name: value[:batch] for name, value in problem.arrays.items() if name in (*cell.context, *(f"{s}_prev" for s in cell.states))}
-    dfinal = {name: value[:batch] for name, value in problem.dfinal.items()}
-    return replace(problem, steps=steps, batch=batch, arrays=problem.arrays | rows, dy=problem.dy[:steps, :batch], dfinal=dfinal)
+        sizes = dict.fromkeys(self.cell.sizes, size)
+        return sample(self.cell, sizes=sizes, steps=steps, batch=batch).cast(DTYPES[dtype])
 
 
 @cache

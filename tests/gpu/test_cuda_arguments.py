@@ -13,7 +13,7 @@ import torch
 from conftest import python
 from pairs import LIMITS, forward, on_simulator, pair
 
-from derive.verify.report import arguments
+from derive.verify.witnesses import arguments
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from derive.cells import REGISTRY
 from derive.codegen.cuda.module import tables
 from derive.explain.cuda import explain, parse_request
 from derive.program.pipeline import compile_cell
-from derive.runtime.common.sizes import evaluate
+from derive.runtime.common.table import evaluate
 from derive.runtime.cuda.kind import BYTES, KINDS, Kind
 from derive.runtime.cuda.limits import H200, Limits
 from derive.runtime.cuda.plan import Part, Plan, Steps

@@ -19,7 +19,9 @@ from simulator import Deadlock, Race
 
 from derive.cells import REGISTRY
 from derive.runtime.cuda import members as resident
-from derive.verify.report import Problem, arguments, kernel, relative, sample
+from derive.verify.problem import Problem, sample
+from derive.verify.tolerances import relative
+from derive.verify.witnesses import arguments, kernel
 from generated.runtime.cuda import current, planner
 from generated.runtime.cuda.kind import KINDS, Kind
 from generated.runtime.cuda.limits import H200
@@ -89,22 +91,6 @@ def rounded(drawn: Problem, kind: str) -> Problem:
     return drawn.cast(np.dtype(ml_dtypes.bfloat16 if stored == "bfloat16" else stored))
 
 
-def widened(given: Problem) -> Problem:
-    """Return a problem with the same numbers in float64."""
-
-    def wide(value: np.ndarray) -> np.ndarray:
-        return value if value.dtype.kind in "iu" else value.astype(np.float64)
-
-    return Problem(
-        **{
-            **{name: getattr(given, name) for name in given.__dataclass_fields__},
-            "arrays": {k: wide(v) for k, v in given.arrays.items()},
-            "dy": wide(given.dy),
-            "dfinal": {k: wide(v) for k, v in given.dfinal.items()},
-        }
-    )
-
-
 def compared(name: str, device: SimulatedDevice, given: Problem, module: ModuleType | None = None, kind: str = "float64") -> float:
     """Return the largest error of a cell's module for the device, against the CPU in float64."""
     module = module or importlib.import_module(f"generated.cuda.{name}")
@@ -115,7 +101,7 @@ def compared(name: str, device: SimulatedDevice, given: Problem, module: ModuleT
     np.testing.assert_array_equal(y, got.values["output"])  # without a tape, the same bits
     for state, value in final._asdict().items():
         np.testing.assert_array_equal(value, got.values[f"final {state}"])
-    want = kernel(importlib.import_module(f"generated.{name}"), widened(given))
+    want = kernel(importlib.import_module(f"generated.{name}"), given.cast(np.float64))
     errors = relative(got, want)
     if KINDS[kind].narrow:  # the gradient of a number is a sum that cancels: in 16 bits, little may be left of it
         errors = {name: error for name, error in errors.items() if name not in want.grads or want.grads[name].ndim}

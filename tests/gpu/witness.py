@@ -9,7 +9,7 @@ import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,9 @@ import ml_dtypes
 import numpy as np
 
 from derive.cells import REGISTRY
-from derive.verify.report import FLOAT32, SMALL, Problem, Result, complete_sizes, kernel, root_mean_square, sample
+from derive.verify.problem import Problem, Result, complete_sizes, sample
+from derive.verify.tolerances import FLOAT32, SMALL, root_mean_square
+from derive.verify.witnesses import kernel
 from generated.runtime.cuda.current import current
 from generated.runtime.cuda.kind import KINDS
 from generated.runtime.cuda.plan import Plan, Steps
@@ -66,21 +68,15 @@ class Case:
 # Problems
 
 
-def every(p: Problem, change: Callable[[np.ndarray], Any]) -> Problem:
-    """Return a problem with each of its arrays changed."""
-    arrays, dfinal = ({name: change(value) for name, value in given.items()} for given in (p.arrays, p.dfinal))
-    return replace(p, arrays=arrays, dy=change(p.dy), dfinal=dfinal)
-
-
 def problem(case: Case) -> Problem:
     """Return a problem in float64, of numbers that the kind stores without rounding them."""
     drawn = sample(REGISTRY[case.cell], sizes=case.sizes, steps=case.steps, batch=case.batch)
-    return every(drawn, lambda value: value if value.dtype.kind in "iu" else value.astype(case.stored).astype(np.float64))
+    return drawn.cast(case.stored).cast(np.float64)
 
 
 def stored(case: Case, make: Callable[[np.ndarray], Any]) -> Problem:
     """Return the problem as it is given to a device: numbers in the dtype that they are stored in, arrays as `make` makes them."""
-    return every(problem(case), lambda value: make(value if value.dtype.kind in "iu" else value.astype(case.stored)))
+    return problem(case).cast(case.stored).mapped(make)
 
 
 # Results

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...cell import Cell
 from ...cells.load import cells_of, find
+from ...language.definition import Definition
 from ...package.memory import compile_all
 from ...runtime.cuda.current import current
 from ...runtime.cuda.kind import KINDS
@@ -77,7 +77,7 @@ def _matches(options: argparse.Namespace) -> list[Match]:
     ]
 
 
-def _cells(name: str) -> Sequence[Cell]:
+def _cells(name: str) -> Sequence[Definition]:
     return cells_of(name) if name.endswith(".py") else [find(name)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 
-from ...cell import Cell
+from ...language.definition import Definition
 from ..compare import CALLS, Settings, measure, size_for
 from ..contender import Contender, sizes_of
 from ..record import BACKWARD, PHASES, Timing
@@ -22,7 +22,7 @@ class Match:
     """A case, the cell and module that it is about, and the peers."""
 
     case: Case
-    cell: Cell
+    cell: Definition
     module: ModuleType
     peers: tuple[str, ...]
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from ...language.definition import Definition
 from ...runtime.cuda.kind import KINDS
-from ...verify.report import FLOAT32, SMALL, Problem, arguments, gradients, root_mean_square
+from ...verify.problem import Problem, initial
+from ...verify.tolerances import FLOAT32, SMALL, root_mean_square
+from ...verify.witnesses import arguments, gradients
 from ..compare import failure
-from ..contender import Contender, problem, sizes_of
+from ..contender import Contender, sizes_of
 from ..peers import PEERS
 from ..pytorch import numbers
 from .cases import Case
@@ -22,18 +24,19 @@ from .cases import Case
 PLACE = "cuda"  # where PyTorch puts tensors
 
 
-def on_device(case: Case, module: ModuleType, cell: Any) -> Problem:
+def on_device(case: Case, module: ModuleType, cell: Definition) -> Problem:
     """Return the numbers that all contenders get, as tensors in the dtype that the kind stores."""
     torch = importlib.import_module("torch")
     batch, steps, d, n = case.size
     on_host = importlib.import_module(module.__name__.replace(".cuda.", "."))  # the same cell's module for the CPU draws them
-    p = problem(cell, on_host, sizes_of(cell, d, n), steps, batch, "float64" if case.kind == "float64" else "float32")
+    exact = "float64" if case.kind == "float64" else "float32"
+    p = initial(on_host, cell, sizes=sizes_of(cell, d, n), steps=steps, batch=batch, dtype=exact)
     dtype = getattr(torch, KINDS[case.kind].stored)
 
     def tensor(value: Any) -> Any:
         return torch.tensor(value, device=PLACE, dtype=dtype if value.dtype.kind == "f" else None)
 
-    return replace(p, arrays={name: tensor(value) for name, value in p.arrays.items()}, dy=tensor(p.dy))
+    return p.mapped(tensor)
 
 
 def ours(module: ModuleType, p: Problem, kind: str) -> Contender:
