@@ -139,25 +139,27 @@ class _Reverse:
         self.sweep(rec.accumulators)
         self.sweep(rec.body)
         carries = tuple(Carry(into, self.finish(c.previous)) for into, c in zip(carried, rec.carries, strict=True))
-        written = tuple(self.finish(name) for name in rec.sequences if name in self.wrt)
+        written = {name: self.finish(name) for name in rec.sequences if name in self.wrt}
         totals = self.static_totals()
         made = self.take()
         prologue += [eq for eq in made if not self.types[eq.name].batched]  # of cotangents of sums alone: the same at every step
         accumulators = self.accumulate(totals)
 
         self.sweep(rec.prologue)
+        results = {name: self.finish(name) for name in (*rec.statics, *rec.contexts) if name in self.wrt}
+        self.cotangent |= written | results
         found = Recurrence(
             name=f"{rec.name}_adjoint",
             reverse=not rec.reverse,
             types=self.types,
             labels=self.labels,
-            results=tuple(self.finish(name) for name in (*rec.statics, *rec.contexts) if name in self.wrt),
+            results=tuple(results.values()),
             carries=carries,
             prologue=(*rec.prologue, *rec.epilogue, *prologue),  # recomputed: static equations cost nothing beside the loop
             body=tuple(eq for eq in made if self.types[eq.name].batched),
             accumulators=tuple(accumulators),
             epilogue=tuple(self.take()),
-            written=written,
+            written=tuple(written.values()),
         )
         return Adjoint(validate(prune(self.reading(found, given, seeded))), dict(self.cotangent))
 
@@ -269,10 +271,8 @@ class _Reverse:
         """
         terms, label = self.terms(name), Label("cotangent", name)
         if len(terms) == 1 and isinstance(terms[0], sp.Symbol) and self.labels[terms[0].name] == label:
-            self.cotangent[name] = terms[0].name
-        else:
-            self.cotangent[name] = self.define(self.cotangent_name(name), Map(sp.Add(*terms)), self.types[name], label, shown=True)
-        return self.cotangent[name]
+            return str(terms[0].name)
+        return self.define(self.cotangent_name(name), Map(sp.Add(*terms)), self.types[name], label, shown=True)
 
     def static_totals(self) -> dict[str, str]:
         """Name the step's contribution to each static and context value; return them by that value."""

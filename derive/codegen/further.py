@@ -77,5 +77,5 @@ def functions(compiled: Compiled) -> dict[str, str]:
 
     `given` has a value by each name of ``LAYER.links["{link.name}"].given``; returned are those of ``handed``, and what the link keeps.
     """
-    return LAYER.linked("{link.name}", _{link.name}, given, tape, kept)'''
+    return LAYER.further("{link.name}", _{link.name}, given, tape, kept)'''
     return found

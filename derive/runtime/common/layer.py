@@ -19,8 +19,9 @@ from .table import Signature, Table, shown, signature
 
 Array = Any
 Pass = Callable[..., Any]
-Kept = Mapping[str, tuple[Shape, int]]  # of what a pass keeps: shape of one row, rows before the first step
+Kept = Mapping[str, tuple[Shape, int | None]]  # of what a pass keeps: shape of one row, rows before the first step; None if it has no rows
 OVER_TIME, BY_SEQUENCE = ("T", "B"), ("B",)  # the axes before a row's own
+LEADS: Mapping[str, tuple[str, ...]] = {"steps": OVER_TIME, "batch": BY_SEQUENCE, "static": ()}  # as the table of a pass says it
 CHECKED = 256  # kinds of calls that a layer remembers
 
 
@@ -201,12 +202,16 @@ class BaseLayer(Table, ABC):
 
     # What a pass keeps: arrays over time, unless the device has rows that make none
 
-    def kept_axes(self, call: Any, shape: Shape, extra: int) -> tuple[int, ...]:
+    def kept_axes(self, call: Any, shape: Shape, extra: int | None) -> tuple[int, ...]:
         """Return the axes of what is kept, of a row's `shape` and with `extra` rows before the first step."""
+        if extra is None:
+            return self.shape(shape, call.sizes)
         return (call.steps + extra, call.batch, *self.shape(shape, call.sizes))
 
-    def kept_names(self, call: Any, shape: Shape, extra: int) -> tuple[str, ...]:
+    def kept_names(self, call: Any, shape: Shape, extra: int | None) -> tuple[str, ...]:
         """Return what a message calls these axes."""
+        if extra is None:
+            return shape
         return ("T + 1" if extra else "T", "B", *shape)
 
     def kept_rows(self, call: Any, value: Array) -> Array:
@@ -225,7 +230,7 @@ class BaseLayer(Table, ABC):
             value = self.array(getattr(record, name, None), f"{argument}.{name}")
             self.needs(f"{argument}.{name}", value.shape, self.kept_axes(call, shape, extra), self.kept_names(call, shape, extra))
             self.same_dtype(f"{argument}.{name}", value.dtype, call.stored_dtype)
-            found[name] = self.kept_rows(call, value)
+            found[name] = value if extra is None else self.kept_rows(call, value)
         return kind(**found)
 
     # Passes, and what they hand out
@@ -236,17 +241,57 @@ class BaseLayer(Table, ABC):
         saved = None if kept is None else self.kept(call, kept, self.saved)
         return self.as_given(call, rows, OVER_TIME, self.output), self.unsorted(call, final), saved
 
-    def ran_back(self, work: Pass, call: AnyCall, saved: Any, dy: Array, dfinal: Any) -> Any:
-        """Run the backward pass of a call, on what its tape keeps and cotangents that are checked; return the gradients."""
+    def ran_back(self, work: Pass, call: AnyCall, saved: Any, dy: Array, dfinal: Any) -> tuple[Any, Any]:
+        """Run the backward pass of a call, on what its tape keeps and cotangents that are checked; return the gradients, and what it keeps
+        for other passes, or None.
+        """
         given = self.rows_of(call, saved, self.records["Saved"], self.saved, "tape.saved")
         final = type(dfinal)(*[self.sort(call, value) for value in dfinal])
-        return self.gradients(call, self.run(work, call, given, self.gather(call, dy), final))
+        found = self.run(work, call, given, self.gather(call, dy), final)
+        grads, kept = self.parted(call, "backward", found)
+        return self.gradients(call, grads), kept
+
+    def parted(self, call: AnyCall, link: str, found: Any) -> tuple[Any, Any]:
+        """Return what a pass gave, and what it keeps, as it lies on a tape; None if that is nothing."""
+        table = self.links[link].saved if link in self.links else {}
+        return (found[0], self.kept(call, found[1], table)) if table else (found, None)
+
+    def linked(self, link: str, work: Pass, call: AnyCall, given: Mapping[str, Any], kept: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Run a pass beyond forward and backward on a call; return what it hands out, by name, and what it keeps, or None.
+
+        Parameters
+        ----------
+        link : str
+            Its name in `links`.
+        given : mapping
+            The caller's arrays by name; None is zero.
+        kept : mapping
+            By the names of the passes that it reads, the records of what they keep.
+        """
+        table = self.links[link]
+        tables = {"forward": self.saved} | {name: other.saved for name, other in self.links.items()}
+        for what, names, got in (("given", table.given, given), ("kept", table.reads, kept)):
+            if missing := [name for name in names if name not in got]:
+                raise ValueError(f"{self.name}.{link}: {what} lacks {', '.join(missing)}")
+        records = [self.rows_of(call, kept[of], type(kept[of]), tables[of], f"kept.{of}") for of in table.reads]
+        values = {name: self.as_rows(call, given[name], f"given.{name}", *axes) for name, axes in table.given.items()}
+        found, own = self.parted(call, link, self.run(work, call, *records, values))
+        handed = table.handed.items()
+        return {name: self.as_given(call, found[name], LEADS[kind], shape) for name, (kind, shape) in handed}, own
+
+    def as_rows(self, call: AnyCall, value: Any, argument: str, kind: str, shape: Shape) -> Array:
+        """Return a caller's array of a kind that `LEADS` has, checked, as a pass reads it; zero for None."""
+        value = self.cotangent(call, value, argument, LEADS[kind], shape)
+        if kind == "steps":
+            return self.gather(call, value)
+        return self.sort(call, value) if kind == "batch" else value
 
     def as_given(self, call: AnyCall, value: Any, lead: tuple[str, ...], shape: Shape) -> Any:
         """Return rows, or with `BY_SEQUENCE` a row for each sequence, as the caller has an array with these axes; None stays."""
         if value is None:
             return None
-        value = self.spread(call, value) if lead == OVER_TIME else self.unsort(call, value)
+        if lead:
+            value = self.spread(call, value) if lead == OVER_TIME else self.unsort(call, value)
         return value.reshape(self.axes(call, lead, shape))
 
     def unsorted(self, call: AnyCall, state: Any) -> Any:

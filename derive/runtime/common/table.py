@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,22 @@ from .initial import initial
 from .sizes import Shape, Sizes, evaluate, linear
 
 Signature = tuple[tuple[tuple[int, ...], np.dtype], ...]
+
+
+class Link(NamedTuple):
+    """What a pass beyond forward and backward reads, takes and gives, by name; and of the backward pass, what it keeps for such.
+
+    Attributes
+    ----------
+    reads : names of the passes whose kept values it is given, in order
+    given, handed : mapping from name to (``steps``, ``batch`` or ``static``: what there is a row for, and shape of one row)
+    saved : mapping from what it keeps to (shape of one row, rows before the first step; None for a value that has no rows)
+    """
+
+    reads: tuple[str, ...]
+    given: Mapping[str, tuple[str, Shape]]
+    handed: Mapping[str, tuple[str, Shape]]
+    saved: Mapping[str, tuple[Shape, int | None]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,7 @@ class Table:
     indices : mapping from an integer input to the sizes that it must be below
     saved : mapping from what the tape keeps to (shape of one row, rows before the first step)
     equal : pairs of sizes that must be equal
+    links : mapping from the name of a pass beyond forward and backward to what it takes and gives
     rules : mapping from a parameter to its initial value or the name of a rule, and from a state to its value before the first step
     records : the module's own types, by name: Params, State, Inputs, Saved, Tape, Grads
     """
@@ -44,6 +61,7 @@ class Table:
     indices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     saved: Mapping[str, tuple[Shape, int]] = field(default_factory=dict)
     equal: tuple[tuple[str, str], ...] = ()
+    links: Mapping[str, Link] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Any] = field(default_factory=dict)
     checked: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)

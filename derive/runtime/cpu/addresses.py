@@ -185,9 +185,16 @@ def last_rows(array: Array, rows: Rows, like: Array, *, tape: bool) -> Array:
     return array[start[rows.lengths] + np.arange(rows.batch)].reshape(like.shape)
 
 
-def carried_rows(final: Array) -> Array:
-    """Return the array of a state's cotangent, two steps' worth, with `final` (B, ·) after the last step of every sequence."""
-    return np.concatenate([flat(final, 1)] * 2)
+def carried_rows(final: Array, rows: Rows | None = None, *, tape: bool = False) -> Array:
+    """Return the array of a state's cotangent with `final` (B, ·) after the last step of every sequence: two steps' worth, or with `tape`
+    a row before and after every step of `rows`.
+    """
+    value = flat(final, 1)
+    if not tape or rows is None:
+        return np.concatenate([value] * 2)
+    out = empty((rows.batch + rows.count, value.shape[1]), final.dtype)
+    out[rows.state[rows.lengths] + np.arange(rows.batch)] = value
+    return out
 
 
 def first_rows(array: Array, rows: Rows, like: Array) -> Array:

@@ -102,16 +102,31 @@ class Layer(BaseLayer):
         params.steppers.give(stepper)
         return y, after
 
-    def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any) -> Any:
-        """Return the gradients."""
-        self.check_tape(tape)
-        keep = not isinstance(tape.saved, Marks)
-        call, _, lengths = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.lengths, tape.reverse, keep=keep)
+    def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool = False) -> Any:
+        """Return the gradients; with `second`, also what the pass keeps for others."""
+        call, lengths = self._taped(tape, "backward")
         dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
         dfinal = self.state_cotangent(call, dfinal, "dfinal")
-        if not keep:
+        if not call.keep:
+            if second:
+                raise ValueError(f'{self.name}.backward: second needs a tape that keeps all, of `forward` with tape="full"')
             return self._back_by_segments(forward, run, dy, tape, dfinal, lengths)
-        return self.ran_back(run, call, tape.saved, dy, dfinal)
+        grads, kept = self.ran_back(run, call, tape.saved, dy, dfinal)
+        return (grads, kept) if second else grads
+
+    def further(self, link: str, run: Pass, given: Any, tape: Any, kept: Any) -> tuple[dict[str, Array], Any]:
+        """Return what a pass beyond forward and backward hands out, by name, and what it keeps, or None."""
+        call, _ = self._taped(tape, link)
+        if not call.keep:
+            raise ValueError(f'{self.name}.{link} needs a tape that keeps all, of `forward` with tape="full"')
+        return self.linked(link, run, call, given, {"forward": tape.saved, **kept})
+
+    def _taped(self, tape: Any, function: str) -> tuple[Call, Array | None]:
+        """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
+        self.check_tape(tape, function)
+        keep = not isinstance(tape.saved, Marks)
+        call, _, lengths = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.lengths, tape.reverse, keep=keep)
+        return call, lengths
 
     # Calls
 
@@ -184,13 +199,13 @@ class Layer(BaseLayer):
 
     # Of sequences of unequal length, or backwards, a tape keeps rows as they are: steps that are not run have none.
 
-    def kept_axes(self, call: Call, shape: Shape, extra: int) -> tuple[int, ...]:
-        if call.rows.order is None:
+    def kept_axes(self, call: Call, shape: Shape, extra: int | None) -> tuple[int, ...]:
+        if call.rows.order is None or extra is None:
             return super().kept_axes(call, shape, extra)
         return call.rows.count + extra * call.batch, prod(self.shape(shape, call.sizes))
 
-    def kept_names(self, call: Call, shape: Shape, extra: int) -> tuple[str, ...]:
-        return super().kept_names(call, shape, extra) if call.rows.order is None else ("rows", *shape)
+    def kept_names(self, call: Call, shape: Shape, extra: int | None) -> tuple[str, ...]:
+        return super().kept_names(call, shape, extra) if call.rows.order is None or extra is None else ("rows", *shape)
 
     def kept_rows(self, call: Call, value: Array) -> Array:
         return unlocked(flat(value, 2) if call.rows.order is None else value)

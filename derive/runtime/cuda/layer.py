@@ -105,7 +105,7 @@ class Layer(BaseLayer):
             call, _ = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=True)
             dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
             dfinal = self.state_cotangent(call, dfinal, "dfinal")
-            return _each(like, self.ran_back(run, call, tape.saved, dy, dfinal))
+            return _each(like, self.ran_back(run, call, tape.saved, dy, dfinal)[0])
 
     # Calls
 
