@@ -19,8 +19,7 @@ import pytest
 import torch
 from conftest import generated
 
-from derive import bench
-from derive.bench import chart, jax_scan, options, pytorch
+from derive.bench import chart, jax_scan, options, pytorch, run
 from derive.bench.compare import Settings, compare, measure, size_for
 from derive.bench.contender import Contender, ours, sizes_of
 from derive.bench.measure import AWAKE, Clock, Limits, interleaved, timing
@@ -32,6 +31,7 @@ from derive.bench.transcript import transcribe
 from derive.bench.work import operations
 from derive.cell import Cell
 from derive.cells import REGISTRY
+from derive.command import bench
 from derive.runtime.cpu import threads
 from derive.verify.evaluate import evaluate
 from derive.verify.problem import initial, sample
@@ -369,7 +369,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Rows, gaps and the file say the same."""
-    monkeypatch.setattr(bench, "compile_all", lambda cells: {cell.name: generated(cell.name) for cell in cells})
+    monkeypatch.setattr(run, "compile_all", lambda cells: {cell.name: generated(cell.name) for cell in cells})
     hide(monkeypatch, "jax")
     path = tmp_path / "bench.json"
     sizes = [f"{B},{T},{D},{N}", f"{B},{T},{N},{N}"]
@@ -391,7 +391,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_no_peers_at_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(bench, "compile_all", lambda cells: {cell.name: generated(cell.name) for cell in cells})
+    monkeypatch.setattr(run, "compile_all", lambda cells: {cell.name: generated(cell.name) for cell in cells})
     hide(monkeypatch, "torch", "jax")
     assert bench.main(["--cells", "rnn", "--sizes", "1,2,3,5", "--runs", "1", "--phases", "inference", "--peers"]) == 0
     lines = capsys.readouterr().out.splitlines()

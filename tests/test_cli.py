@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,9 @@ import pytest
 from conftest import ROOT, without_rights
 
 from derive.__main__ import main
+from derive.command import COMMANDS
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 MINE = '''
 from derive import Cell
 
@@ -196,6 +200,35 @@ def test_a_file_imports_what_lies_beside_it(tmp_path: Path, capsys: pytest.Captu
 def test_generate_for_files_needs_a_folder(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", str(mine)]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_every_command_is_a_module_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    modules = {path.stem for path in (ROOT / "derive" / "command").glob("*.py")} - {"__init__"}
+    assert modules == {*COMMANDS}
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    listed = re.findall(r"^    (\w+)  +\w", capsys.readouterr().out, re.MULTILINE)
+    assert listed == [*COMMANDS]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: derive {name} ")
+
+
+@pytest.mark.parametrize("words", [["list"], ["new", "cell.py"], ["show", "rnn"], ["--help"]])
+def test_no_command_waits_for_what_it_does_not_need(words: list[str], tmp_path: Path) -> None:
+    code = (
+        "import contextlib, sys\nfrom derive.__main__ import main\n"
+        f"with contextlib.suppress(SystemExit):\n    assert main({words}) == 0\n"
+        "assert not {'numba', 'derive.verify.report', 'derive.site.builder', 'derive.bench.run'} & {*sys.modules}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_command_is_wrong_usage() -> None:

@@ -7,7 +7,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from derive.demo import data, main, train
+from derive.__main__ import main
+from derive.demo import data, train
 from generated import gru, lstm, rnn
 
 
@@ -97,7 +98,7 @@ def test_padding_changes_neither_loss_nor_gradient():
 def test_missing_extra_is_named(monkeypatch, capsys):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == "tqdm" else find_spec(name, *rest))
-    assert main([]) == 1
+    assert main(["demo"]) == 1
     error = capsys.readouterr().err
     assert "needs tqdm:" in error and "derive-rnn[demo]" in error
 
@@ -105,7 +106,7 @@ def test_missing_extra_is_named(monkeypatch, capsys):
 def test_unusable_options_are_refused(tmp_path, capsys):
     for name in ("music21", "tqdm", "matplotlib"):
         pytest.importorskip(name)
-    assert main(["--out", str(tmp_path / "absent" / "demo.png")]) == 1
+    assert main(["demo", "--out", str(tmp_path / "absent" / "demo.png")]) == 1
     assert "no folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        main(["--epochs", "0"])
+        main(["demo", "--epochs", "0"])

@@ -9,7 +9,7 @@ from fuzz.verify import verify
 
 from derive import Cell
 from derive.calculus.derivation import differentiate
-from derive.notation import show
+from derive.command import show
 from derive.notation.text import tagged_formulas
 from derive.verify import report as check
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from derive import Cell, CellError
-from derive.notation import show
+from derive.command import show
 from derive.package import contents
 
 PATIENCE = 60  # seconds until a text counts as hanging; each takes a few at most

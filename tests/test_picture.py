@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,13 +20,14 @@ from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.language.tree import Name
 from derive.language.walks import walk
-from derive.picture import svg
+from derive.picture import search, svg
 from derive.picture.build import build
 from derive.picture.bundle import bundled, grouped
 from derive.picture.draw import mark_place
 from derive.picture.graph import Graph
 from derive.picture.label import text_of, typeset, width
 from derive.picture.layout import Layout, laid_out
+from derive.site.define import definition
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -398,6 +400,44 @@ def test_same_bytes_whatever_the_hash_seed() -> None:
         )
         seen.add(run.stdout)
     assert len(seen) == 1
+
+
+# Whoever runs this has the notation, which a picture stands on, and can import neither NumPy nor Numba from here on.
+BARE = """
+import json, sys
+import derive.notation.formula
+from derive import Cell
+HEAVY = ("numpy", "numba", "llvmlite")
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HEAVY:
+            raise ModuleNotFoundError(f"no {name} here", name=name)
+for name in [name for name in sys.modules if name.partition(".")[0] in HEAVY]:
+    del sys.modules[name]
+sys.meta_path.insert(0, Refuse())
+from derive.picture import search, svg
+made = {}
+for text in json.loads(sys.stdin.read()):
+    exec(text, made)
+print(json.dumps({name: svg(cell) for name, cell in made.items() if isinstance(cell, Cell)}))
+assert not {*HEAVY} & {*sys.modules}
+"""
+
+
+def test_same_bytes_where_nothing_can_be_compiled() -> None:
+    made: dict[str, object] = {}
+    texts = [definition(REGISTRY[name]) for name in ("rnn", "gru", "lstm", "minlstm", "softmax_cross_entropy")]
+    for text in texts:
+        exec(text, made)
+    run = subprocess.run([sys.executable, "-c", BARE], input=json.dumps(texts), capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == {name: svg(cell) for name, cell in made.items() if isinstance(cell, Cell)}
+
+
+def test_the_search_is_compiled_where_it_can_be() -> None:
+    rnn, lstm = REGISTRY["rnn"], REGISTRY["lstm"]
+    assert svg(rnn) != svg(lstm)
+    assert search._cheapest.signatures  # of the dispatcher that Numba makes of a function
 
 
 @pytest.mark.parametrize("name", CELLS)

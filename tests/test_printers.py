@@ -13,7 +13,7 @@ from derive.calculus.functions import FUNCTIONS
 from derive.cells import REGISTRY, get
 from derive.codegen.expression import Expressions
 from derive.codegen.source import name
-from derive.notation import show
+from derive.command import show
 from derive.notation.latex import derivation, equations
 from derive.notation.text import tagged_formulas
 

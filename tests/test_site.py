@@ -33,13 +33,15 @@ from derive.verify.tolerances import TOLERANCES
 pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
 
-from derive.site import build, own_site, project_site
-from derive.site.builder import make
+from derive.site.builder import build, make, own_site
 from derive.site.define import definition, example
-from derive.site.listing import listings, rendered
+from derive.site.emitted import listings, rendered
+from derive.site.extra import need_extra
 from derive.site.markup import broken, equations, seen, sentence
-from derive.site.maths import MARKED, FormulaError, mathml
+from derive.site.mathml import MARKED, FormulaError, mathml
 from derive.site.page import Page, checks
+from derive.site.project import project_site
+from derive.site.sections import markdown
 from derive.site.serve import server
 from derive.site.symbols import count_at, symbols
 from derive.site.tape import kept
@@ -57,7 +59,7 @@ def page(name: str) -> Page:
 
 @cache
 def text(name: str) -> str:
-    return page(name).markdown()
+    return markdown(page(name))
 
 
 def lines_of(cell: Cell) -> dict[str, str]:
@@ -170,8 +172,9 @@ def test_what_is_no_check_is_refused(tmp_path: Path) -> None:
 
 def test_pages_are_the_same_under_every_hash_seed() -> None:
     code = (
-        "import hashlib; from derive.cells import REGISTRY; from derive.site.page import Page; from derive.package import contents;"
-        "print([hashlib.sha256(Page(c, contents.files([c], cuda=False)[f'{c.name}.py']).markdown().encode()).hexdigest()"
+        "import hashlib; from derive.cells import REGISTRY; from derive.package import contents;"
+        "from derive.site.page import Page; from derive.site.sections import markdown;"
+        "print([hashlib.sha256(markdown(Page(c, contents.files([c], cuda=False)[f'{c.name}.py'])).encode()).hexdigest()"
         " for c in map(REGISTRY.get, ('slstm', 'gru_layernorm', 'rhn'))])"
     )
     assert python(code, PYTHONHASHSEED="0") == python(code, PYTHONHASHSEED="1")
@@ -278,14 +281,14 @@ def test_a_build_that_fails_is_an_error_in_words(tmp_path: Path) -> None:
         make(tmp_path / "mkdocs.yml", tmp_path / "file" / "site")
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CellError, match=r"mkdocs.*pip install 'derive-rnn\[docs\]'"):
-        build(own_site({"rnn.py": [REGISTRY["rnn"]]}), tmp_path)
+        need_extra()
 
 
 def test_the_project_site_needs_its_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("derive.site.builder.DOCS", tmp_path)
+    monkeypatch.setattr("derive.site.project.DOCS", tmp_path)
     with pytest.raises(CellError, match="checkout"):
         project_site()
 

@@ -13,8 +13,8 @@ import pytest
 from derive import theory
 from derive.cells import REGISTRY
 from derive.demo import train
-from derive.theory import abridged, constants, norms, slips, truncation
-from derive.theory.style import INK, power
+from derive.theory import abridged, norms, slips, time_constants, truncation
+from derive.theory.appearance import INK, power
 from derive.verify.explicit import explicit_gradients
 from derive.verify.problem import sample
 from generated import gru, lstm, rnn
@@ -53,7 +53,7 @@ def test_a_wrong_number_in_the_data_is_found():
     kept = theory.read("constants")
     kept["gate"]["1"] *= 1.0001
     with pytest.raises(AssertionError):
-        close(constants.measure(), kept)
+        close(time_constants.measure(), kept)
 
 
 def test_data_is_rounded_and_complete():

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..plotting import COLOURS, SAME_BYTES
 from .record import PHASES, Record, Row
 
 SUFFIXES = (".svg", ".png", ".pdf")
 COLUMNS = 3
 PAPER, INK, FAINT = "#ffffff", "#1f2328", "#d0d7de"  # a background of its own, so that it can be read on a dark page too
 TICKS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito: told apart by colour-blind readers
 MARKS = dict(zip(PHASES, (("o", "none", "--"), ("o", "full", "-")), strict=True))
-STYLE = {"svg.hashsalt": "derive", "svg.fonttype": "none", "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK}
+STYLE = {**SAME_BYTES, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK}
 
 
 def available() -> bool:

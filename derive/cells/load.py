@@ -13,16 +13,26 @@ from typing import Any
 
 from ..cell import Cell
 from ..language.errors import CellError
+from . import get
 
 
 def find(name: str) -> Cell:
     """Return the cell of that name that comes with derive; CellError, with the nearest name, if there is none."""
-    from . import get
-
     try:
         return get(name)
     except LookupError as error:
         raise CellError(str(error.args[0]) if error.args else str(error)) from None
+
+
+def cells_named(name: str) -> list[Cell]:
+    """Return what a word of a command line names: the cells of a file, or the one of that name that comes with derive.
+
+    Raises
+    ------
+    CellError
+        As `cells_of` and `find` do.
+    """
+    return cells_of(name) if name.endswith(".py") else [find(name)]
 
 
 def cells_of(path: str) -> list[Cell]:

@@ -8,19 +8,13 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from ..calculus.functions import COMPARISONS, Elementwise
+from ..calculus.order import order
 from .layout import RENAMED
 from .source import ATOM, PRODUCT, SUM, Source, name
 
 OPERATORS = {cls: op for op, cls in COMPARISONS.items()}
 LARGEST_BY_SQUARING = 1024  # larger exponents go to a function
 SMALL = {1: "one", 2: "two", 3: "three", 4: "four"}
-
-
-def order(expr: sp.Expr) -> tuple[int, int, str]:
-    """Sort key of factors and terms: cotangents first, then names, then what is compound."""
-    if isinstance(expr, sp.Symbol):
-        return (0 if expr.name.startswith(("d", "delta")) else 1, len(expr.name), expr.name)
-    return (2, int(sp.count_ops(expr)), str(expr))
 
 
 @dataclass

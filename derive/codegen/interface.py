@@ -10,7 +10,7 @@ from ..calculus.derivation import FORWARD
 from ..calculus.naming import Names
 from ..language.definition import Definition
 from ..language.shapes import shape_of
-from ..language.sizes import Shape
+from ..language.sizes import Shape, axes_text
 from ..language.tree import Call, Name
 from ..language.walks import walk
 from ..program.pipeline import Compiled, Field
@@ -42,10 +42,10 @@ class Interface:
 
     def records(self) -> str:
         cell, shapes = self.cell, self.cell.shapes
-        inputs = [(n, shape_text("T", "B", shape=shapes[n])) for n in cell.inputs] + [
-            (n, shape_text("B", shape=shapes[n])) for n in cell.context
+        inputs = [(n, axes_text("T", "B", shape=shapes[n])) for n in cell.inputs] + [
+            (n, axes_text("B", shape=shapes[n])) for n in cell.context
         ]
-        over = [(f.name, shape_text("T + 1" if f.state else "T", "B", shape=self.value_shape(f.value))) for f in self.keeps]
+        over = [(f.name, axes_text("T + 1" if f.state else "T", "B", shape=self.value_shape(f.value))) for f in self.keeps]
         gradient = "gradients by {0}; None for indices" if cell.integers else "gradients by {0}"
         grads = [(n, f"np.ndarray{' | None' if n in cell.integers else ''}", s) for n, s in inputs]
         return "\n\n\n".join(
@@ -53,9 +53,9 @@ class Interface:
                 record(
                     "Params",
                     "Parameters, by the names of the equations.",
-                    [(n, "np.ndarray", shape_text(shape=shapes[n])) for n in cell.parameters],
+                    [(n, "np.ndarray", axes_text(shape=shapes[n])) for n in cell.parameters],
                 ),
-                record("State", "States, one row a sequence.", [(n, "np.ndarray", shape_text("B", shape=shapes[n])) for n in cell.states]),
+                record("State", "States, one row a sequence.", [(n, "np.ndarray", axes_text("B", shape=shapes[n])) for n in cell.states]),
                 record("Inputs", "What was given to a forward pass.", [(n, "np.ndarray", s) for n, s in inputs]),
                 record("Saved", "What a forward pass keeps for the backward pass.", [(n, "np.ndarray", s) for n, s in over]),
                 record(
@@ -187,12 +187,12 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
         lines = ["", "    Parameters", "    ----------"]
         for name in cell.inputs:
             kind = "integers" if name in cell.integers else "float32 or float64"
-            lines.append(f"    {name} : array {shape_text('T', 'B', shape=shapes[name])}, {kind}")
+            lines.append(f"    {name} : array {axes_text('T', 'B', shape=shapes[name])}, {kind}")
         if not cell.inputs:
             lines.append("    x : None")
         lines.append("    params : Params")
         lines.append("    state : State, optional; zero by default")
-        lines += [f"    {name} : array {shape_text('B', shape=shapes[name])}, constant in time" for name in cell.context]
+        lines += [f"    {name} : array {axes_text('B', shape=shapes[name])}, constant in time" for name in cell.context]
         lines += ["    steps : int"] if not cell.inputs else []
         lines += [
             "    lengths : array (B,), optional",
@@ -201,7 +201,7 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
         lines += ["    reverse : bool", "        From each sequence's last step to its first; outputs stay where their inputs are."]
         lines += ['    tape : "full" or "recompute"', "        Keep what `backward` reads, or a state every √T steps and compute it again."]
         lines += ["", "    Returns", "    -------"]
-        lines += [f"    y : array {shape_text('T', 'B', shape=shapes[cell.output])}", "    final : State", "    tape : Tape"]
+        lines += [f"    y : array {axes_text('T', 'B', shape=shapes[cell.output])}", "    final : State", "    tape : Tape"]
         return "\n".join(lines)
 
     def describe_device_arguments(self) -> str:
@@ -209,15 +209,15 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
         lines = ["", "    Parameters", "    ----------"]
         for name in cell.inputs:
             kind = "integers" if name in cell.integers else "float32, float64, bfloat16 or float16"
-            lines.append(f"    {name} : device array {shape_text('T', 'B', shape=shapes[name])}, {kind}")
+            lines.append(f"    {name} : device array {axes_text('T', 'B', shape=shapes[name])}, {kind}")
         lines += ["    x : None"] if not cell.inputs else []
         lines += ["    params : Params", "    state : State, optional; zero by default"]
-        lines += [f"    {name} : device array {shape_text('B', shape=shapes[name])}, constant in time" for name in cell.context]
+        lines += [f"    {name} : device array {axes_text('B', shape=shapes[name])}, constant in time" for name in cell.context]
         lines += ["    steps : int"] if not cell.inputs else []
         lines += ["    tf32 : bool", "        Whether products of float32 may round their operands to 10 bits."]
         lines += ["    stream : optional", "        Where the work is queued; the caller's current stream by default."]
         lines += ["", "    Returns", "    -------"]
-        lines += [f"    y : array {shape_text('T', 'B', shape=shapes[cell.output])}, of the kind of the inputs"]
+        lines += [f"    y : array {axes_text('T', 'B', shape=shapes[cell.output])}, of the kind of the inputs"]
         return "\n".join([*lines, "    final : State", "    tape : Tape"])
 
 
@@ -241,7 +241,3 @@ def init_sizes(cell: Definition) -> list[str]:
     """Return the sizes that `init` takes, in order: also those that the equations make equal to others."""
     named = dict.fromkeys((*cell.sizes, *(s for pair in cell.equal_sizes for s in pair)))
     return sorted(named, key=lambda s: (s != "d", s != "n", s))
-
-
-def shape_text(*leading: str, shape: Shape) -> str:
-    return tuple_source([*leading, *(str(s) for s in shape)]) if leading or shape else "a scalar"

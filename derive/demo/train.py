@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from derive.demo.data import KEYS, Batch, Split, batches
 from generated import linear, sigmoid_cross_entropy
 from generated.training import Adam, clip_by_global_norm, tree_leaves
+
+from .data import KEYS, Batch, Split, batches
 
 Module = Any
 """A generated module of a recurrent cell."""

@@ -88,6 +88,12 @@ def shape_text(shape: Shape) -> str:
     return ", ".join(map(str, shape))
 
 
+def axes_text(*leading: str, shape: Shape) -> str:
+    """Return the axes of an array of rows as a tuple is written: ``(T, B, n)``, ``(n,)``, ``a scalar`` where there is none."""
+    axes = [*leading, *map(str, shape)]
+    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})" if axes else "a scalar"
+
+
 def parse_shape(text: str) -> Shape:
     """Return the shape that `text` declares: sizes separated by commas, such as ``"4*n, n + d"``; ``""`` is a scalar.
 

@@ -32,7 +32,7 @@ from ..calculus.ir import (
     extent_name,
     is_extent,
 )
-from ..codegen.expression import order
+from ..calculus.order import order
 from ..language.definition import Definition
 from ..language.shapes import rank_of
 from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power

@@ -1,7 +1,7 @@
 """The picture of a cell: an SVG drawn from its equations.
 
 `svg` goes through four steps, a module or a few each: the drawing graph (`build`, `bundle`), columns, orders and rows (`columns`, `rails`,
-`order`, `rows`, `place`), wires (`route`), and the drawing (`draw`).
+`crossings`, `rows`, `place`), wires (`route`), and the drawing (`draw`).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from html import escape
 from .graph import BOXES, CIRCLES, Node
 from .label import BASE, SMALL, SUB, SUP, Label, extent, width
 from .layout import Layout
+from .node_shape import CELL, Port, Rect, Shape
 from .route import Branch, Wire
-from .shape import CELL, Port, Rect, Shape
 from .wires import Line, dots, lines
 
 PAD = 8.0  # px around the picture

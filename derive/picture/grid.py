@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import numpy as np
-
+from .buffers import Array, compiled, marks, numbers
+from .node_shape import CELL, Shape
 from .place import Placement
-from .shape import CELL, Shape
 
 FREE, STRAIGHT = -1, -2  # STRAIGHT: wires may only pass horizontally, so that the port behind stays open
 Point = tuple[int, int]
@@ -24,19 +23,20 @@ class Grid:
 
     placement: Placement
     width: int = field(init=False)
-    blocked: np.ndarray = field(init=False)  # of bool
-    across: np.ndarray = field(init=False)  # of int32
-    along: np.ndarray = field(init=False)
+    blocked: Array = field(init=False)
+    across: Array = field(init=False)
+    along: Array = field(init=False)
 
     def __post_init__(self) -> None:
         """Block the border and what nodes and labels need."""
         placement = self.placement
         self.width, height = placement.width, placement.height
         size = self.width * height
-        self.blocked = np.zeros(size, np.bool_)
-        self.across, self.along = np.full(size, FREE, np.int32), np.full(size, FREE, np.int32)
-        rows = self.blocked.reshape(height, self.width)
-        rows[0] = rows[-1] = rows[:, 0] = rows[:, -1] = True
+        self.blocked = marks(size)
+        self.across, self.along = numbers(size, FREE), numbers(size, FREE)
+        last, lowest = self.width - 1, height - 1
+        for border in ((0, last, 0, 0), (0, last, lowest, lowest), (0, 0, 0, lowest), (last, last, 0, lowest)):
+            self._fill(*border)
         for (x, y), shape in zip(placement.centres, placement.shapes, strict=True):
             self._block(x, y, shape)
 
@@ -49,16 +49,13 @@ class Grid:
                 self._fill(x + int(left / CELL), x + int((right + 2) / CELL), y + int((top - 1) // CELL) + 1, y + int(bottom // CELL))
         for outlet in shape.outlets:
             for u in range(x + outlet.start + 1, x + outlet.end + 1):
-                self.blocked[self.index((u, y + outlet.dy))] = 0
-
+                self.blocked[self.index((u, y + outlet.dy))] = False
         if shape.narrow:
             for port in shape.ports:
                 self.along[self.index((x + port.dx - 1, y + port.dy))] = STRAIGHT
 
     def _fill(self, left: int, right: int, top: int, bottom: int) -> None:
-        for row in range(top, bottom + 1):
-            for x in range(left, right + 1):
-                self.blocked[row * self.width + x] = 1
+        _fill(self.blocked, self.width, left, right, top, bottom)
 
     def index(self, point: Point) -> int:
         return point[1] * self.width + point[0]
@@ -98,3 +95,11 @@ class Grid:
     def own(self, index: int, value: int) -> bool:
         """Say whether a wire may branch at one of its points: not where another crosses it."""
         return self.across[index] in (FREE, value) and self.along[index] in (FREE, value)
+
+
+@compiled
+def _fill(blocked: Array, width: int, left: int, right: int, top: int, bottom: int) -> None:
+    """Block the points of some columns and rows."""
+    for row in range(top, bottom + 1):
+        for x in range(left, right + 1):
+            blocked[row * width + x] = True

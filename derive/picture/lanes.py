@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .graph import Graph
-from .shape import Shape
+from .node_shape import Shape
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from .columns import assignments
 from .graph import Graph
 from .improve import Routed, first, improved
 from .lanes import lanes
+from .node_shape import shape_of
 from .place import Placement, drafts
 from .route import Wire
-from .shape import shape_of
 
 WIRED = 6  # arrangements that are wired, for each way to share out columns
 ROUNDS = ((5, 0.08), (2, 0.3))  # how many of them are improved, and with which part of the budget each

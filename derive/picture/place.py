@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .crossings import Order, crossings, ordered
 from .graph import Graph
 from .lanes import Lanes
-from .order import Order, crossings, ordered
+from .node_shape import Shape
 from .rails import Rails, arrangements
 from .rows import rows
-from .shape import Shape
 
 MARGIN = 4  # cells around the picture in which wires may run
 

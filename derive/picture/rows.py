@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .crossings import Order
 from .lanes import Lanes
-from .order import Order
 from .rails import Rails
 
 PASSES = 14

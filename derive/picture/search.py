@@ -1,23 +1,23 @@
 """The cheapest way on the grid from a wire to a port: short, with few bends and crossings.
 
-A picture tries thousands of arrangements, and most of its time went into this search: it is compiled, once a process.  (Cached machine
-code would lie in the package's folder, and be left there when the package is removed.)
+A picture tries thousands of arrangements, and much of its time goes into this search.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
-import numpy as np
-from numba import njit
-
+from .buffers import Array, compiled, entries, marks, numbers
 from .grid import FREE, Grid
 
 BEND, CROSS, BACK, FORK = 4, 11, 2, 3  # costs beside 1 for each step
 STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
-_STATE = 24  # bits of a state in an entry of the heap
+Points = tuple[Array, Array, Array, Array]  # which are blocked, which are ports; the wires across and along
+Box = tuple[int, int, int, int]
+_STATE = 24  # bits of a state in an entry of the heap, below what it costs
+_STATES = (1 << _STATE) - 1
 _FAR = 1 << 30
 
 
@@ -37,14 +37,14 @@ def search(grid: Grid, value: int, seeds: Mapping[int, int], targets: Mapping[in
     States are a point and the direction in which it is entered, ``4 * point + direction``.  `seeds` are the states on the wire with what
     leaving there costs; `targets` the states at ports, with the port's number and cost.
     """
-    before = np.empty(4 * len(grid.blocked), np.int32)
-    starts = np.array([*seeds.items()], np.int64).reshape(-1, 2)
-    goals = np.array([(state, price) for state, (_, price) in targets.items()], np.int64).reshape(-1, 2)
-    end, cost, steps = _search(grid.width, grid.blocked, grid.across, grid.along, value, starts, goals, before)
+    before = numbers(4 * len(grid.blocked), -1)
+    starts = entries([price << _STATE | state for state, price in seeds.items()])
+    ends = entries([price << _STATE | state for state, (_, price) in targets.items()])
+    end, cost, steps = _cheapest(grid.blocked, grid.across, grid.along, grid.width, value, starts, ends, before)
     return Way(_path(end, before), cost, targets[end][0], steps) if end >= 0 else None
 
 
-def _path(state: int, before: np.ndarray) -> tuple[int, ...]:
+def _path(state: int, before: Array) -> tuple[int, ...]:
     points = []
     while state >= 0:
         points.append(state >> 2)
@@ -52,64 +52,74 @@ def _path(state: int, before: np.ndarray) -> tuple[int, ...]:
     return tuple(reversed(points))
 
 
-@njit
-def _search(width, blocked, across, along, value, seeds, targets, before):  # type: ignore[no-untyped-def]
-    """Return the state at the port that is reached, the cost, and the states looked at; fill `before`, the state before each."""
-    states = 4 * blocked.size
-    cost = np.full(states, _FAR, np.int32)
-    done = np.zeros(states, np.bool_)
-    goal = np.full(states, -1, np.int32)
-    ends = np.zeros(blocked.size, np.bool_)
-    for state, price in targets:
-        goal[state] = price
-        ends[state >> 2] = True
-    ahead_x, ahead_y = _ahead(width, blocked.size // width, targets)
-    heap = [np.int64(0) for _ in range(0)]
-    for state, price in seeds:
-        cost[state], before[state] = price, -1
-        heappush(heap, price << _STATE | state)
+@compiled
+def _cheapest(
+    blocked: Array, across: Array, along: Array, width: int, value: int, starts: Array, ends: Array, before: Array
+) -> tuple[int, int, int]:
+    """Return the state at the port that is reached, what it costs, and how many states were looked at; fill `before` with ways back.
+
+    Entries of `starts` and `ends`, as those of the heap, are a state below what it costs.  The state is -1 if no port can be reached.
+    """
+    points, goal = (blocked, marks(len(blocked)), across, along), numbers(len(before), -1)
+    cost, done = numbers(len(before), _FAR), marks(len(before))
+    box = _box(points, goal, width, ends)
+    for entry in starts:
+        cost[entry & _STATES] = entry >> _STATE
+    heap = list(starts)
+    heapify(heap)
     steps = 0
     while len(heap) > 0:
-        state = heappop(heap) & ((1 << _STATE) - 1)
+        state = heappop(heap) & _STATES
         if done[state]:
             continue
-        done[state] = True
+        done[state] = 1
         steps += 1
         if goal[state] >= 0 and before[state] >= 0:
             return state, cost[state], steps
         point, direction = state >> 2, state & 3
-        straight = (across[point] if direction & 1 else along[point]) != FREE
-        turns = 1 if straight or before[state] < 0 else 3
-        for turn in range(turns):
-            d = direction if turn == 0 else (direction + 1) & 3 if turn == 1 else (direction + 3) & 3
-            following = point + (1 if d == 0 else width if d == 1 else -1 if d == 2 else -width)
-            price = 1 + (BEND if d != direction else 0) + (BACK if d == 2 else 0)
-            mine = along[following] if d & 1 else across[following]
-            other = across[following] if d & 1 else along[following]
-            key = following << 2 | d
-            if ends[following]:
-                if goal[key] < 0 or mine != FREE or other != FREE:
-                    continue
-                price += goal[key]
-            elif blocked[following] or mine != FREE or other == value:
-                continue
-            elif other >= 0:
-                price += CROSS
-            total = cost[state] + price
-            if total < cost[key]:
+        straight = before[state] < 0 or (across[point] if direction & 1 else along[point]) != FREE
+        for turn in range(1 if straight else 3):
+            d = (direction + turn + turn // 2) & 3  # straight on, to the one side, to the other
+            key = (point + (1 if d == 0 else width if d == 1 else -1 if d == 2 else -width)) << 2 | d
+            price = _price(points, goal, key, value)
+            total = cost[state] + 1 + price + (BEND if turn else 0) + (BACK if d == 2 else 0)
+            if price >= 0 and total < cost[key]:
                 cost[key], before[key] = total, state
-                aside, far = ahead_x[following % width], ahead_y[following // width]
-                bend = BEND if (aside if d & 1 else far) else 0
-                heappush(heap, (total + aside + far + bend) << _STATE | key)
-    return np.int64(-1), np.int32(0), steps
+                heappush(heap, (total + _ahead(key, width, box)) << _STATE | key)
+    return -1, 0, steps
 
 
-@njit
-def _ahead(width, height, targets):  # type: ignore[no-untyped-def]
-    """Return for each column and each row of the grid how far away the ports are at least."""
-    points = targets[:, 0] >> 2
-    xs, ys = points % width, points // width
-    left, right, top, bottom = xs.min(), xs.max(), ys.min(), ys.max()
-    across = np.array([max(left - x, 0, x - right) for x in range(width)])
-    down = np.array([max(top - y, 0, y - bottom) for y in range(height)])
-    return across, down
+@compiled
+def _box(points: Points, goal: Array, width: int, ends: Array) -> Box:
+    """Mark the ports; return the columns and rows between which they lie."""
+    left = top = len(goal)
+    right = bottom = 0
+    for entry in ends:
+        state = entry & _STATES
+        goal[state], points[1][state >> 2] = entry >> _STATE, 1
+        x, y = (state >> 2) % width, (state >> 2) // width
+        left, right, top, bottom = min(left, x), max(right, x), min(top, y), max(bottom, y)
+    return left, right, top, bottom
+
+
+@compiled
+def _price(points: Points, goal: Array, key: int, value: int) -> int:
+    """Return what it costs to enter a point beside the step and its turn, or -1 where that cannot be."""
+    blocked, ports, across, along = points
+    point = key >> 2
+    mine = along[point] if key & 1 else across[point]
+    other = across[point] if key & 1 else along[point]
+    if ports[point]:
+        return goal[key] if mine == FREE and other == FREE else -1
+    if blocked[point] or mine != FREE or other == value:
+        return -1
+    return CROSS if other >= 0 else 0
+
+
+@compiled
+def _ahead(key: int, width: int, box: Box) -> int:
+    """Return what the way from a point to the nearest of the ports costs at least."""
+    x, y = (key >> 2) % width, (key >> 2) // width
+    aside = max(box[0] - x, 0, x - box[1])
+    far = max(box[2] - y, 0, y - box[3])
+    return aside + far + (BEND if (aside if key & 1 else far) else 0)

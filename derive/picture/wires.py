@@ -7,9 +7,9 @@ from itertools import pairwise
 
 from .grid import Point
 from .layout import Layout
+from .node_shape import CELL
 from .place import Placement
 from .route import Branch, Wire
-from .shape import CELL
 
 Line = tuple[tuple[float, float], ...]
 

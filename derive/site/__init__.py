@@ -1,25 +1,21 @@
 """The site: pages written from the cells, beside the hand-written ones, and built by MkDocs (`derive docs`).
 
 ===============  ===================================================================
+`project`        the project's own site
 `builder`        from cells to a folder of HTML
 `serve`          the built site on this machine
-`page`           the page of a cell: what it is made from, and its sections
-`calculus`       its mathematics
+`sections`       the page of a cell, section by section
+`mathematics`    its mathematics
 `facts`          its tables
 `programs`       its code
+`page`           what a page is made from
+`emitted`        the emitted code, linked to the equations
 `markup`         equations, tables and sentences as HTML
-`listing`        the emitted code, linked to the equations
 `symbols`        the table of symbols
 `tape`           what a forward pass keeps
 `define`         a cell as Python that makes it, and Python that uses it
-`maths`          TeX to MathML while the site is built (a Markdown extension)
+`mathml`         TeX to MathML while the site is built (a Markdown extension)
 `figures`        drawings put into the page (a Markdown extension)
+`extra`          what must be installed for all this
 ===============  ===================================================================
 """
-
-from __future__ import annotations
-
-from .builder import Site, build, measure, need_extra, own_site, project_site
-from .serve import serve
-
-__all__ = ["Site", "build", "measure", "need_extra", "own_site", "project_site", "serve"]

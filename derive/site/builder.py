@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..cell import Cell
-from ..cells import FAMILIES, REGISTRY, SOURCES
 from ..language.errors import CellError
 from ..notation.style import Latex
 from ..package import contents
+from .page import Page, checks
+from .sections import markdown
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-DOCS = ROOT / "docs"
-CHECKED = DOCS / "data" / "check.json"
-NEEDED = ("mkdocs", "material", "quickjs", "sphinxcontrib.katex", "ziamath")
 CELLS = "cells/"  # in the navigation, where the pages of cells go
 Nav = list[dict[str, Any]]
 
@@ -44,6 +43,8 @@ class Site:
         The package that the kernels are imported from.
     docs : path, optional
         Hand-written pages, with their navigation in `nav.yml`.
+    figures : function, optional
+        Draws the figures of the hand-written pages into a folder.
     checked : mapping
         By cell, the entry of `derive check --json`.
     """
@@ -53,6 +54,7 @@ class Site:
     sources: Mapping[str, str]
     package: str
     docs: Path | None = None
+    figures: Callable[[Path], None] | None = None
     checked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -60,49 +62,11 @@ class Site:
         return [cell for group in self.groups.values() for cell in group]
 
 
-def project_site() -> Site:
-    """Return the project's own site, which is built from a checkout.
-
-    Raises
-    ------
-    CellError
-        If the hand-written pages are not there.
-    """
-    from .page import checks
-
-    if not (DOCS / "nav.yml").is_file():
-        raise CellError("the project's site is built from a checkout; for cells of your own: derive docs my_cell.py --out site/")
-    groups = {_title(inspect.getdoc(family) or family.__name__): family.CELLS for family in FAMILIES}
-    return Site("derive", groups, SOURCES, "generated", DOCS, checks(CHECKED))
-
-
 def own_site(files: Mapping[str, Sequence[Cell]], checked: Path | None = None) -> Site:
     """Return a site of the cells in a user's files, with the numbers in a file that `derive check --json` wrote."""
-    from .page import checks
-
     sources = {cell.name: Path(name).name for name, cells in files.items() for cell in cells}
     groups = {Path(name).name: cells for name, cells in files.items()}
     return Site(", ".join(groups), groups, sources, "kernels", checked=checks(checked) if checked else {})
-
-
-def _title(docstring: str) -> str:
-    return docstring.splitlines()[0].split(":")[0].rstrip(".")
-
-
-def measure() -> None:
-    """Measure again what the project's pages show, and write it to `docs/data`: the check of every cell, and the pages' experiments."""
-    from ..theory import measure as experiments
-    from ..verify.report import run
-
-    run(list(REGISTRY.values()), str(CHECKED))
-    experiments(DOCS / "data" / "theory")
-
-
-def need_extra() -> None:
-    """Raise CellError if the extra `docs` is not installed."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name.split(".")[0]) is None or importlib.util.find_spec(name) is None]
-    if missing:
-        raise CellError(f"the site needs {', '.join(missing)}: pip install 'derive-rnn[docs]'")
 
 
 def build(site: Site, out: Path) -> int:
@@ -111,9 +75,8 @@ def build(site: Site, out: Path) -> int:
     Raises
     ------
     CellError
-        If the extra `docs` is not installed, or `out` is no folder or holds something else than a site, which the build would delete.
+        If `out` is no folder or holds something else than a site, which the build would delete.
     """
-    need_extra()
     if out.exists() and not out.is_dir():
         raise CellError(f"`{out}` is not a folder: a site needs one")
     if out.is_dir() and any(out.iterdir()) and not (out / "sitemap.xml").is_file():
@@ -142,8 +105,6 @@ def make(config: Path, out: Path) -> int:
 
 def write(site: Site, folder: Path) -> Path:
     """Write the sources of a site into an empty folder; return the path of MkDocs' configuration."""
-    import yaml
-
     pages = folder / "docs"
     if site.docs is None:
         pages.mkdir()
@@ -151,10 +112,8 @@ def write(site: Site, folder: Path) -> Path:
         shutil.copytree(site.docs, pages, ignore=shutil.ignore_patterns("data", "nav.yml"))
     _assets(pages / "assets")
     figures = pages / "figures"
-    if site.docs is not None:
-        from ..theory import draw
-
-        draw(site.docs / "data" / "theory", figures)
+    if site.figures is not None:
+        site.figures(figures)
     _cells(site, pages / "cells" if site.docs else pages)
     path = folder / "mkdocs.yml"
     path.write_text(yaml.safe_dump(_config(site, figures), sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -170,8 +129,6 @@ def _assets(folder: Path) -> None:
 
 
 def _config(site: Site, figures: Path) -> dict[str, Any]:
-    import yaml
-
     config: dict[str, Any] = yaml.safe_load((HERE / "mkdocs.yml").read_text(encoding="utf-8"))
     extensions = config["markdown_extensions"]
     extensions[extensions.index("derive.site.figures")] = {"derive.site.figures": {"folder": str(figures)}}
@@ -196,8 +153,6 @@ API = {
 
 
 def _nav(site: Site) -> Nav:
-    import yaml
-
     if site.docs is None:
         return [{"Cells": ["index.md", *({cell.title or cell.name: f"{cell.name}.md"} for cell in site.cells)]}]
     nav: Nav = yaml.safe_load((site.docs / "nav.yml").read_text(encoding="utf-8"))
@@ -207,15 +162,13 @@ def _nav(site: Site) -> Nav:
 
 def _cells(site: Site, folder: Path) -> None:
     """Write the index and the page of each cell."""
-    from .page import Page
-
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
     modules = contents.files(site.cells, sources=site.sources, cuda=False)
     notation = "../derivations.html" if site.docs else ""
     for cell in site.cells:
         page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), notation)
-        (folder / f"{cell.name}.md").write_text(page.markdown(), encoding="utf-8")
+        (folder / f"{cell.name}.md").write_text(markdown(page), encoding="utf-8")
 
 
 def index(site: Site) -> str:

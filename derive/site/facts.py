@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..cell import Cell
 from ..explain.cpu import tape_size
@@ -13,11 +12,9 @@ from ..notation.reasons import listed
 from ..verify.tolerances import TOLERANCES
 from . import markup, symbols
 from .define import BATCH, SIZE, STEPS
-from .maths import inline
+from .mathml import inline
+from .page import Page
 from .tape import kept
-
-if TYPE_CHECKING:
-    from .page import Page
 
 BYTES = 4  # of a float32
 ONE = Size((), 1)

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from .maths import display, inline
+from .mathml import display, inline
 
 LONG = 52  # of a formula, in characters that are seen: beyond, it is broken before a + or -
 TAG = r"[FB]\d+"

@@ -1,11 +1,9 @@
-"""The page of a cell: everything on it comes from the objects that its kernels are made from."""
+"""What the page of a cell is made from, and what follows from it for several of its sections."""
 
 from __future__ import annotations
 
-import html
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +15,7 @@ from ..language.errors import CellError
 from ..notation.reasons import reasons
 from ..notation.style import Latex
 from ..notation.text import backward_lines
-from ..picture import svg
-from . import calculus, facts, programs
-from .listing import Listing, listings
-
-CAPTION = (
-    "Yellow: weights, and the function of their sum; biases are not drawn. Red: sums and products, element by element, a minus or ÷ "
-    "beside the value that it goes with. A bar: vectors that are read together. A bold frame: the output. Each part leads to its equation."
-)
+from .emitted import Listing, listings
 
 
 @dataclass(frozen=True)
@@ -76,43 +67,6 @@ class Page:
     @cached_property
     def reasons(self) -> dict[str, str]:
         return reasons(self.cell)
-
-    # The page
-
-    def markdown(self) -> str:
-        """Return the page: Markdown, with HTML where there are formulas."""
-        parts = [f"# {self.cell.title or self.cell.name}", *self._about(), self._picture()]
-        for title, section in SECTIONS:
-            if text := section(self):
-                parts += [f"## {title if self.cell.states else STATELESS.get(title, title)}", text]
-        return "\n\n".join(parts) + "\n"
-
-    def _picture(self) -> str:
-        drawing = svg(self.cell)
-        width = re.search(r'\bwidth="(\d+)"', drawing)
-        assert width is not None
-        return f'<figure class="picture" style="--natural: {width[1]}px">{drawing}<figcaption>{CAPTION}</figcaption></figure>'
-
-    def _about(self) -> list[str]:
-        cell = self.cell
-        lines = [f"<p>{html.escape(cell.description, quote=False)}</p>"] if cell.description else []
-        return [*lines, f'<p class="reference">{html.escape(cell.reference, quote=False)}</p>'] if cell.reference else lines
-
-
-STATELESS = {"Backpropagation through time": "Gradients of a step"}
-SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
-    ("Equations", calculus.equations),
-    ("Symbols", facts.known),
-    ("Jacobian of a step", calculus.jacobian),
-    ("Backpropagation through time", calculus.recursion),
-    ("Gradients of the parameters", calculus.sums),
-    ("As an explicit double sum", calculus.explicit),
-    ("The tape", facts.tape),
-    ("Structure", facts.structure),
-    ("Verified", facts.verified),
-    ("Use", programs.use),
-    ("Kernels", programs.kernels),
-)
 
 
 def checks(path: Path) -> dict[str, Mapping[str, Any]]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
 
 from ..notation.latex import derivation
 from .define import example
-from .listing import rendered
-
-if TYPE_CHECKING:
-    from .page import Page
+from .emitted import rendered
+from .page import Page
 
 
 def use(page: Page) -> str:

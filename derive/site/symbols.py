@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import sympy as sp
 
 from ..cell import Cell
-from ..codegen.interface import shape_text
 from ..language.declarations import RULES
-from ..language.sizes import Size
+from ..language.sizes import Size, axes_text
 from ..notation.formula import LineFormulas
 from ..notation.style import Latex
 
@@ -29,7 +28,7 @@ def symbols(cell: Cell) -> list[Symbol]:
     """Return inputs, context, states, parameters, constants and then what the lines make."""
     formulas = LineFormulas(cell, Latex(cell.latex))
     return [
-        Symbol(formulas.name(name), name, shape_text(shape=shape) if (shape := cell.shapes[name]) else "a number", what)
+        Symbol(formulas.name(name), name, axes_text(shape=shape) if (shape := cell.shapes[name]) else "a number", what)
         for name, what in _found(cell)
     ]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import abridged, chorales, constants, linear, norms, truncation
+from . import abridged, chorales, eigenvalues, norms, time_constants, truncation
+from .appearance import Data, Draw, svg
 from .diagrams import DIAGRAMS
-from .style import Data, Draw, svg
 
 DATA = Path(__file__).parents[2] / "docs" / "data" / "theory"  # of a checkout
 DIGITS = 6  # significant, of every number that is kept
@@ -40,11 +40,11 @@ class Experiment:
 
 
 EXPERIMENTS: dict[str, Experiment] = {
-    "linear": Experiment(linear.measure, linear.draw, (7.6, 4.0)),
+    "linear": Experiment(eigenvalues.measure, eigenvalues.draw, (7.6, 4.0)),
     "norms": Experiment(norms.measure, norms.draw, (7.6, 4.8)),
     "truncation": Experiment(truncation.measure, truncation.draw, (7.6, 4.2)),
     "abridged": Experiment(abridged.measure, abridged.draw, (7.6, 4.2)),
-    "constants": Experiment(constants.measure, constants.draw, (7.6, 4.2)),
+    "constants": Experiment(time_constants.measure, time_constants.draw, (7.6, 4.2)),
     "chorales": Experiment(chorales.measure, chorales.draw, (7.6, 4.0)),
 }
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from generated import linear, lstm, rnn, sigmoid_cross_entropy, softmax_cross_entropy
 
+from ..plotting import BLUE, GREEN, RED
+from .appearance import INK, Data, below
 from .norms import tanh_rnn
 from .slips import Rule, lstm_gradient, rnn_gradient
-from .style import BLUE, GREEN, INK, RED, Data, below
 from .truncation import flat
 
 Array = NDArray[np.float64]

@@ -8,8 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ..demo import CELLS, SPLIT_SEED
-from .style import BLUE, GREEN, RED, Data
+from ..demo.comparison import CELLS, SPLIT_SEED
+from ..demo.data import chorales, split
+from ..demo.train import Result, Settings, fit
+from ..plotting import BLUE, GREEN, RED
+from .appearance import Data
 
 COLOURS = {"tanh RNN": BLUE, "GRU": GREEN, "LSTM": RED}
 SEEDS = range(5)  # of initial parameters and the order of batches; the curves are those of the first
@@ -21,9 +24,6 @@ def measure() -> Data:
     Needs the extra `demo`, to read the chorales from music21's corpus.  Training is in float32; it repeats to the last bit on one machine,
     but another processor's arithmetic is another path of two hundred epochs.
     """
-    from ..demo.data import chorales, split
-    from ..demo.train import Settings, fit
-
     data = split(chorales(), SPLIT_SEED)
     results = {}
     for title, name in CELLS.items():
@@ -32,7 +32,7 @@ def measure() -> Data:
     return {"pieces": dict(zip(data._fields, map(len, data), strict=True)), "settings": Settings()._asdict(), "results": results}
 
 
-def _summary(runs: list[Any]) -> Data:
+def _summary(runs: list[Result]) -> Data:
     first = runs[0]
     curves = {part: [float(getattr(epoch, part)) for epoch in first.epochs] for part in ("train", "validation")}
     losses = {name: [getattr(run, name) for run in runs] for name in ("best_epoch", "train_end", "train", "validation", "test")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .style import BLUE, RED
+from ..plotting import BLUE, RED
 
 BOX, STEP, RISE, HEAD = 40, 92, 82, 7  # side of a box, distance of columns and of rows, length of an arrow's head
 

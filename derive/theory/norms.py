@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from generated import gru, lstm, rnn
 
-from .style import BLUE, GREEN, PINK, RED, YELLOW, Data, below, powers
+from ..plotting import BLUE, GREEN, PINK, RED, YELLOW
+from .appearance import Data, below, powers
 
 Array = NDArray[np.float64]
 

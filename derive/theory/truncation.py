@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from generated.training import truncated_bptt
 
+from ..plotting import BLUE, GREEN, RED, YELLOW
+from .appearance import INK, Data, below, powers
 from .norms import INPUTS, Network, keeping_gru, open_lstm, tanh_rnn
-from .style import BLUE, GREEN, INK, RED, YELLOW, Data, below, powers
 
 Array = NDArray[np.float64]
 

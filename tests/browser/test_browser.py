@@ -27,9 +27,9 @@ pytest.importorskip("playwright", reason="Playwright is not installed: pip insta
 from markdown import Markdown
 from playwright.sync_api import sync_playwright
 
-from derive.site import project_site
 from derive.site.builder import make, write
-from derive.site.maths import MARKED
+from derive.site.mathml import MARKED
+from derive.site.project import project_site
 from derive.site.serve import server
 
 CHROMIUM = os.environ.get("DERIVE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")

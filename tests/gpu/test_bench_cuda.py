@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +15,19 @@ import pytest
 import torch
 from device import DTYPES, SimulatedDevice
 
-from derive import bench
-from derive.bench import cuda
 from derive.bench.compare import Settings
-from derive.bench.cuda import clock, contenders, machine
+from derive.bench.cuda import clock, device, device_run
+from derive.bench.cuda import device_contenders as contenders
 from derive.bench.cuda.cases import BUILT_IN, DEFAULT, LONG, LOOPS, Case, chosen, peers_of
 from derive.bench.cuda.clock import EventClock, floors
-from derive.bench.cuda.compare import Match, compare
-from derive.bench.cuda.record import load
-from derive.bench.cuda.table import aligned, cells_of_row
+from derive.bench.cuda.device_record import load
+from derive.bench.cuda.device_table import aligned, cells_of_row
+from derive.bench.cuda.match import Match, compare
 from derive.bench.measure import Clock, Limits
 from derive.bench.peers import NO_LAYER
 from derive.bench.record import PHASES, Timing
 from derive.cells import REGISTRY
+from derive.command import bench
 from generated.runtime.cuda import current
 
 SMALL = (1, 2, 8, 8)
@@ -98,13 +97,13 @@ def test_without_a_device_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatc
     def missing() -> None:
         raise RuntimeError("CUDA kernels need a device, but CUDA finds none")
 
-    monkeypatch.setattr(cuda, "current", missing)
+    monkeypatch.setattr(device_run, "current", missing)
     assert bench.main(["--cuda", "--cells", "rnn"]) == 1
     assert capsys.readouterr().err == "derive bench --cuda: CUDA kernels need a device, but CUDA finds none\n"
 
 
 def test_without_pytorch_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cuda, "current", lambda: None)
+    monkeypatch.setattr(device_run, "current", lambda: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert bench.main(["--cuda"]) == 1
     assert "PyTorch finds no device" in capsys.readouterr().err
@@ -120,8 +119,8 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_cell_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cuda, "current", lambda: None)
-    monkeypatch.setattr(machine, "require_torch", lambda: None)
+    monkeypatch.setattr(device_run, "current", lambda: None)
+    monkeypatch.setattr(device, "require_torch", lambda: None)
     assert bench.main(["--cuda", "--cells", "lstn"]) == 1
     assert "lstn" in capsys.readouterr().err
 
@@ -221,7 +220,7 @@ def test_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: properties)
     monkeypatch.setenv("PATH", "")
-    found = machine.describe()
+    found = device.describe()
     assert (found["device"], found["capability"], found["driver"]) == ("Some device", "9.0", "unknown")
     assert found["versions"].keys() >= {"python", "numpy", "numba", "torch", "cudnn"} and json.dumps(found)
 
@@ -232,11 +231,11 @@ def test_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command run on the simulator."""
-    monkeypatch.setattr(cuda, "current", lambda: None)
-    monkeypatch.setattr(machine, "require_torch", lambda: None)
-    monkeypatch.setattr(machine, "describe", lambda: MACHINE)
+    monkeypatch.setattr(device_run, "current", lambda: None)
+    monkeypatch.setattr(device, "require_torch", lambda: None)
+    monkeypatch.setattr(device, "describe", lambda: MACHINE)
     monkeypatch.setattr(clock, "warmed", lambda: Ticking().clock)
-    monkeypatch.setattr(cuda, "compile_all", lambda cells, cuda: {cell.name: generated(cell.name) for cell in cells})
+    monkeypatch.setattr(device_run, "compile_all", lambda cells, cuda: {cell.name: generated(cell.name) for cell in cells})
 
 
 @pytest.mark.usefixtures("command")
@@ -273,7 +272,7 @@ def test_what_fails_is_a_remark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def fails(*given: Any) -> None:
         raise MemoryError("out of memory")
 
-    monkeypatch.setattr(sys.modules["derive.bench.cuda.compare"].contenders, "ours", fails)
+    monkeypatch.setattr(contenders, "ours", fails)
     path = tmp_path / "bench.json"
     assert bench.main(["--cuda", "--cells", "rnn", "--sizes", "1,2,8,8", "--json", str(path)]) == 0
     why = "rnn, bfloat16, 1, 2, 8, 8: failed: MemoryError: out of memory"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from derive import bench
 from derive.bench.cuda.clock import Floor
-from derive.bench.cuda.record import DeviceRecord, DeviceRow, load
-from derive.bench.cuda.table import aligned, cells_of_row, heads, markdown, remarks
+from derive.bench.cuda.device_record import DeviceRecord, DeviceRow, load
+from derive.bench.cuda.device_table import aligned, cells_of_row, heads, markdown, remarks
 from derive.bench.record import PHASES, Timing
+from derive.command import bench
 
 MACHINE = {
     "device": "Some device",

@@ -6,9 +6,10 @@ from ...calculus.derivation import BACKWARD, FORWARD
 from ...calculus.ir import Carry
 from ...calculus.naming import Names
 from ...language.definition import Definition
+from ...language.sizes import axes_text
 from ...program.pipeline import Compiled, Stored
 from .. import further
-from ..interface import PACK, shape_text
+from ..interface import PACK
 from ..layout import FUNCTIONS_OF, HOST, RUNTIME
 from ..module import Module, comments, imported
 from ..signature import tape_record
@@ -141,7 +142,7 @@ class CpuModule(Module[Code]):
         ]
 
     def backward_function(self) -> str:
-        dy = shape_text("T", "B", shape=self.cell.shapes[self.cell.output])
+        dy = axes_text("T", "B", shape=self.cell.shapes[self.cell.output])
         kept = bool(self.compiled[BACKWARD].keeps)
         second = (
             """

@@ -6,9 +6,10 @@ from ...calculus.derivation import BACKWARD, FORWARD
 from ...calculus.ir import Carry
 from ...calculus.naming import Names
 from ...language.definition import Definition
+from ...language.sizes import axes_text
 from ...program.pipeline import Compiled, Stored
 from ...runtime.cuda.plan import Steps
-from ..interface import PACK, shape_text
+from ..interface import PACK
 from ..layout import HOST, RUNTIME
 from ..module import Module, comments, imported
 from ..source import Source, Statement, assign, code, printed
@@ -146,7 +147,7 @@ class CudaModule(Module[Code]):
         ]
 
     def backward_function(self) -> str:
-        dy = shape_text("T", "B", shape=self.cell.shapes[self.cell.output])
+        dy = axes_text("T", "B", shape=self.cell.shapes[self.cell.output])
         return f'''def backward(dy, tape, dfinal=None, *, stream=None) -> Grads:
     """Gradients of Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩.
 

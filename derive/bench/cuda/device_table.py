@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..table import listed, milliseconds, pipes, times
-from .record import DeviceRecord, DeviceRow
+from .device_record import DeviceRecord, DeviceRow
 
 LEGEND = (
     "± is the interquartile range over the median; × is the peer's time over ours: above 1, ours is faster.",

@@ -12,7 +12,8 @@ import numpy as np
 
 from generated import lstm
 
-from .style import BLUE, GREEN, INK, PINK, RED, YELLOW, Data, below, powers
+from ..plotting import BLUE, GREEN, PINK, RED, YELLOW
+from .appearance import INK, Data, below, powers
 
 BIASES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
 SHOWN = (0.0, 1.0, 2.0, 3.0, 5.0)

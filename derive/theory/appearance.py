@@ -8,16 +8,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..bench.chart import COLOURS
+from ..plotting import SAME_BYTES
 
 Data = dict[str, Any]
 Draw = Callable[[Data, Any], None]
 
 INK = "#12ab34"  # stands for the colour of the page's text: `svg` puts `currentColor` in its place
-BLUE, RED, GREEN, PINK, YELLOW = COLOURS
 STYLE = {
-    "svg.hashsalt": "derive",
-    "svg.fonttype": "none",
+    **SAME_BYTES,
     "font.size": 10.5,
     "axes.titlesize": 10.5,
     "legend.fontsize": 9.5,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..calculus.derivation import BACKWARD
 from ..calculus.ir import Equation
 from ..language.tree import Call
@@ -13,10 +11,8 @@ from ..notation.jacobian import latex_lines
 from ..notation.text import forward_lines
 from . import markup
 from .define import definition
-from .maths import display, inline
-
-if TYPE_CHECKING:
-    from .page import Page
+from .mathml import display, inline
+from .page import Page
 
 MANY = 8  # terms of a block of a Jacobian: those that have more are folded
 SHARED = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from derive.demo.train import Epoch
+from .train import Epoch
 
 
 def save(path: Path, curves: dict[str, list[Epoch]]) -> None:

@@ -11,10 +11,10 @@ from ..compare import CALLS, Settings, measure, size_for
 from ..contender import Contender, sizes_of
 from ..record import BACKWARD, PHASES, Timing
 from ..work import operations
-from . import contenders
+from . import device_contenders as contenders
 from .cases import Case
 from .clock import floors
-from .record import DeviceRow
+from .device_record import DeviceRow
 
 
 @dataclass(frozen=True)

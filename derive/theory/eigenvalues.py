@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .style import BLUE, GREEN, INK, RED, Data, below, powers
+from ..plotting import BLUE, GREEN, RED
+from .appearance import INK, Data, below, powers
 
 STEPS, SIZE, SEED = 60, 8, 0
 RADII = (0.8, 1.0, 1.2)

@@ -1,0 +1,109 @@
+"""`derive bench`: cells are compared on the CPU, and the rows of the table printed as they come."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from types import ModuleType
+
+from ..cell import Cell
+from ..cells.load import cells_named
+from ..package.memory import compile_all
+from ..runtime.cpu import threads as runtime_threads
+from . import chart, machine
+from .compare import Settings, Size, compare, size_for
+from .measure import Limits
+from .options import parse
+from .peak import peak
+from .peers import PEERS
+from .record import Record, Row, load
+from .table import LEGEND, about, gaps, header, line, markdown
+
+Modules = Sequence[tuple[Cell, ModuleType]]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        See `derive.bench.options`.
+
+    Returns
+    -------
+    int
+        0, 1 if a file or a cell is wrong or a chart cannot be drawn; wrong usage ends the process with 2.
+    """
+    options = parse(argv)
+    if options.chart and not chart.available():
+        return _fail("--chart needs matplotlib: pip install matplotlib")
+    try:
+        if options.table:
+            print(markdown(load(options.table)))
+            return 0
+        found = load(options.source) if options.source else _modules(options.cells)
+    except ValueError as error:
+        return _fail(str(error))
+    record = found if isinstance(found, Record) else _measured(options, found)
+    if options.chart:
+        chart.draw(record, options.chart)
+        print(f"chart: {options.chart}")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"derive bench: {message}", file=sys.stderr)
+    return 1
+
+
+def _modules(names: Sequence[str]) -> Modules:
+    """Return cells with their generated modules; CellError if there is no such cell."""
+    cells = dict.fromkeys(cell for name in names for cell in cells_named(name))
+    modules = compile_all(cells)
+    return [(cell, modules[cell.name]) for cell in cells]
+
+
+def _measured(options: argparse.Namespace, modules: Modules) -> Record:
+    """Measure; print each row when it is there, and write what there is to the file that was asked for."""
+    notes = _set_threads(options.threads, options.peers, [module for _, module in modules])
+    settings = Settings(options.dtype, tuple(options.peers), tuple(options.phases), Limits(options.runs))
+    record = Record(
+        machine=machine.describe(),
+        dtype=options.dtype,
+        threads=options.threads,
+        runs=options.runs,
+        peak=peak(options.dtype),
+        peers=settings.peers,
+        notes=tuple(notes),
+        rows=(),
+    )
+    print("\n".join([*about(record), "", header(record.peers)]), flush=True)
+    for row in _rows(modules, options.sizes, settings):
+        # The best of many: a machine that is shared is slow for a while now and then.
+        record = replace(record, rows=(*record.rows, row), peak=max(record.peak, peak(options.dtype)))
+        print(line(row, record.peers, record.peak), flush=True)
+        if options.json:
+            options.json.write_text(record.json(), encoding="utf-8")
+    print("\n".join(["", *gaps(record), *LEGEND]))
+    return record
+
+
+def _rows(modules: Modules, sizes: Sequence[Size], settings: Settings) -> Iterator[Row]:
+    for cell, module in modules:
+        for size in dict.fromkeys(size_for(cell, size) for size in sizes):
+            yield from compare(cell, module, size, settings)
+
+
+def _set_threads(threads: int, peers: Sequence[str], modules: Iterable[ModuleType]) -> list[str]:
+    """Let everyone use as many threads; return what is to be said about peers: those that are not there, or go their own way."""
+    runtime_threads.set_threads(threads)
+    for module in modules:  # threads are common to packages of one version, and this may be another
+        importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads").set_threads(threads)
+    missing = {PEERS[name].package: [p for p in peers if PEERS[p].package == PEERS[name].package] for name in peers}
+    notes = [f"{package} is not installed: no {', '.join(names)}" for package, names in missing.items() if not PEERS[names[0]].installed]
+    said = [PEERS[name].set_threads(threads) for name in peers if PEERS[name].installed]
+    return [*notes, *dict.fromkeys(note for note in said if note)]

@@ -1,0 +1,45 @@
+"""`derive docs`: the pages of the derivations, and the site that they make."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..cells.load import cells_of
+from ..site.extra import need_extra
+from ..site.serve import serve
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell `parser` which cells, and where the site goes."""
+    add = parser.add_argument
+    add("files", metavar="FILE.py", nargs="*", help="files of cells (default: the project's own site, from a checkout)")
+    add("--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the built site (default: site)")
+    add("--checked", type=Path, metavar="FILE.json", help="what `derive check --json` wrote of the cells in the files")
+    add("--serve", action="store_true", help="then open the site in a browser; Ctrl-C ends it")
+    add("--measure", action="store_true", help="first measure again what the project's pages show: docs/data")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build the site; return MkDocs' exit status, or 2 for wrong usage."""
+    if (options.files and options.measure) or (options.checked and not options.files):
+        print("derive docs: --measure is for the project's own site, --checked for files of cells", file=sys.stderr)
+        return 2
+    need_extra()
+    return _built(options)
+
+
+def _built(options: argparse.Namespace) -> int:
+    from ..site.builder import build, own_site  # these import what the extra has
+    from ..site.project import measure, project_site
+
+    if options.measure:
+        measure()
+    site = own_site({name: cells_of(name) for name in options.files}, options.checked) if options.files else project_site()
+    status = build(site, options.out)
+    if status == 0:
+        print(f"{options.out}: {len(site.cells)} cells, open {options.out / 'index.html'}")
+        if options.serve:
+            serve(options.out)
+    return status

@@ -1,0 +1,47 @@
+"""`derive generate`: kernels as a package that needs NumPy and Numba only."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..cells import REGISTRY, SOURCES
+from ..cells.load import cells_of
+from ..language.errors import CellError
+from ..package import contents, folder
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell `parser` which cells, and which folder."""
+    add = parser.add_argument
+    add("files", metavar="FILE.py", nargs="*", help="files of cells (default: the cells that come with derive)")
+    add("--out", type=Path, metavar="DIR", help="the package's folder (default: generated; for files, it must be given)")
+    add("--check", action="store_true", help="write nothing; print a diff and exit 1 if the package is not what would be written")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the package, or compare it with what would be written; return 1 if it differs, 2 for wrong usage."""
+    if options.files and options.out is None:
+        print("derive generate: --out DIR is needed for cells of your own", file=sys.stderr)
+        return 2
+    cells = [cell for name in options.files for cell in cells_of(name)] or list(REGISTRY.values())
+    source = ", ".join(Path(name).name for name in options.files) or "derive/cells"
+    package = contents.files(cells, source, {} if options.files else SOURCES)
+    out = options.out or Path("generated")
+    return _compared(package, out) if options.check else _written(package, out)
+
+
+def _compared(package: dict[str, str], out: Path) -> int:
+    found = folder.drift(package, out)
+    print(found or f"{out}: as generated ({len(package)} files)", end="" if found else "\n")
+    return 1 if found else 0
+
+
+def _written(package: dict[str, str], out: Path) -> int:
+    try:
+        changed = folder.write(package, out)
+    except OSError as error:
+        raise CellError(f"`{out}` could not be written: {error.strerror or error}") from error
+    print(f"{out}: {len(package)} files, {len(changed)} changed")
+    return 0

@@ -1,0 +1,21 @@
+"""`derive list`: the cells that come with derive."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..cells import REGISTRY
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line a cell, and how many there are."""
+    width = max(map(len, REGISTRY))
+    for name, cell in REGISTRY.items():
+        states = ", ".join(cell.states) or "none"
+        print(f"{name:<{width}}  {cell.title}  (states: {states})")
+    print(f"{len(REGISTRY)} cells")
+    return 0

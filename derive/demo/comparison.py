@@ -1,0 +1,63 @@
+"""A tanh RNN, a GRU and an LSTM of equal size on the same chorales, and the table of what they learn.
+
+The comparison of Chung et al. 2014, "Empirical evaluation of gated recurrent neural networks on sequence modeling", arXiv:1412.3555.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from .data import Split, chorales, split
+from .train import Epoch, Result, Settings, fit
+
+CELLS = {"tanh RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}  # as printed: the generated module
+SPLIT_SEED = 0  # the parts of the data stay the same for every --seed
+PUBLISHED = 8.54
+NOTE = (
+    "Nats a step, summed over the 88 keys; `train end` with the last parameters,\n"
+    "the columns right of it with those of the best validation loss.\n"
+    "Published: Chung et al. 2014, arXiv:1412.3555, on JSB chorales, with their own split and preparation of the data:\n"
+    "beside ours, not the same test."
+)
+
+
+def trained(settings: Settings) -> dict[str, Result]:
+    """Return what training each cell gave, by its title; progress is shown in bars."""
+    from tqdm import tqdm
+
+    data = split(chorales(lambda names, total: tqdm(names, "reading chorales", total)), SPLIT_SEED)
+    print(f"{len(data.train)} chorales to train on, {len(data.validation)} to validate, {len(data.test)} to test")
+    return {title: _train_one(title, module, data, settings) for title, module in CELLS.items()}
+
+
+def _train_one(title: str, module: str, data: Split, settings: Settings) -> Result:
+    from tqdm import tqdm
+
+    with tqdm(total=settings.epochs, desc=f"{title:<8}", unit="epoch") as bar:
+
+        def report(epoch: Epoch) -> None:
+            bar.set_postfix(train=f"{epoch.train:.3f}", validation=f"{epoch.validation:.3f}", refresh=False)
+            bar.update()
+
+        return fit(importlib.import_module(f"generated.{module}"), data, settings, report)
+
+
+def table(results: dict[str, Result]) -> str:
+    """Hidden size, parameters and losses of each cell, the published figure below."""
+    heads = ("", "n", "parameters", "train end", "best epoch", "train", "validation", "test")
+    rows = [
+        (
+            name,
+            r.n,
+            r.parameters,
+            *(f"{v:.3f}" if isinstance(v, float) else v for v in (r.train_end, r.best_epoch, r.train, r.validation, r.test)),
+        )
+        for name, r in results.items()
+    ]
+    rows.append(("GRU, published", "", "", "", "", "", "", f"{PUBLISHED:.2f}"))
+    widths = [max(len(str(row[i])) for row in (heads, *rows)) for i in range(len(heads))]
+    lines = [
+        "  ".join(f"{cell!s:>{w}}" if i else f"{cell!s:<{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in (heads, *rows)
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

@@ -1,0 +1,97 @@
+"""A cell on its way through the compiler, as text: recurrences, their regions, and programs."""
+
+from __future__ import annotations
+
+from ..calculus.ir import (
+    Concat,
+    Equation,
+    FeatureSum,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Outer,
+    Pick,
+    Recurrence,
+    Slice,
+    Spread,
+    Total,
+    Transpose,
+)
+from ..language.definition import Definition
+from .imperative import Program
+from .passes.hoist import hoist
+from .pipeline import compile_cell, stages
+
+
+def listing(cell: Definition) -> str:
+    """Return the recurrences after each pass, then their regions and their programs."""
+    parts = []
+    for name, stage in stages(cell):
+        parts += [f"== {name}", *(recurrence(link.recurrence) for link in stage)]
+    compiled = compile_cell(cell)
+    for link in compiled.derivation:
+        regions = hoist(link.recurrence)
+        parts.append(f"== hoist {link.recurrence.name}")
+        parts += [f"  {n}: {' '.join(eq.name for eq in getattr(regions, n))}" for n in ("once", "before", "loop", "after")]
+    parts += ["== storage", *(program(link.program) for link in compiled)]
+    return "\n".join(parts)
+
+
+def recurrence(rec: Recurrence) -> str:
+    """Return a recurrence, an equation a line."""
+    lines = [f"{rec.name} ({'last step first' if rec.reverse else 'first step first'})"]
+    lines += [f"  reads {' '.join(rec.sequences)}" if rec.sequences else "  reads nothing"]
+    lines += [f"  carries {', '.join(f'{c.previous} → {c.value}' for c in rec.carries)}"] if rec.carries else []
+    for title in ("prologue", "body", "accumulators", "epilogue"):
+        equations = getattr(rec, title)
+        lines += [f"  {title}", *(f"    {_equation(eq)}" for eq in equations)] if equations else []
+    return "\n".join([*lines, f"  writes {' '.join(rec.written)}"])
+
+
+def _equation(eq: Equation) -> str:
+    return f"{eq.name} = {_node(eq.node)}" + (f"    ({eq.tag})" if eq.shown and eq.tag else "")
+
+
+def _node(node: Node) -> str:
+    match node:
+        case Map(expr=expr):
+            return str(expr)
+        case MatVec(matrix=m, vector=v, plus=p):
+            return f"{m} @ {v}" + (f" + {p}" if p else "")
+        case MatVecT(matrix=m, vector=v, plus=p):
+            return f"{m}.T @ {v}" + (f" + {p}" if p else "")
+        case Outer(left=u, right=v):
+            return f"Σ {u} {v}ᵀ"
+        case Total(value=v):
+            return f"Σ {v}"
+        case FeatureSum(value=v):
+            return f"sum({v})"
+        case LogSumExp(value=v):
+            return f"logsumexp({v})"
+        case Transpose(matrix=m):
+            return f"{m}.T"
+        case Concat(parts=parts):
+            return f"[{', '.join(parts)}]"
+        case Slice(value=v, start=a, size=n):
+            return f"{v}[{a} : {a + n}]"
+        case Pick(value=v, index=k):
+            return f"{v}[{k}]"
+        case Spread(value=v, index=k, size=n):
+            return f"{v} at {k} of {n}"
+    raise TypeError(f"no text for {type(node).__name__}")
+
+
+def program(prog: Program) -> str:
+    """Return a program's arrays and stages."""
+    lines = [f"{prog.rec.name}: arrays", *(f"  {a.name}: {a.space}, {a.width} wide" for a in prog.arrays.values())]
+    for region in ("once", "before", "loop", "after"):
+        for number, stage in enumerate(getattr(prog, region)):
+            lines.append(f"  {region}, stage {number}")
+            lines += [f"    product {p.equation.name} = {_node(p.equation.node)} → {p.out.array}" for p in stage.products]
+            for loop in stage.loops:
+                size = getattr(loop, "size", None)
+                lines.append(f"    {'scalars' if size is None else f'for j in range({size})'}")
+                lines += [f"      {_equation(c.equation)}" + "".join(f" → {p.array}" for p in c.stores) for c in loop.computes]
+    return "\n".join(lines)
