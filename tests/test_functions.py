@@ -7,7 +7,7 @@ import pytest
 
 from derive import Cell
 from derive.calculus.functions import FUNCTIONS
-from derive.language.parse import ARITY, ELEMENTWISE
+from derive.language.vocabulary import ARITY, ELEMENTWISE
 from derive.verify.report import check
 from derive.verify.values import VALUES
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from derive.language.errors import CellError
-from derive.language.parse import ELEMENTWISE, FEATURES, MAX_DEPTH, MAX_EQUATIONS, MAX_TEXT, parse, parse_expression
+from derive.language.parse import parse, parse_expression
 from derive.language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Span, Transpose
 from derive.language.unparse import unparse
+from derive.language.vocabulary import ELEMENTWISE, FEATURES, MAX_DEPTH, MAX_EQUATIONS, MAX_TEXT
 
 A, B, V, W = map(Name, "ABvW")
 

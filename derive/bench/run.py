@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
 
-from ..cell import Cell
 from ..cells.load import cells_named
+from ..language.definition import Definition
 from ..package.memory import compile_all
 from ..runtime.cpu import threads as runtime_threads
 from . import chart, machine
@@ -22,7 +22,7 @@ from .peers import PEERS
 from .record import Record, Row, load
 from .table import LEGEND, about, gaps, header, line, markdown
 
-Modules = Sequence[tuple[Cell, ModuleType]]
+Modules = Sequence[tuple[Definition, ModuleType]]
 
 
 def main(argv: Sequence[str]) -> int:

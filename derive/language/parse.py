@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import ast
-import keyword
 import operator
-import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
-from itertools import pairwise
 from types import MappingProxyType
 
 from .errors import CellError
-from .hints import HABITS, character_hint, function_hint
+from .hints import HABITS, function_hint
+from .places import TOO_LARGE, Written, no_index
 from .tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Span, Transpose
-
-MAX_TEXT = 50_000
-MAX_EQUATIONS = 500
-MAX_DEPTH = 100
-MAX_EXPONENT = 64
-MAX_NUMBER = Fraction(10) ** 300
-
-ELEMENTWISE = frozenset(
-    {"sigmoid", "tanh", "relu", "exp", "log", "sqrt", "logsigmoid", "softplus", "softsign", "elu", "gelu", "silu"}
-    | {"hard_sigmoid", "hard_tanh", "erf", "sin", "cos", "abs", "sign", "step"}
-)
-FEATURES = frozenset({"softmax", "logsumexp", "sum", "mean", "layer_norm"})
-ARITY: Mapping[str, int] = MappingProxyType(
-    {name: 1 for name in ELEMENTWISE | FEATURES} | {"maximum": 2, "minimum": 2, "where": 3, "pick": 2, "split": 2}
-)
-RESERVED = frozenset(ARITY) | {"eye"}
+from .vocabulary import ARITY, MAX_DEPTH, MAX_EXPONENT, MAX_NUMBER, MAX_TEXT, RESERVED, bad_name
 
 _BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _EXACT: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
@@ -43,8 +24,6 @@ _EXACT: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
 }
 _COMPARE = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _SYMBOL = {ast.FloorDiv: "//", ast.Mod: "%", ast.BitOr: "|", ast.BitAnd: "&", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>"}
-_TOO_LARGE = "the number is too large: at most 1e300"
-_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
 def parse(text: str, constants: Mapping[str, Fraction | float] = MappingProxyType({})) -> tuple[Assignment, ...]:
@@ -91,118 +70,16 @@ def parse_expression(text: str, constants: Mapping[str, Fraction | float] = Mapp
     return reader.expression(body[0].value, 0)
 
 
-def bad_name(name: str) -> str:
-    """Return why `name` cannot stand for a value; nothing, if it can."""
-    if keyword.iskeyword(name):
-        return f"`{name}` is a keyword of Python: choose another name, such as `{name}_`"
-    if name in RESERVED:
-        return f"`{name}` is a function of the language and cannot name a value"
-    if name.lower() in ("nan", "inf", "infinity"):
-        return f"`{name}` is not a number of the language: numbers are finite, write a large one such as `1e30`"
-    if name.startswith("_"):
-        return f"`{name}` begins with an underscore: choose another name, such as `{name.strip('_') or 'v'}`"
-    if hint := character_hint(name):
-        return f"`{name}` is read as one name: {hint}"
-    return ""
-
-
-def _no_index(name: str) -> str:
-    return f"there is no index of time: `{name}` is the value at this step, `{name}_prev` that of a state at the step before"
-
-
 def _reads_time(*nodes: ast.expr) -> bool:
     """Say whether `t` stands in what would be an index."""
     return any(isinstance(node, ast.Name) and node.id == "t" for part in nodes for node in ast.walk(part))
 
 
-def _reason(message: str, line: str, column: int) -> tuple[int, str]:
-    """Return where and why Python cannot read a line, in the terms of the language."""
-    if "nested" in message:
-        return column, f"nested too deeply: at most {MAX_DEPTH} levels are read"
-    if "Exceeds the limit" in message:
-        return column, _TOO_LARGE
-    if "invalid character" in message and (hint := character_hint(line[column : column + 1])):
-        return column, f"`{line[column]}` is not in the language: {hint}"
-    if "invalid decimal literal" in message:
-        return column, "a number stands before a name: write `2 * a` for the product"
-    code = line.split("#")[0]
-    indices = re.finditer(r"(?<!\w)([^\W_]\w*?)_?\{([^{}]*)\}", code) if "invalid syntax" in message else ()
-    if index := next((index for index in indices if re.search(r"\bt\b", index[2])), None):
-        return index.start(), _no_index(index[1])
-    if "invalid syntax" in message and (gap := re.search(r"[\w)\]][ \t]+(?=\w)", code)):
-        return gap.end(), "two values beside each other: the product of a matrix and a vector is `W @ x`, the elementwise one `a * b`"
-    if "invalid syntax" in message and ":=" in code:
-        return code.index(":="), "`:=` is not in the language: a line is `name = expression`"
-    if "invalid syntax" in message and ";" in code:
-        return code.index(";"), "`;` is not in the language: `[a, b]` concatenates, and each assignment has a line of its own"
-    return column, f"cannot be read: {message}"
-
-
 @dataclass(frozen=True)
-class _Reader:
+class _Reader(Written):
     """Turns the nodes of `ast` into a cell's expressions."""
 
-    text: str
     constants: Mapping[str, Fraction | float]
-
-    @cached_property
-    def lines(self) -> list[str]:
-        """The lines as Python's tokenizer counts them."""
-        return re.split(r"\r\n|\r|\n", self.text)
-
-    # Places. Lines are read without their indentation, which means nothing here, so columns are shifted back.
-
-    def span(self, node: ast.AST) -> Span:
-        """Where a node stands in the text as it was written; `ast` counts bytes of UTF-8."""
-        row: int = node.lineno  # type: ignore[attr-defined]
-        first, last = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
-        line = self.lines[row - 1]
-        bare = line.lstrip()
-        shift, code = len(line) - len(bare), bare.encode()
-        start = shift + len(code[:first].decode(errors="ignore"))
-        same = node.end_lineno == row  # type: ignore[attr-defined]
-        return Span(row, start, shift + len(code[:last].decode(errors="ignore")) if same else len(line.rstrip()))
-
-    def error(self, message: str, node: ast.AST) -> CellError:
-        return CellError.at(self.span(node), self.text, message)
-
-    # Statements
-
-    def tree(self) -> ast.Module:
-        """Python's tree of the text; whatever Python cannot read becomes a `CellError`."""
-        code = "\n".join(line.lstrip() for line in self.lines)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return ast.parse(code)
-        except _UNPARSABLE as error:
-            raise self.unreadable(error) from None
-
-    def unreadable(self, error: Exception) -> CellError:
-        if isinstance(error, RecursionError | MemoryError):
-            return CellError(f"the text is nested too deeply: at most {MAX_DEPTH} levels are read; name parts of it on lines of their own")
-        if not isinstance(error, SyntaxError) or not error.lineno:
-            return CellError(f"the text cannot be read: {error}")
-        # the line after `for …:` is where Python misses a block
-        block = re.search(r"statement on line (\d+)", error.msg)
-        row = min(int(block[1]) if block else error.lineno, len(self.lines))
-        line = self.lines[row - 1]
-        for word in re.finditer(r"[^\W\d]\w*", line.split("#")[0]):
-            if keyword.iskeyword(word[0]):
-                message = f"`{word[0]}` is a keyword of Python, not part of the language: a line is `name = expression`"
-                return CellError.at(Span(row, word.start(), word.end()), self.text, message)
-        start = len(line) - len(line.lstrip()) + max((error.offset or 1) - 1, 0)
-        start, reason = _reason(error.msg, line, start)
-        return CellError.at(Span(row, start, start + 1), self.text, reason)
-
-    def statements(self) -> list[ast.stmt]:
-        body = self.tree().body
-        if len(body) > MAX_EQUATIONS:
-            raise self.error(f"more than {MAX_EQUATIONS} equations", body[MAX_EQUATIONS])
-        for before, after in pairwise(body):
-            if before.end_lineno == after.lineno:
-                raise self.error("two assignments on one line: one assignment a line is needed", after)
-        return body
 
     def assignment(self, node: ast.stmt) -> Assignment:
         """One line."""
@@ -288,7 +165,7 @@ class _Reader:
             case ast.Compare() | ast.BoolOp():
                 return "a comparison may only be the first argument of `where(a > b, c, d)`"
             case ast.Subscript(value=ast.Name(id=name), slice=index) if _reads_time(index):
-                return _no_index(name)
+                return no_index(name)
             case ast.Subscript():
                 return "indexing is not in the language: `a, b = split(v, 2)` and `pick(v, k)` take parts of a vector"
             case ast.Tuple():
@@ -304,7 +181,7 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(f"a number is expected, not {str(value)[:40]!r}", node)
         if value > MAX_NUMBER:
-            raise self.error(_TOO_LARGE, node)
+            raise self.error(TOO_LARGE, node)
         return Fraction(value) if isinstance(value, int) else Fraction(repr(value))
 
     def name(self, name: str, node: ast.expr) -> Expr:
@@ -367,7 +244,7 @@ class _Reader:
             raise self.error(f"only a function's name can be called{hint}", node.func)
         name = node.func.id
         if name not in ARITY and _reads_time(*node.args) and name not in HABITS:
-            raise self.error(_no_index(name), node.func)
+            raise self.error(no_index(name), node.func)
         if name not in ARITY:
             what = "`eye` is not a function" if name == "eye" else f"unknown function `{name}`"
             raise self.error(what + function_hint(name, RESERVED), node.func)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from .errors import CellError, nearest
 from .hints import OTHER_STEPS, limit
 from .names import is_previous
-from .parse import bad_name
 from .tree import Assignment, Name
+from .vocabulary import bad_name
 from .walks import walk
 
 LONGEST_NAME = 100  # bytes of a cell's name: file systems take 255 for a file's, and caches of kernels add to it

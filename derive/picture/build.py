@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from ..language.definition import Definition
-from ..language.parse import ELEMENTWISE
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power
+from ..language.vocabulary import ELEMENTWISE
 from ..language.walks import walk
 from ..notation.formula import LineFormulas
 from ..notation.style import Latex, Text

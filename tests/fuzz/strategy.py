@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from derive.cell import Cell
 from derive.language.errors import CellError
-from derive.language.parse import ELEMENTWISE, RESERVED
+from derive.language.vocabulary import ELEMENTWISE, RESERVED
 from derive.package.contents import ARGUMENTS
 
 Shape = tuple[str, ...]
