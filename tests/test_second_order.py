@@ -25,6 +25,7 @@ from derive.calculus.ir import (
     MatVec,
     MatVecT,
     Node,
+    Normalised,
     Outer,
     Pick,
     Recurrence,
@@ -33,6 +34,7 @@ from derive.calculus.ir import (
     Total,
     Transpose,
     Type,
+    extent,
     validate,
 )
 from derive.calculus.vjp import RULES
@@ -136,7 +138,8 @@ def derived_second_order(p: Problem) -> Values:
     """Return the same by three loops: the backward pass, its adjoint, and once more the adjoint of the forward pass."""
     derivation = differentiate(p.cell)
     forward, backward = derivation[FORWARD].recurrence, derivation[BACKWARD].recurrence
-    known = {**p.given, **run(forward, p.given, SIZES, T, B).sequences, derivation[BACKWARD].cotangent[p.cell.output]: p.dy}
+    kept = run(keeping_for(forward, adjoint(forward, seeds=forward.written)), p.given, SIZES, T, B).sequences
+    known = {**p.given, **kept, derivation[BACKWARD].cotangent[p.cell.output]: p.dy}
     carried = {carry.previous: p.dfinal[state] for state, carry in zip(p.cell.states, backward.carries, strict=True)}
     twice = adjoint(backward)
     values, second = _run_adjoint_of_backward(p, derivation, twice, known, carried)
@@ -284,6 +287,20 @@ RECURRENCES: dict[str, Recurrence] = {
         sums={"M": (Outer("h", "u"), "n, d"), "K": (Outer("b", "u"), "n, d"), "c": (Total("h"), "n"), "e": (Total("u"), "d")},
         after={"z": (expr("M * K + 1"), "n, d"), "f": (FeatureSum("M"), ""), "R": (Outer("c", "e"), "n, d")},
         results=("z", "f", "R"),
+    ),
+    "normalised": recurrence(
+        {
+            "t": (FeatureSum("x"), ""),
+            "m": (Map(sp.Symbol("t") / extent(D)), ""),
+            "c": (expr("x - m"), "d"),
+            "q": (expr("c**2"), "d"),
+            "e": (FeatureSum("q"), ""),
+            "s": (Map(fn.sqrt(sp.Symbol("e") / extent(D) + sp.Rational(1, 10))), ""),
+            "u": (Normalised(sp.Symbol("c") / sp.Symbol("s"), "x", "s"), "d"),
+            "y": (expr("u * tanh(w) * s"), "d"),
+        },
+        read={"x": "d", "w": "d"},
+        written=("y", "u"),
     ),
     "features": recurrence(
         {

@@ -48,7 +48,7 @@ from .ir import (
     validate,
 )
 from .layers import Layer, layers
-from .vjp import RULES, Contribution, Made, Placed
+from .vjp import PART, RULES, Contribution, Made, Placed
 
 
 @dataclass(frozen=True)
@@ -327,9 +327,9 @@ class _Reverse:
 
     # What the rules use
 
-    def part(self, node: Node, wish: str, kind: Type) -> sp.Symbol:
+    def part(self, node: Node, wish: str, kind: Type, label: Label = PART) -> sp.Symbol:
         """Name an intermediate value."""
-        return sp.Symbol(self.define(self.names.fresh(wish), node, kind, Label("part")))
+        return sp.Symbol(self.define(self.names.fresh(wish), node, kind, label))
 
     def reuse(self, expr: sp.Expr, eq: Equation) -> sp.Expr:
         """Write the values of functions that forward equations have named by those names; for a static equation, static ones only."""
@@ -344,6 +344,10 @@ class _Reverse:
         term = selected(sp.Symbol(dy) * slope)
         if all(is_extent(s) or s.name in self.rec.statics for s in slope.free_symbols):
             return term
+        return self.guarded(eq, term)
+
+    def guarded(self, eq: Equation, term: sp.Expr) -> sp.Expr:
+        """Return a contribution of an equation where a choice falls on the branch that reads the equation's value, and zero elsewhere."""
         return guarded(term, frozenset(self.named(g, eq) for g in self.guards.get(eq.name, NONE)))
 
     def named(self, guard: Guard, eq: Equation) -> Guard:

@@ -31,6 +31,7 @@ from .ir import (
     MatVec,
     MatVecT,
     Node,
+    Normalised,
     Pick,
     Recurrence,
     Slice,
@@ -239,12 +240,13 @@ class _Lowering:
         """
         v, shape = sp.Symbol(self.operand(expr)), self.shape(expr)
 
-        def part(role: str, value: sp.Expr, shape: Shape) -> sp.Symbol:
-            return sp.Symbol(self.named(Map(value), f"{role}_{v}", shape, Label("part", str(v), role)))
+        def part(role: str, node: Node, shape: Shape) -> sp.Symbol:
+            return sp.Symbol(self.named(node, f"{role}_{v}", shape, Label("part", str(v), role)))
 
-        mean = part("mean", self.mean(v, expr), ())
-        centred = part("centred", v - mean, shape)
-        return centred / part("std", fn.sqrt(self.mean(centred**2, expr) + LAYER_NORM_EPSILON), ())
+        mean = part("mean", Map(self.mean(v, expr)), ())
+        centred = part("centred", Map(v - mean), shape)
+        std = part("std", Map(fn.sqrt(self.mean(centred**2, expr) + LAYER_NORM_EPSILON)), ())
+        return part("normalised", Normalised(centred / std, str(v), str(std)), shape)
 
 
 def _number(value: Fraction | float) -> sp.Expr:

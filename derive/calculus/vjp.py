@@ -13,7 +13,28 @@ import sympy as sp
 
 from ..language.sizes import Size
 from . import functions as fn
-from .ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Node, Outer, Pick, Slice, Spread, Total, Transpose, Type
+from .ir import (
+    Concat,
+    Equation,
+    FeatureSum,
+    Label,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Normalised,
+    Outer,
+    Pick,
+    Slice,
+    Spread,
+    Total,
+    Transpose,
+    Type,
+    extent,
+)
+
+PART = Label("part")
 
 
 @dataclass(frozen=True)
@@ -50,11 +71,14 @@ class Sweep(Protocol):
     def active(self) -> set[str]:
         """Names that depend on what is differentiated by."""
 
-    def part(self, node: Node, wish: str, kind: Type) -> sp.Symbol:
+    def part(self, node: Node, wish: str, kind: Type, label: Label = PART) -> sp.Symbol:
         """Name an intermediate value."""
 
     def reuse(self, expr: sp.Expr, eq: Equation) -> sp.Expr:
         """Write the values of functions that forward equations have named by those names."""
+
+    def guarded(self, eq: Equation, term: sp.Expr) -> sp.Expr:
+        """Return a contribution of an equation where a choice falls on the branch that reads the equation's value, and zero elsewhere."""
 
     def through(self, eq: Equation, dy: str, slope: sp.Expr) -> sp.Expr:
         """Return the cotangent `dy` of an equation times a slope, where a choice falls on the branch that reads the equation's value."""
@@ -75,6 +99,25 @@ def _map(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
             full = term.name if whole else sweep.part(Map(term), f"d{name}_part", kind).name
             term = sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))
         yield name, term
+
+
+def _normalised(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    """``(ū - mean(ū) - v̂ mean(ū ⊙ v̂)) / σ``: what would move the mean or the length of v̂ changes nothing."""
+    node, kind = eq.node, sweep.types[eq.name]
+    assert isinstance(node, Normalised)
+    if node.value not in sweep.active:
+        return
+    product = sweep.part(Map(sp.Symbol(dy) * sp.Symbol(eq.name)), f"{dy}_{eq.name}", Type(kind.shape, kind.batched))
+    means = [_mean(sweep, name) for name in (dy, product.name)]
+    term = (sp.Symbol(dy) - means[0] - sp.Symbol(eq.name) * means[1]) / sp.Symbol(node.std)
+    yield node.value, sweep.guarded(eq, term)
+
+
+def _mean(sweep: Sweep, name: str) -> sp.Symbol:
+    """Return the mean of a vector's features."""
+    kind = sweep.types[name]
+    total = sweep.part(FeatureSum(name), f"sum_{name}", Type((), kind.batched))
+    return sweep.part(Map(total / extent(kind.shape[0])), f"mean_{name}", Type((), kind.batched), Label("part", name, "mean"))
 
 
 def _matvec(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
@@ -151,6 +194,7 @@ def _spread(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
 
 RULES: dict[type[Node], Rule] = {
     Map: _map,
+    Normalised: _normalised,
     MatVec: _matvec,
     MatVecT: _matvec_t,
     Outer: _outer,

@@ -10,8 +10,8 @@ from ..calculus.ir import Map, Recurrence, is_extent
 from ..calculus.jacobian import Jacobian, Key
 from ..calculus.linear import IDENTITY, Block, Column, Diag, Factor, Matrix, Range, Row, Select, Term, Unit
 from ..language.definition import Definition
-from .formula import ATOM, PRODUCT, SUM, Formulas
-from .style import Latex, Style, Text
+from .formula import Formulas
+from .style import ATOM, PRODUCT, SUM, Latex, Style, Text
 
 
 def text_lines(jacobian: Jacobian) -> dict[Key, str]:

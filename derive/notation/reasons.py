@@ -13,7 +13,7 @@ import sympy as sp
 
 from ..calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
 from ..calculus.functions import Elementwise, ElementwiseFunction, derivative
-from ..calculus.ir import Equation, Label, Map, Outer
+from ..calculus.ir import Equation, Label, Map, Normalised, Outer
 from ..language.definition import Definition
 from ..language.names import previous
 from .formula import Formulas
@@ -71,9 +71,19 @@ class Reasons:
             return self.function(label.of, source.of)
         if source.kind == "previous":
             return f"For the step before: {self.value(label.of)} is read by {listed(self.readers(label.of))}."
+        if source.role == "normalised":
+            return f"{self.value(label.of)} is the normalised ${self.forward.name(source.of)}$ of [{self.made[label.of].tag}]."
+        if source.kind != "own" and (tag := self.normalised(label.of)):
+            removed = "what would move its mean or its length is taken out"
+            return f"Through the normalisation of {self.value(label.of)} in [{tag}]: {removed}."
         if source.kind != "own":
             return f"{self.value(label.of)} is a part of [{self.made[label.of].tag}] without a name of its own."
         return self.own(eq, label.of) if self.derivation[FORWARD].recurrence.types[label.of].batched else self.static(eq, label.of)
+
+    def normalised(self, name: str) -> str:
+        """Return the line in which a value is normalised; nothing, if it is in none."""
+        found = (eq.tag for eq in self.made.values() if isinstance(eq.node, Normalised) and eq.node.value == name)
+        return next(found, "")
 
     def sloped(self, tag: str, name: str) -> str:
         """Return a line that reads `name` with its derivative by it, if the line is elementwise and that is short."""

@@ -10,6 +10,8 @@ from ..calculus.jacobian import jacobian
 from ..calculus.structure import structure as coupling
 from ..language.definition import Definition
 from ..language.sizes import axes_text
+from ..language.tree import Call
+from ..language.walks import walk
 from .jacobian import text_lines
 from .style import Text
 from .text import backward_lines, forward_lines
@@ -33,6 +35,8 @@ def _legend(cell: Definition) -> list[str]:
     if cell.states:
         carried = style.carried(style.barred_name(cell.states[0], "t"))
         lines.append(f"  {carried} is what later steps hand back: ∂L/∂{cell.states[0]} through them")
+    if any(isinstance(node, Call) and node.function == "layer_norm" for line in cell.equations for node in walk(line.value)):
+        lines.append("  v̂ and hat(v) are layer_norm(v), std(v) is √(mean((v - mean(v))²) + 0.00001)")
     return lines
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from unicodedata import normalize
@@ -47,7 +47,8 @@ GREEK = [
     "Psi",
     "Omega",
 ]
-MACRON = "\u0304"
+SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly what is written binds
+MACRON, CIRCUMFLEX = "\u0304", "\u0302"
 SUPERSCRIPTS = str.maketrans("0123456789-/.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ·")
 
 
@@ -76,6 +77,18 @@ class Notation(ABC):
     @abstractmethod
     def bar(self, text: str) -> str:
         """Return the cotangent of what is written as `text`."""
+
+    @abstractmethod
+    def hat(self, text: str) -> str:
+        """Return the normalised value of what is written as `text`."""
+
+    @abstractmethod
+    def barred_name(self, identifier: str, time: str) -> str:
+        """Return the cotangent of an author's name."""
+
+    @abstractmethod
+    def hatted_name(self, identifier: str, time: str) -> str:
+        """Return the normalised value of an author's name."""
 
     @abstractmethod
     def carried(self, text: str) -> str:
@@ -137,11 +150,19 @@ class Latex(Notation):
     def bar(self, text: str) -> str:
         return rf"\bar{{{text}}}" if len(re.sub(r"_\{.*?\}", "", text)) <= 2 else rf"\overline{{{text}}}"
 
+    def hat(self, text: str) -> str:
+        return rf"\hat{{{text}}}" if len(re.sub(r"_\{.*?\}", "", text)) <= 2 else rf"\widehat{{{text}}}"
+
     def barred_name(self, identifier: str, time: str) -> str:
-        plain = self.name(identifier)
-        full = self.name(identifier, time)
-        head = re.split(r"[_^']", plain)[0]  # the bar stands over the letter, not over its scripts
-        return full.replace(head, rf"\bar{{{head}}}", 1) if full.startswith(head) else self.bar(full)
+        return self._accented(identifier, time, self.bar)
+
+    def hatted_name(self, identifier: str, time: str) -> str:
+        return self._accented(identifier, time, self.hat)
+
+    def _accented(self, identifier: str, time: str, accent: Callable[[str], str]) -> str:
+        """Return a name with an accent over its letter, not over its scripts."""
+        full, head = self.name(identifier, time), re.split(r"[_^']", self.name(identifier))[0]
+        return full.replace(head, accent(head), 1) if full.startswith(head) else accent(full)
 
     def delta(self, identifier: str, time: str) -> str:
         inner = self.name(identifier)
@@ -213,13 +234,22 @@ class Text(Notation):
         return f"{identifier}_t"
 
     def bar(self, text: str) -> str:
-        return normalize("NFC", text + MACRON) if len(text) == 1 else f"bar({text})"
+        return normalize("NFC", text + MACRON) if len(normalize("NFD", text)) == 1 else f"bar({text})"
+
+    def hat(self, text: str) -> str:
+        return normalize("NFC", text + CIRCUMFLEX) if len(text) == 1 else f"hat({text})"
 
     def barred_name(self, identifier: str, time: str) -> str:
+        return self._accented(identifier, time, MACRON)
+
+    def hatted_name(self, identifier: str, time: str) -> str:
+        return self._accented(identifier, time, CIRCUMFLEX)
+
+    @staticmethod
+    def _accented(identifier: str, time: str, accent: str) -> str:
         head, _, rest = identifier.partition("_")
-        barred = normalize("NFC", head + MACRON)
         tail = f"_{rest}" if rest else ""
-        return barred + tail + (f"_{{{time}}}" if time and time != "t" else "")
+        return normalize("NFC", head + accent) + tail + (f"_{{{time}}}" if time and time != "t" else "")
 
     def delta(self, identifier: str, time: str) -> str:
         return f"δ_{identifier}" + (f"_{{{time}}}" if time and time != "t" else "")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..calculus.derivation import BACKWARD, Derivation, differentiate
 from ..calculus.ir import Equation
 from ..language.definition import Definition
-from .formula import Formulas, LineFormulas
+from .formula import Formulas
+from .lines import LineFormulas
 from .style import Style, Text
 
 

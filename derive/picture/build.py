@@ -10,7 +10,7 @@ from ..language.definition import Definition
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power
 from ..language.vocabulary import ELEMENTWISE
 from ..language.walks import walk
-from ..notation.formula import LineFormulas
+from ..notation.lines import LineFormulas
 from ..notation.style import Latex, Text
 from .graph import Graph, Input, Node, Value
 from .label import Label, Run, joined, plain, typeset, width

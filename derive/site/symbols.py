@@ -10,7 +10,7 @@ import sympy as sp
 from ..cell import Cell
 from ..language.declarations import RULES
 from ..language.sizes import Size, axes_text
-from ..notation.formula import LineFormulas
+from ..notation.lines import LineFormulas
 from ..notation.style import Latex
 
 

@@ -1,0 +1,93 @@
+"""Formulas of a cell's own lines, as their author ordered them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..calculus.functions import COMPARISONS, FUNCTIONS
+from ..language.definition import Definition
+from ..language.shapes import rank_of
+from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
+from .style import ATOM, PRODUCT, SUM, Latex, Style
+
+ROMAN = {"layer_norm": "LN"}  # functions whose name in the text is not what is typeset
+
+
+@dataclass(frozen=True)
+class LineFormulas:
+    """Formulas of a cell's own lines, from its expression trees."""
+
+    cell: Definition
+    style: Style
+
+    def line(self, line: Assignment) -> str:
+        targets = [self.name(t) for t in line.targets]
+        left = targets[0] if len(targets) == 1 else self.style.concat(targets)
+        return self.style.equals(left, self.text(line.value))
+
+    def name(self, identifier: str) -> str:
+        cell = self.cell
+        for state in cell.states:
+            if identifier == f"{state}_prev":
+                return self.style.name(state, "t-1")
+        if identifier in cell.inputs and identifier not in cell.integers:
+            return self.style.current(identifier)
+        varying = identifier in cell.batched and identifier not in cell.context
+        return self.style.name(identifier, "t" if varying else "")
+
+    def text(self, expr: Expr) -> str:
+        return self._print(expr)[0]
+
+    def _within(self, expr: Expr, level: int) -> str:
+        text, binding = self._print(expr)
+        return text if binding >= level else self.style.group(text)
+
+    def scalar(self, expr: Expr) -> bool:
+        return rank_of(expr, self.cell.shapes) == 0
+
+    def _print(self, expr: Expr) -> tuple[str, int]:
+        style = self.style
+        match expr:
+            case Number(value=value):
+                return style.number(value), ATOM if value >= 0 else SUM
+            case Name(id=name):
+                return self.name(name), ATOM
+            case Negative(operand=operand):
+                return "-" + self._within(operand, PRODUCT), SUM
+            case Binary(op="+" | "-" as op, left=left, right=right):
+                return f"{self._within(left, SUM)} {op} {self._within(right, SUM if op == '+' else PRODUCT)}", SUM
+            case Binary(op="/", left=left, right=right):
+                if isinstance(style, Latex):
+                    return style.fraction(self.text(left), self.text(right)), ATOM
+                return style.fraction(self._within(left, PRODUCT), self._within(right, ATOM)), PRODUCT
+            case Binary(left=left, right=right):
+                sign = style.space if self.scalar(left) or self.scalar(right) else style.hadamard
+                return f"{self._within(left, PRODUCT)}{sign}{self._within(right, PRODUCT)}", PRODUCT
+            case Power(base=base, exponent=exponent):
+                return style.power(self._within(base, ATOM), style.number(exponent)), ATOM
+            case MatMul(left=left, right=right):
+                inner = rank_of(left, self.cell.shapes) == 1
+                first = self._within(left, PRODUCT)
+                return f"{style.transposed(first) if inner else first}{style.space}{self._within(right, ATOM)}", PRODUCT
+            case Transpose(operand=operand):
+                return style.transposed(self._within(operand, ATOM)), ATOM
+            case Concat(parts=parts):
+                return style.concat([self.text(p) for p in parts]), ATOM
+            case Compare(op=op, left=left, right=right):
+                return self._template(COMPARISONS[op].info.name, [left, right]), SUM
+            case Call(function="eye"):
+                return "I", ATOM
+            case Call(function="pick", args=(vector, index)):
+                return style.picked(self.text(vector), self.text(index)), ATOM
+            case Call(function="sum", args=(value,)):
+                return style.sum_features(self._within(value, PRODUCT)), PRODUCT
+            case Call(function=name, args=args) if name in FUNCTIONS:
+                return self._template(name, list(args)), ATOM
+            case Call(function=name, args=args):
+                roman = ROMAN.get(name, name) if isinstance(style, Latex) else name
+                return style.apply(roman, *(self.text(a) for a in args)), ATOM
+        raise TypeError(f"no formula for {type(expr).__name__}")
+
+    def _template(self, function: str, args: list[Expr]) -> str:
+        info = FUNCTIONS[function].info
+        return (info.latex if isinstance(self.style, Latex) else info.text).format(*(self.text(a) for a in args))
