@@ -43,6 +43,7 @@ from .ir import (
     Total,
     Type,
     free_names,
+    is_constant,
     is_extent,
     prune,
     validate,
@@ -153,6 +154,7 @@ class _Reverse:
             reverse=not rec.reverse,
             types=self.types,
             labels=self.labels,
+            constants=rec.constants,
             results=tuple(results.values()),
             carries=carries,
             prologue=(*rec.prologue, *rec.epilogue, *prologue),  # recomputed: static equations cost nothing beside the loop
@@ -342,7 +344,7 @@ class _Reverse:
         A slope that is a number, or made of parameters, is finite: it may be multiplied by the zero that `dy` is elsewhere.
         """
         term = selected(sp.Symbol(dy) * slope)
-        if all(is_extent(s) or s.name in self.rec.statics for s in slope.free_symbols):
+        if all(is_extent(s) or is_constant(s) or s.name in self.rec.statics for s in slope.free_symbols):
             return term
         return self.guarded(eq, term)
 

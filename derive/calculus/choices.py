@@ -14,7 +14,7 @@ import sympy as sp
 
 from ..language.sizes import Shape
 from .functions import where
-from .ir import EYE, Equation, Map, Recurrence, Type, is_extent
+from .ir import EYE, Equation, Map, Recurrence, Type, is_value
 
 ZERO = sp.S.Zero
 
@@ -99,7 +99,7 @@ def _reads(eq: Equation, types: Mapping[str, Type], outside: Guards) -> Iterator
             for chosen, branch in zip((True, False), branches, strict=True):
                 waiting.append((branch, around | _guard(condition, chosen, types)))
         elif isinstance(expr, sp.Symbol):
-            if expr != EYE and not is_extent(expr):
+            if is_value(expr):
                 yield expr.name, around
         else:
             waiting += [(part, around) for part in expr.args]

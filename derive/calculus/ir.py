@@ -19,8 +19,8 @@ import sympy as sp
 from ..language.sizes import Shape, Size
 from .naming import Names
 
-# Atoms of a `Map` that are no values: the number of features of a size, and the identity matrix.
-_EXTENT = "size:"
+# Atoms of a `Map` that are no values: the number of features of a size, a constant of the cell, and the identity matrix.
+_EXTENT, _CONSTANT = "size:", "constant:"
 EYE = sp.Symbol("eye:")
 
 
@@ -37,6 +37,26 @@ def is_extent(symbol: sp.Symbol) -> bool:
 def extent_name(symbol: sp.Symbol) -> str:
     """Return the size's name that an extent symbol stands for."""
     return str(symbol.name[len(_EXTENT) :])
+
+
+def constant(name: str) -> sp.Symbol:
+    """Return the symbol of a cell's constant, which keeps its name in formulas; `Recurrence.constants` has its value."""
+    return sp.Symbol(_CONSTANT + name)
+
+
+def is_constant(symbol: sp.Symbol) -> bool:
+    """Say whether `symbol` stands for a constant and not for a value."""
+    return bool(symbol.name.startswith(_CONSTANT))
+
+
+def constant_name(symbol: sp.Symbol) -> str:
+    """Return the constant's name that a symbol stands for."""
+    return str(symbol.name[len(_CONSTANT) :])
+
+
+def is_value(symbol: sp.Symbol) -> bool:
+    """Say whether `symbol` is the name of a value that is given or computed."""
+    return symbol != EYE and not is_extent(symbol) and not is_constant(symbol)
 
 
 @dataclass(frozen=True)
@@ -87,7 +107,7 @@ class Map(Node):
     expr: sp.Expr
 
     def operands(self) -> tuple[str, ...]:
-        return tuple(sorted(s.name for s in self.expr.free_symbols if s is not EYE and s != EYE and not is_extent(s)))
+        return tuple(sorted(s.name for s in self.expr.free_symbols if is_value(s)))
 
     def rename(self, names: Mapping[str, str]) -> Map:
         return Map(self.expr.xreplace({sp.Symbol(old): sp.Symbol(new) for old, new in names.items()}))
@@ -234,6 +254,8 @@ class Recurrence:
         Whether the loop runs from the last step to the first.
     types, labels : mapping
         Type and origin of every name.
+    constants : mapping
+        Value of each of the cell's constants, by name.
     statics : tuple of str
         What is given once, without a batch axis: parameters, constants, cotangents of accumulators.
     contexts : tuple of str
@@ -254,6 +276,7 @@ class Recurrence:
     reverse: bool
     types: Mapping[str, Type] = field(compare=False, repr=False)
     labels: Mapping[str, Label] = field(compare=False, repr=False)
+    constants: Mapping[str, sp.Rational] = field(default_factory=dict, compare=False, repr=False)
     statics: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
     sequences: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from ..language.errors import CellError
 from ..language.names import previous
 from ..language.sizes import Size
 from .adjoint import adjoint
-from .ir import Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Node, Pick, Recurrence, Slice, Spread, Type, is_extent
+from .ir import Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Node, Pick, Recurrence, Slice, Spread, Type, is_value
 from .linear import IDENTITY, Block, Column, Diag, Elementwise, Factor, Matrix, Range, Row, Select, Term, Unit
 from .lower import lower
 
@@ -189,7 +189,7 @@ def _slope(partial: sp.Expr, types: Mapping[str, Type], name: str, operand: str)
     """Return the factor of an elementwise equation: a scalar that was broadcast to a vector is summed over on the way back."""
     if types[operand].shape != types[name].shape:
         return Row(partial, types[name].shape[0])
-    return Diag(partial, scalar=all(is_extent(s) or not types[s.name].shape for s in partial.free_symbols))
+    return Diag(partial, scalar=all(not is_value(s) or not types[s.name].shape for s in partial.free_symbols))
 
 
 def _ordered(block: Block, forward: Recurrence) -> Block:

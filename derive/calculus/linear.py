@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from ..language.sizes import Size
-from .ir import is_extent
+from .ir import is_value
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ IDENTITY = Diag(sp.S.One, scalar=True)
 
 
 def _names(expr: sp.Expr) -> frozenset[str]:
-    return frozenset(s.name for s in expr.free_symbols if not is_extent(s))
+    return frozenset(s.name for s in expr.free_symbols if is_value(s))
 
 
 @dataclass(frozen=True)

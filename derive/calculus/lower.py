@@ -37,7 +37,10 @@ from .ir import (
     Slice,
     Transpose,
     Type,
+    constant,
     extent,
+    is_constant,
+    is_value,
     prune,
     validate,
 )
@@ -84,6 +87,7 @@ class _Lowering:
             reverse=False,
             types=self.types,
             labels=self.labels,
+            constants={name: _number(value) for name, value in cell.scalar_constants.items()},
             statics=(*cell.parameters, *cell.constant_arrays),
             contexts=tuple(cell.context),
             sequences=tuple(cell.inputs),
@@ -149,7 +153,7 @@ class _Lowering:
 
     def is_whole(self, scalar: sp.Expr, shape: Shape) -> bool:
         """Say whether an expression is a mere name of that shape: ``v + 0 * x`` is one number where `v` is."""
-        return isinstance(scalar, sp.Symbol) and scalar != EYE and self.types[scalar.name].shape == shape
+        return isinstance(scalar, sp.Symbol) and is_value(scalar) and self.types[scalar.name].shape == shape
 
     def wish(self, node: Node) -> str:
         """Propose a name that tells what the node is, as long as that is short."""
@@ -192,7 +196,7 @@ class _Lowering:
                 return _number(value)
             case Name(id=name):
                 constants = self.cell.scalar_constants
-                return _number(constants[name]) if name in constants else sp.Symbol(name)
+                return sp.Symbol(name) if name not in constants else constant(name) if constants[name] else sp.S.Zero
             case Negative(operand=operand):
                 return -self.scalar(operand)
             case Binary(op=op, left=left, right=right):
@@ -222,7 +226,7 @@ class _Lowering:
         if alone and batched and isinstance(expr, MatMul):
             return sp.Symbol(self.named(self.product(expr.left, expr.right), f"a_{self.target}", self.shape(expr), label))
         scalar = self.scalar(expr)
-        if not alone or not batched or (len(scalar.free_symbols) < 2 and not scalar.is_Add):
+        if not alone or not batched or (sum(not is_constant(s) for s in scalar.free_symbols) < 2 and not scalar.is_Add):
             return scalar
         return sp.Symbol(self.named(Map(scalar), f"a_{self.target}", self.shape(expr), label))
 

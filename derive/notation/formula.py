@@ -29,7 +29,9 @@ from ..calculus.ir import (
     Spread,
     Total,
     Transpose,
+    constant_name,
     extent_name,
+    is_constant,
     is_extent,
 )
 from ..calculus.order import order
@@ -218,6 +220,8 @@ class Formulas:
             return "I", ATOM
         if is_extent(symbol):
             return extent_name(symbol), ATOM
+        if is_constant(symbol):
+            return self.style.name(constant_name(symbol)), ATOM
         label = self.rec.labels.get(symbol.name, Label("part"))
         if label.kind in ("part", "preactivation") and symbol.name in self.inline:
             return self.inlined(symbol.name)
@@ -253,7 +257,7 @@ class Formulas:
     def _scalar(self, factor: sp.Expr) -> bool:
         """Say whether a factor is a number a row, which multiplies without a sign."""
         kinds = [self.rec.types[s.name] for s in factor.free_symbols if s.name in self.rec.types]
-        return bool(kinds) and all(not kind.shape for kind in kinds)
+        return bool(factor.free_symbols) and EYE not in factor.free_symbols and all(not kind.shape for kind in kinds)
 
     def _product(self, expr: sp.Expr) -> tuple[str, int]:
         style = self.style

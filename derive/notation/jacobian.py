@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from ..calculus.ir import Map, Recurrence, is_extent
+from ..calculus.ir import Map, Recurrence, is_value
 from ..calculus.jacobian import Jacobian, Key
 from ..calculus.linear import IDENTITY, Block, Column, Diag, Factor, Matrix, Range, Row, Select, Term, Unit
 from ..language.definition import Definition
@@ -98,7 +98,7 @@ class BlockFormulas:
     def vector(self, expr: sp.Expr, level: int) -> str:
         """Return a column: an expression of numbers alone is that many times the vector of ones."""
         types = self.forward.types
-        if any(types[s.name].shape for s in expr.free_symbols if not is_extent(s)):
+        if any(types[s.name].shape for s in expr.free_symbols if is_value(s)):
             return self.elementwise(expr, level)
         ones = r"\mathbf{1}" if isinstance(self.style, Latex) else "1"
         if expr == 1:

@@ -18,6 +18,7 @@ from .imperative import Program
 from .passes.accumulate import accumulate
 from .passes.copies import Kept, materialise
 from .passes.hoist import Regions, hoist
+from .passes.numbers import numbers
 from .passes.recompute import recompute
 from .passes.schedule import schedule
 from .passes.share import share
@@ -25,7 +26,8 @@ from .passes.stack import stack
 from .passes.storage import store
 
 PASSES: tuple[tuple[str, Callable[[Derivation], Derivation]], ...] = (
-    ("recompute", recompute),  # first, so that what is made again takes part in everything below
+    ("numbers", numbers),  # before what weighs and compares expressions
+    ("recompute", recompute),  # early, so that what is made again takes part in everything below
     ("stack", stack),  # before `accumulate`, which wants one product a sum
     ("accumulate", accumulate),
     ("share", share),  # last: it names what the final expressions have in common

@@ -30,7 +30,9 @@ from ..calculus.ir import (
     Spread,
     Transpose,
     Type,
+    constant_name,
     extent_name,
+    is_constant,
     is_extent,
 )
 from .values import VALUES
@@ -164,6 +166,8 @@ class _Machine:
         def atom(symbol: sp.Symbol) -> Array:
             if is_extent(symbol):
                 return np.asarray(float(self.sizes[extent_name(symbol)]))
+            if is_constant(symbol):
+                return np.asarray(float(self.rec.constants[constant_name(symbol)]))
             if symbol == EYE:
                 return np.eye(shape[-1])
             missing = len(kind.shape) - len(self.rec.types[symbol.name].shape)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import sympy as sp
 
-from ..calculus.ir import Recurrence, Type, extent_name, is_extent
+from ..calculus.ir import Recurrence, Type, constant_name, extent_name, is_constant, is_extent
 from ..calculus.jacobian import Jacobian, Key
 from ..calculus.linear import Block, Column, Diag, Factor, Matrix, Range, Row, Select, Unit
 from ..language.sizes import Size
@@ -36,7 +36,7 @@ def block_values(jacobian: Jacobian, values: Mapping[str, Array], sizes: Mapping
     forward = jacobian.forward
     values = step_values(forward, values, sizes)
     rows = next((len(values[name]) for name in forward.inputs if forward.batched(name)), 1)
-    products = _Products(values, forward.types, sizes, rows)
+    products = _Products(values, forward.types, forward.constants, sizes, rows)
     return {(of, by): products.block(block, of, by) for (of, by), block in jacobian.blocks.items()}
 
 
@@ -66,6 +66,7 @@ class _Products:
 
     values: Mapping[str, Array]
     types: Mapping[str, Type]
+    constants: Mapping[str, sp.Rational]
     sizes: Mapping[str, int]
     rows: int
 
@@ -105,6 +106,8 @@ class _Products:
         def atom(symbol: sp.Symbol) -> Array:
             if is_extent(symbol):
                 return np.asarray(float(self.sizes[extent_name(symbol)]))
+            if is_constant(symbol):
+                return np.asarray(float(self.constants[constant_name(symbol)]))
             value, kind = self.values[symbol.name], self.types[symbol.name]
             value = value if kind.batched else value[None]
             return value if kind.shape else value[:, None]
