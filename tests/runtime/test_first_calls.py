@@ -105,6 +105,7 @@ def test_interrupts_wait_for_the_end_of_a_block() -> None:
 
 
 TWO_PACKAGES = """
+import derive
 import numpy as np
 from numba.core.ccallback import CFunc
 from derive.package import memory

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -181,22 +181,33 @@ def task(typingctx, kernel, arguments):  # type: ignore[no-untyped-def]
     return types.UniTuple(types.int64, 2)(kernel, arguments), codegen
 
 
-@cached(**OPTIONS)
-def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-def]
-    """Call a task for parts of 0 … `count`, each once, on this thread and on at most `helpers` workers; return how many failed, at the end.
+_inner = njit(**OPTIONS)  # compiled as a part of what calls it
 
-    Workers that sleep are not asked where they must be `awake`; elsewhere it is thought that somebody is waking them.
-    """
-    head, claimed = 0, 0
+
+@_inner
+def _may_be_asked(number, awake):  # type: ignore[no-untyped-def]
+    """Say whether the worker of a slot is free, and awake where it must be `awake`."""
+    slot = _slot(number)
+    return _load(slot, STATE) == FREE and (not awake or _load(slot, AWAKE) != 0)
+
+
+@_inner
+def _claim(wanted, awake):  # type: ignore[no-untyped-def]
+    """Claim at most `wanted` slots; return the last of them and how many they are.  `NEXT` of each is the one claimed before it, or 0."""
+    last, claimed = 0, 0
     number, end = 1, _load(_slot(0), HELPERS)
-    wanted = min(helpers, count - 1)
     while claimed < wanted and number <= end:
-        slot = _slot(number)
-        if _load(slot, STATE) == FREE and (not awake or _load(slot, AWAKE) != 0) and _exchange(slot, FREE, CLAIMED):
-            _store(slot, NEXT, head)
-            head, claimed = number, claimed + 1
+        if _may_be_asked(number, awake) and _exchange(_slot(number), FREE, CLAIMED):
+            _store(_slot(number), NEXT, last)
+            last, claimed = number, claimed + 1
         number += 1
-    number, part = head, claimed
+    return last, claimed
+
+
+@_inner
+def _post(last, claimed, function, data, count):  # type: ignore[no-untyped-def]
+    """Post a task in the claimed slots: all parts of 0 … `count` but the first."""
+    number, part = last, claimed
     while number > 0:
         slot = _slot(number)
         _store(slot, FUNCTION, function)
@@ -205,22 +216,38 @@ def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-de
         _store(slot, LAST, count * (part + 1) // (claimed + 1))
         number, part = _load(slot, NEXT), part - 1
         _store(slot, STATE, POSTED)
-    failed = _call(function, data, 0, count // (claimed + 1))
-    while head > 0:
-        slot = _slot(head)
-        if _exchange(slot, POSTED, CLAIMED):
-            failed += _call(function, data, _load(slot, FIRST), _load(slot, LAST))
+
+
+@_inner
+def _finish(number, function, data):  # type: ignore[no-untyped-def]
+    """Do the part of a slot if its worker has not begun it, else wait until it is done; return whether it failed."""
+    slot, looks = _slot(number), 0
+    if _exchange(slot, POSTED, CLAIMED):
+        return _call(function, data, _load(slot, FIRST), _load(slot, LAST))
+    while _load(slot, STATE) != DONE:
+        looks += 1
+        if looks < LOOKS:
+            _pause()
         else:
-            looks = 0
-            while _load(slot, STATE) != DONE:
-                looks += 1
-                if looks < LOOKS:
-                    _pause()
-                else:
-                    _let_others_run()
-            failed += _load(slot, FAILED)
-        head = _load(slot, NEXT)
-        _store(slot, STATE, FREE)
+            _let_others_run()
+    return _load(slot, FAILED)
+
+
+@cached(**OPTIONS)
+def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-def]
+    """Call a task for parts of 0 … `count`, each once, on this thread and on at most `helpers` workers; return how many failed, at the end.
+
+    A worker that sleeps does not begin before somebody wakes it.  Where somebody does (`threads.run`), sleepers are asked too; where nobody
+    does, `awake` is true, and only those are asked that look at their slots now.
+    """
+    number, claimed = _claim(min(helpers, count - 1), awake)
+    _post(number, claimed, function, data, count)
+    failed = _call(function, data, 0, count // (claimed + 1))
+    while number > 0:
+        failed += _finish(number, function, data)
+        following = _load(_slot(number), NEXT)
+        _store(_slot(number), STATE, FREE)
+        number = following
     return failed
 
 
