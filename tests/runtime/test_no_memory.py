@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, assert_same_bits, package, python
 
 from derive.cells import REGISTRY
-from derive.runtime.cpu.product import workspace
+from derive.runtime.cpu.outer import workspace
 
 
 class Allocator:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from conftest import assert_same_bits
 
-from derive.runtime.cpu import product, tile
+from derive.runtime.cpu import outer, product, tile
 from derive.runtime.cpu.bulk import sums
 from derive.runtime.cpu.memory import ALIGNMENT
-from derive.runtime.cpu.product import multiply, multiply_part, outer_sums, panels, workspace
+from derive.runtime.cpu.outer import outer_sums, workspace
+from derive.runtime.cpu.product import multiply, multiply_part, panels
 from derive.runtime.cpu.threads import get_threads, run, set_threads
 
 DTYPES = (np.float32, np.float64)
@@ -217,7 +218,7 @@ def check_outer(u: np.ndarray, v: np.ndarray, w: np.ndarray, rng: np.random.Gene
     for out, right in zip(outs, (v, w), strict=True):
         exact = (u.astype(np.longdouble).T @ right.astype(np.longdouble))[first:last]
         assert (np.abs(out[first:last] - exact) <= bound(u.T[first:last], right, np.zeros(exact.shape))).all()
-    terms = product.SUMMED + len(u) // product.SUMMED + 4
+    terms = outer.SUMMED + len(u) // outer.SUMMED + 4
     limit = terms * np.finfo(dtype).eps / 2 * np.abs(u).sum(0, dtype=np.float64)
     assert (np.abs(column - u.astype(np.longdouble).sum(0)) <= limit)[first:last].all()
     for out, start in zip((*outs, column), starts, strict=True):
@@ -231,8 +232,8 @@ def test_outer_sums(dtype: type) -> None:
     sizes = list(itertools.product((0, 1, 2, 5), range(1, 9), (1, 2, 15, 17), (0, 3)))
     sizes += [tuple(int(s) for s in rng.integers(1, 131, 4)) for _ in range(100)]
     sizes += [(product.STEPS, 7, 9, 1), (product.STEPS + 1, 33, 20, 40), (600, product.BLOCK_ROWS + 3, 5, 8)]
-    sizes += [(300, 5, product.BLOCK_COLUMNS + 5, 2), (300, product.BLOCK_ROWS + 1, 7, 2 * product.BLOCK_COLUMNS + 1)]
-    sizes += [(20, 9, product.BLOCK_COLUMNS - 3, 3), (20, 9, product.BLOCK_COLUMNS - 3, 4)]
+    sizes += [(300, 5, outer.BLOCK_COLUMNS + 5, 2), (300, product.BLOCK_ROWS + 1, 7, 2 * outer.BLOCK_COLUMNS + 1)]
+    sizes += [(20, 9, outer.BLOCK_COLUMNS - 3, 3), (20, 9, outer.BLOCK_COLUMNS - 3, 4)]
     for total, p, q, r in sizes:
         u, v = draw(rng, (total, p + 3), dtype)[:, 1 : 1 + p], draw(rng, (total, q + 2), dtype)[:, 2:]
         w = draw(rng, (total, r + 1), dtype)[:, :r]
@@ -311,7 +312,7 @@ FIRST_CALLS = """
 import sys, threading
 import numpy as np
 sys.path.insert(0, {root!r})
-from derive.runtime.cpu.product import outer_sums, workspace
+from derive.runtime.cpu.outer import outer_sums, workspace
 from derive.runtime.cpu.threads import run, set_threads
 set_threads(4)
 rng = np.random.default_rng(0)

@@ -22,9 +22,9 @@ from test_crew import together, wait_until
 from derive.runtime.cpu import threads
 from derive.runtime.cpu.crew import AWAKE, FREE, HELPERS, STATE, _let_others_run, _load, _store, board, common, divide, task
 from derive.runtime.cpu.kernel import kernel, part
+from derive.runtime.cpu.pointers import address
 from derive.runtime.cpu.product import SHARED, multiply, panels
 from derive.runtime.cpu.threads import get_threads, run, set_threads
-from derive.runtime.cpu.tile import address
 
 ROOT = str(Path(__file__).resolve().parents[2])
 WAIT = 1.0  # seconds that parts wait for others

@@ -14,7 +14,8 @@ import numpy as np
 
 from .division import LIGHT_PRODUCT, is_light, row_parts
 from .memory import empty
-from .product import multiply_part, outer_sums, workspace
+from .outer import outer_sums, workspace
+from .product import multiply_part
 from .threads import get_threads, run
 from .tile import ROWS
 

@@ -59,7 +59,7 @@ def compiled(function: Callable[..., Any], *, cache: bool = False) -> Any:
 
 
 def load(function: Callable[..., Any], dtype: types.Type) -> None:
-    """Compile for a dtype, or read from the cache, what a function calls apart, itself or in functions that it calls (see `product`)."""
+    """Compile for a dtype, or read from the cache, what a function calls apart, itself or in functions that it calls (see `apart`)."""
     for name in function.__code__.co_names:
         called: Any = function.__globals__.get(name)
         if hasattr(called, "load_apart"):

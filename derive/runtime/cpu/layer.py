@@ -197,6 +197,9 @@ class Layer(BaseLayer):
     def unsort(self, call: Call, value: Array) -> Array:
         return call.rows.unsort(value)
 
+    def unsorted(self, call: Any, state: Any) -> Any:
+        return state if call.rows.order is None else super().unsorted(call, state)
+
     # Of sequences of unequal length, or backwards, a tape keeps rows as they are: steps that are not run have none.
 
     def kept_axes(self, call: Call, shape: Shape, extra: int | None) -> tuple[int, ...]:

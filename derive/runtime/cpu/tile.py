@@ -8,14 +8,16 @@ shape of the tile: an element of the result has the same bits in every tile.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
-from numba.np import arrayobj
+
+from .pointers import I64, Pointer
 
 
 def _host() -> tuple[int, int]:
@@ -56,7 +58,11 @@ def width(dtype: types.Float) -> int:
     return VECTORS * lanes(dtype)
 
 
-I64 = ir.IntType(64)
+class Panels(NamedTuple):
+    """A right operand: its first panel, and the distance of neighbours."""
+
+    start: Pointer
+    between: int
 
 
 class _Vectors:
@@ -165,51 +171,78 @@ def _accumulate(
     return new
 
 
+@dataclass(frozen=True)
+class _Target:
+    """Where a tile's results go: a `RowMajor`, of which a vector begins at each of the columns `firsts`, and the first `columns` exist."""
+
+    v: _Vectors
+    rows: int
+    matrix: ir.Value
+    firsts: list[ir.Value]
+    columns: ir.Value
+
+    def _pointers(self, i: int) -> list[ir.Value]:
+        """Return where the vectors of row i lie."""
+        start, row = cgutils.unpack_tuple(self.v.builder, self.matrix)
+        first = self.v.builder.gep(start, [self.v.builder.mul(row, I64(i))])
+        return [self.v.at(first, column) for column in self.firsts]
+
+    def prefetch(self) -> None:
+        """Ask for the cache lines that will be written."""
+        for i in range(self.rows):
+            for pointer in self._pointers(i)[::VECTORS]:
+                self.v.prefetch(pointer, write=True)
+
+    def store(self, sums: list[list[ir.Value]], accumulate: ir.Value) -> None:
+        """Write sums, or add them to what is there: by whole vectors where all columns exist."""
+        builder = self.v.builder
+        whole = builder.icmp_signed(">=", self.columns, I64(len(self.firsts) * self.v.size))
+        with builder.if_else(whole, likely=True) as (full, part):
+            with full:
+                self._store(sums, accumulate, masked=False)
+            with part:
+                self._store(sums, accumulate, masked=True)
+
+    def _store(self, sums: list[list[ir.Value]], accumulate: ir.Value, *, masked: bool) -> None:
+        v, builder = self.v, self.v.builder
+        pointers = [self._pointers(i) for i in range(self.rows)]
+        masks = [v.mask(builder.sub(self.columns, first)) if masked else None for first in self.firsts]
+        # All loads stand before the first store: panels that repeat the last one must see the old values.
+        old = [[v.load(p, m) for p, m in zip(row, masks, strict=True)] for row in pointers]
+        for row, before, values in zip(pointers, old, sums, strict=True):
+            for pointer, mask, start, value in zip(row, masks, before, values, strict=True):
+                # What lies in c may be anything when it is not accumulated upon: the selection drops it.
+                v.store(builder.select(accumulate, builder.fadd(start, value), value), pointer, mask)
+
+
 def _make_tile(rows: int, panels: int) -> Any:
     """Return the intrinsic for a tile of `rows` rows and `panels` panels of columns."""
     ahead = rows == ROWS  # a tile of fewer rows has no time to read ahead: it waits for its own operands
 
     @intrinsic
-    def tile(typingctx, a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate, soon, soon_step):  # type: ignore[no-untyped-def]
-        """Compute ``c[i, j] = (c[i, j] if accumulate else 0) + sum(a[i * a_row + s * a_step] * b[j // width, s, j % width] for s < k)``.
+    def tile(typingctx, a, b, k, c, columns, accumulate, soon, share):  # type: ignore[no-untyped-def]
+        """Compute ``c[i, j] = (c[i, j] if accumulate else 0) + sum(a[i, s] * b[j // width, s, j % width] for s < k)``.
 
-        Pointers a, b, c; strides in elements; k > 0; the first `columns` > 0 columns are stored, no other element of c is touched.
-        Memory from pointer `soon`, `soon_step` elements for each s, is brought closer: it need not exist.
+        A `Matrix` a, `Panels` b, a `RowMajor` c; k > 0; the first `columns` > 0 columns are stored, no other element of c is touched.
+        Memory from pointer `soon`, `share` elements for each s, is brought closer: it need not exist.
         """
-        signature = types.void(a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate, soon, soon_step)
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            a, a_row, a_step, b, b_panel, k, c, c_row, columns, accumulate, soon, soon_step = arguments
-            v = _Vectors(builder, signature.args[0].dtype)
+            a, b, k, c, columns, accumulate, soon, share = arguments
+            v = _Vectors(builder, signature.args[0][0].dtype)
+            (start, row, step), (first_panel, between) = (cgutils.unpack_tuple(builder, value) for value in (a, b))
             places = _columns(v, panels, columns)
-            lefts = [builder.gep(a, [builder.mul(a_row, I64(i))]) for i in range(rows)]
+            lefts = [builder.gep(start, [builder.mul(row, I64(i))]) for i in range(rows)]
             rights = [
-                builder.gep(b, [builder.add(builder.mul(panel, b_panel), I64(j % VECTORS * v.size))]) for j, (panel, _) in enumerate(places)
+                builder.gep(first_panel, [builder.add(builder.mul(panel, between), I64(j % VECTORS * v.size))])
+                for j, (panel, _) in enumerate(places)
             ]
-            for i in range(rows):
-                for j in range(panels):
-                    v.prefetch(v.at(builder.gep(c, [builder.mul(c_row, I64(i))]), places[j * VECTORS][1]), write=True)
-            sums = _accumulate(v, lefts, a_step, rights, k, (soon, soon_step) if ahead else None)
-            whole = builder.icmp_signed(">=", columns, I64(panels * VECTORS * v.size))
-
-            def finish(masked: bool) -> None:
-                pointers = [[v.at(builder.gep(c, [builder.mul(c_row, I64(i))]), first) for _, first in places] for i in range(rows)]
-                masks = [v.mask(builder.sub(columns, first)) if masked else None for _, first in places]
-                # All loads stand before the first store: panels that repeat the last one must see the old values.
-                old = [[v.load(p, m) for p, m in zip(row, masks, strict=True)] for row in pointers]
-                for row, before, values in zip(pointers, old, sums, strict=True):
-                    for pointer, mask, start, value in zip(row, masks, before, values, strict=True):
-                        # What lies in c may be anything when it is not accumulated upon: the selection drops it.
-                        v.store(builder.select(accumulate, builder.fadd(start, value), value), pointer, mask)
-
-            with builder.if_else(whole, likely=True) as (full, part):
-                with full:
-                    finish(masked=False)
-                with part:
-                    finish(masked=True)
+            target = _Target(v, rows, c, [first for _, first in places], columns)
+            target.prefetch()
+            target.store(_accumulate(v, lefts, step, rights, k, (soon, share) if ahead else None), accumulate)
             return context.get_dummy_value()
 
-        return signature, codegen
+        return types.void(a, b, k, c, columns, accumulate, soon, share), codegen
 
     return tile
 
@@ -239,26 +272,6 @@ def transpose(typingctx, source, stride, target):  # type: ignore[no-untyped-def
 
 
 @intrinsic
-def address(typingctx, array, offset):  # type: ignore[no-untyped-def]
-    """Return a pointer to the element that lies `offset` elements after an array's first."""
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.gep(arrayobj.make_array(signature.args[0])(context, builder, arguments[0]).data, [arguments[1]])
-
-    return types.CPointer(array.dtype)(array, types.int64), codegen
-
-
-@intrinsic
-def shift(typingctx, pointer, count):  # type: ignore[no-untyped-def]
-    """Return `pointer` moved on by `count` elements."""
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.gep(arguments[0], [arguments[1]])
-
-    return pointer(pointer, types.int64), codegen
-
-
-@intrinsic
 def panel_width(typingctx, pointer):  # type: ignore[no-untyped-def]
     """Return `width` of a pointer's or an array's dtype, a constant of the compiled code."""
 
@@ -266,20 +279,3 @@ def panel_width(typingctx, pointer):  # type: ignore[no-untyped-def]
         return I64(width(signature.args[0].dtype))
 
     return types.int64(pointer), codegen
-
-
-def _make_stride(axis: int) -> Any:
-    @intrinsic
-    def stride(typingctx, array):  # type: ignore[no-untyped-def]
-        """Return the distance, in elements, of neighbours along one axis of an array."""
-
-        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            strides = arrayobj.make_array(signature.args[0])(context, builder, arguments[0]).strides
-            return builder.sdiv(builder.extract_value(strides, axis), I64(array.dtype.bitwidth // 8))
-
-        return types.int64(array), codegen
-
-    return stride
-
-
-row_stride, column_stride = _make_stride(0), _make_stride(1)
