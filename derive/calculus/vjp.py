@@ -94,11 +94,16 @@ def _map(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
         if partial == 0:
             continue
         term, kind = sweep.through(eq, dy, partial), sweep.types[eq.name]
-        if kind.shape != sweep.types[name].shape:
-            whole = isinstance(term, sp.Symbol) and sweep.types[term.name] == kind  # and not one number for all features
-            full = term.name if whole else sweep.part(Map(term), f"d{name}_part", kind).name
-            term = sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))
-        yield name, term
+        yield name, term if kind.shape == sweep.types[name].shape else _summed(sweep, term, name, kind)
+
+
+def _summed(sweep: Sweep, term: sp.Expr, name: str, kind: Type) -> sp.Expr:
+    """Return the sum over features of the contribution of a vector to the number `name`; Σ -v is -Σ v."""
+    sign = -1 if term.as_coeff_Mul()[0].is_negative else 1
+    part = sign * term
+    whole = isinstance(part, sp.Symbol) and sweep.types[part.name] == kind  # and not one number for all features
+    full = part.name if whole else sweep.part(Map(part), f"d{name}_part", kind).name
+    return sign * sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))
 
 
 def _normalised(sweep: Sweep, eq: Equation, dy: str) -> Contributions:

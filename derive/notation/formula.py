@@ -157,9 +157,6 @@ class Formulas:
             case Total(value=v):
                 return self.operand(v), ATOM
             case FeatureSum(value=v):
-                inner = self.inline.get(v)
-                if isinstance(inner, Map) and inner.expr.is_Mul and inner.expr.as_coeff_Mul()[0].is_negative:  # Σ -v is -Σ v
-                    return f"-{style.sum_features(self._within(-inner.expr, PRODUCT))}", SUM
                 return style.sum_features(self.operand(v, PRODUCT)), PRODUCT
             case LogSumExp(value=v):
                 return style.apply("logsumexp", self.name(v)), ATOM
