@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from derive.calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
+from derive.calculus.chain import BACKWARD, FORWARD, Derivation
+from derive.calculus.derivation import differentiate
 from derive.cells import get
 from derive.codegen.cpu.module import module
 from derive.package.contents import files

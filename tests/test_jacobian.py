@@ -11,7 +11,8 @@ import torch
 from helpers.texts import GRU, GRU_V3, LAYER_NORM, LSTM, SLSTM
 
 from derive.calculus import functions as fn
-from derive.calculus.derivation import BACKWARD, FORWARD, differentiate
+from derive.calculus.chain import BACKWARD, FORWARD
+from derive.calculus.derivation import differentiate
 from derive.calculus.jacobian import Jacobian, jacobian
 from derive.calculus.linear import Block, Column, Diag, Matrix, Range, Row, Select, Term
 from derive.cell import Cell

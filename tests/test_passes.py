@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from derive import Cell
-from derive.calculus.derivation import BACKWARD, FORWARD
+from derive.calculus.chain import BACKWARD, FORWARD
 from derive.calculus.ir import Concat, Map, MatVec, MatVecT, Outer, Recurrence
 from derive.cells import get
 from derive.program.passes.hoist import hoist

@@ -13,7 +13,8 @@ from helpers.texts import GRU, GRU_V3, LAYER_NORM, LSTM, SLSTM
 
 from derive.calculus import functions as fn
 from derive.calculus.adjoint import Adjoint, adjoint
-from derive.calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
+from derive.calculus.chain import BACKWARD, FORWARD, Derivation
+from derive.calculus.derivation import differentiate
 from derive.calculus.ir import (
     Carry,
     Concat,

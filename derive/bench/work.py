@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import prod
 
-from ..calculus.derivation import FORWARD
+from ..calculus.chain import FORWARD
 from ..language.definition import Definition
 from ..program.imperative import Stage
 from ..program.pipeline import compile_cell

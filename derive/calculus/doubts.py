@@ -13,7 +13,8 @@ from ..language.definition import Definition
 from ..language.tree import Expr, MatMul
 from ..language.unparse import unparse_expression
 from ..language.walks import is_batched, names_of, walk
-from .derivation import BACKWARD, differentiate
+from .chain import BACKWARD
+from .derivation import differentiate
 from .ir import Map
 
 

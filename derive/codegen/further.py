@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..calculus.derivation import BACKWARD, FORWARD
+from ..calculus.chain import BACKWARD, FORWARD
 from ..language.definition import Definition
 from ..language.sizes import Shape
 from ..program.pipeline import Compiled, Stored

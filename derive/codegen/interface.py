@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..calculus.derivation import FORWARD
+from ..calculus.chain import FORWARD
 from ..calculus.naming import Names
 from ..language.definition import Definition
 from ..language.shapes import shape_of

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from ..calculus.derivation import BACKWARD, FORWARD
+from ..calculus.chain import BACKWARD, FORWARD
 from ..calculus.ir import Carry, Equation
 from ..language.definition import Definition
 from ..notation.text import formula, forward_lines, tagged_formulas

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..calculus.derivation import BACKWARD, FORWARD
+from ..calculus.chain import BACKWARD, FORWARD
 from ..language.definition import Definition
 from ..program.pipeline import Compiled, Stored
 from .source import Source, attribute, code, name

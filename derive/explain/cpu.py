@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import from_dtype
 
-from ..calculus.derivation import FORWARD
+from ..calculus.chain import FORWARD
 from ..calculus.ir import MatVec, MatVecT
 from ..language.definition import Definition
 from ..language.sizes import Size

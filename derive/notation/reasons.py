@@ -11,7 +11,8 @@ from functools import cached_property
 
 import sympy as sp
 
-from ..calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
+from ..calculus.chain import BACKWARD, FORWARD, Derivation
+from ..calculus.derivation import differentiate
 from ..calculus.functions import Elementwise, ElementwiseFunction, derivative
 from ..calculus.ir import Equation, Label, Map, Normalised, Outer
 from ..language.definition import Definition

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..calculus.derivation import BACKWARD, Derivation, differentiate
+from ..calculus.chain import BACKWARD, Derivation
+from ..calculus.derivation import differentiate
 from ..calculus.ir import Equation
 from ..language.definition import Definition
 from .formula import Formulas

@@ -56,15 +56,15 @@ def files(
         if name not in BESIDE.values()
     }
     found |= {path: _stamped(runtime[name], f"derive/runtime/{name}", own) for path, name in BESIDE.items()}
+    found["__init__.py"] = _init(cells, source, "Recurrent layers: kernels with their gradients, on NumPy and Numba alone.")
+    if cuda:
+        found[f"{CUDA}/__init__.py"] = _init(cells, source, "The same layers for CUDA devices: `numba.cuda` kernels, products by cuBLAS.")
     for cell in cells:
         compiled = compile_cell(cell)
         where = (sources or {}).get(cell.name, source)
         found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
         if cuda:
             found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digests[True])
-    found["__init__.py"] = _init(cells, source, "Recurrent layers: kernels with their gradients, on NumPy and Numba alone.")
-    if cuda:
-        found[f"{CUDA}/__init__.py"] = _init(cells, source, "The same layers for CUDA devices: `numba.cuda` kernels, products by cuBLAS.")
     return dict(sorted(found.items()))
 
 

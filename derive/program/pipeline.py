@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..calculus.derivation import FORWARD, Derivation, Link, differentiate
+from ..calculus.chain import FORWARD, Derivation, Link
+from ..calculus.derivation import differentiate
 from ..calculus.ir import Concat, Map, Slice
 from ..calculus.naming import Names
 from ..language.definition import Definition

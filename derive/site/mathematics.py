@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..calculus.derivation import BACKWARD
+from ..calculus.chain import BACKWARD
 from ..calculus.ir import Equation
 from ..language.tree import Call
 from ..language.walks import walk

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..calculus.derivation import Derivation, differentiate
+from ..calculus.chain import Derivation
+from ..calculus.derivation import differentiate
 from ..cell import Cell
 from ..language.errors import CellError
 from ..notation.reasons import reasons

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..calculus.derivation import BACKWARD, FORWARD, differentiate
+from ..calculus.chain import BACKWARD, FORWARD
+from ..calculus.derivation import differentiate
 from ..calculus.ir import Equation
 from ..cell import Cell
 from ..language.names import previous

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
+from ..calculus.chain import BACKWARD, FORWARD, Derivation
+from ..calculus.derivation import differentiate
 from ..calculus.jacobian import jacobian
 from ..language.definition import Definition
 from ..language.names import previous

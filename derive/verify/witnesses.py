@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..calculus.derivation import BACKWARD, FORWARD, Derivation, differentiate
+from ..calculus.chain import BACKWARD, FORWARD, Derivation
+from ..calculus.derivation import differentiate
 from ..language.definition import Definition
 from .evaluate import constants_of, unroll
 from .interpret import run as interpret

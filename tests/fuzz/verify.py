@@ -14,7 +14,8 @@ from unittest import mock
 
 import numpy as np
 
-from derive.calculus.derivation import Derivation, differentiate
+from derive.calculus.chain import Derivation
+from derive.calculus.derivation import differentiate
 from derive.cell import Cell
 from derive.package import contents
 from derive.package.folder import Files

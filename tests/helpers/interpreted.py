@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from derive.calculus.derivation import Derivation
+from derive.calculus.chain import Derivation
 from derive.language.definition import Definition
 from derive.program.pipeline import stages
 from derive.verify.evaluate import unroll

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...calculus.derivation import BACKWARD, FORWARD
+from ...calculus.chain import BACKWARD, FORWARD
 from ...calculus.ir import Carry
 from ...calculus.naming import Names
 from ...language.definition import Definition

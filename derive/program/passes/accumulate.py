@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from ...calculus.derivation import Derivation
+from ...calculus.chain import Derivation
 from ...calculus.ir import Equation, Label, Map, MatVec, MatVecT, Recurrence, prune, validate
 
 

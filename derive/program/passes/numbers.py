@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from ...calculus.derivation import Derivation
+from ...calculus.chain import Derivation
 from ...calculus.ir import Equation, Map, Recurrence, constant
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...calculus.derivation import Derivation, Link
+from ...calculus.chain import Derivation, Link
 from ...calculus.functions import cost
 from ...calculus.ir import Concat, Equation, Map, Slice, downstream, prune
 

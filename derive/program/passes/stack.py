@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from ...calculus.derivation import Derivation
+from ...calculus.chain import Derivation
 from ...calculus.ir import Concat, Equation, Label, Map, MatVec, MatVecT, Node, Outer, Recurrence, Slice, Total, Type, prune, validate
 from ...language.sizes import Size
 
