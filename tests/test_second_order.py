@@ -35,9 +35,9 @@ from derive.calculus.ir import (
     Total,
     Transpose,
     Type,
-    extent,
     validate,
 )
+from derive.calculus.symbols import extent
 from derive.calculus.vjp import RULES
 from derive.cell import Cell
 from derive.language.names import previous

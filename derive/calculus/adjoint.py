@@ -42,13 +42,13 @@ from .ir import (
     Spread,
     Total,
     Type,
+    downstream,
     free_names,
-    is_constant,
-    is_extent,
     prune,
     validate,
 )
 from .layers import Layer, layers
+from .symbols import is_constant, is_extent
 from .vjp import PART, RULES, Contribution, Made, Placed
 
 
@@ -96,15 +96,6 @@ def adjoint(rec: Recurrence, seeds: Iterable[str] | None = None, wrt: Collection
     return _Reverse(rec, seeds, wrt, tag).adjoint()
 
 
-def _active(rec: Recurrence, wrt: Iterable[str]) -> set[str]:
-    """Return the names that depend on `wrt` or on a state before the first step."""
-    active = {*wrt, *(c.previous for c in rec.carries)}
-    for eq in rec.equations():
-        if not active.isdisjoint(eq.node.operands()):
-            active.add(eq.name)
-    return active
-
-
 class _Reverse:
     """State of the reverse sweep: what has been contributed to each cotangent, and the equations made so far."""
 
@@ -112,7 +103,7 @@ class _Reverse:
         self.rec, self.seeds, self.wrt, self.tag = rec, seeds, wrt, tag
         self.types, self.labels = dict(rec.types), dict(rec.labels)
         self.names = rec.names()
-        self.active = _active(rec, wrt)
+        self.active = downstream(rec.equations(), {*wrt, *(c.previous for c in rec.carries)})
         self.guards = guards(rec, seeds)
         self.contributions: dict[str, list[sp.Expr]] = defaultdict(list)
         self.outers: dict[str, list[Outer]] = defaultdict(list)  # sums over steps and batch

@@ -14,7 +14,8 @@ import sympy as sp
 
 from ..language.sizes import Shape
 from .functions import where
-from .ir import EYE, Equation, Map, Recurrence, Type, is_value
+from .ir import Equation, Map, Recurrence, Type
+from .symbols import EYE, is_value
 
 ZERO = sp.S.Zero
 

@@ -18,9 +18,10 @@ from ..language.errors import CellError
 from ..language.names import previous
 from ..language.sizes import Size
 from .adjoint import adjoint
-from .ir import Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Node, Pick, Recurrence, Slice, Spread, Type, is_value
+from .ir import Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Node, Pick, Recurrence, Slice, Spread, Type
 from .linear import IDENTITY, Block, Column, Diag, Elementwise, Factor, Matrix, Range, Row, Select, Term, Unit
 from .lower import lower
+from .symbols import is_value
 
 LARGEST = 100_000  # terms and factors on all paths of a step's Jacobian
 Key = tuple[str, str]

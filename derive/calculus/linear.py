@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from ..language.sizes import Size
-from .ir import is_value
+from .symbols import is_value
 
 
 @dataclass(frozen=True)

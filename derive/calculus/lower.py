@@ -20,7 +20,6 @@ from ..language.tree import Concat as ConcatExpr
 from ..language.tree import Transpose as TransposeExpr
 from . import functions as fn
 from .ir import (
-    EYE,
     Carry,
     Concat,
     Equation,
@@ -37,14 +36,11 @@ from .ir import (
     Slice,
     Transpose,
     Type,
-    constant,
-    extent,
-    is_constant,
-    is_value,
     prune,
     validate,
 )
 from .naming import Names
+from .symbols import EYE, constant, extent, is_constant, is_value
 
 _PREFIX = {FeatureSum: "sum", LogSumExp: "lse", Pick: "picked"}
 LAYER_NORM_EPSILON = sp.Rational(1, 100000)

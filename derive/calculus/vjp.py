@@ -31,8 +31,8 @@ from .ir import (
     Total,
     Transpose,
     Type,
-    extent,
 )
+from .symbols import extent
 
 PART = Label("part")
 

@@ -14,24 +14,9 @@ from typing import ClassVar
 
 import sympy as sp
 
-from ..calculus.ir import (
-    EYE,
-    Concat,
-    Equation,
-    FeatureSum,
-    LogSumExp,
-    Map,
-    MatVec,
-    MatVecT,
-    Outer,
-    Recurrence,
-    Slice,
-    Total,
-    Transpose,
-    extent_name,
-    is_extent,
-)
+from ..calculus.ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Recurrence, Slice, Total, Transpose
 from ..calculus.naming import Names
+from ..calculus.symbols import EYE, extent_name, is_extent
 from ..language.sizes import Size
 from ..program.imperative import Array, Place, Product, Program, Stage
 from .expression import Expressions

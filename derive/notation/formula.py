@@ -12,7 +12,6 @@ import sympy as sp
 
 from ..calculus.functions import FUNCTIONS, Elementwise
 from ..calculus.ir import (
-    EYE,
     Concat,
     Equation,
     FeatureSum,
@@ -29,12 +28,9 @@ from ..calculus.ir import (
     Spread,
     Total,
     Transpose,
-    constant_name,
-    extent_name,
-    is_constant,
-    is_extent,
 )
 from ..calculus.order import order
+from ..calculus.symbols import EYE, constant_name, extent_name, is_constant, is_extent
 from ..language.definition import Definition
 from .style import ATOM, PRODUCT, SUM, Latex, Style
 

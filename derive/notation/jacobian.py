@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import sympy as sp
 
-from ..calculus.ir import Map, Recurrence, is_value
+from ..calculus.ir import Map, Recurrence
 from ..calculus.jacobian import Jacobian, Key
 from ..calculus.linear import IDENTITY, Block, Column, Diag, Factor, Matrix, Range, Row, Select, Term, Unit
+from ..calculus.symbols import is_value
 from ..language.definition import Definition
 from .formula import Formulas
 from .style import ATOM, PRODUCT, SUM, Latex, Style, Text

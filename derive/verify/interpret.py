@@ -14,7 +14,6 @@ import sympy as sp
 
 from ..calculus import functions as fn
 from ..calculus.ir import (
-    EYE,
     Concat,
     Equation,
     FeatureSum,
@@ -30,11 +29,8 @@ from ..calculus.ir import (
     Spread,
     Transpose,
     Type,
-    constant_name,
-    extent_name,
-    is_constant,
-    is_extent,
 )
+from ..calculus.symbols import EYE, constant_name, extent_name, is_constant, is_extent
 from .values import VALUES
 
 Array = np.ndarray

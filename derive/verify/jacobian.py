@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import sympy as sp
 
-from ..calculus.ir import Recurrence, Type, constant_name, extent_name, is_constant, is_extent
+from ..calculus.ir import Recurrence, Type
 from ..calculus.jacobian import Jacobian, Key
 from ..calculus.linear import Block, Column, Diag, Factor, Matrix, Range, Row, Select, Unit
+from ..calculus.symbols import constant_name, extent_name, is_constant, is_extent
 from ..language.sizes import Size
 from .interpret import elementwise, run
 

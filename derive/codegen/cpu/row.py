@@ -6,8 +6,9 @@ from typing import Protocol
 
 import sympy as sp
 
-from ...calculus.ir import Equation, FeatureSum, LogSumExp, Map, Pick, Recurrence, Spread, extent_name, is_extent
+from ...calculus.ir import Equation, FeatureSum, LogSumExp, Map, Pick, Recurrence, Spread
 from ...calculus.naming import Names
+from ...calculus.symbols import extent_name, is_extent
 from ...language.sizes import Size
 from ...program.imperative import Array, Compute, Place, Program, Scalars, Stage, VectorLoop
 from ..expression import Expressions

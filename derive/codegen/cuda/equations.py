@@ -9,8 +9,9 @@ from itertools import groupby
 
 import sympy as sp
 
-from ...calculus.ir import Equation, FeatureSum, Map, Spread, extent_name, is_extent
+from ...calculus.ir import Equation, FeatureSum, Map, Spread
 from ...calculus.naming import Names
+from ...calculus.symbols import extent_name, is_extent
 from ...program.imperative import Place, VectorLoop
 from ..expression import Expressions
 from ..layout import CONSTANTS, INDENT, RUNTIME, wrapped

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import sympy as sp
 
-from ...calculus.ir import Equation, FeatureSum, LogSumExp, Map, Pick, extent_name, is_extent
+from ...calculus.ir import Equation, FeatureSum, LogSumExp, Map, Pick
 from ...calculus.naming import Names
+from ...calculus.symbols import extent_name, is_extent
 from ...language.sizes import Size
 from ...program.imperative import Compute, Place, Scalars, Stage, VectorLoop
 from ..expression import Expressions

@@ -11,7 +11,8 @@ from dataclasses import replace
 import sympy as sp
 
 from ...calculus.chain import Derivation
-from ...calculus.ir import Equation, Map, Recurrence, constant
+from ...calculus.ir import Equation, Map, Recurrence
+from ...calculus.symbols import constant
 
 
 def numbers(derivation: Derivation) -> Derivation:
