@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..calculus.chain import FORWARD
 from ..calculus.naming import Names
@@ -20,6 +19,15 @@ PACK = '''"""Return a copy of parameters, laid out as the kernels read it: `infe
 
     It stays as it is, whatever becomes of the arrays in `params`. What copies or unpickles it packs its parameters again.
     """'''
+
+
+TAPE = (
+    "A forward pass, ready for `backward`: references to what was given, and new arrays, or states to recompute from.",
+    [
+        *(("inputs", "Inputs", ""), ("params", "Params", ""), ("state", "State", ""), ("saved", "Saved | Marks", "")),
+        *(("steps", "int", ""), ("lengths", "np.ndarray | None", ""), ("reverse", "bool", "")),
+    ],
+)
 
 
 @dataclass(frozen=True)
@@ -41,64 +49,49 @@ class Interface:
         return self.compiled[FORWARD].keeps
 
     def records(self) -> str:
-        cell, shapes = self.cell, self.cell.shapes
-        inputs = [(n, axes_text("T", "B", shape=shapes[n])) for n in cell.inputs] + [
-            (n, axes_text("B", shape=shapes[n])) for n in cell.context
-        ]
+        """Return the module's records."""
+        cell, shapes, array = self.cell, self.cell.shapes, "np.ndarray"
+        inputs = [(n, axes_text("T", "B", shape=shapes[n])) for n in cell.inputs]
+        inputs += [(n, axes_text("B", shape=shapes[n])) for n in cell.context]
         over = [(f.name, axes_text("T + 1" if f.state else "T", "B", shape=self.value_shape(f.value))) for f in self.keeps]
-        gradient = "gradients by {0}; None for indices" if cell.integers else "gradients by {0}"
-        grads = [(n, f"np.ndarray{' | None' if n in cell.integers else ''}", s) for n, s in inputs]
-        return "\n\n\n".join(
-            [
-                record(
-                    "Params",
-                    "Parameters, by the names of the equations.",
-                    [(n, "np.ndarray", axes_text(shape=shapes[n])) for n in cell.parameters],
-                ),
-                record("State", "States, one row a sequence.", [(n, "np.ndarray", axes_text("B", shape=shapes[n])) for n in cell.states]),
-                record("Inputs", "What was given to a forward pass.", [(n, "np.ndarray", s) for n, s in inputs]),
-                record("Saved", "What a forward pass keeps for the backward pass.", [(n, "np.ndarray", s) for n, s in over]),
-                record(
-                    "Tape",
-                    "A forward pass, ready for `backward`: references to what was given, and new arrays, or states to recompute from.",
-                    [
-                        ("inputs", "Inputs", ""),
-                        ("params", "Params", ""),
-                        ("state", "State", ""),
-                        ("saved", "Saved | Marks", ""),
-                        ("steps", "int", ""),
-                        ("lengths", "np.ndarray | None", ""),
-                        ("reverse", "bool", ""),
-                    ],
-                ),
-                record(
-                    "Grads",
-                    gradient.format("inputs, parameters and initial state").capitalize() + ".",
-                    [*grads, ("params", "Params", "None for what is fixed" if cell.fixed else ""), ("state", "State", "")],
-                ),
-            ]
-        )
+        none = "; None for indices" if cell.integers else ""
+        grads = [(n, f"{array}{' | None' if n in cell.integers else ''}", s) for n, s in inputs]
+        grads += [("params", "Params", "None for what is fixed" if cell.fixed else ""), ("state", "State", "")]
+        params = [(n, array, axes_text(shape=shapes[n])) for n in cell.parameters]
+        made = [
+            record("Params", "Parameters, by the names of the equations.", params),
+            record("State", "States, one row a sequence.", [(n, array, axes_text("B", shape=shapes[n])) for n in cell.states]),
+            record("Inputs", "What was given to a forward pass.", [(n, array, s) for n, s in inputs]),
+            record("Saved", "What a forward pass keeps for the backward pass.", [(n, array, s) for n, s in over]),
+            record("Tape", *TAPE),
+            record("Grads", f"Gradients by inputs, parameters and initial state{none}.", grads),
+        ]
+        return "\n\n\n".join(made)
 
     def value_shape(self, value: str) -> Shape:
         return self.compiled.derivation[FORWARD].recurrence.types[value].shape
 
     def table(self, more: Sequence[str] = ()) -> str:
         """Return the module's table of shapes; `more` are entries for links beyond the pair."""
+        cell = self.cell
+        records = ", ".join(f'"{name}": {name}' for name in ("Params", "State", "Saved", "Tape", "Grads"))
+        entries = [*self.shapes_entries(), *self.rules_entries(), *more, f"records={{{records}}}"]
+        constants = [f"{name.upper()}_CONSTANT = np.array({v.nested()!r})" for name, v in sorted(cell.constant_arrays.items())]
+        aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
+        return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")", *aliases])
+
+    def shapes_entries(self) -> list[str]:
+        """Return the table's entries that every cell has: names, sizes, shapes."""
         cell, shapes = self.cell, self.cell.shapes
 
         def mapping(items: list[str]) -> str:
             return f"\n{INDENT}".join(wrapped("{", items, "}"))
 
-        def table(names: Any) -> str:
+        def table(names: Iterable[str]) -> str:
             return mapping([f'"{n}": {sizes_text(shapes[n])}' for n in names])
 
         saved = mapping([f'"{f.name}": ({sizes_text(self.value_shape(f.value))}, {int(f.state)})' for f in self.keeps])
-        indices: dict[str, set[str]] = {}
-        for line in cell.equations:
-            for call in walk(line.value):
-                if isinstance(call, Call) and call.function == "pick" and isinstance(call.args[1], Name):
-                    indices.setdefault(call.args[1].id, set()).add(str(shape_of(call.args[0], shapes)[0]))
-        entries = [
+        return [
             f'name="{cell.name}"',
             f"sizes={tuple_source(_quoted(s) for s in cell.sizes)}",
             f"inputs={table(cell.inputs)}",
@@ -108,19 +101,27 @@ class Interface:
             f"output={sizes_text(shapes[cell.output])}",
             f"saved={saved}",
         ]
-        if indices:
+
+    def rules_entries(self) -> list[str]:
+        """Return those that a cell has for indices, sizes that are equal, and initial values, where it has any."""
+        cell, entries = self.cell, []
+        if indices := self.indices():
             below = [f'"{k}": {tuple_source(_quoted(size) for size in sorted(v))}' for k, v in sorted(indices.items())]
             entries.append("indices={" + ", ".join(below) + "}")
         if cell.equal_sizes:
             entries.append("equal=" + tuple_source(tuple_source(_quoted(s) for s in pair) for pair in cell.equal_sizes))
         if cell.init:
             entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
-        entries += more
-        records = ("Params", "State", "Saved", "Tape", "Grads")
-        entries.append("records={" + ", ".join(f'"{name}": {name}' for name in records) + "}")
-        constants = [f"{name.upper()}_CONSTANT = np.array({v.nested()!r})" for name, v in sorted(cell.constant_arrays.items())]
-        aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
-        return "\n".join([*constants, "LAYER = Layer(", *(INDENT + e + "," for e in entries), ")", *aliases])
+        return entries
+
+    def indices(self) -> dict[str, set[str]]:
+        """Return the sizes of the vectors that each integer input picks from."""
+        found: dict[str, set[str]] = {}
+        for line in self.cell.equations:
+            for call in walk(line.value):
+                if isinstance(call, Call) and call.function == "pick" and isinstance(call.args[1], Name):
+                    found.setdefault(call.args[1].id, set()).add(str(shape_of(call.args[0], self.cell.shapes)[0]))
+        return found
 
     @property
     def own(self) -> dict[str, str]:
