@@ -12,7 +12,7 @@ import pytest
 
 from derive.runtime.cpu.tile import VECTOR_BYTES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import json, re

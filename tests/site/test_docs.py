@@ -1,6 +1,6 @@
 """The documentation is run: its Python in order, page by page, and its `derive` commands; what is shown below a block is what it prints.
 
-`python tests/test_docs.py [PAGE…]` writes what the blocks print into the pages.
+`python tests/site/test_docs.py [PAGE…]` writes what the blocks print into the pages.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from derive.notation.text import tagged_formulas
 from derive.theory import DIAGRAMS, EXPERIMENTS
 from generated.runtime.cuda.current import current
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("**/*.md"))]
 NAVIGATION = ROOT / "docs" / "nav.yml"

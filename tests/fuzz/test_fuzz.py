@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
 from fuzz.strategy import Drawn, case, cells
 from fuzz.verify import Skipped, verify
-from hypothesis import HealthCheck, Phase, given, settings
 
 FOUND: list[Drawn] = [
     # a product that a sum reads twice, once times a slope
