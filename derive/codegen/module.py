@@ -20,7 +20,24 @@ from .host import HostCode
 from .interface import Interface
 from .layout import INDENT, WIDTH
 from .signature import signature, tape_record
-from .source import Source, Statement, Tree, assign, attribute, code, defined, free, name, needed, printed, read, spelt, together, tuple_of
+from .source import (
+    Source,
+    Statement,
+    Tree,
+    assign,
+    attribute,
+    code,
+    defined,
+    free,
+    name,
+    needed,
+    printed,
+    read,
+    returned,
+    spelt,
+    together,
+    tuple_of,
+)
 
 C = TypeVar("C", bound=HostCode)
 
@@ -131,8 +148,7 @@ class Module(ABC, Generic[C]):
         forward = self.codes[FORWARD]
         if not forward.weights:
             return []
-        result = code("return {}", tuple_of(map(name, self.weights)))
-        return self.headed(FORWARD, [*forward.weights, Statement((result.text,), (), result.reads)])
+        return self.headed(FORWARD, [*forward.weights, returned(tuple_of(map(name, self.weights)))])
 
     @property
     def packs(self) -> str:
@@ -227,11 +243,6 @@ class Module(ABC, Generic[C]):
 def spelt_source(head: str, items: Sequence[Source]) -> Source:
     """Return a call as an expression."""
     return code(head + ", ".join(["{}"] * len(items)) + ")", *items)
-
-
-def returned(value: Source) -> Statement:
-    """Return the statement that hands out a value."""
-    return Statement((f"return {value.text}",), (), value.reads)
 
 
 def comments(compiled: Compiled, link: str) -> Callable[[Equation], str]:

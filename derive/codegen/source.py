@@ -119,9 +119,19 @@ def store(target: Source, value: Source) -> Statement:
     return do(code("{} = {}", target, value))
 
 
+def add(target: str, value: Source) -> Statement:
+    """Return ``target += value``."""
+    return Statement((f"{target} += {value.text}",), (target,), value.reads | {target})
+
+
 def do(value: Source) -> Statement:
     """Return an expression as a statement."""
     return Statement((value.text,), (), value.reads)
+
+
+def returned(value: Source) -> Statement:
+    """Return the statement that hands out a value."""
+    return Statement((f"return {value.text}",), (), value.reads)
 
 
 def spelt(head: Part, items: Iterable[Part], tail: str, *, defines: Sequence[str] = (), indent: int = 8) -> Statement:
@@ -182,15 +192,22 @@ def defined(trees: Iterable[Tree]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def free(trees: Iterable[Tree]) -> frozenset[str]:
-    """Return the names that statements read and do not define."""
-    found = tuple(trees)
-    return read(found) - frozenset(defined(found))
+def free(trees: Iterable[Tree], known: Iterable[str] = ()) -> frozenset[str]:
+    """Return the names that statements read before one of them defines them; `known` are defined before."""
+    bound, found = set(known), set[str]()
+    for tree in trees:
+        if isinstance(tree, Statement):
+            found |= tree.reads - bound
+        elif isinstance(tree, Block):
+            found |= tree.head.reads - bound
+            found |= free(tree.body, bound.union(tree.head.defines))
+        bound |= set(defined([tree]))
+    return frozenset(found)
 
 
 def needed(candidates: Iterable[Statement], trees: Iterable[Tree]) -> list[Statement]:
-    """Return those of `candidates`, in order, whose names `trees` read, or others of them that are needed."""
-    wanted, kept = set(read(trees)), []
+    """Return those of `candidates`, in order, whose names `trees` need defined, or others of them that are needed."""
+    wanted, kept = set(free(trees)), []
     for statement in reversed(list(candidates)):
         if not wanted.isdisjoint(statement.defines):
             kept.append(statement)
@@ -199,11 +216,11 @@ def needed(candidates: Iterable[Statement], trees: Iterable[Tree]) -> list[State
 
 
 def merged(trees: Iterable[Tree]) -> list[Tree]:
-    """Return statements in which neighbouring blocks of one head are one, and so on inside them."""
+    """Return statements in which neighbouring blocks under one condition are one, and so on inside them; loops, which bind names, stay."""
     found: list[Tree] = []
     for tree in trees:
         last = found[-1] if found else None
-        if isinstance(tree, Block) and isinstance(last, Block) and tree.head == last.head:
+        if isinstance(tree, Block) and isinstance(last, Block) and tree.head == last.head and not tree.head.defines:
             found[-1] = Block(last.head, (*last.body, *tree.body))
         else:
             found.append(tree)
