@@ -36,6 +36,8 @@ INSIDE = frozenset(
         "range",
     }
 )
+ELEMENTARY = tuple(sorted({*(RENAMED.get(known, known) for known in FUNCTIONS), "power", "square"}))
+"""The functions that formulas call."""
 FUNCTIONS_OF: dict[str, str] = {
     "static": ".runtime.common",
     **dict.fromkeys(("carried_rows", "first_rows", "last_rows", "state_rows"), ".runtime.cpu.addresses"),
@@ -43,15 +45,22 @@ FUNCTIONS_OF: dict[str, str] = {
     "kernel": ".runtime.cpu.kernel",
     **dict.fromkeys(("empty", "stacked"), ".runtime.cpu.memory"),
     **dict.fromkeys(("multiply", "panels"), ".runtime.cpu.product"),
+    **dict.fromkeys(ELEMENTARY, ".runtime.cpu.vector"),
     **dict.fromkeys(("added", "feature_sum", "log_sum_exp", "square"), ".runtime.cpu.reduce"),
-    **dict.fromkeys(sorted({*(RENAMED.get(known, known) for known in FUNCTIONS), "power"}), ".runtime.cpu.vector"),
 }
 """The modules of the runtime that functions of emitted code for the CPU come from."""
 CONSTANTS = frozenset({"one", "two", "three", "four", "half", "zero"})
 RUNTIME = frozenset(FUNCTIONS_OF) | CONSTANTS
 """Names that emitted code has for itself, on any kind of device."""
+OF_ARRAYS = ("_rows", "_state", "_states", "_kept")
+"""Ends of names that say that an array is meant."""
 INDENT = "    "
 WIDTH = 140
+
+
+def rows_name(array: str, ends: tuple[str, ...] = OF_ARRAYS) -> str:
+    """Return what a kernel calls an array: by its name if that has one of the `ends` that say what it is, else by that with one of them."""
+    return array if array.endswith(ends) else f"{array}_rows"
 
 
 def tuple_source(items: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from ...calculus.naming import Names
 from ...language.sizes import Size
 from ...program.imperative import Array, Place, Product, Program, Stage
 from ..kernel import Kernel
-from ..layout import INSIDE, RUNTIME
+from ..layout import INSIDE, RUNTIME, rows_name
 from ..sizes import size_source
 from ..source import Comment, Source, Statement, Tree, assign, block, code, do, name, needed, spelt
 from .row import StageRow
@@ -88,11 +88,10 @@ class RowKernel:
         """Return the kernel's variable of an array."""
         key = ("array", value)
         if key not in self.arguments:
-            own = value.endswith(("_rows", "_state", "_states", "_kept"))
             host = self.host.source(value)
             if self.region != "loop" and self.program.arrays[value].extra:
                 host = code("call.rows.before({})", host, uses=("call",))
-            self.arguments[key] = (self.names.fresh(value if own else f"{value}_rows"), host)
+            self.arguments[key] = (self.names.fresh(rows_name(value)), host)
         return name(self.arguments[key][0])
 
     def static(self, value: str) -> Source:
