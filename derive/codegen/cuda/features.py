@@ -6,9 +6,9 @@ team, sums over features by all of them together.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import sympy as sp
 
@@ -16,214 +16,237 @@ from ...calculus.ir import Equation, FeatureSum, LogSumExp, Map, Pick
 from ...calculus.naming import Names
 from ...calculus.symbols import extent_name, is_extent
 from ...language.sizes import Size
-from ...program.imperative import Compute, Place, Scalars, Stage, VectorLoop
+from ...program.imperative import Compute, Place, Program, Scalars, Stage, VectorLoop
 from ..expression import Expressions
-from ..layout import CONSTANTS, INDENT, RUNTIME, wrapped
-from ..source import Source, printed
-from .equations import Equations, bare
+from ..source import ATOM, SUM, Block, Source, Statement, Tree, add, assign, block, code, listed, name, spelt
+from .equations import Equations
+from .factory import Binding, bind, constants, functions, on_machine
+from .kernel import SYNCHRONISE, Host
 
-if TYPE_CHECKING:
-    from .host import Code
-
-RESERVED = {
-    *("on", "cuda", "real", "widen", "narrow", "t", "batch", "keep", "seq", "b", "row", "kept", "ring", "j", "u", "lane", "lanes", "lead"),
-    *("bits", "i", "k", *(f"{row}_ahead" for row in ("row", "row_next", "kept", "kept_next"))),
-    *("row_next", "kept_next", "ring_next", "row_sum", "row_max", "add", "range", "lowest", "nan", "steps", "first", "last"),
-    *("group", "member", "running", "own", "step", "before", "after", "meetings", "arrivals", "plan", "arrive", "wait", "word", "clear"),
-    *("index", "k", "thread", "block", "seq", "min", "ROWS", "LANES", "MEMBERS", "SUMS", "sums", "m", "call"),
-    *RUNTIME,
-}
+ZERO = code("real(0.0)", uses=("real",))
+TEAM = ("lowest", "nan", "row_max", "row_sum")  # what a machine has for the threads of a row
 
 
-class RowCode(ABC):
-    """Prints the loops of stages, given how a kernel finds its numbers."""
+@dataclass(frozen=True)
+class Features:
+    """The head of a loop over a thread's features of a row: its variable and range, and what names the feature at hand."""
 
-    def __init__(self, code: Code) -> None:
-        self.code, self.program, self.rec = code, code.program, code.program.rec
-        self.names = Names(RESERVED)
-        self.local: dict[str, str] = {}
-        self.arguments: dict[str, tuple[str, str]] = {}
-        self.functions: set[str] = set()
-        self.constants: dict[str, str] = {}
-        self.team: set[str] = set()  # what is used of row_sum, row_max, lowest and nan
-        self.scalars_known: set[str] = set()
-        self.called: dict[str, None] = {}  # the functions of equations
+    variable: str
+    head: Source
+    named: tuple[Statement, ...] = ()
 
-    # What kernels differ in
+    def over(self, body: Iterable[Tree]) -> Block:
+        """Return the loop."""
+        return block(self.head, (*self.named, *body), defines=(self.variable,))
 
-    @abstractmethod
-    def features(self, size: Size) -> list[str]:
-        """Return the head of a loop over the features of a size, and the statements that name the feature."""
 
-    @abstractmethod
-    def read(self, name: str) -> str:
+@dataclass(frozen=True)
+class Reduction:
+    """How numbers of a row become one.
+
+    Attributes
+    ----------
+    function : str
+        What makes one of those that the threads of a team have.
+    start : Source
+        What a thread begins with.
+    taken : callable
+        The statement that takes one more into a variable.
+    both : callable
+        What is made of two.
+    """
+
+    function: str
+    start: Source
+    taken: Callable[[str, Source], Statement]
+    both: Callable[[Source, Source], Source]
+
+    def by_team(self, variable: str) -> Statement:
+        """Return the statement that makes of each thread's number that of all."""
+        return assign(variable, code("{}({})", name(self.function), name(variable)))
+
+
+def _larger(one: Source, other: Source) -> Source:
+    return code("maximum({}, {})", one, other, uses=("maximum",))
+
+
+TOTAL = Reduction("row_sum", ZERO, add, lambda one, other: code("{} + {}", one, other, binding=SUM))
+LARGEST = Reduction("row_max", name("lowest"), lambda variable, more: assign(variable, _larger(name(variable), more)), _larger)
+
+
+class Numbers(Protocol):
+    """What loops ask of the kernel that they are in: where it finds numbers, and where it leaves them."""
+
+    def features(self, size: Size) -> Features:
+        """Return the head of a loop over the features of a size."""
+
+    def read(self, value: str) -> Source:
         """Return the source of a value, or of its element at the loop's feature."""
 
-    @abstractmethod
-    def picked(self, name: str, index: str) -> str:
-        """Return the source of one element of a vector, or not a number if the index is none of its."""
+    def picked(self, value: str, index: Source) -> Source:
+        """Return the source of one element of a vector."""
 
-    @abstractmethod
-    def write(self, name: str, place: Place, value: str) -> list[str]:
+    def write(self, value: str, place: Place, source: Source) -> list[Tree]:
         """Return the statements that store a value to a place."""
 
-    @abstractmethod
-    def number(self, size: str) -> str:
+    def number(self, size: str) -> Source:
         """Return the source of a named size."""
 
-    @abstractmethod
-    def meet(self, stage: Stage, position: int) -> list[str]:
-        """Return what lets a loop of a stage read what other threads stored in those before it."""
+    def whole(self, size: Size) -> Source:
+        """Return the source of a size."""
 
-    def joined(self, variables: list[str], function: str) -> list[str]:
-        """Return what combines values of a row's team with those of other teams that have features of the row; there are none."""
-        return []
 
-    # What they have in common
+Joined = Callable[[Sequence[str], Reduction], list[Tree]]
+"""What combines values of a row's team with those of other teams that have features of the row."""
 
-    def crosses(self, stage: Stage, position: int) -> bool:
-        """Say whether a loop of a stage reads what other threads have stored in the loops before it."""
-        vectors = {name for name, kind in self.rec.types.items() if kind.batched and kind.shape}
-        return crossing(stage, position, self.program.places, vectors)
 
-    @staticmethod
-    def widened(stored: bool, source: str) -> str:
-        return f"widen({source})" if stored else source
+class Loops:
+    """The loops of stages as statements.
 
-    def array(self, name: str) -> str:
-        key = f"array:{name}"
-        if key not in self.arguments:
-            known = name.endswith(("_rows", "_state", "_states", "_kept", "_out"))
-            self.arguments[key] = (self.names.fresh(name if known else f"{name}_rows"), self.code.host[name])
-        return self.arguments[key][0]
+    What they come to need is collected: `constants`, by their names, and the kernel's names of the functions `called`.
+    """
 
-    # Loops
+    def __init__(self, host: Host, names: Names, numbers: Numbers, joined: Joined = lambda variables, how: []) -> None:
+        self.host, self.names, self.numbers, self.joined = host, names, numbers, joined
+        self.program, self.types = host.program, host.program.rec.types
+        self.local: dict[str, str] = {}
+        self.known: set[str] = set()  # scalars of the row that stand in variables
+        self.constants: dict[str, str] = {}
+        self.called: dict[str, str] = {}
 
-    def stage(self, stage: Stage) -> list[str]:
-        lines: list[str] = []
+    def taken(self) -> list[Binding]:
+        """Return what binds what the loops call, and constants."""
+        made = [bind(local, code("{}(on)", name(f"make_{called}"), uses=("on",))) for called, local in self.called.items()]
+        return [*functions(), *on_machine(TEAM), *constants(self.constants), *made]
+
+    def stage(self, stage: Stage) -> list[Tree]:
+        lines: list[Tree] = []
         for position, loop in enumerate(stage.loops):
-            lines += self.meet(stage, position)
+            lines += [SYNCHRONISE] if crosses(self.program, stage, position) else []
             lines += self.vector(loop) if isinstance(loop, VectorLoop) else self.scalars(loop)
         return lines
 
-    def vector(self, loop: VectorLoop) -> list[str]:
-        made = self.code.equations(loop)
+    # Vectors
+
+    def vector(self, loop: VectorLoop) -> list[Tree]:
+        """Return a loop over features, and what is stored of the sums over them."""
+        made = self.host.equations(loop)
         sums = [c for c in loop.computes if isinstance(c.equation.node, FeatureSum)]
-        before = [f"{self.variable(c.equation.name)} = real(0.0)" for c in sums]
-        body = self.features(loop.size)
-        indent = INDENT * sum(line.endswith(":") for line in body)
-        head = len([line for line in body if line.endswith(":")])
-        lines = [*body[:head], *(INDENT * head + line for line in body[head:])]
-        lines += [indent + line for line in self.call(made)]
-        stored = {c.equation.name: c.stores for c in loop.computes if c.stores}
-        for name in made.results:
-            for place in stored.get(name, ()):
-                lines += [indent + line for line in self.write(name, place, self.variable(name))]
+        before = [assign(self.variable(c.equation.name), ZERO) for c in sums]
+        features = self.numbers.features(loop.size)
+        body: list[Tree] = [self.call(made)]
+        stored = {c.equation.name: c.stores for c in loop.computes}
+        for value in made.results:
+            body += [line for place in stored[value] for line in self.numbers.write(value, place, name(self.variable(value)))]
         for c in sums:
             assert isinstance(c.equation.node, FeatureSum)
-            lines.append(f"{indent}{self.local[c.equation.name]} += {self.local[c.equation.node.value]}")
-        after: list[str] = []
-        for c in sums:
-            self.team.add("row_sum")
-            after.append(f"{self.local[c.equation.name]} = row_sum({self.local[c.equation.name]})")
-        after += self.joined([self.local[c.equation.name] for c in sums], "row_sum") if sums else []
-        after += [line for c in sums for line in self.finished(c)]
-        return [*before, *lines, *after]
+            body.append(add(self.local[c.equation.name], name(self.local[c.equation.node.value])))
+        totals = [self.local[c.equation.name] for c in sums]
+        after: list[Tree] = [TOTAL.by_team(total) for total in totals]
+        after += self.joined(totals, TOTAL) if totals else []
+        return [*before, features.over(body), *after, *(line for c in sums for line in self.finished(c))]
 
-    def call(self, made: Equations) -> list[str]:
+    def call(self, made: Equations) -> Statement:
         """Return the statement that computes a loop's values at one feature."""
-        self.called[made.name] = None
-        arguments = [*(bare(self.read(name)) for name in made.reads), *(self.number(size) for size in made.extents)]
-        arguments += ["j"] if made.position else []
-        results = ", ".join(self.variable(name) for name in made.results)
-        return wrapped(f"{results} = {made.name}(", arguments, ")")
+        if made.name not in self.called:
+            self.called[made.name] = self.names.fresh(made.name)
+        arguments = [*map(self.read, made.reads), *map(self.numbers.number, made.extents)]
+        arguments += [name("j")] if made.position else []
+        results = [self.variable(value) for value in made.results]
+        head = code("{} = {}(", listed(map(Source, results)), name(self.called[made.name]))
+        return spelt(head, arguments, ")", defines=results)
 
-    def scalars(self, loop: Scalars) -> list[str]:
-        lines: list[str] = []
+    # Scalars
+
+    def scalars(self, loop: Scalars) -> list[Tree]:
+        lines: list[Tree] = []
         for compute in loop.computes:
-            eq = compute.equation
-            lines += printed(self.code.say(eq))
-            lines += self.scalar(eq)
-            lines += self.finished(compute)
+            lines += [*self.host.say(compute.equation), *self.scalar(compute.equation), *self.finished(compute)]
         return lines
 
-    def finished(self, compute: Compute) -> list[str]:
+    def finished(self, compute: Compute) -> list[Tree]:
         """Make a scalar known, and return the statements that store it."""
-        name = compute.equation.name
-        self.scalars_known.add(name)
-        return [line for place in compute.stores for line in self.write(name, place, self.local[name])]
+        value = compute.equation.name
+        self.known.add(value)
+        return [line for place in compute.stores for line in self.numbers.write(value, place, name(self.local[value]))]
 
-    def scalar(self, eq: Equation) -> list[str]:
+    def scalar(self, eq: Equation) -> list[Tree]:
         match eq.node:
             case Map(expr=expr):
-                return [f"{self.variable(eq.name)} = {self.expression(expr)}"]
+                return [assign(self.variable(eq.name), self.expression(expr))]
             case FeatureSum(value=v):
-                return self.reduced(eq.name, v, "row_sum", "real(0.0)", "{0} += {1}")
+                return self.reduced(self.variable(eq.name), v, TOTAL)
             case LogSumExp(value=v):
                 return self.log_sum_exp(eq.name, v)
             case Pick(value=v, index=k):
-                self.team.add("nan")
-                return [f"{self.variable(eq.name)} = {self.picked(v, self.read(k))}"]
+                return [assign(self.variable(eq.name), self.picked(v, self.read(k).within(ATOM)))]
         raise TypeError(f"{type(eq.node).__name__} has no code a row")
 
-    def reduced(self, name: str, vector: str, function: str, start: str, add: str) -> list[str]:
-        """Return the statements that reduce a vector to the scalar `name`."""
-        self.team.add(function)
-        size = self.rec.types[vector].shape[0]
-        variable = self.variable(name)
-        loop = self.features(size)
-        head = [line for line in loop if line.endswith(":")]
-        inner = [*loop[len(head) :], add.format(variable, self.read(vector))]
-        lines = [f"{variable} = {start}", *head, *(INDENT * len(head) + line for line in inner), f"{variable} = {function}({variable})"]
-        return [*lines, *self.joined([variable], function)]
+    def picked(self, vector: str, index: Source) -> Source:
+        """Return the source of one element of a vector, or not a number if the index is none of its."""
+        size = self.numbers.whole(self.types[vector].shape[0])
+        element = self.numbers.picked(vector, index).within(ATOM)
+        return code("{} if 0 <= {} < {} else nan", element, index, size, uses=("nan",))
 
-    def log_sum_exp(self, name: str, vector: str) -> list[str]:
+    def reduced(self, variable: str, vector: str, how: Reduction, of: Callable[[Source], Source] = lambda term: term) -> list[Tree]:
+        """Return the statements that reduce a vector, or a function `of` its elements, to a scalar."""
+        features = self.numbers.features(self.types[vector].shape[0])
+        loop = features.over([how.taken(variable, of(self.read(vector).within(ATOM)))])
+        return [assign(variable, how.start), loop, how.by_team(variable), *self.joined([variable], how)]
+
+    def log_sum_exp(self, value: str, vector: str) -> list[Tree]:
         """``m + log Σ exp(v - m)`` with the largest feature m: no term overflows."""
-        self.functions |= {"exp", "log", "maximum"}
-        self.team.add("lowest")
-        largest, value = f"{name}_max", self.variable(name)
-        self.local[largest] = self.names.fresh(largest)
-        peak = self.local[largest]
-        lines = self.reduced(largest, vector, "row_max", "lowest", "{0} = maximum({0}, {1})")
-        lines += self.reduced(name, vector, "row_sum", "real(0.0)", f"{{0}} += exp({{1}} - {peak})")
-        return [*lines, f"{value} = {peak} + log({value})"]
+        total, peak = self.variable(value), self.names.fresh(f"{value}_max")
+        lines = self.reduced(peak, vector, LARGEST)
+        lines += self.reduced(total, vector, TOTAL, lambda term: code("exp({} - {})", term, name(peak), uses=("exp",)))
+        return [*lines, assign(total, code("{} + log({})", name(peak), name(total), uses=("log",)))]
 
-    def expression(self, expr: sp.Expr) -> str:
+    # Values
+
+    def read(self, value: str) -> Source:
+        """Return the source of a value, or of its element at the loop's feature."""
+        return name(self.local[value]) if value in self.known else self.numbers.read(value)
+
+    def expression(self, expr: sp.Expr) -> Source:
         def atom(symbol: sp.Symbol) -> Source:
-            return Source(f"real({self.number(extent_name(symbol))})" if is_extent(symbol) else self.read(symbol.name))
+            if is_extent(symbol):
+                return code("real({})", self.numbers.number(extent_name(symbol)), uses=("real",))
+            return self.read(symbol.name).within(ATOM)
 
         printer = Expressions(atom)
         source = printer.source(expr)
-        self.functions |= source.reads - CONSTANTS - printer.constants.keys() - {"real"}
         self.constants |= printer.constants
-        return source.text
+        return source
 
-    def variable(self, name: str) -> str:
-        if name not in self.local:
-            self.local[name] = self.names.fresh(name)
-        return self.local[name]
+    def variable(self, value: str) -> str:
+        """Return the variable that a value is computed in."""
+        if value not in self.local:
+            self.local[value] = self.names.fresh(value)
+        return self.local[value]
 
 
-def crossing(stage: Stage, position: int, program_places: Mapping[str, Place], vectors: set[str]) -> bool:
+def crosses(program: Program, stage: Stage, position: int) -> bool:
     """Say whether a loop of a stage reads elements that other threads have stored in the loops before it."""
+    vectors = {value for value, kind in program.rec.types.items() if kind.batched and kind.shape}
     stores: dict[str, list[tuple[Place, Size | None]]] = {}
     for loop in stage.loops[:position]:
-        for compute in loop.computes:
-            for place in compute.stores:
-                size = loop.size if isinstance(loop, VectorLoop) else None
-                stores.setdefault(place.array, []).append((place, size))
+        for place in (place for compute in loop.computes for place in compute.stores):
+            stores.setdefault(place.array, []).append((place, _size(loop)))
     loop = stage.loops[position]
     own = {c.equation.name for c in loop.computes}
     for compute in loop.computes:
         whole = isinstance(compute.equation.node, Pick)
-        for name in _vectors(compute.equation, own, vectors):
-            read = program_places.get(name)
+        for value in _vectors(compute.equation, own, vectors):
+            read = program.places.get(value)
             if read is None or read.array not in stores:
                 continue
-            size = loop.size if isinstance(loop, VectorLoop) else None
-            if whole or any(size != other or read.start != there.start for there, other in stores[read.array]):
+            if whole or any(_size(loop) != other or read.start != there.start for there, other in stores[read.array]):
                 return True
     return False
+
+
+def _size(loop: VectorLoop | Scalars) -> Size | None:
+    return loop.size if isinstance(loop, VectorLoop) else None
 
 
 def _vectors(eq: Equation, own: set[str], vectors: set[str]) -> Iterable[str]:

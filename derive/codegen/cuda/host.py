@@ -10,11 +10,12 @@ from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, MatVec, MatV
 from ...language.sizes import Size
 from ...program.imperative import Array, Place, Product, Program, Stage, VectorLoop
 from ..host import ONE, HostCode
-from ..source import Block, Source, Tree, assign, block, code, do, listed, spelt
+from ..source import Block, Source, Tree, assign, block, code, do, listed, name, spelt
 from .equations import Equations, equations
-from .loop import Table, residable
-from .resident import ResidentKernel
-from .stages import StageKernel
+from .resident.kernel import resident_kernel
+from .resident.loop import residable
+from .resident.table import Table
+from .stages import stage_kernel, whole_rows
 
 COUNTS = {
     **{"sequence": Source("call.count"), "tape": Source("call.kept_count"), "ahead": Source("call.count")},
@@ -44,15 +45,11 @@ class Code(HostCode):
     outputs: frozenset[str] = frozenset()
     static_kept: set[str] = field(default_factory=set)
     factories: list[Block] = field(default_factory=list)
-    fused: dict[int, Equations] = field(default_factory=dict)
+    fused: dict[VectorLoop, Equations] = field(default_factory=dict)
     table: Table | None = None
     stored: frozenset[str] = frozenset()
 
     xp: ClassVar[str] = "xp"
-
-    @property
-    def host(self) -> dict[str, str]:
-        return {key: value.text for key, value in self.given.items()}
 
     def run(self) -> None:
         self.stored = stored_arrays(self.program, {value for value in self.given if value in self.program.arrays}, self.outputs)
@@ -87,11 +84,11 @@ class Code(HostCode):
 
     def equations(self, loop: VectorLoop) -> Equations:
         """Return the function of a loop's equations, made once."""
-        if id(loop) not in self.fused:
-            made = equations(self.names.fresh(f"{self.prefix}{len(self.fused) or ''}_equations"), loop, self.say, self.program.places)
-            self.fused[id(loop)] = made
-            self.factories.append(made.code)
-        return self.fused[id(loop)]
+        if loop not in self.fused:
+            called = self.names.fresh(f"{self.prefix}{len(self.fused) or ''}_equations")
+            self.fused[loop] = equations(called, loop, self.say, self.program.places)
+            self.factories.append(self.fused[loop].code)
+        return self.fused[loop]
 
     # Arrays
 
@@ -128,11 +125,10 @@ class Code(HostCode):
         return [*self.note(product.equation), do(made)]
 
     def run_stage(self, region: str, number: int, stage: Stage, count: Source) -> list[Tree]:
-        printer = StageKernel(self, region)
-        kernel = printer.kernel(self.names.fresh(f"{self.prefix}_{region}{number or ''}"), stage)
+        kernel = stage_kernel(self, region, self.names.fresh(f"{self.prefix}_{region}{number or ''}"), stage)
         self.factories.append(kernel.code)
-        features = code("features={}{}", self.size(self.widest(stage)), ", whole=True" if printer.whole(stage) else "")
-        head = code("call.run(make_{}, {}, {}, given=(", kernel.name, count, features)
+        features = code("features={}{}", self.size(self.widest(stage)), ", whole=True" if whole_rows(self.program, stage) else "")
+        head = code("call.run({}, {}, {}, given=(", name(f"make_{kernel.name}"), count, features)
         return [spelt(head, [host for _, host in kernel.arguments], "))")]
 
     def widest(self, stage: Stage) -> Size:
@@ -159,11 +155,10 @@ class Code(HostCode):
 
     def resident(self, stepwise: Block) -> list[Tree]:
         """Make the kernel of the whole loop, and return the statements that run it, or the steps one by one if it does not fit."""
-        printer = ResidentKernel(self)
-        kernel = printer.kernel(self.names.fresh(f"{self.prefix}_resident"))
+        kernel, self.table = resident_kernel(self, self.names.fresh(f"{self.prefix}_resident"))
         self.factories.append(kernel.code)
-        self.table = printer.table
-        run = spelt(code("call.stay(plan, make_{}, given=(", kernel.name, uses=("plan",)), [host for _, host in kernel.arguments], "))")
+        head = code("call.stay(plan, {}, given=(", name(f"make_{kernel.name}"), uses=("plan",))
+        run = spelt(head, [host for _, host in kernel.arguments], "))")
         planned = code("if plan := call.plan({}_STEPS):", self.prefix.upper())
         return [block(planned, [run], defines=("plan",)), block(Source("else:"), [stepwise])]
 

@@ -5,145 +5,128 @@ A block has one row; where a stage has no sum over features, several blocks shar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ...calculus.ir import FeatureSum
+from ...calculus.naming import Names
 from ...language.sizes import Size
-from ...program.imperative import Array, Place, Scalars, Stage
+from ...program.imperative import Array, Place, Program, Scalars, Stage
 from ..kernel import Kernel
-from ..layout import INDENT, wrapped
 from ..sizes import size_source
-from ..source import Source
-from .equations import as_block, bound, constants, merged
-from .features import RowCode
-
-if TYPE_CHECKING:
-    from .host import Code
+from ..source import Source, Tree, block, code, merged, name, store
+from .factory import Binding, bind, bound, factory, on_machine
+from .features import Features, Loops, crosses
+from .kernel import FIRST, RESERVED, Arguments, Host, J, column, narrowed, widened
 
 
-class StageKernel(RowCode):
-    """The kernel of one stage of a region."""
+def stage_kernel(host: Host, region: str, called: str, stage: Stage) -> Kernel:
+    """Return the kernel of one stage of a region."""
+    names = Names(RESERVED)
+    numbers = StageNumbers(host, region, names)
+    loops = Loops(host, names, numbers)
+    body = merged(loops.stage(stage))
+    inner = [*bound(rows(region), body), *body]
+    arguments = (*given(region), *numbers.passed_sizes(), *numbers.arguments.found)
+    binds = bound([*on_machine(("cuda", "real", "widen", "narrow")), *loops.taken()], inner)
+    made = factory(called, about(host.program, region, stage), binds, "kernel", [local for local, _ in arguments], inner)
+    return Kernel(called, made, arguments)
 
-    def __init__(self, code: Code, region: str) -> None:
-        super().__init__(code)
-        self.region = region
+
+def about(program: Program, region: str, stage: Stage) -> str:
+    """Return what the kernel is for."""
+    what = {"loop": "one step", "once": "what is constant in time"}.get(region, "all steps")
+    return f"Kernel for {what}: a block has a row{'' if whole_rows(program, stage) else ', or a part of its features'}."
+
+
+def whole_rows(program: Program, stage: Stage) -> bool:
+    """Say whether a row must have one block: its threads work together."""
+    summed = any(isinstance(c.equation.node, FeatureSum) for loop in stage.loops for c in loop.computes)
+    scalars = any(isinstance(loop, Scalars) for loop in stage.loops)
+    return summed or scalars or any(crosses(program, stage, position) for position in range(1, len(stage.loops)))
+
+
+def given(region: str) -> list[tuple[str, Source]]:
+    """Return the arguments that every kernel of a region has."""
+    batch = ("batch", Source("call.batch"))
+    return [("t", name("t")), batch, ("keep", Source("call.keep"))] if region == "loop" else [batch]
+
+
+def rows(region: str) -> list[Binding]:
+    """Return what says which row and which features a thread has."""
+    block_x = code("cuda.blockIdx.x", uses=("cuda",))
+    if region == "loop":
+        found = [
+            bind("seq", block_x),
+            bind("row", code("t * batch + seq", uses=("t", "batch", "seq"))),
+            bind("row_next", code("row + batch", uses=("row", "batch"))),
+            bind("kept", code("(t if keep else t % 2) * batch + seq", uses=("t", "keep", "batch", "seq"))),
+            bind("kept_next", code("(t + 1 if keep else (t + 1) % 2) * batch + seq", uses=("t", "keep", "batch", "seq"))),
+            bind("ring", code("t % 2 * batch + seq", uses=("t", "batch", "seq"))),
+            bind("ring_next", code("(t + 1) % 2 * batch + seq", uses=("t", "batch", "seq"))),
+        ]
+    elif region == "once":
+        found = [bind("seq", block_x)]
+    else:
+        found = [bind("row", block_x), bind("seq", code("row % batch", uses=("row", "batch")))]
+    lane = code("cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x", uses=("cuda",))
+    return [*found, bind("lane", lane), bind("lanes", code("cuda.gridDim.y * cuda.blockDim.x", uses=("cuda",)))]
+
+
+class StageNumbers:
+    """How a kernel of one stage finds numbers: all of them in arrays of the device."""
+
+    def __init__(self, host: Host, region: str, names: Names) -> None:
+        self.host, self.region, self.names = host, region, names
+        self.program, self.types = host.program, host.program.rec.types
+        self.arguments = Arguments(host, names)
         self.sizes: dict[str, str] = {}
+        self.statics: dict[str, Source] = {}
 
-    def kernel(self, name: str, stage: Stage) -> Kernel:
-        body = merged(self.stage(stage))
-        over_time = self.region == "loop"
-        given = [("t", "t"), ("batch", "call.batch"), ("keep", "call.keep")] if over_time else [("batch", "call.batch")]
-        sizes = [(local, self.code.sizes[size]) for size, local in sorted(self.sizes.items())]
-        arguments = [*given, *sizes, *self.arguments.values()]
-        inner = [*self.head(body), *body]
-        closed = [("cuda", "on.cuda"), ("real", "on.real"), ("widen", "on.widen"), ("narrow", "on.narrow")]
-        closed += [(function, f"on.functions.{function}") for function in sorted(self.functions)]
-        closed += [(name, f"on.{name}") for name in sorted(self.team)]
-        closed += [tuple(line.split(" = ", 1)) for line in constants(self.constants)]  # type: ignore[misc]
-        closed += [(name, f"make_{name}(on)") for name in self.called]
-        lines = [
-            f"def make_{name}(on):",
-            f'{INDENT}"""{self.about(stage)}"""',
-            *(INDENT + line for line in bound(closed, inner)),
-            "",
-            f"{INDENT}@on.kernel",
-            *(INDENT + line for line in wrapped(f"def {name}(", [a for a, _ in arguments], "):")),
-            *(2 * INDENT + line for line in inner),
-            "",
-            f"{INDENT}return {name}",
-        ]
-        return Kernel(name, as_block(lines), tuple((a, Source(b)) for a, b in arguments))
+    def passed_sizes(self) -> list[tuple[str, Source]]:
+        """Return the arguments that are sizes."""
+        return [(local, self.host.size_of(size)) for size, local in sorted(self.sizes.items())]
 
-    def about(self, stage: Stage) -> str:
-        """Return what the kernel is for."""
-        rows = {"loop": "one step", "once": "what is constant in time"}.get(self.region, "all steps")
-        return f"Kernel for {rows}: a block has a row{'' if self.whole(stage) else ', or a part of its features'}."
+    def features(self, size: Size) -> Features:
+        return Features("j", code("for j in range(lane, {}, lanes):", self.whole(size), uses=("lane", "lanes")))
 
-    def head(self, body: list[str]) -> list[str]:
-        """Return the statements that say which row and which features a thread has."""
-        own = {
-            "loop": [
-                ("seq", "cuda.blockIdx.x"),
-                ("row", "t * batch + seq"),
-                ("row_next", "row + batch"),
-                ("kept", "(t if keep else t % 2) * batch + seq"),
-                ("kept_next", "(t + 1 if keep else (t + 1) % 2) * batch + seq"),
-                ("ring", "t % 2 * batch + seq"),
-                ("ring_next", "(t + 1) % 2 * batch + seq"),
-            ],
-            "once": [("seq", "cuda.blockIdx.x")],
-        }
-        rows = own.get(self.region, [("row", "cuda.blockIdx.x"), ("seq", "row % batch")])
-        lanes = [
-            ("lane", "cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x"),
-            ("lanes", "cuda.gridDim.y * cuda.blockDim.x"),
-        ]
-        return bound([*rows, *lanes], body)
+    def read(self, value: str) -> Source:
+        return self.element(value, J if self.types[value].shape else FIRST)
 
-    def whole(self, stage: Stage) -> bool:
-        """Say whether a row must have one block: its threads work together."""
-        summed = any(isinstance(c.equation.node, FeatureSum) for loop in stage.loops for c in loop.computes)
-        scalars = any(isinstance(loop, Scalars) for loop in stage.loops)
-        return summed or scalars or any(self.meet(stage, position) for position in range(1, len(stage.loops)))
+    def picked(self, value: str, index: Source) -> Source:
+        return self.element(value, index)
 
-    # How numbers are found
+    def element(self, value: str, index: Source) -> Source:
+        if not self.types[value].batched:
+            return widened(self.host.static_stored(value), code("{}[{}]", self.static(value), index))
+        place = self.program.places[value]
+        return widened(place.array in self.host.stored, self.at(place, index))
 
-    def features(self, size: Size) -> list[str]:
-        return [f"for j in range(lane, {self.size(size)}, lanes):"]
+    def write(self, value: str, place: Place, source: Source) -> list[Tree]:
+        vector = bool(self.types[value].shape)
+        line = store(self.at(place, J if vector else FIRST), narrowed(place.array in self.host.stored, source))
+        return [line] if vector else [block(code("if lane == 0:", uses=("lane",)), [line])]
 
-    def read(self, name: str) -> str:
-        kind = self.rec.types[name]
-        if name in self.scalars_known:
-            return self.local[name]
-        return self.element(name, "j" if kind.shape else "0")
-
-    def picked(self, name: str, index: str) -> str:
-        size = self.size(self.rec.types[name].shape[0])
-        return f"{self.element(name, index)} if 0 <= {index} < {size} else nan"
-
-    def element(self, name: str, index: str) -> str:
-        if not self.rec.types[name].batched:
-            return self.widened(self.code.static_stored(name), f"{self.static(name)}[{index}]")
-        place = self.program.places[name]
+    def at(self, place: Place, index: Source) -> Source:
+        """Return the number at a feature of a place, of the row at hand."""
         array = self.program.arrays[place.array]
-        source = f"{self.array(array.name)}[{self.index(array, place.shift)}, {self.column(place.start, index)}]"
-        return self.widened(array.name in self.code.stored, source)
+        rows, row = self.arguments.array(array.name), self.row(array, place.shift)
+        return code("{}[{}, {}]", rows, row, column(place.start, index, self.whole))
 
-    def write(self, name: str, place: Place, value: str) -> list[str]:
-        array = self.program.arrays[place.array]
-        vector = bool(self.rec.types[name].shape)
-        column = self.column(place.start, "j" if vector else "0")
-        value = f"narrow({value})" if array.name in self.code.stored else value
-        line = f"{self.array(array.name)}[{self.index(array, place.shift)}, {column}] = {value}"
-        return [line] if vector else ["if lane == 0:", INDENT + line]
+    def row(self, array: Array, shift: int) -> Source:
+        if array.space in ("scratch", "once"):
+            return name("seq")
+        if self.region != "loop":
+            return name("row")
+        base = {"tape": "kept", "carry": "ring"}.get(array.space, "row")
+        return name(f"{base}_next" if shift else base)
 
-    def number(self, size: str) -> str:
+    def number(self, size: str) -> Source:
         if size not in self.sizes:
             self.sizes[size] = self.names.fresh(size)
-        return self.sizes[size]
+        return name(self.sizes[size])
 
-    def meet(self, stage: Stage, position: int) -> list[str]:
-        return ["cuda.syncthreads()"] if self.crosses(stage, position) else []
+    def whole(self, size: Size) -> Source:
+        return size_source(size, self.number)
 
-    def size(self, size: Size) -> str:
-        return size_source(size, lambda n: Source(self.number(n))).text
-
-    def column(self, start: Size, index: str) -> str:
-        if start == Size():
-            return index
-        return self.size(start) if index == "0" else f"{self.size(start)} + {index}"
-
-    def index(self, array: Array, shift: int) -> str:
-        if array.space in ("scratch", "once"):
-            return "seq"
-        if self.region != "loop":
-            return "row"
-        base = {"tape": "kept", "carry": "ring"}.get(array.space, "row")
-        return f"{base}_next" if shift else base
-
-    def static(self, name: str) -> str:
-        key = f"static:{name}"
-        if key not in self.arguments:
-            host = self.code.host[name]
-            self.arguments[key] = (self.names.fresh(name), host if self.rec.types[name].shape else f"{host}.reshape(1)")
-        return self.arguments[key][0]
+    def static(self, value: str) -> Source:
+        if value not in self.statics:
+            self.statics[value] = self.arguments.static(value, value)
+        return self.statics[value]
