@@ -47,6 +47,18 @@ def derived(cell):
     }
 print(json.dumps({cell.name: derived(cell) for cell in (GRU, LSTM)}))
 """
+EMIT = """
+import json, sys
+sys.path.append("tests")
+from helpers.texts import GRU, LSTM, SLSTM
+from derive.codegen.cpu.module import module
+from derive.codegen.cuda.module import module as cuda_module
+from derive.picture import svg
+from derive.program.pipeline import compile_cell
+def emitted(cell):
+    return [made(cell, compile_cell(cell), "a test", "") for made in (module, cuda_module)]
+print(json.dumps({cell.name: [*emitted(cell), svg(cell)] for cell in (GRU, LSTM, SLSTM)}))
+"""
 LOADED = """
 assert {heavy}.isdisjoint(sys.modules), "loaded before anything was refused"
 """
@@ -80,6 +92,12 @@ def derived() -> dict[str, dict[str, Any]]:
 
 def test_derivations_are_the_same_without_arrays(derived: dict[str, dict[str, Any]]) -> None:
     assert json.loads(alone(DERIVE, "sympy", "mpmath")) == derived
+
+
+def test_programs_code_and_pictures_are_the_same_without_arrays() -> None:
+    packages = ["derive.program", "derive.program.passes", "derive.codegen", "derive.codegen.cpu", "derive.codegen.cuda", "derive.picture"]
+    bare = alone(IMPORT.format(packages=packages) + EMIT, "sympy", "mpmath")
+    assert json.loads(bare) == json.loads(python(f"import numpy, numba\n{EMIT}"))
 
 
 @pytest.mark.parametrize(("name", "forward", "backward"), [("gru", 4, 20), ("lstm", 6, 25)])
