@@ -111,7 +111,8 @@ class Interface:
         if cell.equal_sizes:
             entries.append("equal=" + tuple_source(tuple_source(_quoted(s) for s in pair) for pair in cell.equal_sizes))
         if cell.init:
-            entries.append("rules={" + ", ".join(f'"{k}": {v!r}' for k, v in sorted(dict(cell.init).items())).replace("'", '"') + "}")
+            rules = (f'"{k}": {_quoted(v) if isinstance(v, str) else repr(v)}' for k, v in sorted(dict(cell.init).items()))
+            entries.append("rules={" + ", ".join(rules) + "}")
         return entries
 
     def indices(self) -> dict[str, set[str]]:
@@ -130,30 +131,36 @@ class Interface:
         return {name: f"_{name}" if name in arguments else name for name in ("LAYER", "Inputs")}
 
     def makers(self) -> str:
-        cell = self.cell
-        named = init_sizes(cell)
-        given = "{" + ", ".join(f'"{s}": {s}' for s in named) + "}"
+        """Return the functions that make parameters and states, and that of shapes."""
+        return "\n\n\n".join([*self.arrays_makers("np.float32", ""), self.spec()])
+
+    def device_makers(self) -> str:
+        """Return the functions that make parameters and states on the device."""
+        kinds = "float32, float64, bfloat16 or float16, by name or as a dtype"
+        return "\n\n\n".join(self.arrays_makers('"float32"', f"\n\n    `dtype`: {kinds}.\n    "))
+
+    def arrays_makers(self, dtype: str, told: str) -> list[str]:
+        """Return the functions that make parameters and states, of `dtype` by default; `told` ends their docstrings."""
+        cell, named = self.cell, init_sizes(self.cell)
         state_sizes = [s for s in cell.sizes if any(s in size.names for state in cell.states for size in cell.shapes[state])]
-        state_given = "{" + ", ".join(f'"{s}": {s}' for s in state_sizes) + "}"
-        init_args = ", ".join([*named, "seed=0", "dtype=np.float32"])
-        zero_args = ", ".join(["batch", *state_sizes, "dtype=np.float32"])
         start = ", ".join(f"{name} = {cell.init[name]}" for name in cell.states if name in cell.init)
         started = f": zero, but {start}" if start else ": zero"
+        return [
+            f'''def init({", ".join([*named, "seed=0", f"dtype={dtype}"])}) -> Params:
+    """Return initial parameters: by each one's rule, else uniform in ±1/√k with k the size of the last axis.{told}"""
+    return LAYER.init({_by_name(named)}, seed, dtype)''',
+            f'''def zero_state({", ".join(["batch", *state_sizes, f"dtype={dtype}"])}) -> State:
+    """Return the states before the first step, for a batch{started}.{told}"""
+    return LAYER.zero_state(batch, {_by_name(state_sizes)}, dtype)''',
+        ]
+
+    def spec(self) -> str:
+        """Return the function of a call's shapes."""
+        named = init_sizes(self.cell)
         steps, batch = ("T", "B") if not {"T", "B"} & set(named) else ("steps", "batch")
-        spec_args = ", ".join([steps, batch, *named])
-        return f'''def init({init_args}) -> Params:
-    """Return initial parameters: by each one's rule, else uniform in ±1/√k with k the size of the last axis."""
-    return LAYER.init({given}, seed, dtype)
-
-
-def zero_state({zero_args}) -> State:
-    """Return the states before the first step, for a batch{started}."""
-    return LAYER.zero_state(batch, {state_given}, dtype)
-
-
-def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
+        return f'''def spec({", ".join([steps, batch, *named])}) -> dict[str, dict[str, tuple[int, ...]]]:
     """Return the shape of every array of a call with T steps and B sequences."""
-    return LAYER.spec({steps}, {batch}, {given})'''
+    return LAYER.spec({steps}, {batch}, {_by_name(named)})'''
 
     def device_records(self) -> str:
         """Return the records and the table of the device's module."""
@@ -165,14 +172,6 @@ def spec({spec_args}) -> dict[str, dict[str, tuple[int, ...]]]:
         )
         aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]
         return "\n".join([tape, "", "", "LAYER = Layer.on_device(CPU, Tape)", *aliases])
-
-    def device_makers(self) -> str:
-        """Return the functions that make parameters and states on the device."""
-        text = self.makers().split("\n\n\n")[:2]
-        kinds = "float32, float64, bfloat16 or float16, by name or as a dtype"
-        return "\n\n\n".join(
-            part.replace("dtype=np.float32", 'dtype="float32"').replace('."""', f'.\n\n    `dtype`: {kinds}.\n    """') for part in text
-        )
 
     def signature(self, first: str) -> str:
         """Return the arguments of a forward function."""
@@ -228,6 +227,11 @@ def record(name: str, doc: str, fields: list[tuple[str, str, str]]) -> str:
     if fields:
         lines += ["", *(f"{INDENT}{n}: {kind}" + (f"  # {note}" if note else "") for n, kind, note in fields)]
     return "\n".join(lines)
+
+
+def _by_name(names: Iterable[str]) -> str:
+    """Return the source of a mapping from names to the variables that are called so."""
+    return "{" + ", ".join(f'"{name}": {name}' for name in names) + "}"
 
 
 def _quoted(text: str) -> str:
