@@ -35,7 +35,7 @@ brc = Cell(
     description=(
         "A GRU without recurrent matrices, after the bistability of neurons. The feedback a, between 0 and 2, acts on the unit's own "
         "state: above 1 the unit has two stable states and holds one of them for as long as it takes, below 1 it forgets. The gate c "
-        "sets how fast. The weights w start at 1."
+        "sets how fast. The weights w start at 1. The letters are the paper's: its U multiplies the input."
     ),
     init={"w_a": 1.0, "w_c": 1.0},
 )

@@ -47,7 +47,8 @@ lmu = Cell(
     description=(
         f"One number a step, u, is written to a linear memory m of {ORDER} numbers: the coefficients, in Legendre polynomials, of what u "
         f"has been over the last {WINDOW} steps. Its matrix A and its vector B are fixed, being those of the delay system, discretised by "
-        "zero-order hold (the paper writes Ā and B̄); what is learnt is what to write, and the nonlinear state h that reads the memory."
+        "zero-order hold (the paper writes Ā and B̄); what is learnt is what to write, and the nonlinear state h that reads the memory. The "
+        "letters are the paper's: e and W, with the name of what each multiplies."
     ),
     constants={"Ab": A_BAR, "Bb": B_BAR},
     latex={"Ab": "A", "Bb": "B"},

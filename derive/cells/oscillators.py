@@ -19,7 +19,7 @@ cornn = Cell(
     description=(
         "Each unit is a driven, damped oscillator with position y and velocity z; γ is its frequency squared, ε its damping, and the "
         "units are coupled through the drive. One step of length Δt moves the velocity first, then the position by the new velocity. "
-        "The damping takes the old velocity, as in the authors' code."
+        "The damping takes the old velocity, as in the authors' code. The letters are the paper's: W for the state, V for the input."
     ),
     constants={"dt": 0.1, "gamma": 1, "eps": 1},
     latex={"dt": r"\Delta t", "eps": r"\epsilon", "Wz": r"\mathcal{W}"},
@@ -34,7 +34,7 @@ antisymmetric = Cell(
     description=(
         "One Euler step of length ε of a differential equation whose matrix W - Wᵀ is antisymmetric: its eigenvalues are imaginary, so "
         "that the flow neither damps nor amplifies the state. The diffusion γ moves them slightly to the left, which makes up for the "
-        "error of Euler's method. The gradient by W is antisymmetric too."
+        "error of Euler's method. The gradient by W is antisymmetric too. The letters are the paper's: W for the state, V for the input."
     ),
     constants=STEP_AND_DIFFUSION,
     latex={"eps": r"\epsilon"},
@@ -52,7 +52,8 @@ antisymmetric_gated = Cell(
     reference=STABLE,
     description=(
         "The antisymmetric network with a gate z on its step, which shares the recurrent product a with the candidate: gate and "
-        "candidate cost one recurrent matrix, and both keep the eigenvalues of the Jacobian near the imaginary axis."
+        "candidate cost one recurrent matrix, and both keep the eigenvalues of the Jacobian near the imaginary axis. The "
+        "letters are the paper's: W for the state, V for the input."
     ),
     constants=STEP_AND_DIFFUSION,
     latex={"eps": r"\epsilon"},

@@ -79,13 +79,13 @@ def unrolling() -> str:
     middle = rows[1]
     canvas.path(f"M 93 {middle - 8} C 140 {middle - 38}, 140 {middle + 38}, {93 + HEAD} {middle + 10}")
     canvas.head((93, middle + 7), (-0.93, -0.37))
-    canvas.text(142, middle, "W")
+    canvas.text(142, middle, "U")
     canvas.text(190, middle, "=", size=24)
     canvas.box(250, middle, "s_0", filled=True)
     for t in range(1, 5):
         _column(canvas, 250 + STEP * t, rows, str(t))
         canvas.arrow((250 + STEP * (t - 1), middle), (250 + STEP * t, middle))
-        canvas.text(250 + STEP * (t - 0.5), middle - 13, "W")
+        canvas.text(250 + STEP * (t - 0.5), middle - 13, "U")
     return canvas.svg()
 
 
@@ -93,7 +93,7 @@ def _column(canvas: Canvas, x: float, rows: tuple[float, float, float], t: str) 
     """Draw one copy of the cell with its input below and its output above."""
     for y, name in zip(rows, "osx", strict=True):
         canvas.box(x, y, f"{name}_{t}", filled=name == "s")
-    for below, above, weight in ((rows[2], rows[1], "U"), (rows[1], rows[0], "V")):
+    for below, above, weight in ((rows[2], rows[1], "W"), (rows[1], rows[0], "V")):
         canvas.arrow((x, below), (x, above))
         canvas.text(x + 12, (below + above) / 2, weight)
 
