@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sympy as sp
+
 from ..calculus.ir import (
     Concat,
     Equation,
@@ -18,6 +20,8 @@ from ..calculus.ir import (
     Spread,
     Total,
     Transpose,
+    constant_name,
+    is_constant,
 )
 from ..language.definition import Definition
 from .imperative import Program
@@ -57,7 +61,7 @@ def _equation(eq: Equation) -> str:
 def _node(node: Node) -> str:
     match node:
         case Map(expr=expr):
-            return str(expr)
+            return str(expr.xreplace({s: sp.Symbol(constant_name(s)) for s in expr.free_symbols if is_constant(s)}))
         case MatVec(matrix=m, vector=v, plus=p):
             return f"{m} @ {v}" + (f" + {p}" if p else "")
         case MatVecT(matrix=m, vector=v, plus=p):

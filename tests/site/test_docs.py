@@ -206,6 +206,27 @@ def test_pages_of_the_python_interface_name_what_is_there() -> None:
             assert pydoc.locate(name) is not None, name
 
 
+def test_pages_name_modules_and_files_that_are_there() -> None:
+    pages = [ROOT / "CONTRIBUTING.md", *(page for page in PAGES if page.parent.name != "api")]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`(derive(?:\.[a-z_]+)+)`", text):
+            assert pydoc.locate(name) is not None, f"{page.name}: {name}"
+        for path in re.findall(r"`(derive/[\w/.]+)`", text):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_the_tree_of_packages_is_that_of_the_code() -> None:
+    trees = []
+    for page in (ROOT / "CONTRIBUTING.md", ROOT / "docs" / "compiler.md"):
+        found = [block.text for block in blocks(page.read_text(encoding="utf-8")) if block.text.startswith("derive/\n")]
+        assert len(found) == 1, page.name
+        trees += found
+    assert trees[0] == trees[1]
+    packages = {path.parent.name + "/" for path in (ROOT / "derive").glob("*/__init__.py")}
+    assert set(re.findall(r"^  (\S+)", trees[0], re.MULTILINE)) == packages | {"cell.py"}
+
+
 def test_messages_point_to_sections_that_are_there() -> None:
     titles = re.findall(r"^## (.*)$", (ROOT / "docs" / "limits.md").read_text(encoding="utf-8"), re.MULTILINE)
     pointers = {value for name, value in vars(hints).items() if name.isupper() and name[0] != "_" and isinstance(value, str)}
