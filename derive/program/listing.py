@@ -20,9 +20,8 @@ from ..calculus.ir import (
     Spread,
     Total,
     Transpose,
-    constant_name,
-    is_constant,
 )
+from ..calculus.symbols import constant_name, is_constant
 from ..language.definition import Definition
 from .imperative import Program
 from .passes.hoist import hoist
