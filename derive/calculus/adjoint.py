@@ -26,7 +26,7 @@ import sympy as sp
 
 from ..language.sizes import Size
 from . import functions as fn
-from .choices import NONE, Guard, guarded, guards, selected
+from .choices import NONE, Guard, guarded, guards, selected, whole_row
 from .ir import (
     Carry,
     Concat,
@@ -48,6 +48,7 @@ from .ir import (
     validate,
 )
 from .layers import Layer, layers
+from .rowfunctions import RowFunction
 from .symbols import is_constant, is_extent
 from .vjp import PART, RULES, Contribution, Made, Placed
 
@@ -228,8 +229,8 @@ class _Reverse:
         """
         kind, own = self.types[eq.name], self.labels[eq.name].kind
         if not sliced and self.types[given].batched == kind.batched:
-            moved = isinstance(eq.node, FeatureSum | LogSumExp | Pick | Spread) and self.types[given] == kind
-            if moved or (isinstance(eq.node, Map) and own == "part"):
+            whole = isinstance(eq.node, FeatureSum | LogSumExp | RowFunction | Pick | Spread)
+            if self.types[given] == kind if whole else isinstance(eq.node, Map) and own == "part":
                 return True
         summed = not kind.shape and own == "own" and self.labels[given].kind == "part"
         return sign > 0 and self.types[given] == kind and not summed
@@ -340,8 +341,12 @@ class _Reverse:
         return self.guarded(eq, term)
 
     def guarded(self, eq: Equation, term: sp.Expr) -> sp.Expr:
-        """Return a contribution of an equation where a choice falls on the branch that reads the equation's value, and zero elsewhere."""
-        return guarded(term, frozenset(self.named(g, eq) for g in self.guards.get(eq.name, NONE)))
+        """Return a contribution of an equation where a choice falls on the branch that reads the equation's value, and zero elsewhere; for
+        a function of all features together, a choice for the whole row.
+        """
+        around = self.guards.get(eq.name, NONE)
+        around = whole_row(around) if isinstance(eq.node, RowFunction) else around
+        return guarded(term, frozenset(self.named(g, eq) for g in around))
 
     def named(self, guard: Guard, eq: Equation) -> Guard:
         return replace(guard, condition=self.reuse(guard.condition, eq))

@@ -15,6 +15,7 @@ import sympy as sp
 from ..language.sizes import Shape
 from .functions import where
 from .ir import Equation, Map, Recurrence, Type
+from .rowfunctions import RowFunction
 from .symbols import EYE, is_value
 
 ZERO = sp.S.Zero
@@ -68,6 +69,11 @@ def guarded(term: sp.Expr, guards: Guards) -> sp.Expr:
     return term
 
 
+def whole_row(guards: Guards) -> Guards:
+    """Return the choices that are made for a whole row at once."""
+    return frozenset(guard for guard in guards if not guard.shape)
+
+
 def guards(rec: Recurrence, seeds: Iterable[str]) -> dict[str, Guards]:
     """Return, by name, the branches outside of which a value's cotangent is zero: those that stand around every place that reads it.
 
@@ -88,9 +94,8 @@ def guards(rec: Recurrence, seeds: Iterable[str]) -> dict[str, Guards]:
 
 def _reads(eq: Equation, types: Mapping[str, Type], outside: Guards) -> Iterator[tuple[str, Guards]]:
     """Yield what an equation reads, each time with the branches around it; what only a condition reads has no cotangent from there."""
-    if not isinstance(eq.node, Map):
-        row = frozenset(g for g in outside if not g.shape)
-        yield from ((name, row) for name in eq.node.operands())
+    if not isinstance(eq.node, Map) or isinstance(eq.node, RowFunction):
+        yield from ((name, whole_row(outside)) for name in eq.node.operands())
         return
     waiting: list[tuple[sp.Basic, Guards]] = [(eq.node.expr, outside)]
     while waiting:

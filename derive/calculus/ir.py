@@ -38,8 +38,8 @@ class Label:
 
     ``kind`` is one of ``own`` (the author's name), ``previous`` (state `of` at t-1), ``preactivation`` (the argument of the function
     that makes `of`), ``part`` (an unnamed subexpression), ``cotangent`` (of `of`), ``carried`` (the cotangent of state `of` that later
-    steps hand back).  A part that is known by what it is to `of` has a `role`: ``mean``, ``centred`` (`of` less its mean), ``std``,
-    ``normalised`` (what is centred over the ``std``).
+    steps hand back).  A part that is known by what it is to `of` has a `role`: ``mean``, ``std``, ``normalised`` (`of` less its
+    mean, over its ``std``).
     """
 
     kind: str
@@ -72,20 +72,9 @@ class Map(Node):
         return tuple(sorted(s.name for s in self.expr.free_symbols if is_value(s)))
 
     def rename(self, names: Mapping[str, str]) -> Map:
-        return Map(self.expr.xreplace({sp.Symbol(old): sp.Symbol(new) for old, new in names.items()}))
-
-
-@dataclass(frozen=True)
-class Normalised(Map):
-    """A vector `value` less its mean, over its standard deviation `std`: an elementwise expression of parts that have equations of their
-    own, which is differentiated as a whole.
-    """
-
-    value: str
-    std: str
-
-    def rename(self, names: Mapping[str, str]) -> Normalised:
-        return Normalised(super().rename(names).expr, names.get(self.value, self.value), names.get(self.std, self.std))
+        node = super().rename(names)
+        assert isinstance(node, Map)
+        return replace(node, expr=self.expr.xreplace({sp.Symbol(old): sp.Symbol(new) for old, new in names.items()}))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ from .ir import (
     MatVec,
     MatVecT,
     Node,
-    Normalised,
     Pick,
     Recurrence,
     Slice,
@@ -40,6 +39,7 @@ from .ir import (
     validate,
 )
 from .naming import Names
+from .rowfunctions import Normalised, Softmax, Std
 from .symbols import EYE, constant, extent, is_constant, is_value
 
 _PREFIX = {FeatureSum: "sum", LogSumExp: "lse", Pick: "picked"}
@@ -65,8 +65,10 @@ class _Lowering:
         self.body: list[Equation] = []
         self.made: dict[Node, str] = {}
         self.names = Names(cell.shapes)
+        self.normalised: dict[str, str] = {}
         self.tag = ""
-        self.target = ""
+        self.target = ""  # of the line; of several the first
+        self.line = ""  # what a part of the line may be called
         for name, shape in cell.shapes.items():
             self.types[name] = Type(shape, name in cell.batched, name in cell.integers)
             self.labels[name] = Label("own")
@@ -97,13 +99,18 @@ class _Lowering:
 
     def assign(self, line: Assignment) -> None:
         """Add the equations of one line."""
-        if len(line.targets) > 1:
-            whole, size = self.operand(line.value), self.types[line.targets[0]].shape[0]
+        self.target, several = line.targets[0], len(line.targets) > 1
+        self.line = "v" if several else f"v_{self.target}"
+        if several:
+            whole, size = self.operand(line.value), self.types[self.target].shape[0]
             for k, self.target in enumerate(line.targets):
                 self.define(Slice(whole, size * k, size))
             return
-        (self.target,) = line.targets
         node = self.structural(line.value)
+        if isinstance(line.value, Call) and line.value.function == "layer_norm":
+            (value,) = line.value.args
+            v = self.operand(value)
+            node = None if v in self.normalised else self.normalisation(v, self.shape(value), self.target)
         self.define(Map(self.scalar(line.value)) if node is None else node)
 
     def define(self, node: Node) -> None:
@@ -155,10 +162,12 @@ class _Lowering:
         """Propose a name that tells what the node is, as long as that is short."""
         if isinstance(node, (MatVec, MatVecT)):
             return f"{node.matrix}_{node.vector}"
+        if isinstance(node, Softmax):
+            return f"softmax_{node.value}"
         names = node.operands()
         if isinstance(node, FeatureSum | LogSumExp | Pick):
             return f"{_PREFIX[type(node)]}_{names[0]}"
-        return "_".join(names) if 0 < len(names) <= 2 and sum(map(len, names)) <= 16 else f"v_{self.target}"
+        return "_".join(names) if 0 < len(names) <= 2 and sum(map(len, names)) <= 16 else self.line
 
     def structural(self, expr: Expr) -> Node | None:
         """Return the node of an expression that is not elementwise, or None."""
@@ -173,6 +182,9 @@ class _Lowering:
                 return FeatureSum(self.operand(value))
             case Call(function="logsumexp", args=(value,)):
                 return LogSumExp(self.operand(value))
+            case Call(function="softmax", args=(value,)):
+                v = self.row(value)
+                return Softmax(fn.exp(sp.Symbol(v) - sp.Symbol(self.named(LogSumExp(v), f"lse_{v}", ()))), v)
             case Call(function="pick", args=(value, index)):
                 return Pick(self.operand(value), self.operand(index))
         return None
@@ -206,9 +218,6 @@ class _Lowering:
                 return EYE
             case Call(function="mean", args=(value,)):
                 return self.mean(self.scalar(value), value)
-            case Call(function="softmax", args=(value,)):
-                v = self.operand(value)
-                return fn.exp(sp.Symbol(v) - sp.Symbol(self.named(LogSumExp(v), f"lse_{v}", ())))
             case Call(function="layer_norm", args=(value,)):
                 return self.layer_norm(value)
             case Call(function=name, args=args) if name in fn.FUNCTIONS:
@@ -234,19 +243,38 @@ class _Lowering:
         total = self.named(FeatureSum(name), f"sum_{name}", ())
         return sp.Symbol(total) / sp.Mul(*(extent(size) for size in shape))
 
+    def row(self, expr: Expr) -> str:
+        """Return the name of a function's argument whose features it takes together: a pre-activation if it is more than a name."""
+        scalar, shape = self.argument(expr, alone=True), self.shape(expr)
+        if self.is_whole(scalar, shape) or not is_batched(expr, self.cell.batched):
+            return self.operand(expr)
+        return self.named(Map(scalar), f"a_{self.target}", shape, Label("preactivation", self.target))
+
     def layer_norm(self, expr: Expr) -> sp.Expr:
-        """Return ``(v - mean(v)) / sqrt(mean((v - mean(v))**2) + 1e-5)`` (Ba et al. 2016, arXiv:1607.06450, eq. 3, with ε as in
-        PyTorch).
+        """Return the name of the normalised value, made once for each value."""
+        v = self.operand(expr)
+        if v not in self.normalised:
+            name = self.names.fresh(f"{v}_hat")
+            self.labels[name] = Label("part", v, "normalised")
+            self.emit(name, self.normalisation(v, self.shape(expr), name), Type(self.shape(expr), False))
+        return sp.Symbol(self.normalised[v])
+
+    def normalisation(self, v: str, shape: Shape, name: str) -> Normalised:
+        """Return ``(v - mean(v)) / sqrt(mean((v - mean(v))**2) + 1e-5)``, which will be called `name` (Ba et al. 2016,
+        arXiv:1607.06450, eq. 3, with ε as in PyTorch).
         """
-        v, shape = sp.Symbol(self.operand(expr)), self.shape(expr)
 
-        def part(role: str, node: Node, shape: Shape) -> sp.Symbol:
-            return sp.Symbol(self.named(node, f"{role}_{v}", shape, Label("part", str(v), role)))
+        def mean(value: str) -> sp.Expr:
+            return sp.Symbol(self.named(FeatureSum(value), f"sum_{value}", ())) / sp.Mul(*(extent(size) for size in shape))
 
-        mean = part("mean", Map(self.mean(v, expr)), ())
-        centred = part("centred", Map(v - mean), shape)
-        std = part("std", Map(fn.sqrt(self.mean(centred**2, expr) + LAYER_NORM_EPSILON)), ())
-        return part("normalised", Normalised(centred / std, str(v), str(std)), shape)
+        def part(role: str, node: Map) -> sp.Symbol:
+            return sp.Symbol(self.named(node, f"{role}_{v}", (), Label("part", v, role)))
+
+        self.normalised[v] = name
+        centred = sp.Symbol(v) - part("mean", Map(mean(v)))
+        squares = self.named(Map(centred**2), f"squares_{v}", shape)
+        std = part("std", Std(fn.sqrt(mean(squares) + LAYER_NORM_EPSILON), v, name))
+        return Normalised(centred / std, v, str(std))
 
 
 def _number(value: Fraction | float) -> sp.Expr:

@@ -23,7 +23,6 @@ from .ir import (
     MatVec,
     MatVecT,
     Node,
-    Normalised,
     Outer,
     Pick,
     Slice,
@@ -32,6 +31,7 @@ from .ir import (
     Transpose,
     Type,
 )
+from .rowfunctions import Normalised, Softmax, Std
 from .symbols import extent
 
 PART = Label("part")
@@ -108,21 +108,44 @@ def _summed(sweep: Sweep, term: sp.Expr, name: str, kind: Type) -> sp.Expr:
 
 def _normalised(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     """``(ū - mean(ū) - v̂ mean(ū ⊙ v̂)) / σ``: what would move the mean or the length of v̂ changes nothing."""
-    node, kind = eq.node, sweep.types[eq.name]
-    assert isinstance(node, Normalised)
-    if node.value not in sweep.active:
-        return
-    product = sweep.part(Map(sp.Symbol(dy) * sp.Symbol(eq.name)), f"{dy}_{eq.name}", Type(kind.shape, kind.batched))
-    means = [_mean(sweep, name) for name in (dy, product.name)]
-    term = (sp.Symbol(dy) - means[0] - sp.Symbol(eq.name) * means[1]) / sp.Symbol(node.std)
-    yield node.value, sweep.guarded(eq, term)
+    assert isinstance(eq.node, Normalised)
+    if eq.node.value in sweep.active:
+        along = _mean(sweep, _aligned(sweep, eq, dy))
+        term = (sp.Symbol(dy) - _mean(sweep, dy) - sp.Symbol(eq.name) * along) / sp.Symbol(eq.node.std)
+        yield eq.node.value, sweep.guarded(eq, term)
+
+
+def _std(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    """``σ̄ v̂ / n``, of n features."""
+    assert isinstance(eq.node, Std)
+    yield eq.node.value, sweep.guarded(eq, sp.Symbol(dy) * sp.Symbol(eq.node.normalised) / _count(sweep.types[eq.node.value]))
+
+
+def _softmax(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    """``p ⊙ (p̄ - Σ p̄ ⊙ p)``: what would move the sum of p changes nothing."""
+    assert isinstance(eq.node, Softmax)
+    if eq.node.value in sweep.active:
+        product = _aligned(sweep, eq, dy)
+        total = sweep.part(FeatureSum(product), f"sum_{product}", Type((), sweep.types[product].batched))
+        yield eq.node.value, sweep.guarded(eq, sp.Symbol(eq.name) * (sp.Symbol(dy) - total))
+
+
+def _aligned(sweep: Sweep, eq: Equation, dy: str) -> str:
+    """Name the product, feature by feature, of a value and its cotangent."""
+    kind = Type(sweep.types[eq.name].shape, sweep.types[eq.name].batched or sweep.types[dy].batched)
+    return sweep.part(Map(sp.Symbol(dy) * sp.Symbol(eq.name)), f"{dy}_{eq.name}", kind).name
+
+
+def _count(kind: Type) -> sp.Expr:
+    """Return the number of a value's features."""
+    return sp.Mul(*(extent(size) for size in kind.shape))
 
 
 def _mean(sweep: Sweep, name: str) -> sp.Symbol:
-    """Return the mean of a vector's features."""
+    """Name the mean of a value's features."""
     kind = sweep.types[name]
     total = sweep.part(FeatureSum(name), f"sum_{name}", Type((), kind.batched))
-    return sweep.part(Map(total / extent(kind.shape[0])), f"mean_{name}", Type((), kind.batched), Label("part", name, "mean"))
+    return sweep.part(Map(total / _count(kind)), f"mean_{name}", Type((), kind.batched), Label("part", name, "mean"))
 
 
 def _matvec(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
@@ -200,6 +223,8 @@ def _spread(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
 RULES: dict[type[Node], Rule] = {
     Map: _map,
     Normalised: _normalised,
+    Std: _std,
+    Softmax: _softmax,
     MatVec: _matvec,
     MatVecT: _matvec_t,
     Outer: _outer,

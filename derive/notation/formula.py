@@ -103,8 +103,6 @@ class Formulas:
             return self.node(self.inline[name])
         if label.role == "normalised":
             return self.hatted(label.of), ATOM
-        if label.role == "centred":
-            return f"{self.operand(label.of, SUM)} - {self.style.apply('mean', self.name(label.of))}", SUM
         return self.style.apply(label.role, self.name(label.of)), ATOM
 
     def hatted(self, name: str) -> str:

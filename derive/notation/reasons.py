@@ -14,7 +14,8 @@ import sympy as sp
 from ..calculus.chain import BACKWARD, FORWARD, Derivation
 from ..calculus.derivation import differentiate
 from ..calculus.functions import Elementwise, ElementwiseFunction, derivative
-from ..calculus.ir import Equation, Label, Map, Normalised, Outer
+from ..calculus.ir import Equation, Label, Map, Outer
+from ..calculus.rowfunctions import Normalised
 from ..language.definition import Definition
 from ..language.names import previous
 from .formula import Formulas

@@ -48,6 +48,9 @@ SLOPES = {
     ),
     "parameters": Cell("h = h_prev + where(p > 0, sqrt(p), p) * x", name="parameters", output="h", shapes={"p": "d"}),
     "a softmax": Cell("s = sum(x)\nh = where(s > 0, softmax(sqrt(s * x ** 2)), h_prev)", name="soft", output="h"),
+    "a normalisation": Cell("s = sum(x)\nh = where(s > 0, layer_norm(sqrt(s * x ** 2)), h_prev)", name="norm", output="h"),
+    "features of a normalisation": Cell("h = h_prev + where(x > 0, layer_norm(W @ x) * sqrt(x), tanh(h_prev))", name="norms", output="h"),
+    "features of a softmax": Cell("h = h_prev + where(x > 0, softmax(W @ x) * log(x), layer_norm(h_prev))", name="softs", output="h"),
     "zeros within a choice": Cell(
         "a = where(x > 0, where(h_prev > 0, x, 0), x ** 2)\nh = sqrt(a) + where(a > 0, log(a), 0)", name="zeros", output="h"
     ),

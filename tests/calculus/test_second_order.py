@@ -26,7 +26,6 @@ from derive.calculus.ir import (
     MatVec,
     MatVecT,
     Node,
-    Normalised,
     Outer,
     Pick,
     Recurrence,
@@ -37,6 +36,7 @@ from derive.calculus.ir import (
     Type,
     validate,
 )
+from derive.calculus.rowfunctions import Normalised, Softmax, Std
 from derive.calculus.symbols import extent
 from derive.calculus.vjp import RULES
 from derive.cell import Cell
@@ -293,15 +293,23 @@ RECURRENCES: dict[str, Recurrence] = {
         {
             "t": (FeatureSum("x"), ""),
             "m": (Map(sp.Symbol("t") / extent(D)), ""),
-            "c": (expr("x - m"), "d"),
-            "q": (expr("c**2"), "d"),
+            "q": (expr("(x - m)**2"), "d"),
             "e": (FeatureSum("q"), ""),
-            "s": (Map(fn.sqrt(sp.Symbol("e") / extent(D) + sp.Rational(1, 10))), ""),
-            "u": (Normalised(sp.Symbol("c") / sp.Symbol("s"), "x", "s"), "d"),
+            "s": (Std(fn.sqrt(sp.Symbol("e") / extent(D) + sp.Rational(1, 10)), "x", "u"), ""),
+            "u": (Normalised((sp.Symbol("x") - sp.Symbol("m")) / sp.Symbol("s"), "x", "s"), "d"),
             "y": (expr("u * tanh(w) * s"), "d"),
         },
         read={"x": "d", "w": "d"},
         written=("y", "u"),
+    ),
+    "softmax": recurrence(
+        {
+            "l": (LogSumExp("x"), ""),
+            "p": (Softmax(fn.exp(sp.Symbol("x") - sp.Symbol("l")), "x"), "d"),
+            "y": (expr("p * tanh(w) + l * p**2"), "d"),
+        },
+        read={"x": "d", "w": "d"},
+        written=("y", "p"),
     ),
     "features": recurrence(
         {

@@ -60,6 +60,17 @@ FURTHER = (
         shapes={"v": "k", "m": "3", "w": "d", "nu": "n"},
         constants={"B": np.array([1.0, -0.5, 0.25]), "gamma": 0.1},
     ),
+    # Normalisations and softmaxes that are lines, that are parts of lines, of parameters, of one another, and summed.
+    Cell(
+        """
+        a = layer_norm(W @ x + U @ h_prev)
+        p = softmax(V @ layer_norm(x))
+        k = sum(layer_norm(h_prev)) - sum(softmax(a) * v)
+        h = a * layer_norm(b) + layer_norm(softmax(a) - p) * k + softmax(softmax(p)) - g * layer_norm(layer_norm(U @ h_prev))
+        """,
+        name="normalised",
+        output="h",
+    ),
     # What is read one step late only: the cotangent that a sum over all steps needs is itself carried.
     Cell("c = a * c_prev + W @ x + b\ne = k\nh = tanh(c_prev) * e_prev", name="delayed", output="h", shapes={"a": "n"}),
 )

@@ -37,7 +37,7 @@ def _share(rec: Recurrence) -> Recurrence:
         types[name], labels[name] = Type(shape, not static), Label("part")
         first = next(k for k, eq in enumerate(body) if isinstance(eq.node, Map) and eq.node.expr.has(found))
         swap = {found: sp.Symbol(name)}
-        body = [replace(eq, node=Map(eq.node.expr.xreplace(swap))) if isinstance(eq.node, Map) else eq for eq in body]
+        body = [replace(eq, node=replace(eq.node, expr=eq.node.expr.xreplace(swap))) if isinstance(eq.node, Map) else eq for eq in body]
         made = Equation(name, Map(found), shown=False)
         if static:
             prologue.append(made)
