@@ -19,6 +19,7 @@ from .imperative import Program
 from .passes.accumulate import accumulate
 from .passes.copies import Kept, materialise
 from .passes.hoist import Regions, hoist
+from .passes.invert import invert
 from .passes.numbers import numbers
 from .passes.recompute import recompute
 from .passes.schedule import schedule
@@ -31,6 +32,7 @@ PASSES: tuple[tuple[str, Callable[[Derivation], Derivation]], ...] = (
     ("recompute", recompute),  # early, so that what is made again takes part in everything below
     ("stack", stack),  # before `accumulate`, which wants one product a sum
     ("accumulate", accumulate),
+    ("invert", invert),
     ("share", share),  # last: it names what the final expressions have in common
 )
 

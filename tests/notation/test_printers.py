@@ -139,5 +139,5 @@ def test_show(form: str) -> None:
 
 def test_stages_name_every_pass() -> None:
     text = show.FORMS["stages"](get("gru"))
-    for title in ("differentiate", "recompute", "stack", "accumulate", "share", "hoist", "storage"):
+    for title in ("differentiate", "recompute", "numbers", "stack", "accumulate", "invert", "share", "hoist", "storage"):
         assert f"== {title}" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sympy as sp
 
 from derive import Cell
 from derive.calculus.chain import BACKWARD, FORWARD
@@ -62,6 +63,15 @@ def test_states_are_kept_once() -> None:
 def test_sums_are_folded_into_products() -> None:
     (carried,) = [eq for eq in after("accumulate", get("gru"))[BACKWARD].recurrence.body if eq.name == "dh_prev"]
     assert isinstance(carried.node, MatVecT) and carried.node.plus == "dh_prev_rest"
+
+
+def test_a_row_is_divided_by_its_standard_deviation_once() -> None:
+    derivation = after("invert", get("lstm_layernorm"))
+    for link in derivation:
+        inverses = [eq.name for eq in link.recurrence.body if eq.name.startswith("inverse_")]
+        assert sorted(inverses) == ["inverse_std_U_h_prev", "inverse_std_W_x", "inverse_std_c"]
+        vectors = [eq.node for eq in nodes(link.recurrence, Map) if link.recurrence.types[eq.name].shape]
+        assert not any(f.is_Pow and f.exp == -1 for node in vectors for f in sp.preorder_traversal(node.expr))
 
 
 def test_shared_functions_are_named() -> None:
