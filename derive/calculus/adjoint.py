@@ -26,7 +26,7 @@ import sympy as sp
 
 from ..language.sizes import Size
 from . import functions as fn
-from .choices import NONE, Guard, guarded, guards, selected, whole_row
+from .choices import NONE, Guard, guarded, guards, selected
 from .ir import (
     Carry,
     Concat,
@@ -41,6 +41,7 @@ from .ir import (
     Recurrence,
     Spread,
     Total,
+    Transpose,
     Type,
     downstream,
     free_names,
@@ -229,7 +230,7 @@ class _Reverse:
         """
         kind, own = self.types[eq.name], self.labels[eq.name].kind
         if not sliced and self.types[given].batched == kind.batched:
-            whole = isinstance(eq.node, FeatureSum | LogSumExp | RowFunction | Pick | Spread)
+            whole = isinstance(eq.node, FeatureSum | LogSumExp | RowFunction | Transpose | Pick | Spread)
             if self.types[given] == kind if whole else isinstance(eq.node, Map) and own == "part":
                 return True
         summed = not kind.shape and own == "own" and self.labels[given].kind == "part"
@@ -341,12 +342,8 @@ class _Reverse:
         return self.guarded(eq, term)
 
     def guarded(self, eq: Equation, term: sp.Expr) -> sp.Expr:
-        """Return a contribution of an equation where a choice falls on the branch that reads the equation's value, and zero elsewhere; for
-        a function of all features together, a choice for the whole row.
-        """
-        around = self.guards.get(eq.name, NONE)
-        around = whole_row(around) if isinstance(eq.node, RowFunction) else around
-        return guarded(term, frozenset(self.named(g, eq) for g in around))
+        """Return a contribution of an equation where a choice falls on the branch that reads the equation's value, and zero elsewhere."""
+        return guarded(term, frozenset(self.named(g, eq) for g in self.guards.get(eq.name, NONE)))
 
     def named(self, guard: Guard, eq: Equation) -> Guard:
         return replace(guard, condition=self.reuse(guard.condition, eq))

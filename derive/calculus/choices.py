@@ -69,23 +69,21 @@ def guarded(term: sp.Expr, guards: Guards) -> sp.Expr:
     return term
 
 
-def whole_row(guards: Guards) -> Guards:
-    """Return the choices that are made for a whole row at once."""
-    return frozenset(guard for guard in guards if not guard.shape)
-
-
 def guards(rec: Recurrence, seeds: Iterable[str]) -> dict[str, Guards]:
     """Return, by name, the branches outside of which a value's cotangent is zero: those that stand around every place that reads it.
 
-    A choice for each feature is known as far as elementwise lines go: a product, a sum or a part of a vector mixes features, and only a
-    choice for the whole row goes on through it.
+    A choice for each feature is known as far as elementwise lines go: a product, a sum, a part of a vector or a normalisation mixes
+    features, and only a choice for the whole row goes on through it.
     """
     equations = tuple(rec.equations())
     if not any(isinstance(eq.node, Map) and eq.node.expr.has(where) for eq in equations):
         return {}
     found = dict.fromkeys((*seeds, *rec.results, *(c.value for c in rec.carries)), NONE)
     for eq in reversed(equations):
-        for name, around in _reads(eq, rec.types, found.get(eq.name, NONE)):
+        outside = found.get(eq.name, NONE)
+        if not isinstance(eq.node, Map) or isinstance(eq.node, RowFunction):
+            outside = found[eq.name] = frozenset(guard for guard in outside if not guard.shape)
+        for name, around in _reads(eq, rec.types, outside):
             kind = rec.types[name]
             kept = frozenset(g for g in around if g.shape in ((), kind.shape) and (kind.batched or not g.batched))
             found[name] = found[name] & kept if name in found else kept
@@ -94,8 +92,8 @@ def guards(rec: Recurrence, seeds: Iterable[str]) -> dict[str, Guards]:
 
 def _reads(eq: Equation, types: Mapping[str, Type], outside: Guards) -> Iterator[tuple[str, Guards]]:
     """Yield what an equation reads, each time with the branches around it; what only a condition reads has no cotangent from there."""
-    if not isinstance(eq.node, Map) or isinstance(eq.node, RowFunction):
-        yield from ((name, whole_row(outside)) for name in eq.node.operands())
+    if not isinstance(eq.node, Map):
+        yield from ((name, outside) for name in eq.node.operands())
         return
     waiting: list[tuple[sp.Basic, Guards]] = [(eq.node.expr, outside)]
     while waiting:
