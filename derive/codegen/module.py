@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from ..calculus.chain import BACKWARD, FORWARD
 from ..calculus.ir import Carry, Equation
 from ..language.definition import Definition
-from ..notation.text import formula, forward_lines, tagged_formulas
+from ..notation.text import definitions, formula, forward_lines, tagged_formulas
 from ..program.pipeline import Compiled, Stored
 from .host import HostCode
 from .interface import Interface
@@ -107,13 +107,14 @@ class Module(ABC, Generic[C]):
         return made
 
     def told(self, what: str = "") -> list[str]:
-        """Return the lines of the module's docstring that every module has: title, equations."""
-        cell = self.cell
+        """Return the lines of the module's docstring that every module has: title, equations, and the names that comments use besides."""
+        cell, named = self.cell, definitions(self.cell)
         return [
             *textwrap.wrap(f'"""{prose(cell.title or cell.name)}{what}.', WIDTH),
             *self.about(),
             "",
             *(f"{INDENT}({tag})  {line}" for tag, line in forward_lines(cell).items()),
+            *(["", *(f"{INDENT}{line}" for line in named)] if named else []),
             '"""',
             "",
             "from __future__ import annotations",

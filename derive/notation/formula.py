@@ -1,6 +1,7 @@
 """Formulas of a recurrence's equations in textbook notation.
 
-The same code writes LaTeX and text; `style` knows how each primitive looks.
+What has no name of its own is written where it is used, unless it is read time and again: see `derive.notation.called`.  The same code
+writes LaTeX and text; `style` knows how each primitive looks.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from ..calculus.ir import (
     Transpose,
 )
 from ..calculus.order import order
+from ..calculus.rowfunctions import Normalised, Softmax, Std
 from ..calculus.symbols import EYE, constant_name, extent_name, is_constant, is_extent
 from ..language.definition import Definition
+from .called import called, numbered
 from .style import ATOM, PRODUCT, SUM, Latex, Style
 
 LONGEST = 100  # names in what is written inside a formula
@@ -46,24 +49,49 @@ def _read(node: Node) -> list[str]:
 
 @dataclass
 class Formulas:
-    """Formulas of a recurrence's equations.  Equations that are not shown are written where they are used, unless that is too long."""
+    """Formulas of a recurrence's equations.  Equations that are not shown are written where they are used, unless that is too long or
+    they are called by a name.
+    """
 
     cell: Definition
     rec: Recurrence
     style: Style
     earlier: tuple[Recurrence, ...] = ()
     inline: dict[str, Node] = field(init=False)
+    called: dict[str, str] = field(init=False)
+    numbers: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Collect what is written inside others, here and in the links that it reads."""
+        """Collect what is written inside others, and what is called by which name, here and in the links that it reads."""
         stacks = {eq.name for eq in self.rec.prologue if isinstance(eq.node, Concat)}  # of matrices: these have names
-        known = [*(eq for rec in self.earlier for eq in rec.equations()), *self.rec.equations()]
+        self.called, self.numbers = called(self.cell, self.known, self.label), numbered(self.known, self.label)
         length: dict[str, int] = {}  # of what is written inside others, in names
         self.inline = {}
-        for eq in known:
-            total = sum(length.get(operand, 1) for operand in _read(eq.node))
-            if not eq.shown and eq.name not in stacks and total <= LONGEST:
-                self.inline[eq.name], length[eq.name] = eq.node, total
+        for eq in self.known:
+            role, total = self.label(eq.name).role, sum(length.get(operand, 1) for operand in _read(eq.node))
+            if not eq.shown and eq.name not in self.called and eq.name not in stacks and (role or total <= LONGEST):
+                self.inline[eq.name], length[eq.name] = eq.node, 1 if role else total
+
+    @property
+    def known(self) -> tuple[Equation, ...]:
+        """The equations, those of the links that it reads first."""
+        return (*(eq for rec in self.earlier for eq in rec.equations()), *self.rec.equations())
+
+    def label(self, name: str) -> Label:
+        return self.rec.labels.get(name, Label("part"))
+
+    def definitions(self) -> list[str]:
+        """Return what the names stand for that formulas use and the author did not give, a line for each function that they come from."""
+        made = {eq.name: eq.node for eq in self.known}
+        arguments = {node.value for node in made.values() if isinstance(node, Normalised)}
+        said: set[str] = set()
+        lines = []
+        for name, node in made.items():
+            names = (node.value, name, node.std) if isinstance(node, Normalised) else (name,) if name not in arguments else ()
+            new = [n for n in names if n not in said and (n in self.called or (len(names) > 1 and self.label(n).role))]
+            said.update(new)
+            lines += [self.style.listed([self.style.equals(self.name(n), self.node(made[n])[0]) for n in new])] if new else []
+        return lines
 
     def equation(self, eq: Equation) -> str:
         """Return the formula of an equation; an accumulator's is a sum over time."""
@@ -77,14 +105,15 @@ class Formulas:
     # Names
 
     def name(self, name: str, *, inline: bool = True) -> str:
-        label = self.rec.labels.get(name, Label("part"))
-        style = self.style
+        label, style = self.label(name), self.style
+        if name in self.called:
+            return style.name(self.called[name], self.time(name))
         match label.kind:
             case "own":
                 return style.current(name) if self.read(name) else style.name(name, self.time(name))
             case "previous":
                 return style.name(label.of, "t-1")
-            case "preactivation":
+            case "preactivation" if not (inline and name in self.inline):
                 return style.name(f"a_{label.of}", "t")
             case "seed":
                 return style.seed(self.name(label.of))
@@ -98,20 +127,20 @@ class Formulas:
 
     def inlined(self, name: str) -> tuple[str, int]:
         """Return how a value without a name of its own is written, and how tightly that binds."""
-        label = self.rec.labels.get(name, Label("part"))
-        if not label.role:
-            return self.node(self.inline[name])
-        if label.role == "normalised":
-            return self.hatted(label.of), ATOM
-        return self.style.apply(label.role, self.name(label.of)), ATOM
+        label = self.label(name)
+        match label.role:
+            case "mean":
+                return self.style.apply("mean", self.name(label.of)), ATOM
+            case "std":
+                return self.style.sigma(*self.author(label.of)), ATOM
+            case "normalised":
+                return self.style.hatted_name(*self.author(label.of)), ATOM
+        return self.node(self.inline[name])
 
-    def hatted(self, name: str) -> str:
-        """Return how the normalised value of `name` is written."""
-        label = self.rec.labels.get(name, Label("part"))
-        if label.kind in ("own", "previous") and not self.read(name):
-            own = label.kind == "own"
-            return self.style.hatted_name(name if own else label.of, self.time(name) if own else "t-1")
-        return self.style.hat(self.name(name))
+    def author(self, name: str) -> tuple[str, str]:
+        """Return the identifier and the time of what has a name, its author's or one that it is called by."""
+        label = self.label(name)
+        return (label.of, "t-1") if label.kind == "previous" else (self.called.get(name, name), self.time(name))
 
     def read(self, name: str) -> bool:
         """Say whether a name is an input of numbers, which is written with its step."""
@@ -122,16 +151,20 @@ class Formulas:
         return "t" if kind is not None and kind.batched and name not in self.rec.contexts else ""
 
     def cotangent(self, of: str) -> str:
-        label, style = self.rec.labels.get(of, Label("part")), self.style
+        label, style = self.label(of), self.style
         kind = self.rec.types.get(of)
         if label.kind == "own" and kind is not None and (not kind.batched or of in self.cell.context):
             return style.nabla(style.name(of))
         if label.kind == "own":
             return style.barred_name(of, "t")
         if label.kind == "preactivation":
-            return style.delta(label.of, "t")
+            return style.delta(label.of, "t", self.numbers.get(of, 0))
         if label.kind == "previous":
             return style.carried(style.barred_name(label.of, "t-1"))
+        if of in self.called:
+            return style.barred_name(*self.author(of)) if self.time(of) else style.nabla(style.name(self.called[of]))
+        if label.role == "normalised":
+            return style.barred_hat(*self.author(label.of))
         return style.bar(self.name(of))
 
     # Nodes
@@ -140,6 +173,12 @@ class Formulas:
         """Return the formula of a node and how tightly it binds."""
         style = self.style
         match node:
+            case Normalised(value=v):
+                return style.apply("layer_norm", self.name(v)), ATOM
+            case Softmax(value=v):
+                return style.apply("softmax", self.name(v)), ATOM
+            case Std(value=v):
+                return style.apply("std", self.name(v)), ATOM
             case Map(expr=expr):
                 return self._print(expr)
             case MatVec(matrix=m, vector=v, plus=p):
@@ -170,7 +209,7 @@ class Formulas:
         return (f"{product} + {self.operand(plus, SUM)}", SUM) if plus else (product, PRODUCT)
 
     def operand(self, name: str, level: int = ATOM) -> str:
-        if name in self.inline and self.rec.labels.get(name, Label("part")).kind == "part":
+        if name in self.inline and self.label(name).kind in ("part", "preactivation"):
             text, binding = self.inlined(name)
             return text if binding >= level else self.style.group(text)
         return self.name(name)
@@ -213,8 +252,7 @@ class Formulas:
             return extent_name(symbol), ATOM
         if is_constant(symbol):
             return self.style.name(constant_name(symbol)), ATOM
-        label = self.rec.labels.get(symbol.name, Label("part"))
-        if label.kind in ("part", "preactivation") and symbol.name in self.inline:
+        if symbol.name in self.inline and self.label(symbol.name).kind in ("part", "preactivation"):
             return self.inlined(symbol.name)
         return self.name(symbol.name), ATOM
 
@@ -257,7 +295,7 @@ class Formulas:
         above = [f for f in sp.Mul.make_args(expr) if not (f.is_Pow and f.exp.is_number and f.exp.is_negative)]
         below = [1 / f for f in sp.Mul.make_args(expr) if f.is_Pow and f.exp.is_number and f.exp.is_negative]
         if below and (ratio := expr.as_coeff_Mul()[0]).is_Rational and ratio.q != 1:  # (1 / 4) / n is 1 / (4 n)
-            above, below = [sp.Integer(ratio.p), *(f for f in above if not f.is_number)], [sp.Integer(ratio.q), *below]
+            above, below = [sp.Integer(ratio.p), *(f for f in above if f != ratio)], [sp.Integer(ratio.q), *below]
         above = [f for f in above if f != 1]
         numbers = [f for f in above if f.is_number]
         rest = sorted((f for f in above if not f.is_number), key=order)

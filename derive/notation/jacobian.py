@@ -76,7 +76,8 @@ class BlockFormulas:
         style = self.style
         match factor:
             case Diag(expr=expr, scalar=True):
-                head = "" if expr == 1 else self.elementwise(expr, ATOM)
+                product = expr.is_Mul and not any(f.is_Pow and f.exp.is_negative for f in expr.args)
+                head = "" if expr == 1 else self.elementwise(expr, PRODUCT if product else ATOM)
                 return style.space.join(t for t in (head, "I" if alone else "") if t)
             case Diag(expr=expr):
                 return style.apply("Diag", self.elementwise(expr, SUM))

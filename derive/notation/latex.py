@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..language.definition import Definition
 from .style import Latex
-from .text import backward_lines, forward_lines
+from .text import backward_lines, definitions, forward_lines
 
 
 def aligned(lines: Mapping[str, str], *, tags: bool = True) -> str:
@@ -25,7 +25,13 @@ def adjoint(cell: Definition) -> str:
     return aligned(backward_lines(cell, Latex(cell.latex)))
 
 
+def named(cell: Definition) -> str:
+    """Return what the names stand for that the adjoint uses and the author did not give; nothing, if there are none."""
+    lines = definitions(cell, Latex(cell.latex))
+    return aligned({str(k): line for k, line in enumerate(lines)}, tags=False) + "\n" if lines else ""
+
+
 def derivation(cell: Definition) -> str:
     """Return both passes."""
-    backward = f"% backpropagation through time, from the last step to the first\n{adjoint(cell)}"
+    backward = f"% backpropagation through time, from the last step to the first\n{named(cell)}{adjoint(cell)}"
     return f"% {cell.title or cell.name}: one step\n{equations(cell)}\n{backward}"

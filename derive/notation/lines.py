@@ -10,8 +10,6 @@ from ..language.shapes import rank_of
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from .style import ATOM, PRODUCT, SUM, Latex, Style
 
-ROMAN = {"layer_norm": "LN"}  # functions whose name in the text is not what is typeset
-
 
 @dataclass(frozen=True)
 class LineFormulas:
@@ -84,8 +82,7 @@ class LineFormulas:
             case Call(function=name, args=args) if name in FUNCTIONS:
                 return self._template(name, list(args)), ATOM
             case Call(function=name, args=args):
-                roman = ROMAN.get(name, name) if isinstance(style, Latex) else name
-                return style.apply(roman, *(self.text(a) for a in args)), ATOM
+                return style.apply(name, *(self.text(a) for a in args)), ATOM
         raise TypeError(f"no formula for {type(expr).__name__}")
 
     def _template(self, function: str, args: list[Expr]) -> str:

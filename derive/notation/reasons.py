@@ -15,7 +15,7 @@ from ..calculus.chain import BACKWARD, FORWARD, Derivation
 from ..calculus.derivation import differentiate
 from ..calculus.functions import Elementwise, ElementwiseFunction, derivative
 from ..calculus.ir import Equation, Label, Map, Outer
-from ..calculus.rowfunctions import Normalised
+from ..calculus.rowfunctions import Normalised, Softmax
 from ..language.definition import Definition
 from ..language.names import previous
 from .formula import Formulas
@@ -79,7 +79,9 @@ class Reasons:
             removed = "what would move its mean or its length is taken out"
             return f"Through the normalisation of {self.value(label.of)} in [{tag}]: {removed}."
         if source.kind != "own":
-            return f"{self.value(label.of)} is a part of [{self.made[label.of].tag}] without a name of its own."
+            made = self.made[label.of]
+            what = "the softmax in [{}]" if isinstance(made.node, Softmax) else "a part of [{}] without a name of its own"
+            return f"{self.value(label.of)} is {what.format(made.tag)}."
         return self.own(eq, label.of) if self.derivation[FORWARD].recurrence.types[label.of].batched else self.static(eq, label.of)
 
     def normalised(self, name: str) -> str:
@@ -90,6 +92,8 @@ class Reasons:
     def sloped(self, tag: str, name: str) -> str:
         """Return a line that reads `name` with its derivative by it, if the line is elementwise and that is short."""
         reading = [eq for eq in self.derivation[FORWARD].recurrence.equations() if f"[{eq.tag}]" == tag and name in eq.node.operands()]
+        if tag == f"[{self.normalised(name)}]" and not any(eq.shown for eq in reading):
+            return f"{tag} through its normalisation"
         if len(reading) == 1 and reading[0].shown and isinstance(reading[0].node, Map):
             slope = self.forward.node(Map(derivative(reading[0].node.expr, sp.Symbol(name))))[0]
             return f"{tag} with slope ${slope}$" if len(slope) <= SHORT else tag
@@ -123,6 +127,9 @@ class Reasons:
         """Say which function the cotangent of its argument passes through, with its derivative where it makes a whole line."""
         symbol = sp.Symbol(argument)
         for eq in self.derivation[FORWARD].recurrence.equations():
+            if isinstance(eq.node, Softmax) and eq.node.value == argument:
+                p, where = self.forward.name(eq.name), f"{'of' if eq.shown else 'in'} [{eq.tag}]"
+                return rf"Through the softmax {where}, whose Jacobian is $\operatorname{{Diag}}\left({p}\right) - {p}\, {p}^{{\top}}$."
             calls = eq.node.expr.atoms(Elementwise) if isinstance(eq.node, Map) else ()
             call = min((call for call in calls if call.args == (symbol,)), key=str, default=None)
             if call is None:

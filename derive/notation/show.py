@@ -10,11 +10,9 @@ from ..calculus.jacobian import jacobian
 from ..calculus.structure import structure as coupling
 from ..language.definition import Definition
 from ..language.sizes import axes_text
-from ..language.tree import Call
-from ..language.walks import walk
 from .jacobian import text_lines
 from .style import Text
-from .text import backward_lines, forward_lines
+from .text import backward_lines, definitions, forward_lines
 
 
 def text(cell: Definition) -> str:
@@ -35,9 +33,12 @@ def _legend(cell: Definition) -> list[str]:
     if cell.states:
         carried = style.carried(style.barred_name(cell.states[0], "t"))
         lines.append(f"  {carried} is what later steps hand back: ∂L/∂{cell.states[0]} through them")
-    if any(isinstance(node, Call) and node.function == "layer_norm" for line in cell.equations for node in walk(line.value)):
-        lines.append("  v̂ and hat(v) are layer_norm(v), std(v) is √(mean((v - mean(v))²) + 0.00001)")
-    return lines
+    if any("⁽" in line for line in backward_lines(cell, style).values()):
+        lines.append("  of several functions in a line, δ_v⁽¹⁾ belongs to the one that is computed first")
+    named = definitions(cell)
+    if any("std(" in line for line in named):
+        lines.append("  std(v) is √(mean((v - mean(v))²) + 0.00001)")
+    return [*lines, *(f"  {line}" for line in named)]
 
 
 def _table(names: Iterable[str], cell: Definition) -> list[str]:
@@ -49,4 +50,5 @@ def _table(names: Iterable[str], cell: Definition) -> list[str]:
 def structure(cell: Definition) -> str:
     """Return how states couple, and the Jacobian of one step, block by block."""
     found = coupling(cell)
-    return "\n".join([found.text(), "", *(text_lines(jacobian(cell)).values() if cell.states else ())]).rstrip()
+    blocks = [*definitions(cell), *text_lines(jacobian(cell)).values()] if cell.states else []
+    return "\n".join([found.text(), "", *blocks]).rstrip()

@@ -48,6 +48,7 @@ GREEK = [
     "Omega",
 ]
 SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly what is written binds
+ROMAN = {"layer_norm": "LN"}  # functions whose name in the text is not what is typeset
 MACRON, CIRCUMFLEX = "\u0304", "\u0302"
 SUPERSCRIPTS = str.maketrans("0123456789-/.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ·")
 
@@ -79,16 +80,28 @@ class Notation(ABC):
         """Return the cotangent of what is written as `text`."""
 
     @abstractmethod
-    def hat(self, text: str) -> str:
-        """Return the normalised value of what is written as `text`."""
-
-    @abstractmethod
     def barred_name(self, identifier: str, time: str) -> str:
         """Return the cotangent of an author's name."""
 
     @abstractmethod
     def hatted_name(self, identifier: str, time: str) -> str:
         """Return the normalised value of an author's name."""
+
+    @abstractmethod
+    def barred_hat(self, identifier: str, time: str) -> str:
+        """Return the cotangent of the normalised value of an author's name."""
+
+    @abstractmethod
+    def sigma(self, identifier: str, time: str) -> str:
+        """Return the standard deviation of an author's name."""
+
+    @abstractmethod
+    def delta(self, identifier: str, time: str, number: int = 0) -> str:
+        """Return the cotangent of the argument of a function in the line that makes a name; of several, `number` says which."""
+
+    @abstractmethod
+    def listed(self, formulas: list[str]) -> str:
+        """Return formulas beside one another."""
 
     @abstractmethod
     def carried(self, text: str) -> str:
@@ -142,31 +155,46 @@ class Latex(Notation):
     def _letters(text: str) -> str:
         match = re.fullmatch(r"([A-Za-z]+)(\d*)", text)
         if not match:
-            return rf"\mathit{{{text}}}" if text else ""
+            return rf"\mathit{{{text}}}" if text and not text.isdigit() else text
         word, digits = match.groups()
         head = "\\" + word if word in GREEK else word if len(word) == 1 else rf"\mathit{{{word}}}"
         return f"{head}^{{({digits})}}" if digits and len(word) == 1 else head + digits
 
     def bar(self, text: str) -> str:
-        return rf"\bar{{{text}}}" if len(re.sub(r"_\{.*?\}", "", text)) <= 2 else rf"\overline{{{text}}}"
+        return rf"\{'overline' if self._wide(text) else 'bar'}{{{text}}}"
 
-    def hat(self, text: str) -> str:
-        return rf"\hat{{{text}}}" if len(re.sub(r"_\{.*?\}", "", text)) <= 2 else rf"\widehat{{{text}}}"
+    @staticmethod
+    def _wide(text: str) -> bool:
+        """Say whether an accent over a text stands over more than a letter, scripts aside."""
+        return len(re.sub(r"_\{.*?\}", "", text)) > 2
 
     def barred_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, self.bar)
 
     def hatted_name(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, self.hat)
+        return self._accented(identifier, time, self._hat)
+
+    def barred_hat(self, identifier: str, time: str) -> str:
+        return self._accented(identifier, time, lambda head: rf"\{'overline' if self._wide(head) else 'bar'}{{{self._hat(head)}}}")
+
+    def _hat(self, text: str) -> str:
+        return rf"\{'widehat' if self._wide(text) else 'hat'}{{{text}}}"
 
     def _accented(self, identifier: str, time: str, accent: Callable[[str], str]) -> str:
         """Return a name with an accent over its letter, not over its scripts."""
         full, head = self.name(identifier, time), re.split(r"[_^']", self.name(identifier))[0]
         return full.replace(head, accent(head), 1) if full.startswith(head) else accent(full)
 
-    def delta(self, identifier: str, time: str) -> str:
+    def delta(self, identifier: str, time: str, number: int = 0) -> str:
+        return self._of(r"\delta", identifier, time) + (f"^{{({number})}}" if number else "")
+
+    def sigma(self, identifier: str, time: str) -> str:
+        return self._of(r"\sigma", identifier, time)
+
+    def _of(self, letter: str, identifier: str, time: str) -> str:
+        """Return a letter that has a name as its subscript."""
         inner = self.name(identifier)
-        return rf"\delta_{{{inner},{time}}}" if time else rf"\delta_{{{inner}}}"
+        return f"{letter}_{{{inner},{time}}}" if time else f"{letter}_{{{inner}}}"
 
     def nabla(self, text: str) -> str:
         return rf"\nabla {text}"
@@ -208,7 +236,7 @@ class Latex(Notation):
         return rf"\textstyle\sum_j {text}"
 
     def apply(self, function: str, *args: str) -> str:
-        return rf"\operatorname{{{function}}}\left({', '.join(args)}\right)"
+        return rf"\operatorname{{{ROMAN.get(function, function)}}}\left({', '.join(args)}\right)"
 
     def picked(self, vector: str, index: str) -> str:
         return rf"\left[{vector}\right]_{{{index}}}"
@@ -222,13 +250,16 @@ class Latex(Notation):
     def equals(self, left: str, right: str) -> str:
         return f"{left} = {right}"
 
+    def listed(self, formulas: list[str]) -> str:
+        return r", \quad ".join(formulas)
+
 
 @dataclass(frozen=True)
 class Text(Notation):
     """Unicode for terminals and comments."""
 
     def name(self, identifier: str, time: str = "") -> str:
-        return f"{identifier}_{{{time}}}" if time and time != "t" else identifier
+        return identifier + self._before(time)
 
     def current(self, identifier: str) -> str:
         return f"{identifier}_t"
@@ -236,23 +267,32 @@ class Text(Notation):
     def bar(self, text: str) -> str:
         return normalize("NFC", text + MACRON) if len(normalize("NFD", text)) == 1 else f"bar({text})"
 
-    def hat(self, text: str) -> str:
-        return normalize("NFC", text + CIRCUMFLEX) if len(text) == 1 else f"hat({text})"
-
     def barred_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, MACRON)
 
     def hatted_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, CIRCUMFLEX)
 
+    def barred_hat(self, identifier: str, time: str) -> str:
+        return f"bar({self.hatted_name(identifier, time)})"  # two marks over a letter are hard to read
+
     @staticmethod
     def _accented(identifier: str, time: str, accent: str) -> str:
         head, _, rest = identifier.partition("_")
         tail = f"_{rest}" if rest else ""
-        return normalize("NFC", head + accent) + tail + (f"_{{{time}}}" if time and time != "t" else "")
+        return normalize("NFC", head + accent) + tail + Text._before(time)
 
-    def delta(self, identifier: str, time: str) -> str:
-        return f"δ_{identifier}" + (f"_{{{time}}}" if time and time != "t" else "")
+    def delta(self, identifier: str, time: str, number: int = 0) -> str:
+        raised = f"⁽{str(number).translate(SUPERSCRIPTS)}⁾" if number else ""
+        return f"δ_{identifier}{raised}{self._before(time)}"
+
+    def sigma(self, identifier: str, time: str) -> str:
+        return f"σ_{identifier}{self._before(time)}"
+
+    @staticmethod
+    def _before(time: str) -> str:
+        """Return a step other than t as a subscript."""
+        return f"_{{{time}}}" if time and time != "t" else ""
 
     def nabla(self, text: str) -> str:
         return f"∇{text}"
@@ -298,6 +338,9 @@ class Text(Notation):
 
     def equals(self, left: str, right: str) -> str:
         return f"{left} = {right}"
+
+    def listed(self, formulas: list[str]) -> str:
+        return ", ".join(formulas)
 
 
 Style = Latex | Text

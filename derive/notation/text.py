@@ -17,12 +17,22 @@ def forward_lines(cell: Definition, style: Style | None = None) -> dict[str, str
     return {f"F{k}": formulas.line(line) for k, line in enumerate(cell.equations, 1)}
 
 
-def adjoint_lines(derivation: Derivation, link: str, style: Style) -> dict[str, str]:
-    """Return every numbered formula of a link that is an adjoint, by tag."""
+def formulas_of(derivation: Derivation, link: str, style: Style) -> Formulas:
+    """Return the formulas of a link, which know those before it."""
     names = [other.name for other in derivation]
     earlier = tuple(derivation[name].recurrence for name in names[: names.index(link)])
-    rec, known = derivation[link].recurrence, {eq.name for before in earlier for eq in before.equations()}
-    formulas = Formulas(derivation.cell, rec, style, earlier)
+    return Formulas(derivation.cell, derivation[link].recurrence, style, earlier)
+
+
+def definitions(cell: Definition, style: Style | None = None) -> list[str]:
+    """Return what the names stand for that the backward lines use and the author did not give, a line for each function."""
+    return formulas_of(differentiate(cell), BACKWARD, style or Text({})).definitions()
+
+
+def adjoint_lines(derivation: Derivation, link: str, style: Style) -> dict[str, str]:
+    """Return every numbered formula of a link that is an adjoint, by tag."""
+    formulas = formulas_of(derivation, link, style)
+    rec, known = formulas.rec, {eq.name for before in formulas.earlier for eq in before.equations()}
     numbered = [eq for eq in rec.equations() if eq.shown and eq.tag and eq.name not in known]
     return {eq.tag: formulas.equation(eq) for eq in sorted(numbered, key=lambda eq: int(eq.tag[1:]))}
 

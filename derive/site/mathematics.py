@@ -8,7 +8,7 @@ from ..language.tree import Call
 from ..language.walks import walk
 from ..notation.explicit import explicit_latex
 from ..notation.jacobian import latex_lines
-from ..notation.text import forward_lines
+from ..notation.text import definitions, forward_lines
 from . import markup
 from .define import definition
 from .mathml import display, inline
@@ -33,6 +33,8 @@ def equations(page: Page) -> str:
     calls = {node.function for line in page.cell.equations for node in walk(line.value) if isinstance(node, Call)}
     known = "".join(f'<div class="block">{display(tex)}</div>' for name, tex in DEFINED.items() if name in calls)
     where = f'\n\n<p>where, over the features of a row,</p>\n\n<div class="blocks" data-search-exclude>{known}</div>' if known else ""
+    named = "".join(f'<div class="block">{display(tex)}</div>' for tex in definitions(page.cell, page.style))
+    where += f'\n\n<p>What follows also uses</p>\n\n<div class="blocks" data-search-exclude>{named}</div>' if named else ""
     return f"{lines}{where}\n\n```python\n{definition(page.cell)}\n```"
 
 
@@ -75,6 +77,8 @@ def _legend(page: Page) -> str:
         signs.append(
             r"$\delta_{v,t}$ is $\partial L / \partial a_t$, where $a_t$ is the argument of the function in the line that makes $v_t$"
         )
+    if any(r"^{(2)}" in tex and r"\delta_" in tex for tex in page.backward.values()):
+        signs.append(r"of several functions in a line, $\delta_{v,t}^{(1)}$ belongs to the one that is computed first")
     if page.cell.states:
         carried = page.style.carried(page.style.barred_name(page.cell.states[0], "t"))
         signs.append(f"${carried}$ is what later steps hand back, at the last step what is given for the final state")
