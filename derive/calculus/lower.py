@@ -240,6 +240,10 @@ class _Lowering:
         shape = self.shape(expr)
         node = Map(value)
         name = value.name if self.is_whole(value, shape) else self.named(node, self.wish(node), shape)
+        return self.mean_of(name, shape)
+
+    def mean_of(self, name: str, shape: Shape) -> sp.Expr:
+        """Return the mean of the features of the value `name`."""
         total = self.named(FeatureSum(name), f"sum_{name}", ())
         return sp.Symbol(total) / sp.Mul(*(extent(size) for size in shape))
 
@@ -264,16 +268,13 @@ class _Lowering:
         arXiv:1607.06450, eq. 3, with ε as in PyTorch).
         """
 
-        def mean(value: str) -> sp.Expr:
-            return sp.Symbol(self.named(FeatureSum(value), f"sum_{value}", ())) / sp.Mul(*(extent(size) for size in shape))
-
         def part(role: str, node: Map) -> sp.Symbol:
             return sp.Symbol(self.named(node, f"{role}_{v}", (), Label("part", v, role)))
 
         self.normalised[v] = name
-        centred = sp.Symbol(v) - part("mean", Map(mean(v)))
+        centred = sp.Symbol(v) - part("mean", Map(self.mean_of(v, shape)))
         squares = self.named(Map(centred**2), f"squares_{v}", shape)
-        std = part("std", Std(fn.sqrt(mean(squares) + LAYER_NORM_EPSILON), v, name))
+        std = part("std", Std(fn.sqrt(self.mean_of(squares, shape) + LAYER_NORM_EPSILON), v, name))
         return Normalised(centred / std, v, str(std))
 
 

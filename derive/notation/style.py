@@ -161,12 +161,12 @@ class Latex(Notation):
         return f"{head}^{{({digits})}}" if digits and len(word) == 1 else head + digits
 
     def bar(self, text: str) -> str:
-        return rf"\{'overline' if self._wide(text) else 'bar'}{{{text}}}"
+        return self._over(text, "bar", "overline", text)
 
     @staticmethod
-    def _wide(text: str) -> bool:
-        """Say whether an accent over a text stands over more than a letter, scripts aside."""
-        return len(re.sub(r"_\{.*?\}", "", text)) > 2
+    def _over(letters: str, narrow: str, wide: str, text: str) -> str:
+        """Return `text` with an accent, the wide one if its letters, scripts aside, are several."""
+        return rf"\{wide if len(re.sub(r'_{.*?}', '', letters)) > 2 else narrow}{{{text}}}"
 
     def barred_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, self.bar)
@@ -175,10 +175,10 @@ class Latex(Notation):
         return self._accented(identifier, time, self._hat)
 
     def barred_hat(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, lambda head: rf"\{'overline' if self._wide(head) else 'bar'}{{{self._hat(head)}}}")
+        return self._accented(identifier, time, lambda head: self._over(head, "bar", "overline", self._hat(head)))
 
     def _hat(self, text: str) -> str:
-        return rf"\{'widehat' if self._wide(text) else 'hat'}{{{text}}}"
+        return self._over(text, "hat", "widehat", text)
 
     def _accented(self, identifier: str, time: str, accent: Callable[[str], str]) -> str:
         """Return a name with an accent over its letter, not over its scripts."""
