@@ -250,9 +250,12 @@ class _Lowering:
     def row(self, expr: Expr) -> str:
         """Return the name of a function's argument whose features it takes together: a pre-activation if it is more than a name."""
         scalar, shape = self.argument(expr, alone=True), self.shape(expr)
-        if self.is_whole(scalar, shape) or not is_batched(expr, self.cell.batched):
-            return self.operand(expr)
-        return self.named(Map(scalar), f"a_{self.target}", shape, Label("preactivation", self.target))
+        if self.is_whole(scalar, shape):
+            return str(scalar.name)
+        node = Map(scalar)
+        if is_batched(expr, self.cell.batched):
+            return self.named(node, f"a_{self.target}", shape, Label("preactivation", self.target))
+        return self.named(node, self.wish(node), shape)
 
     def layer_norm(self, expr: Expr) -> sp.Expr:
         """Return the name of the normalised value, made once for each value."""
