@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import sympy as sp
 
 
+@lru_cache(maxsize=1 << 14)  # it is asked for again at every level of what an expression is a part of
 def order(expr: sp.Expr) -> tuple[int, int, str]:
     """Sort key of factors and terms: cotangents first, then names, then what is compound."""
     if isinstance(expr, sp.Symbol):

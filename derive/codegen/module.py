@@ -87,6 +87,19 @@ class Module(ABC, Generic[C]):
     def ended(self, link: Stored, carry: Carry, like: Source) -> Source:
         """Return a carry's value after its last step."""
 
+    @cached_property
+    def tagged(self) -> dict[str, str]:
+        """The numbered formulas of all links, as on the cell's page, by tag."""
+        return tagged_formulas(self.compiled.derived)
+
+    def comments(self, link: str) -> Callable[[Equation], str]:
+        """Return what says which formula an equation of a link is: as on the cell's page, whatever the passes have made of it."""
+
+        def comment(eq: Equation) -> str:
+            return self.tagged[eq.tag] if eq.shown and eq.tag in self.tagged else formula(eq, self.compiled.derivation, link)
+
+        return comment
+
     # Text
 
     def text(self, source: str, digest: str) -> str:
@@ -244,16 +257,6 @@ class Module(ABC, Generic[C]):
 def spelt_source(head: str, items: Sequence[Source]) -> Source:
     """Return a call as an expression."""
     return code(head + ", ".join(["{}"] * len(items)) + ")", *items)
-
-
-def comments(compiled: Compiled, link: str) -> Callable[[Equation], str]:
-    """Return what says which formula an equation is: as on the cell's page, whatever the passes have made of it."""
-    lines = tagged_formulas(compiled.derived)
-
-    def comment(eq: Equation) -> str:
-        return lines[eq.tag] if eq.shown and eq.tag in lines else formula(eq, compiled.derivation, link)
-
-    return comment
 
 
 def prose(text: str) -> str:

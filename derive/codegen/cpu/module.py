@@ -11,7 +11,7 @@ from ...program.pipeline import Compiled, Stored
 from .. import further
 from ..interface import PACK
 from ..layout import FUNCTIONS_OF, HOST, RUNTIME
-from ..module import Module, comments, imported
+from ..module import Module, imported
 from ..signature import tape_record
 from ..source import Source, Statement, assign, code, printed, read
 from .host import Code
@@ -36,7 +36,7 @@ class CpuModule(Module[Code]):
     """The module of Numba kernels and NumPy."""
 
     def code(self, link: Stored) -> Code:
-        return Code(link.program, f"_{link.name}", comments(self.compiled, link.name), {}, {}, Names([*HOST, *RUNTIME]))
+        return Code(link.program, f"_{link.name}", self.comments(link.name), {}, {}, Names([*HOST, *RUNTIME]))
 
     def constant(self, value: str) -> Source:
         return code("np.asarray({}_CONSTANT, call.dtype)", value.upper(), uses=("np",))

@@ -11,7 +11,7 @@ from ...program.pipeline import Compiled, Stored
 from ...runtime.cuda.plan import Steps
 from ..interface import PACK
 from ..layout import HOST, RUNTIME
-from ..module import Module, comments, imported
+from ..module import Module, imported
 from ..source import Source, Statement, assign, code, printed
 from .host import Code
 
@@ -35,7 +35,7 @@ class CudaModule(Module[Code]):
     def code(self, link: Stored) -> Code:
         handed = {link.outputs.get(n, n) for n in link.link.handed} & link.program.arrays.keys()
         outputs = frozenset(handed | {field.array for field in link.keeps})
-        made = Code(link.program, link.name, comments(self.compiled, link.name), {}, {}, Names([*OWN, *RUNTIME]), outputs=outputs)
+        made = Code(link.program, link.name, self.comments(link.name), {}, {}, Names([*OWN, *RUNTIME]), outputs=outputs)
         made.static_kept |= {*self.cell.parameters, *(n for n in self.cell.constant_arrays if self.is_matrix(n))}
         return made
 
