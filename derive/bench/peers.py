@@ -90,7 +90,7 @@ PEERS = {
         _pytorch("torch.nn", "PyTorch's own layer", pytorch.built_in, pytorch.LAYERS, limited=False),
         _pytorch(
             "nn-compile",
-            "the same under torch.compile, for the most speed, its weights frozen in inference; no training of LSTM, others unrolled",
+            "the same under torch.compile, max-autotune, weights frozen in inference; unrolled but for the LSTM's inference",
             pytorch_compiled.frozen,
             pytorch.LAYERS,
             limited=False,

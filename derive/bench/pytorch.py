@@ -70,9 +70,11 @@ def contender(p: Problem, layer: Layer) -> Contender:
     given = [name for name in layer.data if name in p.differentiable]
     wanted = [*(layer.data[name] for name in given), *layer.weights.values()]
 
+    plain = [x.detach() for x in inputs]  # the compiler has another program for an LSTM whose input could have a gradient
+
     def infer() -> Any:
         with torch.inference_mode():
-            return layer.run(inputs)
+            return layer.run(plain)
 
     def named(found: Sequence[Any]) -> dict[str, Array]:
         grads = [numbers(torch.zeros_like(leaf) if grad is None else grad) for leaf, grad in zip(wanted, found, strict=True)]

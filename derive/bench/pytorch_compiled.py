@@ -37,8 +37,8 @@ def scan(p: Problem) -> Layer:
 def frozen(p: Problem) -> Layer:
     """Return the layer of `torch.nn` compiled for the most speed, with its weights as constants where no gradient is wanted.
 
-    PyTorch's compiler leaves such layers alone unless it is told otherwise.  It then has the LSTM's inference as one operation, and no
-    training of it; it unrolls the steps of the others, which takes long to compile.
+    PyTorch's compiler leaves such layers alone unless it is told otherwise.  It then has the LSTM's inference in float32 as one operation,
+    that of `torch.nn`; all else is unrolled, step by step, which takes long to compile.
     """
     torch = _renewed()
     importlib.import_module("torch._dynamo").config.allow_rnn = True

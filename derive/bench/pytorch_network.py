@@ -34,7 +34,7 @@ def trainer(network: Network, layer: Layer, threads: Callable[[], AbstractContex
             loss = torch.nn.functional.mse_loss(last(layer.run([first(x)])), target)
             loss.backward()
             optimizer.step()
-            return loss
+            return loss.detach()
 
     def parameters() -> dict[str, Array]:
         values = {name: numbers(leaf) for name, leaf in layer.weights.items()}
