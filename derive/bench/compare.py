@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from ..language.definition import Definition
 from ..verify.problem import initial
-from . import network, pytorch_network
+from . import agreement, network, pytorch_network
+from .agreement import Results
 from .contender import Contender, Trainer, ours, sizes_of
 from .deadline import Patience, TooLong, deadline
 from .measure import Clock, Limits, interleaved, timing
@@ -56,11 +57,13 @@ def compare(cell: Definition, module: ModuleType, size: Size, settings: Settings
     if alone := [phase for phase in settings.phases if phase != MODEL]:
         own, found = ours(module, p), _peers(p.cell, work, settings, lambda peer: peer.make(p))
         for phase in alone:
-            yield row(phase, work * (1 + BACKWARD * (phase == TRAINING)), own, found)
+            yield row(phase, work * (1 + BACKWARD * (phase == TRAINING)), own, found, agreement.ALONE[phase])
     if MODEL in settings.phases and not network.absence(cell):
         around = network.network(p)
         trainers = _peers(p.cell, work, settings, lambda peer: peer.train(around))
-        yield row(MODEL, work * (1 + BACKWARD) + around.operations, pytorch_network.ours(around, module), trainers)
+        yield row(
+            MODEL, work * (1 + BACKWARD) + around.operations, pytorch_network.ours(around, module), trainers, agreement.of_network(around)
+        )
 
 
 def _peers(cell: Definition, work: int, settings: Settings, make: Callable[[Peer], T]) -> dict[str, T | str]:
@@ -68,11 +71,13 @@ def _peers(cell: Definition, work: int, settings: Settings, make: Callable[[Peer
     return {name: PEERS[name].absence(cell, work) or _tried(partial(make, PEERS[name])) for name in settings.peers}
 
 
-def _row(settings: Settings, cell: Definition, size: Size, phase: str, work: int, own: Any, peers: Mapping[str, Any]) -> Row:
+def _row(
+    settings: Settings, cell: Definition, size: Size, phase: str, work: int, own: Any, peers: Mapping[str, Any], results: Results
+) -> Row:
     """Measure a phase; whoever took too long to compile fewer steps is not tried."""
     patience, steps = settings.patience, size[1]
     hopeful = {name: peer if patience.left(name, cell.name, phase, steps) else TOO_LONG for name, peer in peers.items()}
-    times = measure(phase, own, hopeful, settings)
+    times = measure(phase, own, hopeful, settings, results)
     for name, found in times.items():
         if found == TOO_LONG and patience.left(name, cell.name, phase, steps):
             patience.lose(name, cell.name, phase, steps)
@@ -82,22 +87,35 @@ def _row(settings: Settings, cell: Definition, size: Size, phase: str, work: int
 
 
 def measure(
-    phase: str, own: Contender | Trainer, peers: Mapping[str, Contender | Trainer | str], settings: Settings
+    phase: str,
+    own: Contender | Trainer,
+    peers: Mapping[str, Contender | Trainer | str],
+    settings: Settings,
+    results: Results = lambda contender, found: {},
 ) -> dict[str, Timing | str]:
-    """Return the times of a phase: ours by the empty name, and each peer's, or why there is none."""
+    """Return the times of a phase: ours by the empty name, and each peer's, or why there is none.
+
+    The `results` of the first calls, which compile, are compared; they have none unless they are given.
+    """
     measured, found = {"": own}, dict[str, Timing | str]()
+    want = results(own, CALLS[phase](own)())
     for name, peer in peers.items():
-        reason = peer if isinstance(peer, str) else _tried(CALLS[phase](peer), settings.patience.seconds)  # the first call compiles it
-        if isinstance(reason, str):
+        reason = peer if isinstance(peer, str) else _first(CALLS[phase](peer), partial(results, peer), want, settings.patience.seconds)
+        if reason:
             found[name] = reason
         elif not isinstance(peer, str):
             measured[name] = peer
     calls = [CALLS[phase](contender) for contender in measured.values()]
-    calls[0]()
     times = interleaved(calls, settings.limits, settings.clock)
     for (name, contender), counted in zip(measured.items(), times, strict=True):
         found[name] = timing(counted, contender.choices.get(phase, ""))
     return {name: found[name] for name in ("", *peers)}
+
+
+def _first(call: Callable[[], object], results: Callable[[Any], Mapping[str, Any]], want: Mapping[str, Any], seconds: float) -> str:
+    """Return why a peer is not measured, by its first call; empty if it is."""
+    found = _tried(lambda: agreement.disagreement(results(call()), want), seconds)
+    return found if not found or found == TOO_LONG or found.startswith(FAILED) else f"{FAILED}: {found}"
 
 
 def _tried(call: Callable[[], T], seconds: float = Patience.seconds) -> T | str:

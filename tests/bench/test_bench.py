@@ -20,6 +20,7 @@ import torch
 from conftest import generated
 
 from derive.bench import chart, jax_scan, options, pytorch, run
+from derive.bench.agreement import disagreement
 from derive.bench.compare import Settings, compare, measure, size_for
 from derive.bench.contender import Contender, ours, sizes_of
 from derive.bench.deadline import TooLong
@@ -150,6 +151,30 @@ def test_who_takes_too_long_to_compile_is_a_gap_and_not_tried_again(monkeypatch:
         (row,) = compare(REGISTRY["rnn"], generated("rnn"), (B, steps, D, N), settings)
         assert row.peers == {"eager": TOO_LONG} and row.ours.runs == 1
     assert tried == ["rnn"] * 2  # the second time with fewer steps
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_who_computes_something_else_is_a_gap(phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = PEERS["eager"]
+    halved = {
+        "make": lambda p: peer.make(p.at("U", p.arrays["U"] / 2)),
+        "train": lambda net: peer.train(replace(net, target=net.target / 2)),
+    }
+    settings = Settings("float64", ("eager",), (phase,), Limits(1), Fake().clock)
+    (row,) = compare(REGISTRY["rnn"], generated("rnn"), (B, T, D, N), settings)
+    assert isinstance(row.peers["eager"], Timing)
+    monkeypatch.setitem(PEERS, "eager", replace(peer, **halved))
+    (row,) = compare(REGISTRY["rnn"], generated("rnn"), (B, T, D, N), settings)
+    why = row.peers["eager"]
+    assert isinstance(why, str) and why.startswith("failed: ") and why.endswith("of its norm")
+
+
+def test_results_agree_by_their_norms() -> None:
+    want = {"W": np.array([1.0, -1.0]), "b": np.array([1e-9, 0.0])}
+    assert disagreement({"W": np.array([1.01, -1.0]), "b": np.array([1e-6, 0.0])}, want) == ""  # the second is rounding beside the first
+    assert disagreement({"W": np.array([1.0, 1.0]), "b": want["b"]}, want) == "W differs from ours by 1 of its norm"
+    assert "nan" in disagreement({"W": np.array([np.nan, 1.0]), "b": want["b"]}, want)
+    assert "U" in disagreement({"U": want["W"], "b": want["b"]}, want) and disagreement({}, {}) == ""
 
 
 def test_what_a_contender_has_chosen_is_told() -> None:
