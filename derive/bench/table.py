@@ -16,7 +16,7 @@ LEGEND = (
     "GF/s counts the products of matrices; peak is their share of what multiply-adds alone reached in this run.",
     "*: at the peak, where a ratio says nothing: such sizes are left out of the means.",
 )
-WIDTHS = {"cell": 16, "phase": 10, "B": 5, "T": 6, "d": 6, "n": 6, "ms": 10, "±": 6, "GF/s": 8, "peak": 7}
+WIDTHS = {"cell": 22, "phase": 10, "B": 5, "T": 6, "d": 6, "n": 6, "ms": 10, "±": 6, "GF/s": 8, "peak": 7}
 PEER_WIDTHS = (15, 8)
 WORDS = {OVER_LIMIT: "limit", TOO_LONG: "too long"}  # where there is no time
 

@@ -420,6 +420,10 @@ def test_chart_from_a_file(file: Path, tmp_path: Path) -> None:
     assert all(f">{word}<" in text for word in ("lstm", "torch.nn", "inference", "training", "1, 10, 8, 16"))
 
 
+def test_every_peer_has_a_colour() -> None:
+    assert len({*chart.COLOURS}) >= len(PEERS)
+
+
 def test_chart_without_matplotlib(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     hide(monkeypatch, "matplotlib")
     assert bench.main(["--from", str(file), "--chart", str(file.parent / "a.svg")]) == 1

@@ -15,10 +15,9 @@ from ...runtime.cuda.kind import KINDS
 from ..compare import Settings, failure
 from ..measure import Limits
 from ..options import RUNS, number, size
-from ..peers import PEERS
 from ..phases import ALONE
 from . import clock, device
-from .cases import DEFAULT, chosen, peers_of
+from .cases import BUILT_IN, DEFAULT, LOOPS, chosen, peers_of
 from .device_record import DeviceRecord, load
 from .device_table import LEGEND, about, aligned, cells_of_row, heads, markdown, remarks
 from .match import Match, compare
@@ -52,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="derive bench --cuda", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add, peers = parser.add_argument, [name for name in PEERS if name != "jax"]
+    add, peers = parser.add_argument, (*BUILT_IN, *LOOPS)
     add("--cells", nargs="+", metavar="NAME", help="names or files of cells")
     add("--kinds", nargs="+", metavar="KIND", choices=KINDS, help=f"of number: {' '.join(KINDS)}")
     add("--sizes", nargs="+", metavar="B,T,d,n", type=size)
