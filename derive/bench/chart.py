@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..plotting import COLOURS, SAME_BYTES
-from .record import PHASES, Record, Row
+from ..plotting import COLOURS as PLOTTING
+from ..plotting import SAME_BYTES
+from .phases import PHASES
+from .record import Record, Row
 
 SUFFIXES = (".svg", ".png", ".pdf")
 COLUMNS = 3
+COLOURS = (*PLOTTING, "#56b4e9")  # one for each peer
 PAPER, INK, FAINT = "#ffffff", "#1f2328", "#d0d7de"  # a background of its own, so that it can be read on a dark page too
 TICKS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-MARKS = dict(zip(PHASES, (("o", "none", "--"), ("o", "full", "-")), strict=True))
+MARKS = dict(zip(PHASES, (("o", "none", "--"), ("o", "full", "-"), ("s", "full", ":")), strict=True))
 STYLE = {**SAME_BYTES, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK}
 
 

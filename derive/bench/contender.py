@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -28,11 +28,33 @@ class Contender:
         Returns gradients of ``Σ_t ⟨dy_t, y_t⟩`` by all parameters, inputs, contexts and initial states, as the framework gives them.
     gradients : callable
         From what `train` returns to NumPy arrays by the cell's names.
+    choices : mapping
+        By phase, what a contender that had a choice has taken, once it was called.
     """
 
     infer: Callable[[], Any]
     train: Callable[[], Any]
     gradients: Callable[[Any], Mapping[str, Array]]
+    choices: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A network around the cell, and how it is trained.
+
+    Attributes
+    ----------
+    step : callable
+        Makes one step of training; returns the loss before it, as the framework gives it, when all is computed.
+    parameters : callable
+        Returns the parameters of the network as NumPy arrays, by their names in `derive.bench.network`.
+    choices : mapping
+        As those of a `Contender`.
+    """
+
+    step: Callable[[], Any]
+    parameters: Callable[[], Mapping[str, Array]]
+    choices: Mapping[str, str] = field(default_factory=dict)
 
 
 def sizes_of(cell: Definition, d: int, n: int) -> dict[str, int]:

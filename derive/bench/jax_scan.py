@@ -1,20 +1,28 @@
-"""JAX's contender: the cell's own text under `lax.scan`, compiled by `jit`."""
+"""JAX's contender: the cell's own text under `lax.scan`, alone and within a network, compiled by `jit`."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..verify.evaluate import evaluate
 from ..verify.problem import Problem
-from .contender import Array, Contender
+from .contender import Array, Contender, Trainer
+from .measure import fastest
+from .network import RATE, Network
+from .phases import INFERENCE, MODEL, TRAINING
 
 VARIABLES = ("PJRT_NPROC", "NPROC")  # the threads of XLA on the CPU; which is read depends on its version
+UNROLLS = (1, 4, 16)  # steps that the compiled loop makes at once: how many are best depends on the cell and the size
+
+Unrolled = Callable[[int], Callable[..., Any]]
 
 
 def set_threads(threads: int) -> str:
@@ -26,31 +34,86 @@ def set_threads(threads: int) -> str:
     return ""
 
 
-def scan(p: Problem) -> Contender:
-    """Return the cell as a scan, and its reverse by `jax.vjp`."""
-    jax, wide = importlib.import_module("jax"), p.dy.dtype == np.float64
+@dataclass(frozen=True)
+class _Compiled:
+    """Functions compiled for the first arguments that they are called with, by phase.
 
-    def reverse(leaves: Mapping[str, Any], rest: Mapping[str, Any], dy: Any) -> Any:
-        return jax.vjp(lambda given: _scanned(p, {**given, **rest}), leaves)[1](dy)[0]
+    Attributes
+    ----------
+    functions : mapping
+        From the number of steps that are made at once to a function.
+    p : Problem
+    choices : dict
+        The numbers that were the fastest, as they are told.
+    """
 
-    infer, train = jax.jit(lambda arrays: _scanned(p, arrays)), jax.jit(reverse)
-    with jax.enable_x64(wide):
-        arrays = {name: jax.numpy.asarray(value) for name, value in p.arrays.items()}
-        dy = jax.numpy.asarray(p.dy)
-    leaves = {name: arrays[name] for name in p.differentiable}
-    rest = {name: value for name, value in arrays.items() if name not in leaves}
+    functions: Mapping[str, Unrolled]
+    p: Problem
+    choices: dict[str, str] = field(default_factory=dict)
+    chosen: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
-    def finished(function: Any, *values: Any) -> Any:
-        with jax.enable_x64(wide):
+    def __call__(self, phase: str, *values: Any) -> Any:
+        if phase not in self.chosen:
+            self._choose(phase, values)
+        return self._finished(self.chosen[phase], values)
+
+    def _choose(self, phase: str, values: tuple[Any, ...]) -> None:
+        jax = importlib.import_module("jax")
+        made = {unroll: jax.jit(self.functions[phase](unroll)) for unroll in UNROLLS if unroll == 1 or unroll <= self.p.steps}
+        best = fastest({unroll: partial(self._finished, function, values) for unroll, function in made.items()})
+        self.chosen[phase], self.choices[phase] = made[best], f"unroll {best}"
+
+    def _finished(self, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+        jax = importlib.import_module("jax")
+        with jax.enable_x64(_wide(self.p)):
             return jax.block_until_ready(function(*values))
 
-    def named(found: Mapping[str, Any]) -> dict[str, Array]:
-        return {name: np.asarray(grad) for name, grad in found.items()}
 
-    return Contender(lambda: finished(infer, arrays), lambda: finished(train, leaves, rest, dy), named)
+def scan(p: Problem) -> Contender:
+    """Return the cell as a scan, and its reverse by `jax.vjp`."""
+    jax = importlib.import_module("jax")
+
+    def forward(unroll: int) -> Callable[..., Any]:
+        return lambda arrays: _scanned(p, arrays, unroll)
+
+    def reverse(unroll: int) -> Callable[..., Any]:
+        return lambda leaves, rest, dy: jax.vjp(lambda given: _scanned(p, {**given, **rest}, unroll), leaves)[1](dy)[0]
+
+    arrays, dy = _arrays(p, p.arrays), _arrays(p, {"dy": p.dy})["dy"]
+    leaves = {name: arrays[name] for name in p.differentiable}
+    rest = {name: value for name, value in arrays.items() if name not in leaves}
+    run = _Compiled({INFERENCE: forward, TRAINING: reverse}, p)
+    return Contender(lambda: run(INFERENCE, arrays), lambda: run(TRAINING, leaves, rest, dy), _numbers, run.choices)
 
 
-def _scanned(p: Problem, arrays: Mapping[str, Any]) -> Any:
+def trainer(network: Network) -> Trainer:
+    """Return the training of a network whose step, the descent with it, is one compiled function."""
+    p = network.p
+    trained = _arrays(p, {**network.dense, **{name: value for name, value in p.parameters.items() if name in p.differentiable}})
+    rest = _arrays(p, {name: value for name, value in p.arrays.items() if name not in trained} | {"target of all": network.target})
+    run = _Compiled({MODEL: lambda unroll: lambda *values: _descended(network, unroll, *values)}, p)
+
+    def step() -> Any:
+        nonlocal trained
+        loss, trained = run(MODEL, trained, rest)
+        return loss
+
+    return Trainer(step, lambda: _numbers(trained), run.choices)
+
+
+def _descended(network: Network, unroll: int, trained: Mapping[str, Any], rest: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the loss, and the parameters after a step."""
+
+    def loss(values: Mapping[str, Any]) -> Any:
+        x = rest[network.input] @ values["first.weight"].T + values["first.bias"]
+        y = _scanned(network.p, {**rest, **values, network.input: x}, unroll)
+        return ((y @ values["last.weight"].T + values["last.bias"] - rest["target of all"]) ** 2).mean()
+
+    found, grads = importlib.import_module("jax").value_and_grad(loss)(trained)
+    return found, {name: value - RATE * grads[name] for name, value in trained.items()}
+
+
+def _scanned(p: Problem, arrays: Mapping[str, Any], unroll: int) -> Any:
     """Return the output at every step."""
     jax, cell = importlib.import_module("jax"), p.cell
     still = {name: arrays[name] for name in (*cell.parameters, *cell.context)}
@@ -60,4 +123,18 @@ def _scanned(p: Problem, arrays: Mapping[str, Any]) -> Any:
         return {s: values[s] for s in cell.states}, values[cell.output]
 
     first = {s: arrays[f"{s}_prev"] for s in cell.states}
-    return jax.lax.scan(step, first, {name: arrays[name] for name in cell.inputs}, length=p.steps)[1]
+    return jax.lax.scan(step, first, {name: arrays[name] for name in cell.inputs}, length=p.steps, unroll=unroll)[1]
+
+
+def _arrays(p: Problem, values: Mapping[str, Array]) -> dict[str, Any]:
+    jax = importlib.import_module("jax")
+    with jax.enable_x64(_wide(p)):
+        return {name: jax.numpy.asarray(value) for name, value in values.items()}
+
+
+def _wide(p: Problem) -> bool:
+    return bool(p.dy.dtype == np.float64)
+
+
+def _numbers(found: Mapping[str, Any]) -> dict[str, Array]:
+    return {name: np.asarray(value) for name, value in found.items()}

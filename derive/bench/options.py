@@ -9,7 +9,7 @@ from pathlib import Path
 from . import chart
 from .compare import Size
 from .peers import LIMIT, PEERS
-from .record import PHASES
+from .phases import PHASES
 
 CELLS = ("lstm", "gru", "rnn", "lstm_peephole", "mut1", "slstm", "lstm_layernorm")
 SIZES: tuple[Size, ...] = (
@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
     add("--runs", type=number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
     add("--peers", nargs="*", metavar="PEER", choices=PEERS, default=tuple(PEERS), help="(default: all below)")
-    add("--phases", nargs="+", metavar="PHASE", choices=PHASES, default=PHASES, help=f"{' or '.join(PHASES)} (default: both)")
+    add("--phases", nargs="+", metavar="PHASE", choices=PHASES, default=PHASES, help=f"{', '.join(PHASES)} (default: all)")
+    add("--pauses", action="store_true", help="wait before each turn until the threads of the one before rest")
     add("--json", type=Path, metavar="FILE", help="write everything there")
     add("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
     add("--from", dest="source", type=Path, metavar="FILE.json", help="measure nothing: draw --chart from what --json wrote")
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _peers() -> str:
-    lines = [f"  {peer.name:<10}{peer.what}" for peer in PEERS.values()]
+    lines = [f"  {peer.name:<12}{peer.what}" for peer in PEERS.values()]
     limited = ", ".join(peer.name for peer in PEERS.values() if peer.limited)
     return "\n".join(["peers:", *lines, f"{limited}: up to {LIMIT / 1e9:.0f}·10⁹ operations of matrix products in an inference call"])
 

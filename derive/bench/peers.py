@@ -10,12 +10,14 @@ from ..cells import REGISTRY
 from ..language.definition import Definition
 from ..language.unparse import unparse
 from ..verify.problem import Problem
-from . import jax_scan, pytorch
-from .contender import Contender
+from . import jax_scan, pytorch, pytorch_compiled, pytorch_network
+from .contender import Contender, Trainer
+from .network import Network
 
 LIMIT = 10**10  # operations of an inference call, beyond which the peers that only show the cost of a Python loop or a scan are left out
 
 NOT_INSTALLED, NO_LAYER, OVER_LIMIT, FAILED = "not installed", "no such layer", "over the limit", "failed"
+TOO_LONG = "too long to compile"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Peer:
     set_threads : callable
         From the number of threads to what is to be said about it.
     make : callable
+        Returns what is measured of the cell alone.
+    train : callable
+        Returns what is measured of a network around it.
     cells : collection of str, optional
         The cells that it has, by their names in the registry; all by default.
     limited : bool
@@ -41,6 +46,7 @@ class Peer:
     what: str
     set_threads: Callable[[int], str]
     make: Callable[[Problem], Contender]
+    train: Callable[[Network], Trainer]
     cells: Collection[str] | None = None
     limited: bool = True
 
@@ -62,12 +68,43 @@ def _same(cell: Definition, other: Definition) -> bool:
     return cell.name == other.name and unparse(cell.equations) == unparse(other.equations)
 
 
+def _pytorch(
+    name: str, what: str, layer: Callable[[Problem], pytorch.Layer], cells: Collection[str] | None = None, *, limited: bool = True
+) -> Peer:
+    """Return a peer that is a layer of PyTorch."""
+    return Peer(
+        name,
+        "torch",
+        what,
+        pytorch.set_threads,
+        lambda p: pytorch.contender(p, layer(p)),
+        lambda network: pytorch_network.trainer(network, layer(network.p)),
+        cells,
+        limited,
+    )
+
+
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("torch.nn", "torch", "PyTorch's own layer", pytorch.set_threads, pytorch.built_in, pytorch.LAYERS, limited=False),
-        Peer("eager", "torch", "the cell written in PyTorch, in a loop over time", pytorch.set_threads, pytorch.eager),
-        Peer("compile", "torch", "the same, its step compiled by torch.compile", pytorch.set_threads, pytorch.compiled),
-        Peer("jax", "jax", "the cell under lax.scan, compiled by jit", jax_scan.set_threads, jax_scan.scan),
+        _pytorch("torch.nn", "PyTorch's own layer", pytorch.built_in, pytorch.LAYERS, limited=False),
+        _pytorch(
+            "nn-compile",
+            "the same under torch.compile, max-autotune, weights frozen in inference; unrolled but for the LSTM's inference",
+            pytorch_compiled.frozen,
+            pytorch.LAYERS,
+            limited=False,
+        ),
+        _pytorch("eager", "the cell written in PyTorch, in a loop over time", pytorch.looped),
+        _pytorch("compile", "the same, its step compiled by torch.compile", pytorch_compiled.step),
+        _pytorch("scan", "the cell under PyTorch's scan, a prototype, all compiled by torch.compile", pytorch_compiled.scan),
+        Peer(
+            "jax",
+            "jax",
+            f"the cell under lax.scan, compiled by jit, with the best unroll of {', '.join(map(str, jax_scan.UNROLLS))}",
+            jax_scan.set_threads,
+            jax_scan.scan,
+            jax_scan.trainer,
+        ),
     )
 }

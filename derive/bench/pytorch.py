@@ -1,4 +1,4 @@
-"""PyTorch's contenders: its own layers, and the cell's step as a Python program, eager or compiled."""
+"""PyTorch's contenders: a layer over a whole sequence, its own or the cell's step in a loop, and what is measured of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,28 @@ import numpy as np
 from ..verify.problem import Problem
 from .contender import Array, Contender
 from .transcript import transcribe
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A cell over a whole sequence.
+
+    Attributes
+    ----------
+    run : callable
+        From the inputs, in the cell's order, to the output at every step.
+    data : mapping
+        The leaves for inputs, contexts and initial states, by the cell's names.
+    weights : mapping
+        The leaves that are trained, by the layer's own names.
+    named : callable
+        From arrays by the layer's names, of values or of gradients, to those of the cell's parameters.
+    """
+
+    run: Callable[[Sequence[Any]], Any]
+    data: Mapping[str, Any]
+    weights: Mapping[str, Any]
+    named: Callable[[Mapping[str, Array]], Mapping[str, Array]] = dict
 
 
 @dataclass(frozen=True)
@@ -41,30 +63,46 @@ def set_threads(threads: int) -> str:
     return ""
 
 
-def built_in(p: Problem) -> Contender:
-    """Return the layer of `torch.nn` with the cell's parameters."""
+def contender(p: Problem, layer: Layer) -> Contender:
+    """Return what is measured of a layer alone."""
+    torch, dy = _torch(), tensor(p.dy)
+    inputs = [layer.data[name] for name in p.cell.inputs]
+    given = [name for name in layer.data if name in p.differentiable]
+    wanted = [*(layer.data[name] for name in given), *layer.weights.values()]
+
+    plain = [x.detach() for x in inputs]  # the compiler has another program for an LSTM whose input could have a gradient
+
+    def infer() -> Any:
+        with torch.inference_mode():
+            return layer.run(plain)
+
+    def named(found: Sequence[Any]) -> dict[str, Array]:
+        grads = [numbers(torch.zeros_like(leaf) if grad is None else grad) for leaf, grad in zip(wanted, found, strict=True)]
+        of_data = {name: grad.reshape(p.arrays[name].shape) for name, grad in zip(given, grads, strict=False)}
+        return of_data | dict(layer.named(dict(zip(layer.weights, grads[len(given) :], strict=True))))
+
+    return Contender(infer, lambda: torch.autograd.grad(layer.run(inputs), wanted, dy, allow_unused=True), named)
+
+
+def built_in(p: Problem, make: Callable[[Any], Any] = lambda layer: layer) -> Layer:
+    """Return the layer of `torch.nn` with the cell's parameters, as `make` leaves it."""
     torch, gates, like = _torch(), LAYERS[p.cell.name], tensor(p.dy)
     layer = getattr(torch.nn, gates.layer)(p.sizes["d"], p.sizes["n"], dtype=like.dtype, device=like.device)
     blocks = _blocks(gates)
     layer.load_state_dict({key: torch.cat([_block(p, name) for name in names]) for key, names in blocks.items()})
     states = [name for name in ("h_prev", "c_prev") if name in p.arrays]
-    x = tensor(p.arrays["x"], requires_grad=True)
-    first = [tensor(p.arrays[name][None], requires_grad=True) for name in states]
-    weights = dict(layer.named_parameters())
-    wanted = [x, *first, *(weights[key] for key in blocks)]
+    first = {name: tensor(p.arrays[name][None], requires_grad=True) for name in states}
+    state, call = tuple(first.values()) if len(first) > 1 else first["h_prev"], make(layer)
 
-    def named(found: Sequence[Any]) -> dict[str, Array]:
-        x_grad, *rest = map(numbers, found)
-        grads = {"x": x_grad} | {name: grad[0] for name, grad in zip(states, rest, strict=False)}
-        for names, grad in zip(blocks.values(), rest[len(states) :], strict=True):
-            grads |= dict(zip(names, np.split(grad, len(names)), strict=True))
-        return {name: grads[name] for name in p.differentiable}
+    def named(found: Mapping[str, Array]) -> dict[str, Array]:
+        parts = {key: np.split(found[key], len(names)) for key, names in blocks.items()}
+        return {name: part for key, names in blocks.items() for name, part in zip(names, parts[key], strict=True) if name}
 
-    def run() -> Any:
+    def run(inputs: Sequence[Any]) -> Any:
         layer.train(torch.is_grad_enabled())  # cuDNN keeps what a backward pass needs unless it is told that there will be none
-        return layer(x, tuple(first) if len(first) > 1 else first[0])[0]
+        return call(inputs[0], state)[0]
 
-    return _contender(p, run, wanted, named)
+    return Layer(run, {"x": tensor(p.arrays["x"], requires_grad=True), **first}, dict(layer.named_parameters()), named)
 
 
 def _blocks(gates: Gates) -> dict[str, tuple[str, ...]]:
@@ -80,56 +118,36 @@ def _block(p: Problem, name: str) -> Any:
     return tensor(p.arrays[name]) if name else tensor(p.dy).new_zeros(p.sizes["n"])
 
 
-def eager(p: Problem) -> Contender:
-    """Return the cell's step in a Python loop over time."""
-    return _looped(p, lambda step: step)
-
-
-def compiled(p: Problem) -> Contender:
-    """Return the same with the step compiled by `torch.compile`."""
-    torch = _torch()
-    torch.compiler.reset()  # what was compiled for another size is no longer needed, and would count against a limit
-    return _looped(p, lambda step: torch.compile(step, dynamic=False))
-
-
-def _looped(p: Problem, make: Callable[[Any], Any]) -> Contender:
+def looped(p: Problem, make: Callable[[Any], Any] = lambda step: step) -> Layer:
+    """Return the cell's step, as `make` leaves it, in a Python loop over time."""
     torch, cell = _torch(), p.cell
-    leaves = {name: tensor(value, requires_grad=name in p.differentiable) for name, value in p.arrays.items()}
-    program = transcribe(cell, {name: value[0] if name in cell.inputs else value for name, value in _detached(leaves).items()})
-    step = make(program.step)
-    still = [leaves[name] for name in (*cell.parameters, *cell.context)]
-    inputs, first = [leaves[name] for name in cell.inputs], [leaves[f"{s}_prev"] for s in cell.states]
+    leaves, (prepare, step), still, first = written(p)
+    made = make(step)
 
-    def run() -> Any:
-        fixed, state, outputs = program.prepare(*still), first, []
+    def run(inputs: Sequence[Any]) -> Any:
+        fixed, state, outputs = prepare(*still), first, []
         sequences = [x.unbind(0) for x in inputs]  # an index at every step would make a gradient of the whole sequence at every step
         for t in range(p.steps):
-            y, state = step(*(x[t] for x in sequences), *state, *fixed)
+            y, state = made(*(x[t] for x in sequences), *state, *fixed)
             outputs.append(y)
         return torch.stack(outputs)
 
-    names = p.differentiable
-
-    def named(found: Sequence[Any]) -> dict[str, Array]:
-        pairs = zip(names, found, strict=True)
-        return {name: np.zeros(p.arrays[name].shape) if grad is None else numbers(grad) for name, grad in pairs}
-
-    return _contender(p, run, [leaves[name] for name in names], named)
+    return layer_of(cell, leaves, run)
 
 
-def _detached(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.detach() for name, value in leaves.items()}
+def written(p: Problem) -> tuple[dict[str, Any], tuple[Any, Any], list[Any], list[Any]]:
+    """Return all leaves of a cell; its program, what is computed once and the step; and of the leaves those that stay, and the states."""
+    cell = p.cell
+    leaves = {name: tensor(value, requires_grad=name in p.differentiable) for name, value in p.arrays.items()}
+    program = transcribe(cell, {name: value.detach()[0] if name in cell.inputs else value.detach() for name, value in leaves.items()})
+    still = [leaves[name] for name in (*cell.parameters, *cell.context)]
+    return leaves, (program.prepare, program.step), still, [leaves[f"{s}_prev"] for s in cell.states]
 
 
-def _contender(p: Problem, run: Callable[[], Any], wanted: list[Any], named: Callable[[Any], Mapping[str, Array]]) -> Contender:
-    torch = _torch()
-    dy = tensor(p.dy)
-
-    def infer() -> Any:
-        with torch.inference_mode():
-            return run()
-
-    return Contender(infer, lambda: torch.autograd.grad(run(), wanted, dy, allow_unused=True), named)
+def layer_of(cell: Any, leaves: Mapping[str, Any], run: Callable[[Sequence[Any]], Any]) -> Layer:
+    """Return a layer whose leaves go by the cell's names."""
+    data = {name: leaf for name, leaf in leaves.items() if name not in cell.parameters}
+    return Layer(run, data, {name: leaves[name] for name in cell.parameters if leaves[name].requires_grad})
 
 
 def tensor(value: Any, *, requires_grad: bool = False) -> Any:

@@ -8,17 +8,20 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-PHASES = ("inference", "training")
-BACKWARD = 2  # of each product of the forward pass, the backward pass makes two: by the vector and by the matrix
+from .goals import RATIO, at_peak
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Median of `runs` calls in seconds; `spread` is the interquartile range over the median."""
+    """Median of `runs` calls in seconds; `spread` is the interquartile range over the median.
+
+    `how` says what a contender that had a choice has taken.
+    """
 
     seconds: float
     spread: float
     runs: int
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Record:
     dtype : str
     threads, runs : int
         Threads of every contender, and the most calls that were counted.
+    pauses : bool
+        Whether each turn waited for the threads of the one before; else turns were back to back.
     peak : float
         10⁹ operations a second of nothing but fused multiply-adds, with the same threads and dtype.
     peers, notes : tuple of str
@@ -83,15 +88,31 @@ class Record:
     dtype: str
     threads: int
     runs: int
+    pauses: bool
     peak: float
     peers: tuple[str, ...]
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
 
+    def share(self, row: Row) -> float:
+        """Return the share of the peak that a row reaches."""
+        return row.gigaflops / self.peak
+
+    def at_peak(self, row: Row) -> bool:
+        """Say whether a row is so near the peak that its ratios say nothing."""
+        return at_peak(row.cell, row.phase, self.share(row))
+
+    def meets(self, row: Row) -> bool:
+        """Say whether a row has the ratio that it should have, to every peer that was measured, or is at the peak."""
+        return self.at_peak(row) or all(ratio >= RATIO for peer in row.peers if (ratio := row.ratio(peer)) is not None)
+
     def json(self) -> str:
         """Return the record as JSON: all fields, and what follows from them for each row."""
-        rows = [_row_fields(row) | {"peak_share": row.gigaflops / self.peak} for row in self.rows]
+        rows = [_row_fields(row) | self._standing(row) for row in self.rows]
         return json.dumps({**_flat(self), "rows": rows}, indent=1, ensure_ascii=False) + "\n"
+
+    def _standing(self, row: Row) -> dict[str, Any]:
+        return {"peak_share": self.share(row), "at_peak": self.at_peak(row), "meets": self.meets(row)}
 
 
 def _flat(value: Record | Row) -> dict[str, Any]:
@@ -113,6 +134,7 @@ def load(path: Path) -> Record:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        found = {"pauses": True} | found  # there was no other way before it was said
         values = {f.name: found[f.name] for f in fields(Record)}
         values |= {"peers": tuple(found["peers"]), "notes": tuple(found["notes"]), "rows": tuple(map(_row, found["rows"]))}
         if not values["rows"]:
@@ -131,4 +153,4 @@ def _row(found: Mapping[str, Any]) -> Row:
 
 
 def _timing(found: Mapping[str, Any]) -> Timing:
-    return Timing(found["seconds"], found["spread"], found["runs"])
+    return Timing(found["seconds"], found["spread"], found["runs"], found.get("how", ""))

@@ -13,14 +13,15 @@ from ..cells.load import cells_named
 from ..language.definition import Definition
 from ..package.memory import compile_all
 from ..runtime.cpu import threads as runtime_threads
-from . import chart, machine
+from . import chart, machine, network
 from .compare import Settings, Size, compare, size_for
-from .measure import Limits
+from .measure import Clock, Limits, wait_until_quiet
 from .options import parse
 from .peak import peak
 from .peers import PEERS
+from .phases import MODEL
 from .record import Record, Row, load
-from .table import LEGEND, about, gaps, header, line, markdown
+from .table import LEGEND, about, choices, gaps, header, line, markdown, mean_lines, short
 
 Modules = Sequence[tuple[Definition, ModuleType]]
 
@@ -70,12 +71,16 @@ def _modules(names: Sequence[str]) -> Modules:
 def _measured(options: argparse.Namespace, modules: Modules) -> Record:
     """Measure; print each row when it is there, and write what there is to the file that was asked for."""
     notes = _set_threads(options.threads, options.peers, [module for _, module in modules])
-    settings = Settings(options.dtype, tuple(options.peers), tuple(options.phases), Limits(options.runs))
+    if MODEL in options.phases:
+        notes += [f"no row for a model: {reason}" for cell, _ in modules if (reason := network.absence(cell))]
+    clock = Clock(quiet=wait_until_quiet if options.pauses else None)
+    settings = Settings(options.dtype, tuple(options.peers), tuple(options.phases), Limits(options.runs), clock)
     record = Record(
         machine=machine.describe(),
         dtype=options.dtype,
         threads=options.threads,
         runs=options.runs,
+        pauses=options.pauses,
         peak=peak(options.dtype),
         peers=settings.peers,
         notes=tuple(notes),
@@ -85,10 +90,10 @@ def _measured(options: argparse.Namespace, modules: Modules) -> Record:
     for row in _rows(modules, options.sizes, settings):
         # The best of many: a machine that is shared is slow for a while now and then.
         record = replace(record, rows=(*record.rows, row), peak=max(record.peak, peak(options.dtype)))
-        print(line(row, record.peers, record.peak), flush=True)
+        print(line(row, record), flush=True)
         if options.json:
             options.json.write_text(record.json(), encoding="utf-8")
-    print("\n".join(["", *gaps(record), *LEGEND]))
+    print("\n".join(["", *gaps(record), *choices(record), *short(record), "", *mean_lines(record), *LEGEND]))
     return record
 
 

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import exp, log
 
-from .peers import FAILED, LIMIT, OVER_LIMIT
+from .deadline import SECONDS
+from .goals import RATIO
+from .peers import FAILED, LIMIT, OVER_LIMIT, TOO_LONG
 from .record import Record, Row, Timing
 
 LEGEND = (
     "± is the interquartile range over the median; × is the peer's time over ours: above 1, ours is faster.",
     "GF/s counts the products of matrices; peak is their share of what multiply-adds alone reached in this run.",
+    "*: at the peak, where a ratio says nothing: such sizes are left out of the means.",
 )
-WIDTHS = {"cell": 16, "phase": 10, "B": 5, "T": 6, "d": 6, "n": 6, "ms": 10, "±": 6, "GF/s": 7, "peak": 6}
-PEER_WIDTHS = (12, 8)
+WIDTHS = {"cell": 22, "phase": 10, "B": 5, "T": 6, "d": 6, "n": 6, "ms": 10, "±": 6, "GF/s": 8, "peak": 7}
+PEER_WIDTHS = (15, 8)
+WORDS = {OVER_LIMIT: "limit", TOO_LONG: "too long"}  # where there is no time
 
 
 def about(record: Record) -> list[str]:
     """Return what holds for all rows."""
     machine, versions = record.machine, record.machine["versions"]
     return [
-        f"{record.dtype}, {record.threads} threads, medians of at most {record.runs} interleaved runs",
+        f"{record.dtype}, {record.threads} threads, medians of at most {record.runs} interleaved runs, {_rule(record)}",
         f"{machine['processor']}, {machine['cores']} cores, {' '.join(machine['features'])}; multiply-adds reach {record.peak:.0f} GF/s",
         ", ".join(f"{name} {version}" for name, version in versions.items()),
         *record.notes,
     ]
+
+
+def _rule(record: Record) -> str:
+    return "each when the threads of the one before rest" if record.pauses else "back to back"
 
 
 def header(peers: Sequence[str]) -> str:
@@ -32,11 +41,12 @@ def header(peers: Sequence[str]) -> str:
     return _aligned([*list(WIDTHS)[:8], *(text for peer in peers for text in (f"{peer} ms", "×")), "GF/s", "peak"], peers)
 
 
-def line(row: Row, peers: Sequence[str], peak: float) -> str:
+def line(row: Row, record: Record) -> str:
     """Return a row of the table for a terminal."""
+    peers = record.peers
     start = [row.cell, row.phase, *map(str, (row.batch, row.steps, row.d, row.n)), *_timed(row.ours)]
     columns = [text for peer in peers for text in (milliseconds(row.peers.get(peer)), times(row.ratio(peer)))]
-    return _aligned([*start, *columns, *_rate(row, peak)], peers)
+    return _aligned([*start, *columns, *_rate(row, record)], peers)
 
 
 def _aligned(texts: Sequence[str], peers: Sequence[str]) -> str:
@@ -53,26 +63,35 @@ def markdown(record: Record) -> str:
         [
             *(row.cell, row.phase, row.size, *_timed(row.ours)),
             *(text for peer in record.peers for text in (milliseconds(row.peers.get(peer)), times(row.ratio(peer)))),
-            *_rate(row, record.peak),
+            *_rate(row, record),
         ]
         for row in record.rows
     ]
     means = [[cell, phase, *map(times, values)] for (cell, phase), values in geometric_means(record).items()]
-    parts = [listed(about(record)), pipes(heads, body), "\n".join(gaps(record)), pipes(["cell", "phase", *record.peers], means)]
+    remarks = "\n".join([*gaps(record), *choices(record), *short(record)])
+    parts = [listed(about(record)), pipes(heads, body), remarks, pipes(["cell", "phase", *record.peers], means)]
     return "\n\n".join(part for part in parts if part)
 
 
 def geometric_means(record: Record) -> dict[tuple[str, str], list[float | None]]:
-    """Return, by cell and phase, the mean ratio to each peer over the sizes that it was measured at."""
-    rows: dict[tuple[str, str], list[Row]] = {}
+    """Return, by cell and phase, the mean ratio to each peer over the sizes that it was measured at and that are not at the peak."""
+    rows: dict[tuple[str, str], list[Row]] = {(row.cell, row.phase): [] for row in record.rows}
     for row in record.rows:
-        rows.setdefault((row.cell, row.phase), []).append(row)
+        if not record.at_peak(row):
+            rows[row.cell, row.phase].append(row)
     return {key: [_mean(row.ratio(peer) for row in found) for peer in record.peers] for key, found in rows.items()}
 
 
 def _mean(ratios: Iterable[float | None]) -> float | None:
     found = [log(ratio) for ratio in ratios if ratio is not None]
     return exp(sum(found) / len(found)) if found else None
+
+
+def mean_lines(record: Record) -> list[str]:
+    """Return the geometric means for a terminal."""
+    found = [(f"{cell} {phase}", zip(record.peers, values, strict=True)) for (cell, phase), values in geometric_means(record).items()]
+    texts = [(of, ", ".join(f"{peer} {mean:.2f}" for peer, mean in means if mean is not None)) for of, means in found]
+    return [f"mean × of {of}: {text}" for of, text in texts if text]
 
 
 def listed(lines: Iterable[str]) -> str:
@@ -94,8 +113,8 @@ def milliseconds(found: Timing | str | None) -> str:
     """Return a peer's time; for a gap a word, or a dash where there never is one."""
     if isinstance(found, Timing):
         return f"{found.seconds * 1e3:.{2 if found.seconds >= 0.01 else 3}f}"
-    if found == OVER_LIMIT:
-        return "limit"
+    if found in WORDS:
+        return WORDS[found]
     return FAILED if (found or "").startswith(FAILED) else "-"
 
 
@@ -104,8 +123,10 @@ def times(ratio: float | None) -> str:
     return "-" if ratio is None else f"{ratio:.2f}"
 
 
-def _rate(row: Row, peak: float) -> tuple[str, str]:
-    return (f"{row.gigaflops:.1f}", f"{row.gigaflops / peak:.0%}") if row.operations else ("-", "-")
+def _rate(row: Row, record: Record) -> tuple[str, str]:
+    if not row.operations:
+        return "-", "-"
+    return f"{row.gigaflops:.1f}", f"{record.share(row):.0%}{'*' if record.at_peak(row) else ''}"
 
 
 def gaps(record: Record) -> list[str]:
@@ -114,4 +135,26 @@ def gaps(record: Record) -> list[str]:
     lines = [f"{peer}: {why}" for peer, why in sorted(reasons) if why.startswith(FAILED)]
     if any(why == OVER_LIMIT for _, why in reasons):
         lines.append(f"limit: not measured where an inference call takes more than {LIMIT / 1e9:.0f}·10⁹ operations of products")
+    if any(why == TOO_LONG for _, why in reasons):
+        lines.append(f"too long: left out where a first call, which compiles, takes more than {SECONDS:.0f} s, and at no fewer steps")
     return lines
+
+
+def choices(record: Record) -> list[str]:
+    """Return, line by line, what contenders that had a choice have taken, and in how many rows."""
+    found = Counter(
+        (peer, timed.how) for row in record.rows for peer, timed in row.peers.items() if isinstance(timed, Timing) and timed.how
+    )
+    taken = {peer: [f"{how} in {count}" for (of, how), count in sorted(found.items()) if of == peer] for peer, _ in sorted(found)}
+    return [f"{peer}: {', '.join(texts)} rows" for peer, texts in taken.items()]
+
+
+def short(record: Record) -> list[str]:
+    """Return, line by line, where a peer is faster and we are not at the peak."""
+    rows = [row for row in record.rows if not record.meets(row)]
+    return [f"slower: {row.cell}, {row.phase}, {row.size}: {_faster(row)}" for row in rows]
+
+
+def _faster(row: Row) -> str:
+    found = {peer: row.ratio(peer) for peer in row.peers}
+    return ", ".join(f"{peer} {ratio:.2f}" for peer, ratio in found.items() if ratio is not None and ratio < RATIO)

@@ -20,13 +20,17 @@ import torch
 from conftest import generated
 
 from derive.bench import chart, jax_scan, options, pytorch, run
+from derive.bench.agreement import disagreement
 from derive.bench.compare import Settings, compare, measure, size_for
 from derive.bench.contender import Contender, ours, sizes_of
-from derive.bench.measure import AWAKE, Clock, Limits, interleaved, timing
+from derive.bench.deadline import TooLong
+from derive.bench.goals import SHARES
+from derive.bench.measure import Clock, Limits
 from derive.bench.peak import peak
-from derive.bench.peers import LIMIT, NO_LAYER, NOT_INSTALLED, OVER_LIMIT, PEERS
-from derive.bench.record import PHASES, Record, Row, Timing, load
-from derive.bench.table import gaps, geometric_means, header, line, markdown
+from derive.bench.peers import LIMIT, NO_LAYER, NOT_INSTALLED, OVER_LIMIT, PEERS, TOO_LONG
+from derive.bench.phases import ALONE, INFERENCE, PHASES, TRAINING
+from derive.bench.record import Record, Row, Timing, load
+from derive.bench.table import about, choices, gaps, geometric_means, header, line, markdown, mean_lines, short
 from derive.bench.transcript import transcribe
 from derive.bench.work import operations
 from derive.cell import Cell
@@ -34,7 +38,7 @@ from derive.cells import REGISTRY
 from derive.command import bench
 from derive.runtime.cpu import threads
 from derive.verify.evaluate import evaluate
-from derive.verify.problem import initial, sample
+from derive.verify.problem import Problem, initial, sample
 
 B, T, D, N = 2, 4, 3, 5
 CAN_COMPILE = shutil.which("g++") is not None and (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file()
@@ -92,7 +96,7 @@ def test_peak_is_a_rate(dtype: str) -> None:
     assert math.isfinite(found) and found > 0
 
 
-# Times
+# Rows
 
 
 class Fake:
@@ -100,7 +104,7 @@ class Fake:
 
     def __init__(self) -> None:
         self.now, self.calls = 0.0, list[str]()
-        self.clock = Clock(lambda: self.now, lambda: self.calls.append("quiet"))
+        self.clock = Clock(lambda: self.now)
 
     def call(self, name: str, seconds: float) -> Callable[[], None]:
         def made() -> None:
@@ -113,31 +117,6 @@ class Fake:
         return Contender(self.call(name, seconds), self.call(name, 3 * seconds), dict)
 
 
-def test_turns_are_taken_and_begin_with_calls_that_are_not_counted() -> None:
-    fake = Fake()
-    times = interleaved([fake.call("a", 2 * AWAKE), fake.call("b", 0.75 * AWAKE)], Limits(3), fake.clock)
-    assert [len(found) for found in times] == [3, 3]
-    assert times[0] == pytest.approx([2 * AWAKE] * 3) and times[1] == pytest.approx([0.75 * AWAKE] * 3)
-    assert fake.calls == ["quiet", "a", "a", "quiet", "b", "b", "b"] * 3
-
-
-def test_long_calls_are_fewer_and_are_not_woken() -> None:
-    fake = Fake()
-    times = interleaved([fake.call("long", 1.0), fake.call("short", AWAKE)], Limits(runs=8, least=3, seconds=3.0), fake.clock)
-    assert [len(found) for found in times] == [3, 8]
-    assert fake.calls.count("long") == 1 + 3
-
-
-def test_limits() -> None:
-    limits = Limits(runs=21, least=5, seconds=4.0)
-    assert [limits.reached(*x) for x in [(21, 0.1), (5, 4.0), (4, 9.0), (20, 3.9)]] == [True, True, False, False]
-
-
-def test_median_and_spread() -> None:
-    assert timing([4.0, 1.0, 2.0, 3.0, 10.0]) == Timing(3.0, (7.0 - 1.5) / 3.0, 5)
-    assert timing([2.0]) == Timing(2.0, 0.0, 1)
-
-
 def test_a_phase_has_a_time_or_a_reason_for_each_peer() -> None:
     fake = Fake()
 
@@ -146,21 +125,73 @@ def test_a_phase_has_a_time_or_a_reason_for_each_peer() -> None:
 
     peers = {"slow": fake.contender("slow", 0.75), "broken": Contender(fails, fails, dict), "gone": NOT_INSTALLED}
     settings = Settings(limits=Limits(3), clock=fake.clock)
-    found = measure(PHASES[0], fake.contender("ours", 0.5), peers, settings)
+    found = measure(INFERENCE, fake.contender("ours", 0.5), peers, settings)
     assert found == {
         "": Timing(0.5, 0.0, 3),
         "slow": Timing(0.75, 0.0, 3),
         "broken": "failed: RuntimeError: no compiler",
         "gone": NOT_INSTALLED,
     }
-    assert measure(PHASES[1], fake.contender("ours", 0.5), {}, settings) == {"": Timing(1.5, 0.0, 3)}
+    assert measure(TRAINING, fake.contender("ours", 0.5), {}, settings) == {"": Timing(1.5, 0.0, 3)}
+
+
+def test_who_takes_too_long_to_compile_is_a_gap_and_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, tried = Fake(), list[str]()
+
+    def slow(p: Problem) -> Contender:
+        def compiles() -> None:
+            tried.append(p.cell.name)
+            raise TooLong
+
+        return Contender(compiles, compiles, dict)
+
+    monkeypatch.setitem(PEERS, "eager", replace(PEERS["eager"], make=slow))
+    settings = Settings("float64", ("eager",), (INFERENCE,), Limits(1), fake.clock)
+    for steps in (T, 2 * T, T - 1):
+        (row,) = compare(REGISTRY["rnn"], generated("rnn"), (B, steps, D, N), settings)
+        assert row.peers == {"eager": TOO_LONG} and row.ours.runs == 1
+    assert tried == ["rnn"] * 2  # the second time with fewer steps
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_who_computes_something_else_is_a_gap(phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = PEERS["eager"]
+    halved = {
+        "make": lambda p: peer.make(p.at("U", p.arrays["U"] / 2)),
+        "train": lambda net: peer.train(replace(net, target=net.target / 2)),
+    }
+    settings = Settings("float64", ("eager",), (phase,), Limits(1), Fake().clock)
+    (row,) = compare(REGISTRY["rnn"], generated("rnn"), (B, T, D, N), settings)
+    assert isinstance(row.peers["eager"], Timing)
+    monkeypatch.setitem(PEERS, "eager", replace(peer, **halved))
+    (row,) = compare(REGISTRY["rnn"], generated("rnn"), (B, T, D, N), settings)
+    why = row.peers["eager"]
+    assert isinstance(why, str) and why.startswith("failed: ") and why.endswith("of its norm")
+
+
+def test_results_agree_by_their_norms() -> None:
+    want = {"W": np.array([1.0, -1.0]), "b": np.array([1e-9, 0.0])}
+    assert disagreement({"W": np.array([1.01, -1.0]), "b": np.array([1e-6, 0.0])}, want) == ""  # the second is rounding beside the first
+    assert disagreement({"W": np.array([1.0, 1.0]), "b": want["b"]}, want) == "W differs from ours by 1 of its norm"
+    assert "nan" in disagreement({"W": np.array([np.nan, 1.0]), "b": want["b"]}, want)
+    assert "U" in disagreement({"U": want["W"], "b": want["b"]}, want) and disagreement({}, {}) == ""
+
+
+def test_what_a_contender_has_chosen_is_told() -> None:
+    fake = Fake()
+    choosing = replace(fake.contender("a", 1.0), choices={TRAINING: "unroll 4"})
+    settings = Settings(limits=Limits(1), clock=fake.clock)
+    assert [measure(phase, fake.contender("ours", 0.5), {"a": choosing}, settings)["a"] for phase in ALONE] == [
+        Timing(1.0, 0.0, 1),
+        Timing(3.0, 0.0, 1, "unroll 4"),
+    ]
 
 
 def test_compare_makes_a_row_of_each_phase() -> None:
     """With peers that are not measured: what a row says of work and gaps."""
-    cell, settings = REGISTRY["lstm_peephole"], Settings("float64", ("torch.nn",), limits=Limits(2), clock=Clock(quiet=lambda: None))
+    cell, settings = REGISTRY["lstm_peephole"], Settings("float64", ("torch.nn",), ALONE, Limits(2), Fake().clock)
     rows = list(compare(cell, generated("lstm_peephole"), (B, T, D, N), settings))
-    assert [row.phase for row in rows] == [*PHASES]
+    assert [row.phase for row in rows] == [*ALONE]
     assert [row.operations for row in rows] == [2 * 4 * N * (N + D) * B * T, 3 * 2 * 4 * N * (N + D) * B * T]
     assert all(row.peers == {"torch.nn": NO_LAYER} and row.ours.runs == 2 and row.ratio("torch.nn") is None for row in rows)
 
@@ -258,14 +289,15 @@ RECORD = Record(
     dtype="float32",
     threads=2,
     runs=21,
+    pauses=False,
     peak=100.0,
     peers=("torch.nn", "eager", "jax"),
     notes=("jax is not installed: no jax",),
     rows=(
-        Row("lstm", PHASES[0], 1, 10, 8, 16, 10**8, Timing(0.002, 0.1, 21), {"torch.nn": Timing(0.001, 0.2, 21), "eager": OVER_LIMIT}),
-        Row("lstm", PHASES[0], 4, 10, 8, 16, 10**8, Timing(0.02, 0.1, 9), {"torch.nn": Timing(0.16, 0.2, 9), "eager": "failed: E: why"}),
-        Row("lstm", PHASES[1], 4, 10, 8, 16, 3 * 10**8, Timing(0.1, 0.1, 9), {"torch.nn": Timing(0.3, 0.2, 9), "jax": NOT_INSTALLED}),
-        Row("squared_error", PHASES[0], 4, 10, 8, 16, 0, Timing(0.1, 0.1, 9), {"torch.nn": NO_LAYER}),
+        Row("lstm", INFERENCE, 1, 10, 8, 16, 10**8, Timing(0.002, 0.1, 21), {"torch.nn": Timing(0.001, 0.2, 21), "eager": OVER_LIMIT}),
+        Row("lstm", INFERENCE, 4, 10, 8, 16, 10**8, Timing(0.02, 0.1, 9), {"torch.nn": Timing(0.16, 0.2, 9), "eager": "failed: E: why"}),
+        Row("lstm", TRAINING, 4, 10, 8, 16, 3 * 10**8, Timing(0.1, 0.1, 9), {"torch.nn": Timing(0.3, 0.2, 9), "jax": NOT_INSTALLED}),
+        Row("squared_error", INFERENCE, 4, 10, 8, 16, 0, Timing(0.1, 0.1, 9), {"torch.nn": NO_LAYER}),
     ),
 )
 
@@ -289,7 +321,7 @@ def test_json_has_what_follows_from_the_times() -> None:
         for peer in row["peers"].values():
             assert "missing" in peer or peer["ratio"] == peer["seconds"] / row["ours"]["seconds"]
     assert found["rows"][0]["peers"] == {
-        "torch.nn": {"seconds": 0.001, "spread": 0.2, "runs": 21, "ratio": 0.5},
+        "torch.nn": {"seconds": 0.001, "spread": 0.2, "runs": 21, "how": "", "ratio": 0.5},
         "eager": {"missing": OVER_LIMIT},
     }
 
@@ -301,12 +333,64 @@ def test_rates_and_ratios() -> None:
 
 def test_geometric_means() -> None:
     means = geometric_means(RECORD)
-    assert list(means) == [("lstm", PHASES[0]), ("lstm", PHASES[1]), ("squared_error", PHASES[0])]
-    assert means["lstm", PHASES[0]] == [pytest.approx(2.0), None, None] and means["squared_error", PHASES[0]] == [None] * 3
+    assert list(means) == [("lstm", INFERENCE), ("lstm", TRAINING), ("squared_error", INFERENCE)]
+    assert means["lstm", INFERENCE] == [pytest.approx(2.0), None, None] and means["squared_error", INFERENCE] == [None] * 3
+
+
+def at_share(share: float, cell: str = "lstm", phase: str = INFERENCE, **peers: float) -> Row:
+    """Return a row of 1 s that reaches a share of a peak of 100 GF/s, with peers that take so many seconds."""
+    return Row(cell, phase, 4, 10, 8, 16, int(share * 1e11), Timing(1.0, 0.1, 9), {name: Timing(s, 0.1, 9) for name, s in peers.items()})
+
+
+def test_sizes_at_the_peak_are_left_out_of_the_means() -> None:
+    rows = at_share(0.9, jax=0.5), at_share(0.8, jax=2.0), at_share(0.9, phase=PHASES[2], jax=3.0), at_share(0.85, "gru", jax=0.5)
+    record = replace(RECORD, peers=("jax",), rows=rows)
+    assert [record.at_peak(row) for row in rows] == [True, False, False, True]
+    assert geometric_means(record) == {
+        ("lstm", INFERENCE): [pytest.approx(2.0)],
+        ("lstm", PHASES[2]): [pytest.approx(3.0)],
+        ("gru", INFERENCE): [None],
+    }
+    assert mean_lines(record) == ["mean × of lstm inference: jax 2.00", "mean × of lstm model: jax 3.00"]
+    assert [line(row, record).endswith("%*") for row in rows] == [True, False, False, True] and "90%* |" in markdown(record)
+
+
+def test_a_row_is_good_enough_by_its_ratios_or_at_the_peak() -> None:
+    rows = at_share(0.5, a=1.0, b=2.0), at_share(0.5, a=0.9, b=2.0, c=0.5), at_share(0.9, a=0.9), at_share(0.5)
+    record = replace(RECORD, peers=("a", "b", "c"), rows=rows)
+    assert [record.meets(row) for row in rows] == [True, False, True, True]
+    assert short(record) == ["slower: lstm, inference, 4, 10, 8, 16: a 0.90, c 0.50"]
+    found = json.loads(record.json())["rows"]
+    assert [(row["at_peak"], row["meets"]) for row in found] == [(False, True), (False, False), (True, True), (False, True)]
+
+
+def test_shares_are_those_of_cells_and_phases() -> None:
+    assert {cell for cell, _ in SHARES} == {*pytorch.LAYERS} and {phase for _, phase in SHARES} == {*ALONE}
+    assert all(0 < share < 1 for share in SHARES.values())
+
+
+def test_how_turns_were_taken_is_in_the_file_and_in_the_first_line(file: Path) -> None:
+    assert about(RECORD)[0].endswith("back to back") and about(replace(RECORD, pauses=True))[0].endswith("the one before rest")
+    found = json.loads(file.read_text())
+    assert found.pop("pauses") is False
+    file.write_text(json.dumps(found))
+    assert load(file).pauses  # as it was before there was another way
+
+
+@pytest.mark.parametrize("name", ["benchmarks", "benchmarks-float64", "benchmarks-cells"])
+def test_the_files_of_the_page_are_read(name: str) -> None:
+    record = load(Path(__file__).parents[2] / "docs" / f"{name}.json")
+    assert record.pauses and record.rows and markdown(record)
+
+
+def test_choices_are_counted_below_the_table() -> None:
+    taken = [{"jax": Timing(1.0, 0.1, 9, how), "eager": Timing(1.0, 0.1, 9)} for how in ("unroll 1", "unroll 4", "unroll 4")]
+    rows = tuple(replace(RECORD.rows[0], peers=peers) for peers in taken)
+    assert choices(replace(RECORD, rows=rows)) == ["jax: unroll 1 in 1, unroll 4 in 2 rows"] and choices(RECORD) == []
 
 
 def test_lines_of_the_table() -> None:
-    lines = [header(RECORD.peers), *(line(row, RECORD.peers, RECORD.peak) for row in RECORD.rows)]
+    lines = [header(RECORD.peers), *(line(row, RECORD) for row in RECORD.rows)]
     assert len({len(text) for text in lines}) == 1
     words = [" ".join(text.split()) for text in lines[1:]]
     assert words[0] == "lstm inference 1 10 8 16 2.000 10% 1.000 0.50 limit - - - 50.0 50%"
@@ -334,6 +418,10 @@ def test_chart_from_a_file(file: Path, tmp_path: Path) -> None:
     text = paths[0].read_text(encoding="utf-8")
     assert text == paths[1].read_text(encoding="utf-8") and chart.PAPER in text
     assert all(f">{word}<" in text for word in ("lstm", "torch.nn", "inference", "training", "1, 10, 8, 16"))
+
+
+def test_every_peer_has_a_colour() -> None:
+    assert len({*chart.COLOURS}) >= len(PEERS)
 
 
 def test_chart_without_matplotlib(file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -373,19 +461,22 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     hide(monkeypatch, "jax")
     path = tmp_path / "bench.json"
     sizes = [f"{B},{T},{D},{N}", f"{B},{T},{N},{N}"]
-    arguments = ["--cells", "rnn", "mut1", "--sizes", *sizes, "--runs", "2", "--threads", "1", "--peers", "torch.nn", "eager", "jax"]
+    cells, peers = ["rnn", "mut1", "squared_error"], ["torch.nn", "eager", "jax"]
+    arguments = ["--cells", *cells, "--sizes", *sizes, "--runs", "2", "--threads", "1", "--peers", *peers]
     assert bench.main([*arguments, "--json", str(path)]) == 0
     out, record = capsys.readouterr().out, load(path)
     assert [(r.cell, r.phase, r.d) for r in record.rows] == [
         *(("rnn", phase, d) for d in (D, N) for phase in PHASES),
         *(("mut1", phase, N) for phase in PHASES),  # both sizes are one to a cell with d = n
+        *(("squared_error", phase, d) for d in (D, N) for phase in ALONE),
     ]
     for row in record.rows:
-        assert line(row, record.peers, record.peak) in out.splitlines()
+        assert line(row, record) in out.splitlines()
         assert isinstance(row.peers["eager"], Timing) and row.peers["jax"] == NOT_INSTALLED
         assert isinstance(row.peers["torch.nn"], Timing) == (row.cell == "rnn")
         assert row.ours.runs == 2 and row.ours.seconds > 0
-    assert record.notes == ("jax is not installed: no jax",) and record.notes[0] in out.splitlines()
+    assert record.notes == ("jax is not installed: no jax", "no row for a model: squared_error does not have one input")
+    assert {*record.notes} <= {*out.splitlines()} and not record.pauses
     assert (record.threads, record.runs, record.dtype, record.peers) == (1, 2, "float32", ("torch.nn", "eager", "jax"))
     assert record.machine["cores"] >= 1 and record.machine["versions"].keys() >= {"python", "numpy", "numba", "torch"}
 

@@ -25,7 +25,8 @@ from derive.bench.cuda.device_table import aligned, cells_of_row
 from derive.bench.cuda.match import Match, compare
 from derive.bench.measure import Clock, Limits
 from derive.bench.peers import NO_LAYER
-from derive.bench.record import PHASES, Timing
+from derive.bench.phases import ALONE
+from derive.bench.record import Timing
 from derive.cells import REGISTRY
 from derive.command import bench
 from generated.runtime.cuda import current
@@ -203,10 +204,10 @@ def test_floors_are_those_of_the_kernels_that_stay(simulated: SimulatedDevice) -
 
 
 def test_rows_of_a_case() -> None:
-    settings = Settings(limits=Limits(2, 1), clock=Ticking().clock)
+    settings = Settings(phases=ALONE, limits=Limits(2, 1), clock=Ticking().clock)
     match = Match(Case("mut1", "float32", (1, 2, 3, 8)), REGISTRY["mut1"], generated("mut1"), ("torch.nn", "eager"))
     rows = list(compare(match, settings))
-    assert [row.phase for row in rows] == [*PHASES] and rows[1].operations == 3 * rows[0].operations == 3 * 2 * 2 * 4 * 8 * 8
+    assert [row.phase for row in rows] == [*ALONE] and rows[1].operations == 3 * rows[0].operations == 3 * 2 * 2 * 4 * 8 * 8
     for row in rows:
         assert (row.cell, row.kind, row.size) == ("mut1", "float32", "1, 2, 8, 8")  # d is n
         assert row.peers["torch.nn"] == NO_LAYER and isinstance(row.peers["eager"], Timing)

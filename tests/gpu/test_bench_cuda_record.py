@@ -10,7 +10,8 @@ import pytest
 from derive.bench.cuda.clock import Floor
 from derive.bench.cuda.device_record import DeviceRecord, DeviceRow, load
 from derive.bench.cuda.device_table import aligned, cells_of_row, heads, markdown, remarks
-from derive.bench.record import PHASES, Timing
+from derive.bench.phases import INFERENCE, TRAINING
+from derive.bench.record import Timing
 from derive.command import bench
 
 MACHINE = {
@@ -23,9 +24,9 @@ MACHINE = {
 FLOORS = (Floor("forward", 64, 8, 2, 2e-6, 2.5e-6), Floor("backward", 32, 8, 2, 3e-6, 3.5e-6))
 LAYER, FAILING = {"torch.nn": Timing(0.006, 0.2, 21)}, {"torch.nn": "failed: E: why"}
 ROWS = (
-    DeviceRow("lstm", PHASES[0], 16, 1000, 8, 16, 10**8, Timing(0.004, 0.1, 21), LAYER, "bfloat16", FLOORS[:1], {"torch.nn": 0.01}),
-    DeviceRow("lstm", PHASES[1], 16, 1000, 8, 16, 10**8, Timing(0.02, 0.1, 9), FAILING, "float32", FLOORS, {}),
-    DeviceRow("mut1", PHASES[1], 16, 1000, 16, 16, 0, Timing(0.02, 0.1, 9), {"eager": Timing(0.3, 0.2, 9)}, "float32", (), {"eager": 0.5}),
+    DeviceRow("lstm", INFERENCE, 16, 1000, 8, 16, 10**8, Timing(0.004, 0.1, 21), LAYER, "bfloat16", FLOORS[:1], {"torch.nn": 0.01}),
+    DeviceRow("lstm", TRAINING, 16, 1000, 8, 16, 10**8, Timing(0.02, 0.1, 9), FAILING, "float32", FLOORS, {}),
+    DeviceRow("mut1", TRAINING, 16, 1000, 16, 16, 0, Timing(0.02, 0.1, 9), {"eager": Timing(0.3, 0.2, 9)}, "float32", (), {"eager": 0.5}),
 )
 RECORD = DeviceRecord(MACHINE, 21, ("gru, tf32: failed: no memory",), ROWS)
 

@@ -15,10 +15,9 @@ from ...runtime.cuda.kind import KINDS
 from ..compare import Settings, failure
 from ..measure import Limits
 from ..options import RUNS, number, size
-from ..peers import PEERS
-from ..record import PHASES
+from ..phases import ALONE
 from . import clock, device
-from .cases import DEFAULT, chosen, peers_of
+from .cases import BUILT_IN, DEFAULT, LOOPS, chosen, peers_of
 from .device_record import DeviceRecord, load
 from .device_table import LEGEND, about, aligned, cells_of_row, heads, markdown, remarks
 from .match import Match, compare
@@ -52,12 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="derive bench --cuda", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add, peers = parser.add_argument, [name for name in PEERS if name != "jax"]
+    add, peers = parser.add_argument, (*BUILT_IN, *LOOPS)
     add("--cells", nargs="+", metavar="NAME", help="names or files of cells")
     add("--kinds", nargs="+", metavar="KIND", choices=KINDS, help=f"of number: {' '.join(KINDS)}")
     add("--sizes", nargs="+", metavar="B,T,d,n", type=size)
     add("--peers", nargs="*", metavar="PEER", choices=peers, help=f"instead of those that are usual for a cell: {' '.join(peers)}")
-    add("--phases", nargs="+", metavar="PHASE", choices=PHASES, default=PHASES, help=f"{' or '.join(PHASES)} (default: both)")
+    add("--phases", nargs="+", metavar="PHASE", choices=ALONE, default=ALONE, help=f"{' or '.join(ALONE)} (default: both)")
     add("--runs", type=number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
     add("--json", type=Path, metavar="FILE", help="write everything there, after each row")
     add("--table", type=Path, metavar="FILE.json", help="measure nothing: print what --json wrote as Markdown")

@@ -9,7 +9,8 @@ from types import ModuleType
 from ...language.definition import Definition
 from ..compare import CALLS, Settings, measure, size_for
 from ..contender import Contender, sizes_of
-from ..record import BACKWARD, PHASES, Timing
+from ..phases import BACKWARD, TRAINING
+from ..record import Timing
 from ..work import operations
 from . import device_contenders as contenders
 from .cases import Case
@@ -43,7 +44,7 @@ def compare(match: Match, settings: Settings) -> Iterator[DeviceRow]:
         timed = times.pop("")
         assert isinstance(timed, Timing)
         alone = floors(module, CALLS[phase](own), settings.clock.now)
-        work_of_phase = work * (1 + BACKWARD * (phase == PHASES[1]))
+        work_of_phase = work * (1 + BACKWARD * (phase == TRAINING))
         yield DeviceRow(cell.name, phase, batch, steps, d, n, work_of_phase, timed, times, case.kind, tuple(alone), apart)
 
 
