@@ -13,13 +13,19 @@ from __future__ import annotations
 import math
 
 from ..common.coefficients import DOUBLE, SINGLE, Table
-from .real import FLOAT64, Bits, Real, fma, horner, two_product, two_sum
+from .real import FLOAT64, Bits, Real, fma, horner, less_product, two_product, two_sum
+from .target import TARGET
 
 INFINITY, NAN = math.inf, math.nan
 
 
 def table(x: Real) -> Table:
     return DOUBLE if x.format is FLOAT64 else SINGLE
+
+
+def ln2(x: Real) -> tuple[float, float]:
+    """ln(2) in two parts, of which the first times an exponent is exact, or is added to what it cancels before it is rounded."""
+    return table(x).ln2 if TARGET.fused else table(x).ln2_short
 
 
 def absolute(x: Real) -> Real:
@@ -38,7 +44,7 @@ def exp_parts(x: Real) -> tuple[Bits, Real]:
     constants = table(x)
     shifted = fma(x, constants.log2_e, x.format.shifter)
     k = shifted - x.format.shifter
-    high, low = constants.ln2
+    high, low = ln2(x)
     r = fma(k, -low, fma(k, -high, x))
     return shifted.bits(), fma(r * r, horner(r, constants.expm1), r)
 
@@ -114,7 +120,7 @@ def log_parts(x: Real) -> tuple[Bits, Real]:
 
 def log_sum(k: Real, f: Real) -> Real:
     """k ln(2) + log(1 + f), for 1 + f between sqrt(1/2) and sqrt(2)."""
-    high, low = table(f).ln2
+    high, low = ln2(f)
     s = f / (2.0 + f)
     z = s * s
     half_square = 0.5 * f * f
@@ -176,11 +182,11 @@ def quadrant(x: Real) -> tuple[Bits, Real, Real]:
     constants, shifter = table(x), x.format.shifter
     first = fma(x, constants.two_over_pi, shifter)
     n = first - shifter
-    near = fma(n, -constants.half_pi[1], fma(n, -constants.half_pi[0], x))  # of a large n, the second part is worth a tenth of a turn
+    near = fma(n, -constants.half_pi[1], less_product(x, n, constants.half_pi[0]))  # of a large n, the second part is worth a tenth of a turn
     second = fma(near, constants.two_over_pi, shifter)  # the rounding of x 2/pi may be worth a turn
     n = n + (second - shifter)
     product, product_error = two_product(n, constants.half_pi[1])
-    high, low = two_sum(fma(n, -constants.half_pi[0], x), -product)
+    high, low = two_sum(less_product(x, n, constants.half_pi[0]), -product)
     low = fma(n, -constants.half_pi[3], fma(n, -constants.half_pi[2], low - product_error))
     total, rest = two_sum(high, low)
     return (first.bits() + second.bits()) & 3, x.select(absolute(x) < constants.angle_limit, total, NAN), rest
