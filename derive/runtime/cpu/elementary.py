@@ -1,7 +1,7 @@
 """Elementary functions as straight lines of arithmetic: `exp`, `log`, `sin`, `tanh`, `erf` … over `Real`, for both formats.
 
 The reductions are the textbook ones (Muller, *Elementary Functions*, 3rd ed.; Cody and Waite 1980 for constants in parts): to
-|r| <= ln(2)/2 with an exact fused multiply-add; to 2 atanh(s) with s = f / (2 + f) for the logarithm; to |r| <= pi/4 for sine and cosine,
+|r| <= ln(2)/2 with an exact product; to 2 atanh(s) with s = f / (2 + f) for the logarithm; to |r| <= pi/4 for sine and cosine,
 with pi/2 in four parts. erfc(a) = exp(-a^2) erfcx(a), and erfcx(a) (a + K) is a polynomial in (a - K) / (a + K) (Shepherd and Laframboise
 1981, Math. Comp. 36:249). The constants are in `coefficients`.
 
@@ -24,7 +24,7 @@ def table(x: Real) -> Table:
 
 
 def ln2(x: Real) -> tuple[float, float]:
-    """ln(2) in two parts, of which the first times an exponent is exact, or is added to what it cancels before it is rounded."""
+    """ln(2) in two parts: the first times an exponent is not rounded before it is added to."""
     return table(x).ln2 if TARGET.fused else table(x).ln2_short
 
 
@@ -178,16 +178,16 @@ def power(x: Real, p: Real) -> Real:
 
 
 def quadrant(x: Real) -> tuple[Bits, Real, Real]:
-    """n mod 4 and r, as a sum of two, with x = n pi/2 + r. The first product is exact fused: x - n fl(pi/2) fits the format."""
-    constants, shifter = table(x), x.format.shifter
+    """n mod 4 and r, as a sum of two, with x = n pi/2 + r. The first difference is exact: x - n fl(pi/2) fits the format."""
+    constants, shifter, (p0, p1, p2, p3) = table(x), x.format.shifter, table(x).half_pi
     first = fma(x, constants.two_over_pi, shifter)
     n = first - shifter
-    near = fma(n, -constants.half_pi[1], less_product(x, n, constants.half_pi[0]))  # of a large n, the second part is worth a tenth of a turn
+    near = fma(n, -p1, less_product(x, n, p0))  # of a large n, the second part is worth a tenth of a turn
     second = fma(near, constants.two_over_pi, shifter)  # the rounding of x 2/pi may be worth a turn
     n = n + (second - shifter)
-    product, product_error = two_product(n, constants.half_pi[1])
-    high, low = two_sum(less_product(x, n, constants.half_pi[0]), -product)
-    low = fma(n, -constants.half_pi[3], fma(n, -constants.half_pi[2], low - product_error))
+    product, product_error = two_product(n, p1)
+    high, low = two_sum(less_product(x, n, p0), -product)
+    low = fma(n, -p3, fma(n, -p2, low - product_error))
     total, rest = two_sum(high, low)
     return (first.bits() + second.bits()) & 3, x.select(absolute(x) < constants.angle_limit, total, NAN), rest
 

@@ -50,7 +50,7 @@ class Target:
 
 def describe(triple: str, cpu: str, features: str) -> Target:
     """Return what LLVM knows of a processor: it alone knows what one has that is not at hand."""
-    machine = binding.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    machine = binding.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, codemodel="default")
     assembly = machine.emit_assembly(binding.parse_assembly(f'target triple = "{triple}"{EXAMPLE}'))
     architecture, fused = triple.partition("-")[0], "fmaf" not in assembly
     if "zmm" in assembly:

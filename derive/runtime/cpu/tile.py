@@ -19,7 +19,6 @@ from numba.extending import intrinsic
 from .pointers import I64, Pointer
 from .target import TARGET
 
-
 VECTOR_BYTES, REGISTERS = TARGET.vector_bytes, TARGET.registers
 VECTORS = 2  # vectors of columns in a panel
 # Rows of the full tile: 16 or 12 accumulators leave room for two vectors of b and the broadcast elements of a.
