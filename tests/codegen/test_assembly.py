@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from derive.runtime.cpu.tile import VECTOR_BYTES
+from derive.runtime.cpu.target import TARGET, is_x86
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,16 +43,13 @@ DIVISIONS = {  # sigmoids and tanh; a backward pass has them where it makes one 
 }
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
+@pytest.mark.skipif(not is_x86(TARGET.architecture), reason="reads x86 assembly")
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_loops_are_vectorised(name: str, tmp_path: Path) -> None:
-    """Arithmetic at the width of the host's registers in every kernel, and no division of single numbers where sigmoids and tanh are."""
-    from llvmlite.binding import get_host_cpu_features
-
-    if not get_host_cpu_features().get("avx2"):
-        pytest.skip("this processor has no AVX2")
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT), "PATH": ""}  # code from the cache has no assembly to show
-    register = "zmm" if VECTOR_BYTES == 64 else "ymm"
+    """Arithmetic at the width of the registers in every kernel, and no division of single numbers where sigmoids and tanh are."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_CPU")}
+    environment |= {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT), "PATH": ""}  # code from the cache has no assembly to show
+    register = {16: "xmm", 32: "ymm", 64: "[yz]mm"}[TARGET.vector_bytes]  # on some processors LLVM prefers half of 64 bytes
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(name=name, register=register)], env=environment, capture_output=True, text=True, check=False
     )
@@ -64,6 +61,8 @@ def test_loops_are_vectorised(name: str, tmp_path: Path) -> None:
         packed = [count for _, count, _ in blocks if count]
         scalar = [count for _, _, count in blocks if count]
         assert not any(both and single for _, both, single in blocks), (kernel, letter)
-        # The loop for what is left of a row beyond whole vectors has the same divisions, one by one; no other has any.
-        assert len(scalar) <= len(packed) and set(scalar) <= set(packed), (kernel, letter)
+        # The loop for what is left of a row beyond whole vectors has the same divisions, one by one; no other has any. Where a selection of
+        # one number is a branch, as without AVX, they stand in several blocks.
+        whole = len(scalar) <= len(packed) and set(scalar) <= set(packed)
+        assert whole or sum(scalar) == sum(packed), (kernel, letter)
         assert sum(packed) >= DIVISIONS[name, kernel.removesuffix("_divided")], (kernel, letter)

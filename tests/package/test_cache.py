@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, python, without_rights
+from llvmlite.binding import get_host_cpu_features
 
 from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.package import contents
 from derive.package.folder import write
-from derive.runtime.common import trust
+from derive.runtime.common import cache, trust
 
 RNN = REGISTRY["rnn"]
 LEAKY = Cell("h = a * h_prev + x", name="leaky", output="h")  # without a product it is compiled in two seconds
 
-# Calls of many kinds, with arrays of many sizes; then how many functions Numba compiled.
-COUNT = """
+# How many functions Numba compiles.
+LISTEN = """
 import numpy as np
 from numba.core import event
 
@@ -35,6 +36,12 @@ class Listener(event.Listener):
         pass
 
 event.register("numba:run_pass", Listener())
+"""
+
+# Calls of many kinds, with arrays of many sizes; then how many functions were compiled.
+COUNT = (
+    LISTEN
+    + """
 from kernels import {cell} as cell
 dtype = np.float32
 params = cell.LAYER.init(dict.fromkeys(cell.LAYER.sizes, 24), 0, dtype)
@@ -51,6 +58,7 @@ for steps, batch in ((1, 1), (3, 1), (2, 40), (40, 200)):
         cell.step(x[0], params, final)
 print(Listener.compiled)
 """
+)
 
 # Two functions that are compiled in no time.
 LIGHT = """
@@ -192,6 +200,52 @@ def test_warm_says_what_it_cannot_do(tmp_path: Path) -> None:
     for arguments, status, part in [*cases, (["--dtypes", "float32"], 1, "machine code cannot be kept")]:
         done = without_rights("-m", "kernels.warm", *arguments, folder=image, HOME=home)
         assert done.returncode == status and part in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+# Of unlike machines
+
+SHARED = (
+    LISTEN
+    + """
+from derive.runtime.cpu import product, target
+
+rng = np.random.default_rng(0)
+a, b = rng.integers(-3, 4, (30, 40)).astype(np.float32), rng.integers(-3, 4, (40, 50)).astype(np.float32)
+out, packed = np.empty((30, 50), np.float32), product.panels(b)
+product.multiply(a, packed, out, False)
+right = (out == a @ b).all()
+print(target.TARGET.vector_bytes, right, len(packed), Listener.compiled > 0)
+"""
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.uname().machine != "x86_64", reason="names of x86-64")
+def test_unlike_machines_share_a_folder(tmp_path: Path) -> None:
+    """Tiles of another size, a packed operand of another width, functions compiled apart: each finds its own, whoever was there before."""
+
+    def run(cpu: str) -> list[str]:
+        return python(SHARED, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="").split()
+
+    wide = get_host_cpu_features().get("fma")
+    kinds = {"x86-64": ["16", "True", "2240"]} | ({"x86-64-v3": ["32", "True", "2560"]} if wide else {"x86-64-v2": ["16", "True", "2240"]})
+    for compiled in ("True", "False"):
+        assert {cpu: run(cpu) for cpu in kinds} == {cpu: [*found, compiled] for cpu, found in kinds.items()}
+
+
+def test_a_file_of_another_processor_is_not_read(tmp_path: Path) -> None:
+    """Both found no index, took the number 1, and wrote the index in one order and the code in the other."""
+    one, other, again = (cache._Files(str(tmp_path), "loop", stamp) for stamp in ("text", "text", "another text"))
+    one.save("for one", "its code")
+    (tmp_path / "loop.nbi").unlink()
+    other.save("for the other", "code of its own")
+    assert (one.load("for one"), other.load("for the other")) == (None, "code of its own")
+    one._save_data("loop.1.nbc", ("text", "for one", "its code"))
+    assert (one.load("for one"), other.load("for the other")) == (None, None)
+    other.save("for the other", "code of its own")
+    one.save("for one", "its code")
+    assert (one.load("for one"), other.load("for the other")) == ("its code", "code of its own")
+    again._save_index({"for one": "loop.1.nbc"})  # and ended before it wrote the code
+    assert again.load("for one") is None
 
 
 # What others could have written

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 import mpmath as mp
 import numpy as np
 import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
+from derive.runtime.cpu import elementary, real
 from derive.runtime.cpu import vector as v
+from derive.runtime.cpu.target import TARGET, is_arm, is_x86
 
 FORMATS = (np.float64, np.float32)
 INFINITY = float("inf")
@@ -87,8 +88,17 @@ REFERENCE: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.fixture(params=[True, False], ids=["fused", "unfused"])
+def _fused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Formulas with fused multiply-adds and, with the bits of processors that have none, without."""
+    if request.param and not TARGET.fused:
+        pytest.skip("this processor has no fused multiply-add")
+    for module in (real, elementary):
+        monkeypatch.setattr(module, "TARGET", replace(TARGET, fused=request.param))
+
+
 @functools.cache
-def loop(name: str, contract: bool) -> Any:
+def loop(name: str, contract: bool, fused: bool) -> Any:
     """`name` over an array, in place; 1024 elements at a time need no remainder and no test of overlap."""
     function = getattr(v, name)
 
@@ -106,7 +116,7 @@ def apply(name: str, x: Any, kind: type = np.float64, contract: bool = True) -> 
     x = np.asarray(x, kind)
     padded = np.zeros(-(-x.size // 1024) * 1024, kind)
     padded[: x.size] = x.ravel()
-    loop(name, contract)(padded)
+    loop(name, contract, real.TARGET.fused)(padded)
     return padded[: x.size].reshape(x.shape)
 
 
@@ -161,6 +171,7 @@ def error_in_ulp(got: float, want: Any, info: Any) -> float:
     return float(abs(mp.mpf(got) - want) / mp.mpf(2) ** (exponent - info.nmant))
 
 
+@pytest.mark.usefixtures("_fused")
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("name", ULP)
 def test_error_over_the_whole_range(name: str, kind: type) -> None:
@@ -194,6 +205,7 @@ def test_the_table_of_bounds_in_the_module_is_the_tested_one() -> None:
     assert stated == {name: (float(a), float(b)) for name, (a, b) in ULP.items()}
 
 
+@pytest.mark.usefixtures("_fused")
 @pytest.mark.parametrize("name", ["sin", "cos"])
 def test_single_precision_angles_next_to_every_quarter_turn(name: str) -> None:
     x = (np.arange(1, 2_670_176) * (np.pi / 2)).astype(np.float32)
@@ -263,7 +275,7 @@ def test_rounding_does_not_depend_on_contraction(kind: type) -> None:
     for name in ULP:
         x = arguments(kind, name)
         np.testing.assert_array_equal(apply(name, x, kind, contract=True), apply(name, x, kind, contract=False), err_msg=name)
-        code = next(iter(loop(name, True).inspect_llvm().values()))
+        code = next(iter(loop(name, True, TARGET.fused).inspect_llvm().values()))
         assert not re.search(r"fmul \w*contract", code), name  # a product that is not contractable never fuses, whatever the sum's flags
 
 
@@ -319,20 +331,20 @@ def machine_code(run: Any, kind: type) -> str:
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("name", CALLS_NO_LIBRARY)
 def test_the_loop_is_packed_at_the_width_of_the_host(name: str, kind: type) -> None:
-    text, features = machine_code(loop(name, True), kind), llvm.get_host_cpu_features()
+    text = machine_code(loop(name, True, TARGET.fused), kind)
     suffix = "d" if kind is np.float64 else "s"
-    if platform.machine() in ("x86_64", "AMD64") and features.get("avx2") and features.get("fma"):
-        arithmetic = r"\tv(?:add|sub|mul|div|fn?m(?:add|sub)\d+)"
-        widest = "[yz]mm" if features.get("avx512f") else "ymm"
+    if is_x86(TARGET.architecture):
+        arithmetic = r"\tv?(?:add|sub|mul|div|fn?m(?:add|sub)\d+)"
+        widest = {16: "xmm", 32: "ymm" if TARGET.fused else "[xy]mm", 64: "[yz]mm"}[TARGET.vector_bytes]
         packed = re.findall(rf"{arithmetic}p{suffix}\t.*%{widest}", text)
         scalar = re.findall(rf"{arithmetic}s[sd]\t.*", text)
         calls = re.findall(r"\tcall\w*\t.*", text)
-    elif platform.machine() in ("aarch64", "arm64"):
+    elif is_arm(TARGET.architecture):
         packed = re.findall(rf"\tf(?:add|sub|mul|div|mla|mls)\.{'2d' if suffix == 'd' else '4s'}|\tf(?:add|sub|mul|div|mla|mls)\tv.*", text)
         scalar = re.findall(r"\tf(?:add|sub|mul|div|madd|msub)\t[sd]\d+.*", text)
         calls = re.findall(r"\tbl\t.*", text)
     else:
-        pytest.skip("neither AVX2 with FMA nor NEON")
+        pytest.skip("neither x86 nor ARM")
     assert len(packed) >= 2
     assert scalar == []
     assert calls == []

@@ -2,7 +2,8 @@
 
 A function's code lies in NUMBA_CACHE_DIR if that is set, else in `__pycache__` beside its module, else in the user's folder of Numba. All
 are read, whether or not they can be written to; what is compiled goes to the first that can. Where none can, it stays in memory, and a
-warning says so, once a process. Code is known again by the content of its module, not by the time of the file: a copy is as good.
+warning says so, once a process. Code is known again by the content of its module, not by the time of the file: a copy is as good. It is
+kept by the processor that it is for, too: unlike machines may share a folder, and each is served its own.
 
 What is read is run: a folder other than the package's own is used only if nobody else can write to it.
 """
@@ -138,9 +139,25 @@ class _Folder(caching.FunctionCache):
         self._place = _Place(function, folder, stamp)
         self._impl_class = partial(_Implementation, self._place)
         super().__init__(function)
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
 
     def doubt(self) -> str:
         return self._place.doubt()
+
+
+class _Files(caching.IndexDataCacheFile):
+    """Numba's files, where each says whose code it has.
+
+    An index says which file is whose, by a number. Machines that write at the same time, for processors that are not the same, may take one
+    number for two of them, and a process that ends between the two files leaves an index for what was there before.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        super().save(key, (self._source_stamp, key, data))
+
+    def load(self, key: Any) -> Any:
+        found = super().load(key)
+        return found[2] if found is not None and found[:2] == (self._source_stamp, key) else None
 
 
 class _Implementation(caching.CompileResultCacheImpl):

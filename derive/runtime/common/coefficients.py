@@ -16,6 +16,7 @@ class Table:
     two_over_pi: float
     sqrt_half: float
     ln2: tuple[float, float]  # parts
+    ln2_short: tuple[float, float]  # parts: the first has so few bits that its product with any exponent is exact
     half_pi: tuple[float, float, float, float]  # parts
     exp_domain: tuple[float, float]  # outside, exp is infinite, and x exp(x) rounds to 0
     one_at: float  # tanh is 1 from here
@@ -35,6 +36,7 @@ DOUBLE = Table(
     two_over_pi=0.6366197723675814,
     sqrt_half=0.7071067811865476,
     ln2=(0.6931471805599453, 2.3190468138462996e-17),
+    ln2_short=(0.6931471805598903, 5.497923018708371e-14),
     half_pi=(1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33, 5.562271104316826e-50),
     exp_domain=(-755.0, 710.0),
     one_at=20.0,
@@ -127,6 +129,7 @@ SINGLE = Table(
     two_over_pi=0.6366197466850281,
     sqrt_half=0.7071067690849304,
     ln2=(0.6931471824645996, -1.9046542121259336e-09),
+    ln2_short=(0.693145751953125, 1.428606765330187e-06),
     half_pi=(1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15, 1.056299898220315e-23),
     exp_domain=(-112.0, 89.0),
     one_at=10.0,

@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 
 from ..common.cache import cached
 from ..common.version import VERSION, common
+from .target import TARGET, is_arm, is_x86
 
 WORKERS = 254  # at most
 TRIAL = WORKERS + 1  # a slot without a worker, on which the time of a look is taken
@@ -121,10 +122,9 @@ def _pause(typingctx):  # type: ignore[no-untyped-def]
     """Tell the processor that this thread only waits."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        machine = binding.get_process_triple().partition("-")[0]
-        if machine in ("x86_64", "i386", "i686"):
+        if is_x86(TARGET.architecture):
             builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"), [])
-        elif machine in ("aarch64", "arm64"):
+        elif is_arm(TARGET.architecture):
             hint = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [I32]), "llvm.aarch64.hint")
             builder.call(hint, [I32(1)])
         return context.get_dummy_value()

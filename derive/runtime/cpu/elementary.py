@@ -1,7 +1,7 @@
 """Elementary functions as straight lines of arithmetic: `exp`, `log`, `sin`, `tanh`, `erf` … over `Real`, for both formats.
 
 The reductions are the textbook ones (Muller, *Elementary Functions*, 3rd ed.; Cody and Waite 1980 for constants in parts): to
-|r| <= ln(2)/2 with an exact fused multiply-add; to 2 atanh(s) with s = f / (2 + f) for the logarithm; to |r| <= pi/4 for sine and cosine,
+|r| <= ln(2)/2 with an exact product; to 2 atanh(s) with s = f / (2 + f) for the logarithm; to |r| <= pi/4 for sine and cosine,
 with pi/2 in four parts. erfc(a) = exp(-a^2) erfcx(a), and erfcx(a) (a + K) is a polynomial in (a - K) / (a + K) (Shepherd and Laframboise
 1981, Math. Comp. 36:249). The constants are in `coefficients`.
 
@@ -13,13 +13,19 @@ from __future__ import annotations
 import math
 
 from ..common.coefficients import DOUBLE, SINGLE, Table
-from .real import FLOAT64, Bits, Real, fma, horner, two_product, two_sum
+from .real import FLOAT64, Bits, Real, fma, horner, less_product, two_product, two_sum
+from .target import TARGET
 
 INFINITY, NAN = math.inf, math.nan
 
 
 def table(x: Real) -> Table:
     return DOUBLE if x.format is FLOAT64 else SINGLE
+
+
+def ln2(x: Real) -> tuple[float, float]:
+    """ln(2) in two parts: the first times an exponent is not rounded before it is added to."""
+    return table(x).ln2 if TARGET.fused else table(x).ln2_short
 
 
 def absolute(x: Real) -> Real:
@@ -38,7 +44,7 @@ def exp_parts(x: Real) -> tuple[Bits, Real]:
     constants = table(x)
     shifted = fma(x, constants.log2_e, x.format.shifter)
     k = shifted - x.format.shifter
-    high, low = constants.ln2
+    high, low = ln2(x)
     r = fma(k, -low, fma(k, -high, x))
     return shifted.bits(), fma(r * r, horner(r, constants.expm1), r)
 
@@ -114,7 +120,7 @@ def log_parts(x: Real) -> tuple[Bits, Real]:
 
 def log_sum(k: Real, f: Real) -> Real:
     """k ln(2) + log(1 + f), for 1 + f between sqrt(1/2) and sqrt(2)."""
-    high, low = table(f).ln2
+    high, low = ln2(f)
     s = f / (2.0 + f)
     z = s * s
     half_square = 0.5 * f * f
@@ -172,16 +178,16 @@ def power(x: Real, p: Real) -> Real:
 
 
 def quadrant(x: Real) -> tuple[Bits, Real, Real]:
-    """n mod 4 and r, as a sum of two, with x = n pi/2 + r. The first product is exact fused: x - n fl(pi/2) fits the format."""
-    constants, shifter = table(x), x.format.shifter
+    """n mod 4 and r, as a sum of two, with x = n pi/2 + r. The first difference is exact: x - n fl(pi/2) fits the format."""
+    constants, shifter, (p0, p1, p2, p3) = table(x), x.format.shifter, table(x).half_pi
     first = fma(x, constants.two_over_pi, shifter)
     n = first - shifter
-    near = fma(n, -constants.half_pi[1], fma(n, -constants.half_pi[0], x))  # of a large n, the second part is worth a tenth of a turn
+    near = fma(n, -p1, less_product(x, n, p0))  # of a large n, the second part is worth a tenth of a turn
     second = fma(near, constants.two_over_pi, shifter)  # the rounding of x 2/pi may be worth a turn
     n = n + (second - shifter)
-    product, product_error = two_product(n, constants.half_pi[1])
-    high, low = two_sum(fma(n, -constants.half_pi[0], x), -product)
-    low = fma(n, -constants.half_pi[3], fma(n, -constants.half_pi[2], low - product_error))
+    product, product_error = two_product(n, p1)
+    high, low = two_sum(less_product(x, n, p0), -product)
+    low = fma(n, -p3, fma(n, -p2, low - product_error))
     total, rest = two_sum(high, low)
     return (first.bits() + second.bits()) & 3, x.select(absolute(x) < constants.angle_limit, total, NAN), rest
 

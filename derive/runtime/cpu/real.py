@@ -16,6 +16,8 @@ from typing import Union
 
 from llvmlite import ir
 
+from .target import TARGET
+
 # Numba adds its fast-math flags to every instruction whose list of flags is empty; a blank flag keeps error-free transformations exact.
 PLAIN = ("",)
 
@@ -183,7 +185,9 @@ class Real:
 
 
 def fma(a: Real, b: Number, c: Number) -> Real:
-    """a*b + c, rounded once."""
+    """a*b + c, rounded once where the target can: elsewhere it would be a library's function, called for each lane."""
+    if not TARGET.fused:
+        return a * b + c
     builder = a.builder
     return Real(builder, builder.fma(a.value, a.constant(b).value, a.constant(c).value), a.format)
 
@@ -204,6 +208,24 @@ def two_sum(a: Real, b: Real) -> tuple[Real, Real]:
 
 
 def two_product(a: Real, b: Number) -> tuple[Real, Real]:
-    """The rounded product and its exact error."""
+    """The rounded product and its exact error: of the halves of a and b (Dekker 1971) where no multiply-add is fused."""
     product = a * b
-    return product, fma(a, b, -product)
+    if TARGET.fused:
+        return product, fma(a, b, -product)
+    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(a.constant(b))
+    return product, a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
+
+
+def _halves(a: Real) -> tuple[Real, Real]:
+    """a as a sum of two numbers of half its bits (Veltkamp), for |a| far from overflow."""
+    scaled = a * (2.0 ** (a.format.fraction // 2 + 1) + 1.0)
+    high = scaled - (scaled - a)
+    return high, a - high
+
+
+def less_product(x: Real, a: Real, b: float) -> Real:
+    """x - a*b, exactly, where that fits the format and the product is between x/2 and 2x."""
+    if TARGET.fused:
+        return fma(a, -b, x)
+    product, error = two_product(a, b)
+    return (x - product) - error

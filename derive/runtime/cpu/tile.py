@@ -11,38 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from .pointers import I64, Pointer
+from .target import TARGET
 
-
-def _host() -> tuple[int, int]:
-    """Return the bytes of a vector register and the number of such registers of the processor that Numba compiles for."""
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()  # by which machine code is kept, too
-    assembly = _addition(cpu, features)
-    if "zmm" in assembly:
-        return 64, 32
-    if "ymm" in assembly:
-        return 32, 16
-    return 16, 16 if triple.startswith(("x86", "i386", "i686")) else 32
-
-
-def _addition(cpu: str, features: str) -> str:
-    """Return the assembly of an addition of 64 bytes: LLVM alone knows what a processor has that is not this one."""
-    vector, module = ir.VectorType(ir.FloatType(), 16), ir.Module()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [vector.as_pointer()] * 2), "add")
-    builder = ir.IRBuilder(function.append_basic_block())
-    builder.store(builder.fadd(*(builder.load(place) for place in function.args)), function.args[0])
-    builder.ret_void()
-    machine = binding.Target.from_default_triple().create_target_machine(cpu=cpu, features=features)
-    return machine.emit_assembly(binding.parse_assembly(str(module)))  # type: ignore[no-any-return,unused-ignore]
-
-
-VECTOR_BYTES, REGISTERS = _host()
+VECTOR_BYTES, REGISTERS = TARGET.vector_bytes, TARGET.registers
 VECTORS = 2  # vectors of columns in a panel
 # Rows of the full tile: 16 or 12 accumulators leave room for two vectors of b and the broadcast elements of a.
 ROWS = 8 if REGISTERS == 32 else 6

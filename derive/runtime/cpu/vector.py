@@ -17,7 +17,7 @@ Error bounds in units in the last place, float64 / float32, over the whole range
 `sin` and `cos` hold their bound for |x| < 2^45 (float64) and |x| < 2^22 (float32), and are NaN beyond: there, neighbours of a float32 lie
 half a radian and more apart. `power(x, p)` is exp(p log(x)), for constant p that is not an integer; its error is up to 2 + 4 |p log(x)|.
 NaN stays NaN, through clamps, `maximum` and `minimum` too; `step`, `above` and `inside` say 0 where their comparison is false.
-Results underflow gradually. A processor without fused multiply-add is right, but slow.
+Results underflow gradually. Where the processor has no fused multiply-add, products are rounded too: other bits, within the same bounds.
 """
 
 from __future__ import annotations
