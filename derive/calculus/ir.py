@@ -255,6 +255,11 @@ class Recurrence:
         """Every name that is given and not computed."""
         return (*self.statics, *self.contexts, *self.sequences, *(c.previous for c in self.carries))
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Every name whose value is asked for: kept at every step, handed out, or carried to the next step."""
+        return (*self.written, *self.results, *(c.value for c in self.carries))
+
     def batched(self, name: str) -> bool:
         """Say whether `name` has a row a sequence."""
         return self.types[name].batched
@@ -278,7 +283,7 @@ def downstream(equations: Iterable[Equation], sources: set[str]) -> set[str]:
 
 def prune(rec: Recurrence) -> Recurrence:
     """Return `rec` without equations whose value reaches no result, and without inputs (other than carries) that nothing reads."""
-    needed = {*rec.written, *rec.results, *(c.value for c in rec.carries)}
+    needed = {*rec.outputs}
     kept: list[Equation] = []
     for eq in reversed(tuple(rec.equations())):
         if eq.name in needed:
@@ -315,7 +320,7 @@ def validate(rec: Recurrence) -> Recurrence:
         if eq.name not in rec.types:
             raise ValueError(f"{rec.name}: `{eq.name}` has no type")
         known.add(eq.name)
-    for name in (*rec.written, *rec.results, *(c.value for c in rec.carries)):
+    for name in rec.outputs:
         if name not in known:
             raise ValueError(f"{rec.name}: output `{name}` is not defined")
     return rec

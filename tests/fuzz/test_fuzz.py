@@ -255,6 +255,26 @@ z = (U @ (elu((layer_norm((i @ (u+0*x)))) * g)))
     ),
     # a sum over features of two sizes
     case("h = (U @ h_prev) + mean(y)", name="fuzz", output="h", inputs=("y",), shapes={"y": "n + d", "h": "n"}),
+    # a state that is a product, and stands in another's sum
+    case("s = U @ s_prev\nv = s + 0.5 * v_prev + mean(x)", name="fuzz", output="v", shapes={"x": "d", "s": "n", "v": "n"}, sizes={"d": 2}),
+    # a product of a state's previous value, after one that makes the next: added to what a loop leaves
+    case("s = U @ v_prev + x\nv = V @ s_prev", name="fuzz", output="s", shapes={"x": "n", "s": "n", "v": "n"}),
+    case(
+        "s = U.T @ s_prev\nv = V @ s_prev + 0.5 * v_prev + mean(x)",
+        name="fuzz",
+        output="v",
+        shapes={"x": "d", "s": "n", "v": "n"},
+        sizes={"d": 2},
+    ),
+    # the same, before the loop
+    case(
+        "s = U.T @ s_prev\nz = B @ tanh(s)\nv = tanh(V @ s_prev + x * z + 0.5 * v_prev)",
+        name="fuzz",
+        output="v",
+        shapes={"x": "n", "s": "n", "v": "n", "z": "n"},
+    ),
+    # states that are products with transposed matrices, in one sum
+    case("a = A.T @ a_prev\nb = B.T @ b_prev\nc = a + b + x", name="fuzz", output="c", shapes={"x": "n", "a": "n", "b": "n"}),
 ]
 
 

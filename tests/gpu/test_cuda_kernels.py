@@ -8,8 +8,10 @@ import pytest
 from fuzz.verify import verify
 
 from derive import Cell
+from derive.calculus.chain import FORWARD
 from derive.cells import REGISTRY
 from derive.codegen.cuda.module import CudaModule
+from derive.codegen.cuda.resident.loop import residable
 from derive.codegen.source import free, printed
 from derive.program.pipeline import compile_cell
 
@@ -42,4 +44,18 @@ def test_names_give_way_to_those_of_a_kernel(value: str) -> None:
 @pytest.mark.parametrize("value", AWKWARD)
 def test_parameters_give_way_too(value: str) -> None:
     cell = Cell(f"h = tanh(x * {value} + U @ h_prev)", name="names", output="h", shapes={"x": "n", value: "n"})
+    assert verify(cell, {"n": 4}, simulate=True) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("s = U.T @ s_prev\nh = tanh(V @ s_prev + 0.5 * h_prev + x)", True),
+        ("s = U.T @ s_prev\nz = B @ tanh(s)\nh = tanh(V @ s_prev + x * z + 0.5 * h_prev)", True),
+        ("s = U.T @ s_prev\nh = V @ s_prev + 0.5 * h_prev + x", False),  # a loop has to leave what the second product is added to
+    ],
+)
+def test_products_of_a_previous_state_come_before_the_next_one_is_written(text: str, *, whole: bool) -> None:
+    cell = Cell(text, name="late", output="h", shapes={"x": "n", "s": "n", "V": "n, n"})
+    assert residable(compile_cell(cell)[FORWARD].program) is whole
     assert verify(cell, {"n": 4}, simulate=True) <= 1

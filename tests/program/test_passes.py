@@ -65,6 +65,17 @@ def test_sums_are_folded_into_products() -> None:
     assert isinstance(carried.node, MatVecT) and carried.node.plus == "dh_prev_rest"
 
 
+@pytest.mark.parametrize("text", ["s = U @ s_prev\nh = s + 0.5 * h_prev + x", "s = U @ h_prev\nh = s + where(x > 0, s, 0)"])
+def test_a_product_that_is_read_elsewhere_is_formed_once(text: str) -> None:
+    cell = Cell(text, name="read_twice", output="h", shapes={"x": "n", "s": "n", "U": "n, n"})
+    assert len(nodes(after("accumulate", cell)[FORWARD].recurrence, MatVec)) == 1
+
+
+def test_states_that_are_products_stay_when_their_sum_is_stacked() -> None:
+    cell = Cell("a = A.T @ a_prev\nb = B.T @ b_prev\nh = a + b + x", name="summed", output="h", shapes={"x": "n", "a": "n", "b": "n"})
+    assert {eq.name for eq in nodes(after("stack", cell)[FORWARD].recurrence, MatVecT)} == {"a", "b"}
+
+
 def test_a_row_is_divided_by_its_standard_deviation_once() -> None:
     derivation = after("invert", get("lstm_layernorm"))
     for link in derivation:

@@ -26,13 +26,9 @@ def accumulate(derivation: Derivation) -> Derivation:
 def _accumulate(rec: Recurrence) -> Recurrence:
     types, labels, names = dict(rec.types), dict(rec.labels), rec.names()
     uses = Counter(name for eq in rec.equations() for name in eq.node.operands())
-    uses.update(rec.written)
+    uses.update(rec.outputs)
     products = {eq.name: eq for eq in rec.body if isinstance(eq.node, MatVec | MatVecT)}
-    leaving = {
-        *rec.written,
-        *(c.value for c in rec.carries),
-        *(eq.node.vector for eq in products.values() if isinstance(eq.node, MatVec | MatVecT)),
-    }
+    leaving = {*rec.outputs, *(eq.node.vector for eq in products.values() if isinstance(eq.node, MatVec | MatVecT))}
     body: list[Equation] = []
     for eq in rec.body:
         body.append(eq)
@@ -40,6 +36,7 @@ def _accumulate(rec: Recurrence) -> Recurrence:
             continue
         terms = [s for s in sp.Add.make_args(eq.node.expr) if isinstance(s, sp.Symbol) and s.name in products]
         terms = [s for s in terms if uses[s.name] == 1 and types[s.name] == types[eq.name] and not _plus(products[s.name])]
+        terms = [s for s in terms if not (eq.node.expr - s).has(s)]  # else it is read once more
         if not terms:
             continue
         product, rest = products[terms[0].name].node, eq.node.expr - terms[0]

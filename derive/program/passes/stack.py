@@ -94,7 +94,7 @@ class _Stacking:
         for eq in self.rec.equations():
             for name in eq.node.operands():
                 uses[name] += 1
-        for name in self.rec.written:
+        for name in self.rec.outputs:
             uses[name] += 1
         for eq in tuple(self.body):
             if not isinstance(eq.node, Map) or not eq.node.expr.is_Add:

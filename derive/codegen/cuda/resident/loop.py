@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ....calculus.ir import FeatureSum, LogSumExp, Pick
 from ....language.sizes import Size
-from ....program.imperative import Product, Program, Scalars, Stage, VectorLoop
+from ....program.imperative import Place, Product, Program, Scalars, Stage, VectorLoop
 from ..features import crosses
 
 
@@ -79,19 +79,22 @@ class Phase:
 def residable(program: Program) -> bool:
     """Say whether one kernel can run the loop: no product reads a state after the step has written the next one in its place."""
     written: set[str] = set()
-    for stage in program.loop:
-        for product in stage.products:
-            place = product.vector
-            states = {program.places[c.previous].array: program.places[c.previous].shift for c in program.rec.carries}
-            if place.array in written and states.get(place.array) == place.shift:
-                return False
-        written |= {place.array for loop in stage.loops for c in loop.computes for place in c.stores}
+    for stage in parts(program):
+        if any(product.vector.array in written and _of_step_before(program, product.vector) for product in stage.products):
+            return False
+        written |= {product.out.array for product in stage.products}
+        written |= {array for loop in stage.loops for array in stored_by(loop)}
     return bool(program.loop)
+
+
+def _of_step_before(program: Program, place: Place) -> bool:
+    """Say whether a place is that of a state before the step."""
+    return any(_rows(place) == _rows(program.places[carry.previous]) for carry in program.rec.carries)
 
 
 def analysed(program: Program, stored: frozenset[str]) -> Loop:
     """Return the time loop of a program; `stored` are the arrays in the dtype of storage."""
-    stages = tuple(part for stage in program.loop for part in parted(stage))
+    stages = parts(program)
     outs: dict[str, tuple[Product, ...]] = {}
     for product in (product for stage in stages for product in stage.products):
         outs[product.out.array] = (*outs.get(product.out.array, ()), product)
@@ -111,17 +114,26 @@ def analysed(program: Program, stored: frozenset[str]) -> Loop:
     )
 
 
+def parts(program: Program) -> tuple[Stage, ...]:
+    """Return the stages of a step, parted where a product reads what another makes."""
+    return tuple(part for stage in program.loop for part in parted(stage))
+
+
 def parted(stage: Stage) -> list[Stage]:
-    """Return a stage as several where a product of it reads what another makes."""
+    """Return a stage as several where a product of it reads what another makes, each product in the first that it can be in."""
     waves: list[list[Product]] = [[]]
-    made: set[str] = set()
+    made: dict[tuple[str, int], int] = {}  # the wave that makes rows of an array: a state's before the step are not those after it
     for product in stage.products:
-        if product.vector.array in made:
-            waves.append([])
-            made = set()
-        waves[-1].append(product)
-        made.add(product.out.array)
+        number = made.get(_rows(product.vector), -1) + 1
+        waves += [[]] if number == len(waves) else []
+        waves[number].append(product)
+        made[_rows(product.out)] = max(number, made.get(_rows(product.out), 0))
     return [*(Stage(tuple(wave), ()) for wave in waves[:-1]), Stage(tuple(waves[-1]), stage.loops)]
+
+
+def _rows(place: Place) -> tuple[str, int]:
+    """Return which rows of which array a place is in."""
+    return place.array, place.shift
 
 
 def read_by_products(stages: Iterable[Stage]) -> frozenset[str]:
