@@ -10,19 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar
 
-import sympy as sp
-
-from ..calculus.ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Recurrence, Slice, Total, Transpose
+from ..calculus.ir import Equation, MatVec, MatVecT, Outer, Recurrence, Slice, Total
 from ..calculus.naming import Names
-from ..calculus.symbols import EYE, extent_name, is_extent
 from ..language.sizes import Size
 from ..program.imperative import Array, Place, Product, Program, Stage
-from .expression import Expressions
 from .kernel import Kernel
 from .sizes import size_source
-from .source import PRODUCT, SUM, Comment, Source, Tree, assign, attribute, code, listed, name, note
+from .source import Comment, Source, Tree, assign, code, defined, name, note
 
 ONE = Size((), 1)
 
@@ -59,8 +54,6 @@ class HostCode(ABC):
     weights: list[Tree] = field(default_factory=list)
     statements: list[Tree] = field(default_factory=list)
 
-    xp: ClassVar[str] = "np"  # the module of the host's arrays
-
     @property
     def rec(self) -> Recurrence:
         return self.program.rec
@@ -79,6 +72,10 @@ class HostCode(ABC):
         for eq in self.rec.epilogue:
             self.static(eq, self.statements)
 
+    def made_of_weights(self) -> Iterable[str]:
+        """Return the variables that are made of parameters alone."""
+        return defined(self.weights)
+
     # What the CPU and a device differ in
 
     @property
@@ -91,20 +88,20 @@ class HostCode(ABC):
         """Return what makes an array."""
 
     @abstractmethod
-    def before(self, rows: Source) -> Source:
+    def before(self, array: Array) -> Source:
         """Return the values before each step, from a state's array."""
 
     @abstractmethod
-    def over_time(self, rows: Source) -> Source:
+    def over_time(self, rows: Source, width: Size) -> Source:
         """Return the rows of what is constant in time, at every step."""
+
+    @abstractmethod
+    def static(self, eq: Equation, statements: list[Tree]) -> None:
+        """Add the statements of a static equation."""
 
     @abstractmethod
     def spread(self, static: Source, size: Size) -> Source:
         """Return a static vector in every row."""
-
-    @abstractmethod
-    def stacked(self, parts: Iterable[Source]) -> Source:
-        """Return static values one after the other."""
 
     @abstractmethod
     def multiplied(self, product: Product, vector: Source, out: Source) -> list[Tree]:
@@ -119,8 +116,8 @@ class HostCode(ABC):
         """Run the time loop."""
 
     @abstractmethod
-    def by_sequence(self, rows: Source) -> Source:
-        """Return the sum of rows over steps, for each sequence."""
+    def summed_by_sequence(self, eq: Equation, rows: Source) -> None:
+        """Add the sum of rows over steps, for each sequence."""
 
     @abstractmethod
     def sums(self, left: Source, equations: list[Equation]) -> None:
@@ -175,7 +172,7 @@ class HostCode(ABC):
     def view(self, place: Place, width: Size) -> Source:
         """Return the rows of an array, for all steps, in the columns of a place."""
         array = self.program.arrays[place.array]
-        rows = self.before(self.source(place.array)) if array.extra else self.source(place.array)
+        rows = self.before(array) if array.extra else self.source(place.array)
         return self.columns(rows, place, width)
 
     def columns(self, rows: Source, place: Place, width: Size) -> Source:
@@ -190,69 +187,9 @@ class HostCode(ABC):
         if value not in self.program.places:
             return self.spread(self.source(value), shape[0])
         place = self.program.places[value]
-        rows = self.view(place, shape[0] if shape else ONE)
-        return self.over_time(rows) if self.program.arrays[place.array].space == "once" else rows
-
-    # Static values
-
-    def static(self, eq: Equation, statements: list[Tree]) -> None:
-        """Add the statement of a static equation."""
-        value = self.static_value(eq)
-        statements += [*self.say(eq), assign(self.variable(eq.name), value)]
-
-    def static_value(self, eq: Equation, of: Callable[[str], Source] | None = None) -> Source:
-        """Return the host's expression of a static equation; `of` gives that of an operand, by default one that is computed with."""
-        of, size = of or self.number, self.size
-        match eq.node:
-            case Map(expr=expr):
-                return self.static_map(eq, expr)
-            case Concat(parts=parts):
-                return self.stacked(of(part) for part in parts)
-            case Slice(value=v, start=start, size=width):
-                return code("{}[{} : {}]", of(v), size(start), size(start + width))
-            case Transpose(matrix=m):
-                return self.module("ascontiguousarray({}.T)", of(m))
-            case MatVec(matrix=m, vector=v, plus=p):
-                return self.plus(code("{} @ {}", of(m), of(v), binding=PRODUCT), p)
-            case MatVecT(matrix=m, vector=v, plus=p):
-                return self.plus(code("{}.T @ {}", of(m), of(v), binding=PRODUCT), p)
-            case Outer(left=u, right=v):
-                return self.module("outer({}, {})", of(u), of(v))
-            case FeatureSum(value=v):
-                return self.module("sum({})", of(v))
-            case LogSumExp(value=v):
-                largest = self.module("max({})", of(v))
-                scaled = self.module("log({})", self.module("sum({})", self.module("exp({} - {})", of(v), largest)))
-                return code("{} + {}", largest, scaled, binding=SUM)
-        raise TypeError(f"{eq.name}: {type(eq.node).__name__} of static values has no code")
-
-    def module(self, template: str, *parts: Source) -> Source:
-        """Return a call of a function of the arrays' module."""
-        return code(f"{self.xp}.{template}", *parts, uses=(self.xp,))
-
-    def plus(self, product: Source, more: str) -> Source:
-        return code("{} + {}", product, self.number(more), binding=SUM) if more else product
-
-    def number(self, value: str) -> Source:
-        """Return the host's expression of a static value that is computed with."""
-        return self.source(value)
-
-    def static_map(self, eq: Equation, expr: sp.Expr) -> Source:
-        kind = self.rec.types[eq.name]
-        last = kind.shape[-1] if kind.shape else Size()
-
-        def atom(symbol: sp.Symbol) -> Source:
-            if symbol == EYE:
-                return self.module("eye({}, dtype=call.dtype)", self.size(last))
-            return self.size_of(extent_name(symbol)) if is_extent(symbol) else self.number(symbol.name)
-
-        source = Expressions(atom, function=lambda called: attribute("static", called), typed=False).source(expr)
-        shape = [*([Source("call.batch")] if kind.batched else []), *(self.size(s) for s in kind.shape)]
-        values = [self.rec.types[s.name] for s in expr.free_symbols if s != EYE and not is_extent(s)]
-        full = EYE in expr.free_symbols or any(len(v.shape) == len(kind.shape) and v.batched == kind.batched for v in values)
-        if full or not shape:
-            return self.module("asarray({}, call.dtype)", source)
-        return self.module("full(({}{}), {}, call.dtype)", listed(shape), Source("," if len(shape) == 1 else ""), source)
+        width = shape[0] if shape else ONE
+        rows = self.view(place, width)
+        return self.over_time(rows, width) if self.program.arrays[place.array].space == "once" else rows
 
     # Rows
 
@@ -262,10 +199,11 @@ class HostCode(ABC):
             for product in stage.products:
                 node = product.equation.node
                 assert isinstance(node, MatVec | MatVecT)
-                vector = self.view(product.vector, self.program.shape(node.vector)[0])
+                width = self.program.shape(node.vector)[0]
+                vector = self.view(product.vector, width)
                 out = self.view(product.out, self.program.shape(product.equation.name)[0])
                 if region != "once" and self.program.arrays[product.vector.array].space == "once":
-                    vector = self.over_time(vector)
+                    vector = self.over_time(vector, width)
                 self.statements += self.multiplied(product, vector, out)
             if stage.loops:
                 self.statements += self.run_stage(region, number, stage, count)
@@ -278,9 +216,7 @@ class HostCode(ABC):
         for eq in self.rec.accumulators:
             node = eq.node
             if isinstance(node, Total) and self.rec.types[eq.name].batched:
-                total = self.by_sequence(self.operand(node.value))
-                shaped = total if self.rec.types[eq.name].shape else code("{}.reshape(call.batch)", total)
-                self.statements += [*self.note(eq), assign(self.variable(eq.name), shaped)]
+                self.summed_by_sequence(eq, self.operand(node.value))
             else:
                 assert isinstance(node, Outer | Total)
                 groups.setdefault(self.operand(node.operands()[0]), []).append(eq)

@@ -12,6 +12,7 @@ RENAMED = {"abs": "absolute", "step": "heaviside"}  # not to shadow a builtin, o
 # Names of the emitted module and of its functions' own variables: a cell's names give way to them.
 HOST = frozenset(
     {"np", "kernel", "call", "y", "dy", "params", "state", "final", "count", "saved", "initial", "dfinal", "static", "LAYER"}
+    | {"parts", "how", "rows", "batch", "dtype", "empty", "memory"}
     | {"Params", "State", "Inputs", "Saved", "Tape", "Grads", "pack", "init", "zero_state", "spec", "forward", "infer", "step", "backward"}
 )
 INSIDE = frozenset(
@@ -40,11 +41,12 @@ ELEMENTARY = tuple(sorted({*(RENAMED.get(known, known) for known in FUNCTIONS), 
 """The functions that formulas call."""
 FUNCTIONS_OF: dict[str, str] = {
     "static": ".runtime.common",
-    **dict.fromkeys(("carried_rows", "first_rows", "last_rows", "state_rows"), ".runtime.cpu.addresses"),
-    **dict.fromkeys(("multiply_rows", "run_rows", "sums"), ".runtime.cpu.bulk"),
-    "kernel": ".runtime.cpu.kernel",
-    **dict.fromkeys(("empty", "stacked"), ".runtime.cpu.memory"),
-    **dict.fromkeys(("multiply", "panels"), ".runtime.cpu.product"),
+    **dict.fromkeys(("before", "over_time", "spread", "total"), ".runtime.cpu.carries"),
+    **dict.fromkeys(("put_both", "put_first", "put_last", "take_first", "take_last"), ".runtime.cpu.carries"),
+    **dict.fromkeys(("host", "kernel"), ".runtime.cpu.kernel"),
+    **dict.fromkeys(("outer_sums", "workspace"), ".runtime.cpu.outer"),
+    **dict.fromkeys(("fill_panels", "multiply", "multiply_rows", "panel_room", "row_parts"), ".runtime.cpu.product"),
+    **dict.fromkeys(("matvec", "matvec_t", "outer", "plus", "transposed"), ".runtime.cpu.static"),
     **dict.fromkeys(ELEMENTARY, ".runtime.cpu.vector"),
     **dict.fromkeys(("added", "feature_sum", "log_sum_exp", "square"), ".runtime.cpu.reduce"),
 }

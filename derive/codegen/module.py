@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 from ..calculus.chain import BACKWARD, FORWARD
-from ..calculus.ir import Carry, Equation
+from ..calculus.ir import Equation
 from ..language.definition import Definition
 from ..notation.text import definitions, formula, forward_lines, tagged_formulas
 from ..program.pipeline import Compiled, Stored
@@ -27,7 +27,6 @@ from .source import (
     assign,
     attribute,
     code,
-    defined,
     free,
     name,
     needed,
@@ -36,7 +35,6 @@ from .source import (
     returned,
     spelt,
     together,
-    tuple_of,
 )
 
 C = TypeVar("C", bound=HostCode)
@@ -80,12 +78,16 @@ class Module(ABC, Generic[C]):
         """Return statements that name what a pass may read, a line each group; a pass has those that it needs."""
 
     @abstractmethod
-    def begun(self, link: Stored, carry: Carry, value: Source) -> Source:
-        """Return what makes a carry's array, with its value before the first step."""
+    def weights_work(self, made: Sequence[str]) -> list[Tree]:
+        """Return the statements that make the host's variables `made` of parameters alone, and hand them out."""
 
     @abstractmethod
-    def ended(self, link: Stored, carry: Carry, like: Source) -> Source:
-        """Return a carry's value after its last step."""
+    def work(self, link: Stored) -> list[Tree]:
+        """Return the statements of a link, from its carries before the first step to its results."""
+
+    @abstractmethod
+    def finals(self, link: Stored) -> list[Source]:
+        """Return the values of a link's carries after their last step."""
 
     @cached_property
     def tagged(self) -> dict[str, str]:
@@ -154,15 +156,12 @@ class Module(ABC, Generic[C]):
         """The host's variables that are made of parameters alone and read in the forward pass."""
         forward = self.codes[FORWARD]
         used = read(forward.statements)
-        return [made for made in defined(forward.weights) if made in used]
+        return [made for made in forward.made_of_weights() if made in used]
 
     @cached_property
     def weights_body(self) -> list[Tree]:
         """The statements that make them."""
-        forward = self.codes[FORWARD]
-        if not forward.weights:
-            return []
-        return self.headed(FORWARD, [*forward.weights, returned(tuple_of(map(name, self.weights)))])
+        return self.headed(FORWARD, self.weights_work(self.weights)) if self.codes[FORWARD].weights else []
 
     @property
     def packs(self) -> str:
@@ -184,22 +183,10 @@ class Module(ABC, Generic[C]):
 
     def body(self, link: Stored) -> list[Tree]:
         """Return the statements of a link's function."""
-        made, signed, rec = self.codes[link.name], self.signatures[link.name], link.program.rec
-        arrays = [link.program.places[carry.previous].array for carry in rec.carries]
-        begun: list[Tree] = [
-            assign(made.given[array].text, self.begun(link, carry, value))
-            for array, carry, value in zip(arrays, rec.carries, signed.carried, strict=True)
-        ]
-        tail = self.result(link)
-        if link.name != FORWARD:
-            return self.headed(link.name, [*made.weights, *begun, *made.statements, *tail])
-        work = [*begun, *made.statements, *tail]
-        weights = [assign(self.weights, code("call.weights or _weights(call)"))] if self.weights else []
-        return self.headed(FORWARD, [*weights, *work], work)
-
-    def finals(self, link: Stored) -> list[Source]:
-        """Return the values of a link's carries after their last step."""
-        return [self.ended(link, c, Source(f"call.state.{s}")) for c, s in zip(link.program.rec.carries, self.cell.states, strict=True)]
+        work = self.work(link)
+        if link.name != FORWARD or not self.weights:
+            return self.headed(link.name, work)
+        return self.headed(FORWARD, [assign(self.weights, code("call.weights or _weights(call)")), *work], work)
 
     def result(self, link: Stored) -> list[Tree]:
         """Return the statements that hand out what a link computes."""
@@ -227,7 +214,7 @@ class Module(ABC, Generic[C]):
         """Return the statements that hand out gradients."""
         cell, made, cotangent = self.cell, self.codes[link.name], link.link.cotangent
         grads = [Source("None") if n in cell.integers else made.given[cotangent[n]] for n in (*cell.inputs, *cell.context)]
-        params = [Source("None") if n in cell.fixed else self.gradient(made.given[cotangent[n]]) for n in cell.parameters]
+        params = [Source("None") if n in cell.fixed else self.gradient(n, made.given[cotangent[n]]) for n in cell.parameters]
         result = spelt_source("Grads(", [*grads, name("params"), name("initial")])
         result = code("{}, {}", result, self.kept(link)) if link.keeps else result
         return [
@@ -236,9 +223,9 @@ class Module(ABC, Generic[C]):
             returned(result),
         ]
 
-    def gradient(self, value: Source) -> Source:
+    @abstractmethod
+    def gradient(self, parameter: str, value: Source) -> Source:
         """Return a parameter's gradient as it is handed out."""
-        return value
 
     def named_result(self, link: Stored) -> list[Tree]:
         """Return the statements that hand out values by name, and carries by the name of their value."""

@@ -73,7 +73,7 @@ def explain(cell: Definition, extent: Extent) -> str:
     for name, program in ((link.name, link.program) for link in compiled):
         lines += [f"{name}: {line}" for line in _loop(cell, program, extent)]
     if extent.threads > 1:
-        lines.append(f"threads that sleep are woken for a kernel that goes through {plan.LIGHT} numbers or more; those awake help with any")
+        lines.append(f"threads that sleep are woken for a pass that goes through {plan.LIGHT} numbers or more; those awake help with any")
     return "\n".join((*lines, tape(cell, extent)))
 
 

@@ -1,14 +1,13 @@
 """Emitted modules as plain Python: the same loops on NumPy twins of the runtime, which check what compiled code does not.
 
 Memory that a module allocates is NaN until it is written; operands must have the sizes that products expect; no array that a kernel
-writes may overlap another that it is given; and each kernel runs in two parts, as on two threads.
+writes may overlap another that it is given; and each kernel runs in two parts, as on two threads. Host functions run as they are written.
 """
 
 from __future__ import annotations
 
 import builtins
 import math
-import types
 from collections.abc import Callable
 from itertools import combinations
 from types import ModuleType, SimpleNamespace
@@ -19,7 +18,6 @@ import numpy as np
 from derive.codegen.expression import RENAMED
 from derive.package.folder import Files
 from derive.runtime.common import static
-from derive.runtime.cpu import addresses as steps
 from derive.runtime.cpu import layer
 from derive.verify.values import VALUES
 
@@ -44,15 +42,13 @@ def _empty(shape: Any, dtype: Any = float) -> np.ndarray:
     return np.full(shape, np.nan, dtype)
 
 
-def _state_rows(initial: np.ndarray, rows: Any, *, tape: bool) -> np.ndarray:
-    out = steps.state_rows(initial, rows, tape=tape)
-    out[rows.batch :] = np.nan
-    return out
+def _panel_room(k: int, n: int, dtype: Any) -> np.ndarray:
+    return _empty((k, n), dtype)
 
 
-def _panels(b: np.ndarray) -> np.ndarray:
-    assert b.ndim == 2
-    return b.copy()
+def _fill_panels(b: np.ndarray, packed: np.ndarray) -> None:
+    assert b.shape == packed.shape and b.dtype == packed.dtype, "room for a packed matrix"
+    packed[...] = b
 
 
 def _multiply(a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
@@ -64,31 +60,50 @@ def _multiply(a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulate: bo
     out[...] = out + value if accumulate else value
 
 
-def _multiply_rows(a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
+def _multiply_rows(parts: int, how: int, a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
     for part in _parts(a.shape[0]):
         _multiply(a[part], packed, out[part], accumulate)
     assert a.shape[0] == out.shape[0], "rows of a product"
 
 
-def _sums(u: np.ndarray, *vs: np.ndarray, total: bool = False) -> tuple[np.ndarray, ...]:
-    assert u.ndim == 2 and all(v.ndim == 2 and len(u) == len(v) and u.dtype == v.dtype for v in vs), "rows of a sum of outer products"
-    for array in (u, *vs):
+def _workspace(dtype: Any, total: int, parts: int, *sizes: tuple[int, int]) -> list[tuple[int, tuple[int, int]]]:
+    return [(total, size) for size in sizes]
+
+
+def _outer_sums(parts: int, how: int, memory: Any, u: np.ndarray, v: Any, out_v: Any, w: Any, out_w: Any, total: Any) -> None:
+    factors = [(x, out) for x, out in ((v, out_v), (w, out_w)) if x is not None]
+    assert (len(u), (u.shape[1], sum(x.shape[1] for x, _ in factors))) in memory, "memory for a sum of outer products"
+    assert u.ndim == 2 and all(x.ndim == 2 and len(u) == len(x) and u.dtype == x.dtype for x, _ in factors), (
+        "rows of a sum of outer products"
+    )
+    for array in (u, *(x for pair in factors for x in pair)):
         _dense(array)
-    return (*(u.T @ v for v in vs), u.sum(axis=0)) if total else tuple(u.T @ v for v in vs)
+    for x, out in factors:
+        out[...] = _like(out, u.T @ x)
+    if total is not None:
+        total[...] = _like(total, u.sum(axis=0))
+
+
+def _like(out: np.ndarray, value: np.ndarray) -> np.ndarray:
+    assert out.shape == value.shape and out.dtype == value.dtype, "room for what is made"
+    return value
 
 
 def _dense(a: np.ndarray) -> None:
     assert a.shape[1] <= 1 or a.size == 0 or a.strides[1] == a.itemsize, "features that are not neighbours in memory"
 
 
-def _run_rows(kernel: Callable[..., None], count: int, weights: tuple[np.ndarray, ...], *arguments: Any) -> None:
-    arrays = [a for a in arguments if isinstance(a, np.ndarray)]
-    shared = {k for pair in combinations(range(len(arrays)), 2) if np.shares_memory(arrays[pair[0]], arrays[pair[1]]) for k in pair}
-    before = {k: arrays[k].copy() for k in shared}
-    for part in _parts(count):
-        kernel(*arguments, part.start, part.stop)
-    for k, value in before.items():
-        assert np.array_equal(value, arrays[k], equal_nan=True), "a kernel writes memory that two of its arguments share"
+def _kernel(function: Callable[..., None]) -> Callable[..., None]:
+    def run(count: int, parts: int, how: int, *arguments: Any) -> None:
+        arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+        shared = {k for pair in combinations(range(len(arrays)), 2) if np.shares_memory(arrays[pair[0]], arrays[pair[1]]) for k in pair}
+        before = {k: arrays[k].copy() for k in shared}
+        for part in _parts(count):
+            function(*arguments, part.start, part.stop)
+        for k, value in before.items():
+            assert np.array_equal(value, arrays[k], equal_nan=True), "a kernel writes memory that two of its arguments share"
+
+    return run
 
 
 def _parts(count: int) -> list[slice]:
@@ -100,24 +115,84 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
     return a if condition else b
 
 
+# States and sums over steps: by the length of each sequence, which the runtime never asks for.
+
+
+def _lengths(active: np.ndarray, batch: int) -> np.ndarray:
+    return (active[:, None] > np.arange(batch)).sum(axis=0)
+
+
+def _put(place: np.ndarray, value: np.ndarray) -> None:
+    place[...] = _like(place, value)
+
+
+def _take_last(final: np.ndarray, array: np.ndarray, begins: np.ndarray, active: np.ndarray) -> None:
+    _put(final, array[begins[_lengths(active, len(final))] + np.arange(len(final))])
+
+
+def _put_last(array: np.ndarray, final: np.ndarray, begins: np.ndarray, active: np.ndarray) -> None:
+    array[begins[_lengths(active, len(final))] + np.arange(len(final))] = final
+
+
+def _before(room: np.ndarray, array: np.ndarray, begins: np.ndarray, active: np.ndarray) -> np.ndarray:
+    found = np.concatenate([array[:0], *(array[begin : begin + count] for begin, count in zip(begins, active, strict=False))])
+    if len(room):
+        _put(room, found)
+    return found
+
+
+def _over_time(room: np.ndarray, values: np.ndarray, row: np.ndarray, active: np.ndarray) -> None:
+    _put(room, np.concatenate([values[:0], *(values[:count] for count in active)]))
+
+
+def _total(sums: np.ndarray, rows: np.ndarray, row: np.ndarray, active: np.ndarray) -> None:
+    sums[...] = 0
+    for begin, count in zip(row, active, strict=False):
+        sums[:count] += rows[begin : begin + count]
+
+
+CARRIES = SimpleNamespace(
+    put_first=lambda array, initial: _put(array[: len(initial)], initial),
+    put_both=lambda array, final: _put(array, np.concatenate([final] * 2)),
+    take_first=lambda initial, array: _put(initial, array[: len(initial)]),
+    take_last=_take_last,
+    put_last=_put_last,
+    before=_before,
+    over_time=_over_time,
+    total=_total,
+    spread=lambda room, value: _put(room, np.broadcast_to(value, room.shape)),
+)
+STATIC = SimpleNamespace(
+    transposed=lambda out, matrix: _put(out, matrix.T),
+    matvec=lambda out, matrix, vector: _put(out, matrix @ vector),
+    matvec_t=lambda out, matrix, vector: _put(out, matrix.T @ vector),
+    outer=lambda out, left, right: _put(out, np.outer(left, right)),
+    plus=lambda out, value: _put(out, out + value),
+)
 POISONED = ModuleType("numpy")
 POISONED.__dict__.update({**vars(np), "empty": _empty})
 _functions = {RENAMED.get(name, name): value for name, value in VALUES.items()}
 _functions |= {"where": _where, "power": lambda x, p: x**p, "erf": math.erf, "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))}
-_steps = {**vars(steps), "state_rows": _state_rows}
 RUNTIME = {
     "runtime.common": SimpleNamespace(static=static),
-    "runtime.cpu.kernel": SimpleNamespace(kernel=lambda function: function),
+    "runtime.cpu.carries": CARRIES,
+    "runtime.cpu.kernel": SimpleNamespace(kernel=_kernel, host=lambda function: function),
     "runtime.cpu.layer": SimpleNamespace(Layer=layer.Layer, Marks=layer.Marks, Packed=layer.Packed),
-    "runtime.cpu.memory": SimpleNamespace(empty=_empty, stacked=lambda *parts: np.concatenate(parts)),
-    "runtime.cpu.product": SimpleNamespace(multiply=_multiply, panels=_panels),
+    "runtime.cpu.memory": SimpleNamespace(empty=_empty),
+    "runtime.cpu.outer": SimpleNamespace(outer_sums=_outer_sums, workspace=_workspace),
+    "runtime.cpu.product": SimpleNamespace(
+        multiply=_multiply,
+        multiply_rows=_multiply_rows,
+        panel_room=_panel_room,
+        fill_panels=_fill_panels,
+        row_parts=lambda batch, weights, parts: parts,
+    ),
     "runtime.cpu.reduce": SimpleNamespace(
         added=lambda total, term: total + term,
         feature_sum=lambda v: v.sum(),
         log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(),
         square=lambda x: x * x,
     ),
-    "runtime.cpu.bulk": SimpleNamespace(run_rows=_run_rows, multiply_rows=_multiply_rows, sums=_sums),
-    "runtime.cpu.addresses": SimpleNamespace(**{k: v for k, v in _steps.items() if not isinstance(v, types.ModuleType)}),
+    "runtime.cpu.static": STATIC,
     "runtime.cpu.vector": SimpleNamespace(**_functions),
 }

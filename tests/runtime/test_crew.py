@@ -31,20 +31,18 @@ from derive.runtime.cpu.crew import (
     TRIAL,
     WORKERS,
     WORKING,
-    _let_others_run,
-    _load,
-    _pause,
-    _slot,
-    _store,
     board,
     common,
     divide,
     serve,
+    slot_of,
     task,
 )
 from derive.runtime.cpu.kernel import kernel, part
+from derive.runtime.cpu.openmp import LIGHT, WAKING
 from derive.runtime.cpu.product import GROUP, SHARED, STEPS, multiply, panels
 from derive.runtime.cpu.threads import get_threads, set_threads
+from derive.runtime.cpu.words import let_others_run, pause, read, write
 
 GIVE_UP, COUNT = 14, 15  # words of the board's own slot that no crew uses
 ALWAYS = 1 << 60  # looks at a slot: a worker that does not fall asleep
@@ -57,7 +55,7 @@ def _board() -> Iterator[None]:
     """A board with nobody at it: the pool ends its workers, and starts none."""
     before = get_threads()
     set_threads(1)
-    common.pool.close()
+    common.workers.close()
     threads._renew()
     board[...] = 0
     yield
@@ -134,7 +132,7 @@ def note(ends: np.ndarray, states: np.ndarray, first: int, last: int) -> None:
     """Note where a part ends, and the states of all slots while it runs."""
     ends[first] = last
     for number in range(states.shape[1]):
-        states[first, number] = _load(_slot(number), STATE)
+        states[first, number] = read(slot_of(number), STATE)
 
 
 @kernel
@@ -150,14 +148,14 @@ def add_slowly(array: np.ndarray, step: int, pauses: int, first: int, last: int)
         array[i] += step
     if first == 0:
         for _ in range(pauses):
-            _pause()
+            pause()
 
 
 @nb.njit(nogil=True)
 def _wait(word: int, value: int) -> None:
     """Wait for a word of slot 1, or until it is time to give up."""
-    while _load(_slot(1), word) != value and _load(_slot(0), GIVE_UP) == 0:
-        _let_others_run()
+    while read(slot_of(1), word) != value and read(slot_of(0), GIVE_UP) == 0:
+        let_others_run()
 
 
 @kernel
@@ -165,7 +163,7 @@ def see(states: np.ndarray, first: int, last: int) -> None:
     """Note the state of slot 1 as its worker sees it, and when its worker has ended."""
     if first == 0:
         _wait(STATE, DONE)
-    states[first] = _load(_slot(1), STATE)
+    states[first] = read(slot_of(1), STATE)
 
 
 @kernel
@@ -173,11 +171,11 @@ def stop(states: np.ndarray, first: int, last: int) -> None:
     """Stop the worker of slot 1 while it is at its part."""
     if first == 0:
         _wait(STATE, WORKING)
-        _store(_slot(1), STOP, 1)
+        write(slot_of(1), STOP, 1)
         _wait(STATE, DONE)
     else:
         _wait(STOP, 1)
-    states[first] = _load(_slot(1), STATE)
+    states[first] = read(slot_of(1), STATE)
 
 
 def of_caller_and_worker(call: Any) -> tuple[int, int]:
@@ -185,7 +183,7 @@ def of_caller_and_worker(call: Any) -> tuple[int, int]:
     states = np.full(2, -1)
     clock = threading.Timer(TIMEOUT, board[0].__setitem__, (GIVE_UP, 1))
     clock.start()
-    call(2, 1, True, states)
+    call(2, 2, LIGHT, states)
     clock.cancel()
     clock.join()
     assert not board[0, GIVE_UP] and board[1, STATE] == FREE
@@ -195,7 +193,7 @@ def of_caller_and_worker(call: Any) -> tuple[int, int]:
 def noted(count: int, helpers: int, awake: bool) -> tuple[list[tuple[int, int]], np.ndarray]:
     """Return the parts of a call, and the states of the first slots that each has seen."""
     ends, states = np.full(max(count, 1), -1), np.full((max(count, 1), 8), -1)
-    note(count, helpers, awake, ends, states)
+    note(count, helpers + 1, LIGHT if awake else WAKING, ends, states)
     firsts = np.flatnonzero(ends >= 0)
     return [(int(first), int(ends[first])) for first in firsts], states[firsts]
 
@@ -245,7 +243,7 @@ def test_no_more_are_asked_than_may_be() -> None:
     assert (states[:, 3:] == FREE).all()
     absent(WORKERS)
     array = np.zeros(1000, int)
-    add(1000, WORKERS, True, array, 1)
+    add(1000, WORKERS + 1, LIGHT, array, 1)
     assert (array == 1).all()
     assert (board[1 : WORKERS + 1, LAST] - board[1 : WORKERS + 1, FIRST] > 0).all() and not board[TRIAL, FUNCTION]
 
@@ -292,7 +290,7 @@ def of_all_kinds(
 @kernel
 def of_none(first: int, last: int) -> None:
     if first < last:
-        _store(_slot(0), COUNT, _load(_slot(0), COUNT) + last - first)
+        write(slot_of(0), COUNT, read(slot_of(0), COUNT) + last - first)
 
 
 def test_arguments_of_any_kind_arrive() -> None:
@@ -300,9 +298,9 @@ def test_arguments_of_any_kind_arrive() -> None:
     for dtype, flag in itertools.product((np.float32, np.float64, np.int64), (False, True)):
         out, strided = np.zeros(10), np.arange(60, dtype=dtype).reshape(10, 6)[:, ::3]
         pair = (np.arange(10.0), 7)
-        of_all_kinds(10, 3, True, out, strided, 3, 0.25, flag, pair, (5, 2), None)
+        of_all_kinds(10, 4, LIGHT, out, strided, 3, 0.25, flag, pair, (5, 2), None)
         np.testing.assert_array_equal(out, flag * (strided[:, 0] * 3.0 + 0.25 + pair[0] * 7 + 3))
-    of_none(10, 3, True)
+    of_none(10, 4, LIGHT)
     assert board[0, COUNT] == 10
     board[0, COUNT] = 0
 
@@ -314,7 +312,7 @@ def test_many_short_calls() -> None:
         take_processor(worker=False)
         array, turns = np.zeros(17 + number, int), 20_000
         for turn in range(turns):
-            add_slowly(len(array), turn % 4, turn % 3 == 0, array, number + turn, turn % 101)
+            add_slowly(len(array), turn % 4 + 1, LIGHT if turn % 3 == 0 else WAKING, array, number + turn, turn % 101)
         assert (array == number * turns + turns * (turns - 1) // 2).all()
 
     for number, callers in [(1, 1), (1, 2), (3, 1), (3, 4)]:
@@ -360,7 +358,7 @@ def test_many_short_calls_inside_others() -> None:
         take_processor(worker=False)
         array = np.zeros((9, 5 + number), int)
         for _ in range(1000):
-            tree(len(array), 3, True, array)
+            tree(len(array), 4, LIGHT, array)
         assert (array == 1000).all()
 
     with workers(3):
@@ -484,14 +482,14 @@ def test_products_of_parts_are_shared_with_free_workers() -> None:
     want, _ = products(a, packed, start)
     out = np.empty((2, *want.shape))
     absent(2)
-    many_products(2, 1, True, a, packed, out, start)
+    many_products(2, 2, LIGHT, a, packed, out, start)
     for got in out:
         np.testing.assert_array_equal(got, want)
     assert board[2, LAST] == 6
     with workers(2):
         for _ in range(50):
             out[:] = np.nan
-            many_products(2, 1, True, a, packed, out, start)
+            many_products(2, 2, LIGHT, a, packed, out, start)
             for got in out:
                 np.testing.assert_array_equal(got, want)
 
@@ -516,7 +514,7 @@ def test_a_part_that_raises_is_told(count: int) -> None:
 
 def test_helpers_are_not_counted_by_a_pool_that_a_fork_has_closed() -> None:
     set_threads(3)
-    old = common.pool
+    old = common.workers
     old.close()
     threads._renew()
     threads.call_workers()
@@ -525,11 +523,9 @@ def test_helpers_are_not_counted_by_a_pool_that_a_fork_has_closed() -> None:
 
 
 def test_more_threads_than_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    woken: list[int] = []
-    workers = [SimpleNamespace(wake=lambda: woken.append(1), end=lambda: None, join=lambda seconds: None) for _ in range(WORKERS)]
-    monkeypatch.setattr(common.pool, "_workers", workers)
-    monkeypatch.setattr(common.pool, "_grow", lambda helpers: pytest.fail("all slots have a worker"))
-    monkeypatch.setattr(common.pool, "_keep_off", lambda processor: None)
+    monkeypatch.setattr(common.workers, "_workers", [SimpleNamespace(end=lambda: None, join=lambda seconds: None)] * WORKERS)
+    monkeypatch.setattr(common.workers, "_grow", lambda helpers: pytest.fail("all slots have a worker"))
+    monkeypatch.setattr(common.workers, "_keep_off", lambda processor: None)
     set_threads(WORKERS + 50)
     threads.call_workers()
-    assert len(woken) == WORKERS
+    assert board[0, HELPERS] == WORKERS

@@ -18,16 +18,18 @@ CALLS = """
 import os, signal, sys, threading
 import numba as nb
 import numpy as np
-from derive.runtime.cpu.product import panels
-from derive.runtime.cpu.bulk import multiply_rows, sums
+from derive.runtime.cpu.openmp import LIGHT
+from derive.runtime.cpu.outer import outer_sums, workspace
+from derive.runtime.cpu.product import multiply_rows, panels
 rng = np.random.default_rng(0)
 u, v = rng.integers(-3, 4, (300, 40)).astype(np.float32), rng.integers(-3, 4, (300, 30)).astype(np.float32)
 def product():
     out = np.full((40, 30), np.nan, np.float32)
-    multiply_rows(u.T, panels(v), out, False)
+    multiply_rows(1, LIGHT, u.T, panels(v), out, False)
     return bool((out == u.T @ v).all())
 def both():
-    summed, total = sums(u, v, total=True)
+    summed, total = np.empty((40, 30), np.float32), np.empty(40, np.float32)
+    outer_sums(1, LIGHT, workspace(u.dtype, 300, 1, (40, 30)), u, v, summed, None, None, total)
     return product() and bool((summed == u.T @ v).all() and (total == u.sum(0)).all())
 def until_it_returns(call, error):
     failed = 0

@@ -20,11 +20,12 @@ import pytest
 from test_crew import together, wait_until
 
 from derive.runtime.cpu import threads
-from derive.runtime.cpu.crew import AWAKE, FREE, HELPERS, STATE, _let_others_run, _load, _store, board, common, divide, task
+from derive.runtime.cpu.crew import AWAKE, FREE, HELPERS, STATE, board, common, divide, task
 from derive.runtime.cpu.kernel import kernel, part
 from derive.runtime.cpu.pointers import address
 from derive.runtime.cpu.product import SHARED, multiply, panels
 from derive.runtime.cpu.threads import get_threads, run, set_threads
+from derive.runtime.cpu.words import let_others_run, read, write
 
 ROOT = str(Path(__file__).resolve().parents[2])
 WAIT = 1.0  # seconds that parts wait for others
@@ -43,7 +44,7 @@ def _four_threads() -> Iterator[None]:
 @pytest.fixture
 def _new_pool() -> Iterator[None]:
     """A pool that has no workers yet."""
-    common.pool.close()
+    common.workers.close()
     threads._renew()
     yield
     set_threads(4)
@@ -69,17 +70,17 @@ def _wait(flags: np.ndarray, count: int) -> bool:
     while True:
         found = 0
         for i in range(count):
-            found += _load(place, i)
+            found += read(place, i)
         if found == count:
             return True
-        if _load(place, len(flags) - 1) != 0:
+        if read(place, len(flags) - 1) != 0:
             return False
-        _let_others_run()
+        let_others_run()
 
 
 @nb.njit(nogil=True)
 def _set(flags: np.ndarray, i: int) -> None:
-    _store(address(flags, 0), i, 1)
+    write(address(flags, 0), i, 1)
 
 
 @kernel
@@ -172,17 +173,17 @@ def test_workers_are_started_when_they_are_needed() -> None:
     array = np.zeros(50, int)
     set_threads(1)
     run(add, 50, 4, array, 1)
-    assert not common.pool._workers
+    assert not common.workers._workers
     set_threads(3)
     run(add, 50, 4, array, 1)
-    assert len(common.pool._workers) == board[0, HELPERS] == 2
+    assert len(common.workers._workers) == board[0, HELPERS] == 2
     set_threads(4)
     together(lambda _: run(add, 50, 4, np.zeros(50, int), 1), 4)
-    assert len(common.pool._workers) == board[0, HELPERS] == 3
+    assert len(common.workers._workers) == board[0, HELPERS] == 3
     for number in (2, 4, 1):
         set_threads(number)
         run(add, 50, 4, array, 1)
-        assert (len(common.pool._workers), board[0, HELPERS]) == (3, number - 1)
+        assert (len(common.workers._workers), board[0, HELPERS]) == (3, number - 1)
     assert (array == 5).all()
     set_threads(4)
     assert parts_meet(4)
@@ -192,8 +193,9 @@ def test_workers_are_started_when_they_are_needed() -> None:
 def test_the_caller_does_what_no_worker_does() -> None:
     """A pool that a fork has closed has no workers, and starts none."""
     run(add, 1, 1, np.zeros(1, int), 1)
-    common.pool.close()
-    assert not any(thread.name == "derive" for thread in threading.enumerate())
+    workers = list(common.workers._workers)
+    common.workers.close()
+    assert workers and not any(worker._thread.is_alive() for worker in workers)
     array, calls, ends = np.zeros(50, int), np.zeros(50, int), np.zeros(50, int)
     for _ in range(20):
         run(add, 50, 4, array, 1)
@@ -208,9 +210,9 @@ def test_workers_are_kept_off_the_processor_of_the_caller() -> None:
     run(add, 50, 4, np.zeros(50, int), 1)
     mine = os.sched_getaffinity(0)
     for processor in sorted(mine):
-        common.pool._keep_off(processor)
+        common.workers._keep_off(processor)
         others = mine - {processor}
-        for worker in common.pool._workers[:3] if others else ():
+        for worker in common.workers._workers[:3] if others else ():
             assert os.sched_getaffinity(worker._thread.native_id) == others
     assert os.sched_getaffinity(0) == mine
 

@@ -1,109 +1,294 @@
-"""The host's statements on the CPU: Numba kernels over rows, and products with packed matrices."""
+"""The compiled host functions on the CPU: what a pass does with the arrays that its function in Python has made.
+
+Python makes every array, and calls one compiled function, which does the rest: products with packed matrices, kernels over rows, sums.
+A value has one name in both, if Python makes it; what is given, as ``params.W`` is, has one of its own in the compiled function.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ...calculus.ir import Equation, Outer, Total
+from ...calculus.ir import Carry, Equation, Outer, Slice
 from ...language.sizes import Size
 from ...program.imperative import Array, Product, Stage
-from ..host import HostCode
+from ..host import ONE, HostCode
 from ..kernel import Kernel
-from ..source import Source, Tree, assign, block, code, do, listed, name, spelt, tuple_of
-from .kernel import RowKernel
+from ..source import Block, Comment, Source, Statement, Tree, assign, attribute, block, code, do, free, listed, name, needed, spelt
+from .kernel import INDICES, RowKernel
+from .static import static_work, typed_constants
 
 COUNTS = {
     "sequence": name("count"),
-    "tape": Source("call.rows.kept_count"),
-    "ahead": Source("call.rows.ahead_count"),
-    "once": Source("call.batch"),
-    "scratch": Source("call.batch"),
-}  # of the rows of an array
+    "tape": attribute("rows", "kept_count"),
+    "ahead": attribute("rows", "ahead_count"),
+    "once": name("batch"),
+    "scratch": name("batch"),
+}  # of the rows of an array, as Python has it
+STATES = {"tape": attribute("rows", "state_count"), "carry": code("2 * {}", name("batch"))}  # of one with values before a step
+
+
+@dataclass(frozen=True)
+class HostFunction:
+    """A compiled function: its arguments after `parts` and `how`, by name, and the arrays of a link's carries after their last step."""
+
+    name: str
+    code: Block
+    arguments: tuple[str, ...]
+    finals: tuple[Source, ...]
 
 
 @dataclass
 class Code(HostCode):
-    """One recurrence's code for the CPU; `panels` are the variables of packed matrices, by matrix and whether it is transposed."""
+    """One recurrence's code for the CPU.
+
+    Attributes
+    ----------
+    panels : dict
+        The variables of packed matrices, by matrix and whether it is transposed.
+    passed : dict
+        What Python passes for each name of the compiled functions that is not an array of its own making.
+    made : dict
+        Python's statements that make arrays, by the name of each.
+    views : list
+        Statements that name parts of arrays, on either side.
+    told : dict
+        Comments of views, by name.
+    constants : dict
+        Of static values, by name.
+    gathered : dict
+        The variables of values before each step, by the array of their state.
+    sized : list of Source
+        The columns of sums over rows, for which there must be memory.
+    """
 
     panels: dict[tuple[str, bool], str] = field(default_factory=dict)
+    passed: dict[str, Source] = field(default_factory=dict)
+    made: dict[str, Statement] = field(default_factory=dict)
+    views: list[Statement] = field(default_factory=list)
+    told: dict[str, list[Comment]] = field(default_factory=dict)
+    constants: dict[str, str] = field(default_factory=dict)
+    gathered: dict[str, str] = field(default_factory=dict)
+    sized: list[Source] = field(default_factory=list)
 
     @property
     def count(self) -> Source:
-        return COUNTS["sequence"]
+        return name("count")
+
+    @property
+    def batch(self) -> Source:
+        return name("batch")
+
+    def run(self) -> None:
+        self.passed |= {"batch": name("batch"), "count": name("count")}
+        self.passed |= {index: attribute("rows", index) for index in INDICES}
+        self.passed |= {size: name(size) for size in self.sizes.values()}
+        given = {value: source for value, source in self.given.items() if value not in self.carried()}
+        self.given |= {value: self.taken(value, source) for value, source in given.items()}
+        super().run()
+
+    def carried(self) -> set[str]:
+        return {self.program.places[carry.previous].array for carry in self.rec.carries}
+
+    # What Python passes, and makes
+
+    def taken(self, value: str, source: Source) -> Source:
+        """Return the compiled function's name of what Python has as `source`."""
+        kind = self.rec.types.get(value)
+        if kind is not None and not kind.shape and not kind.batched:
+            source = code("{}.reshape(1)", source)
+        made = source.text if source.text.isidentifier() else self.names.fresh(value)
+        self.passed[made] = source
+        return name(made)
+
+    def new(self, value: str, made: Source) -> Source:
+        """Return the name of a new array for a value, which `made` makes in Python."""
+        variable = self.variable(value)
+        self.made[variable] = assign(variable, made)
+        return name(variable)
+
+    def room(self, wish: str, made: Source) -> Source:
+        """Return the name of new memory that is no value's."""
+        variable = self.names.fresh(wish)
+        self.made[variable] = assign(variable, made)
+        return name(variable)
+
+    def empty(self, *axes: Source) -> Source:
+        shape = code("{},", *axes) if len(axes) == 1 else listed(axes)
+        return code("empty(({}), dtype)", shape, uses=("empty", "dtype"))
 
     def allocated(self, array: Array) -> Source:
-        return code("empty(({}, {}), call.dtype)", COUNTS[array.space], self.size(array.width), uses=("empty",))
+        return self.empty((STATES if array.extra else COUNTS)[array.space], self.size(array.width))
 
-    def before(self, rows: Source) -> Source:
-        return code("call.rows.before({})", rows)
+    def allocate(self) -> None:
+        written = self.program.written_arrays()
+        for array in self.program.arrays.values():
+            if array.name in self.given and array.name not in self.carried():
+                continue
+            assert array.name in written or array.extra, f"{self.rec.name}: nothing writes the array {array.name}"
+            if array.name in self.given:
+                variable = self.given[array.name].text
+                self.made[variable] = assign(variable, self.allocated(array))
+            else:
+                self.new(array.name, self.allocated(array))
 
-    def over_time(self, rows: Source) -> Source:
-        return code("call.rows.over_time({})", rows)
+    def made_of_weights(self) -> Iterable[str]:
+        filled = free(self.weights)
+        return [made for made in self.made if made in filled]
+
+    # Static values
+
+    def static(self, eq: Equation, statements: list[Tree]) -> None:
+        if isinstance(eq.node, Slice):
+            start = eq.node.start
+            part = code("{}[{} : {}]", self.source(eq.node.value), self.size(start), self.size(start + eq.node.size))
+            self.views.append(assign(self.variable(eq.name), part))
+            self.told[self.given[eq.name].text] = self.say(eq)
+            return
+        kind = self.rec.types[eq.name]
+        axes = [*([name("batch")] if kind.batched else []), *(map(self.size, kind.shape) if kind.shape else [Source("1")])]
+        target = self.new(eq.name, self.empty(*axes))
+        statements += [*self.say(eq), *static_work(self, eq, target)]
+
+    # Rows
+
+    def before(self, array: Array) -> Source:
+        if array.name not in self.gathered:
+            room = self.room(f"{array.name}_room", self.empty(attribute("rows", "gathered_count"), self.size(array.width)))
+            self.gathered[array.name] = self.names.fresh(f"{array.name}_before")
+            value = code("before({}, {}, {}, {})", room, self.source(array.name), name("state"), name("active"), uses=("before",))
+            self.statements.append(assign(self.gathered[array.name], value))
+        return name(self.gathered[array.name])
+
+    def over_time(self, rows: Source, width: Size) -> Source:
+        room = self.room("steps", self.empty(self.count, self.size(width)))
+        self.statements.append(do(code("over_time({}, {}, {}, {})", room, rows, name("row"), name("active"), uses=("over_time",))))
+        return room
 
     def spread(self, static: Source, size: Size) -> Source:
-        return code("np.broadcast_to({}, ({}, {}))", static, self.count, self.size(size), uses=("np",))
-
-    def stacked(self, parts: Iterable[Source]) -> Source:
-        return code("stacked({})", listed(parts), uses=("stacked",))
-
-    def by_sequence(self, rows: Source) -> Source:
-        return code("call.rows.total({})", rows)
+        room = self.room("steps", self.empty(self.count, self.size(size)))
+        self.statements.append(do(code("spread({}, {})", room, static, uses=("spread",))))
+        return room
 
     # Products
 
     def matrix(self, value: str, transposed: bool) -> Source:
-        """Return the host's variable of a matrix's panels for products, ``v @ M.T`` or, transposed, ``v @ M``."""
+        """Return the variable of a matrix's panels for products, ``v @ M.T`` or, transposed, ``v @ M``."""
         key = (value, transposed)
         if key not in self.panels:
-            self.panels[key] = self.names.fresh(f"{value}{'_t' if transposed else ''}_panels")
-            packed = code("panels({}{})", self.source(value), "" if transposed else ".T", uses=("panels",))
-            self.weights.append(assign(self.panels[key], packed))
+            rows, columns = self.rec.types[value].shape
+            k, n = (rows, columns) if transposed else (columns, rows)
+            made = code("panel_room({}, {}, dtype)", self.size(k), self.size(n), uses=("panel_room", "dtype"))
+            panels = self.room(f"{value}{'_t' if transposed else ''}_panels", made)
+            self.panels[key] = panels.text
+            filled = code("fill_panels({}{}, {})", self.source(value), "" if transposed else ".T", panels, uses=("fill_panels",))
+            self.weights.append(do(filled))
         return name(self.panels[key])
 
     def multiplied(self, product: Product, vector: Source, out: Source) -> list[Tree]:
-        matrix = self.matrix(product.matrix, product.transposed)
-        made = code("multiply_rows({}, {}, {}, {})", vector, matrix, out, product.accumulate, uses=("multiply_rows",))
+        given = (vector, self.matrix(product.matrix, product.transposed), out, product.accumulate)
+        made = code("multiply_rows(parts, how, {}, {}, {}, {})", *given, uses=("multiply_rows", "parts", "how"))
         lines: list[Tree] = [*self.note(product.equation), do(made)]
         ahead = self.program.arrays[product.out.array].space == "ahead"
-        return [block(Source("if not call.rows.inline:"), lines)] if ahead else lines
+        return [block(code("if not inline:", uses=("inline",)), lines)] if ahead else lines
 
     # Kernels
 
     def run_stage(self, region: str, number: int, stage: Stage, count: Source) -> list[Tree]:
         kernel = RowKernel(self, region).kernel(self.names.fresh(f"{self.prefix}_{region}{number or ''}"), stage)
-        return self.called(kernel, count, (), ())
+        return self.called(kernel, name("batch" if region == "once" else "count"), name("parts"))
 
     def time_loop(self, stages: tuple[Stage, ...]) -> None:
         if any(s.loops or s.products for s in stages):
             kernel = RowKernel(self, "loop").kernel(self.names.fresh(f"{self.prefix}_steps"), *stages)
-            products = (product for stage in stages for product in stage.products)
-            self.statements += self.called(kernel, Source("call.batch"), products, self.program.ahead)
+            products = [product for stage in stages for product in stage.products]
+            self.statements += self.called(kernel, self.batch, self.row_parts(products, self.program.ahead))
 
-    def called(self, kernel: Kernel, count: Source, products: Iterable[Product], ahead: Iterable[Product]) -> list[Tree]:
-        """Add a kernel, which makes `products` at each step and those `ahead` perhaps, and return its call."""
-        self.kernels.append(kernel)
+    def row_parts(self, products: Iterable[Product], ahead: Iterable[Product]) -> Source:
+        """Return into how many parts the rows of a loop are divided that makes `products` at each step, and those `ahead` perhaps."""
         always, perhaps = (dict.fromkeys(self.matrix(p.matrix, p.transposed) for p in made) for made in (products, ahead))
-        read = tuple_of(always)
-        if perhaps:
-            read = code("{} if call.rows.inline else {}", tuple_of(perhaps | always), read)
-        return [spelt(code("run_rows(", uses=("run_rows",)), [kernel.name, count, read, *(host for _, host in kernel.arguments)], ")")]
+        sizes = [code("{}.nbytes", panels) for panels in always]
+        sizes += [code("inline * {}.nbytes", panels, uses=("inline",)) for panels in perhaps if panels not in always]
+        if not sizes:
+            return name("parts")
+        return code("row_parts(batch, {}, parts)", listed(sizes, " + "), uses=("row_parts", "batch", "parts"))
+
+    def called(self, kernel: Kernel, count: Source, parts: Source) -> list[Tree]:
+        """Add a kernel, and return its call."""
+        self.kernels.append(kernel)
+        return [spelt(f"{kernel.name}(", [count, parts, name("how"), *(host for _, host in kernel.arguments)], ")")]
 
     # Sums
 
+    def summed_by_sequence(self, eq: Equation, rows: Source) -> None:
+        shape = self.rec.types[eq.name].shape
+        target = self.new(eq.name, self.empty(name("batch"), self.size(shape[0] if shape else ONE)))
+        self.statements += [*self.note(eq), do(code("total({}, {}, row, active)", target, rows, uses=("total", "row", "active")))]
+
     def sums(self, left: Source, equations: list[Equation]) -> None:
-        made: dict[Source | None, str] = {}  # by the right operand; a second sum of the same is a copy, an array of its own
+        """Add sums over all rows; those of one left operand are made two at a time, in one pass over it."""
+        p = self.width_of(equations[0].node.operands()[0])
+        made: dict[Source | None, tuple[Source, Size]] = {}  # target and width, by the right operand; None for the plain sum
         copies: list[Tree] = []
         for eq in equations:
-            right = self.operand(eq.node.right) if isinstance(eq.node, Outer) else None
+            right, width = self.factor(eq)
+            target = self.new(eq.name, self.empty(self.size(p), *([] if right is None else [self.size(width)])))
             self.statements += self.note(eq)
-            variable = self.variable(eq.name)
-            copies += [assign(variable, code("{}.copy()", name(made[right])))] if right in made else []
-            made.setdefault(right, variable)
-        total = made.pop(None, "")
-        given = [left, *(right for right in made if right is not None), *([Source("total=True")] if total else [])]
-        targets = [*made.values(), *([total] if total else [])]
-        self.statements += [assign(targets, code("sums({})", listed(given), uses=("sums",))), *copies]
-        for eq in equations:
-            if isinstance(eq.node, Total) and not self.rec.types[eq.name].shape:
-                self.given[eq.name] = code("{}.reshape(())", self.given[eq.name])
+            if right in made:  # a second sum of the same is an array of its own
+                copies.append(do(code("{}[:] = {}", target, made[right][0])))
+            made.setdefault(right, (target, width))
+        total, _ = made.pop(None, (None, ONE))
+        self.summed(left, p, total, [(right, *rest) for right, rest in made.items() if right is not None])
+        self.statements += copies
+
+    def width_of(self, value: str) -> Size:
+        shape = self.rec.types[value].shape
+        return shape[0] if shape else ONE
+
+    def factor(self, eq: Equation) -> tuple[Source | None, Size]:
+        """Return the right operand of a sum of outer products, and its width; None for a plain sum."""
+        return (self.operand(eq.node.right), self.width_of(eq.node.right)) if isinstance(eq.node, Outer) else (None, ONE)
+
+    def summed(self, left: Source, p: Size, total: Source | None, factors: list[tuple[Source, Source, Size]]) -> None:
+        """Add the statements of sums of one left operand, p wide, and their memory."""
+        none = Source("None")
+        for k in range(0, max(len(factors), 1), 2):
+            pair = factors[k : k + 2]
+            self.sized.append(code("({}, {})", self.size(p), self.size(sum((width for *_, width in pair), Size()))))
+            given = [source for right, target, _ in pair for source in (right, target)] + [none] * (4 - 2 * len(pair))
+            column = total if k == 0 and total is not None else none
+            head = code("outer_sums(", uses=("outer_sums",))
+            self.statements.append(spelt(head, [name("parts"), name("how"), name("memory"), left, *given, column], ")"))
+        head = code("memory = workspace(dtype, ", uses=("workspace", "dtype"))
+        self.made["memory"] = replace(spelt(head, [name("count"), Source("call.parts"), *self.sized], ")"), defines=("memory",))
+
+    # Functions
+
+    def begin(self, carry: Carry, value: Source) -> Tree:
+        """Return the statement that puts a carry's value before its first step, given by Python as `value`."""
+        array = self.program.arrays[self.program.places[carry.previous].array]
+        given = self.taken(f"{carry.previous}_first", value)
+        own = self.given[array.name]
+        if not self.rec.reverse:
+            return do(code("put_first({}, {})", own, given, uses=("put_first",)))
+        if array.space == "tape":
+            return do(code("put_last({}, {}, state, active)", own, given, uses=("put_last", "state", "active")))
+        return do(code("put_both({}, {})", own, given, uses=("put_both",)))
+
+    def end(self, carry: Carry) -> tuple[Source, Tree]:
+        """Return the array of a carry's value after its last step, and the statement that fills it."""
+        array = self.program.arrays[self.program.places[carry.previous].array]
+        target = self.room(f"{carry.value}_last", self.empty(name("batch"), self.size(array.width)))
+        own = self.given[array.name]
+        if self.rec.reverse:
+            return target, do(code("take_first({}, {})", target, own, uses=("take_first",)))
+        begins = name("state" if array.space == "tape" else "ring")
+        return target, do(code("take_last({}, {}, {}, active)", target, own, begins, uses=("take_last", "active")))
+
+    def function(self, called: str, doc: str, work: list[Tree], finals: tuple[Source, ...] = ()) -> HostFunction:
+        """Return the compiled function that does `work`."""
+        body = [*typed_constants(self, work), *needed(self.views, work), *work]
+        wanted = free(body)
+        arguments = tuple(made for made in (*self.passed, *self.made) if made in wanted)
+        head = spelt(f"def {called}(", ["parts", "how", *arguments], "):", defines=("parts", "how", *arguments))
+        return HostFunction(called, block(head, [Statement((f'"""{doc}"""',)), *body]), arguments, finals)

@@ -27,6 +27,9 @@ class Host(Protocol):
     def source(self, value: str) -> Source:
         """Return the caller's expression of an array, or of a static value."""
 
+    def before(self, array: Array) -> Source:
+        """Return the caller's expression of a state's values before each step."""
+
     def size_of(self, named: str) -> Source:
         """Return the caller's expression of a named size."""
 
@@ -58,7 +61,7 @@ class RowKernel:
         body = self.loop_over_time(stages) if self.region == "loop" else self.loop_over_rows(stages[0])
         body = [*needed(self.typed_constants(), body), *body]
         sizes = [(self.sizes[size], self.host.size_of(size)) for size in sorted(self.sizes)]
-        indices = [(k, code("call.rows.{}", k, uses=("call",))) for k in INDICES if k in self.indices]
+        indices = [(k, name(k)) for k in INDICES if k in self.indices]
         arguments = (*indices, *sizes, *self.arguments.values())
         names = [*(a for a, _ in arguments), "first", "last"]
         return Kernel(called, block(spelt(f"def {called}(", names, "):", defines=names), body), arguments)
@@ -88,9 +91,8 @@ class RowKernel:
         """Return the kernel's variable of an array."""
         key = ("array", value)
         if key not in self.arguments:
-            host = self.host.source(value)
-            if self.region != "loop" and self.program.arrays[value].extra:
-                host = code("call.rows.before({})", host, uses=("call",))
+            gathered = self.region != "loop" and self.program.arrays[value].extra
+            host = self.host.before(self.program.arrays[value]) if gathered else self.host.source(value)
             self.arguments[key] = (self.names.fresh(rows_name(value)), host)
         return name(self.arguments[key][0])
 
@@ -98,9 +100,7 @@ class RowKernel:
         """Return the kernel's variable of a static vector or scalar."""
         key = ("static", value)
         if key not in self.arguments:
-            host = self.host.source(value)
-            vector = bool(self.rec.types[value].shape)
-            self.arguments[key] = (self.names.fresh(value), host if vector else code("np.atleast_1d({})", host, uses=("np",)))
+            self.arguments[key] = (self.names.fresh(value), self.host.source(value))
         return name(self.arguments[key][0])
 
     def packed(self, value: str, transposed: bool) -> Source:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
 from ...calculus.chain import BACKWARD, FORWARD
-from ...calculus.ir import Carry
 from ...calculus.naming import Names
 from ...language.definition import Definition
 from ...language.sizes import axes_text
 from ...program.pipeline import Compiled, Stored
 from .. import further
 from ..interface import PACK
-from ..layout import FUNCTIONS_OF, HOST, RUNTIME
+from ..layout import FUNCTIONS_OF, HOST, INSIDE, RUNTIME
 from ..module import Module, imported
 from ..signature import tape_record
-from ..source import Source, Statement, assign, code, printed, read
-from .host import Code
+from ..source import Source, Statement, Tree, assign, attribute, code, name, needed, printed, read, returned, spelt, tuple_of
+from .host import Code, HostFunction
 
 
 def module(cell: Definition, compiled: Compiled, source: str, digest: str) -> str:
@@ -36,30 +38,67 @@ class CpuModule(Module[Code]):
     """The module of Numba kernels and NumPy."""
 
     def code(self, link: Stored) -> Code:
-        return Code(link.program, f"_{link.name}", self.comments(link.name), {}, {}, Names([*HOST, *RUNTIME]))
+        return Code(link.program, f"_{link.name}", self.comments(link.name), {}, {}, Names([*HOST, *RUNTIME, *INSIDE]))
 
     def constant(self, value: str) -> Source:
-        return code("np.asarray({}_CONSTANT, call.dtype)", value.upper(), uses=("np",))
+        return code("np.asarray({}_CONSTANT, dtype)", value.upper(), uses=("np", "dtype"))
 
     def heads(self, link: str) -> list[list[Statement]]:
         made = self.codes[link]
         sizes = [assign(made.sizes[s], code('call.sizes["{}"]', s)) for s in self.cell.sizes]
         inputs = [assign(made.given[n].text, code('call.inputs["{}"]', n)) for n in (*self.cell.inputs, *self.cell.context)]
-        params, count = assign("params", Source("call.params")), assign("count", Source("call.rows.count"))
-        return [[params], sizes, *([given] for given in inputs), [count]]
+        params, count = assign("params", Source("call.params")), assign("count", attribute("rows", "count"))
+        common = [assign(given, Source(f"call.{given}")) for given in ("rows", "batch", "dtype", "empty")]
+        return [[params], common, sizes, *([given] for given in inputs), [count]]
 
-    def begun(self, link: Stored, carry: Carry, value: Source) -> Source:
-        taped = link.program.arrays[link.program.places[carry.previous].array].space == "tape"
-        if not link.program.rec.reverse:
-            return code("state_rows({}, call.rows, tape={})", value, taped, uses=("state_rows",))
-        return code("carried_rows({}{})", value, ", call.rows, tape=True" if taped else "", uses=("carried_rows",))
+    # Passes: Python makes arrays, a compiled function does the work
 
-    def ended(self, link: Stored, carry: Carry, like: Source) -> Source:
-        array = link.program.places[carry.previous].array
-        taped, rows = link.program.arrays[array].space == "tape", self.codes[link.name].given[array]
-        if not link.program.rec.reverse:
-            return code("last_rows({}, call.rows, {}, tape={})", rows, like, taped, uses=("last_rows",))
-        return code("first_rows({}, call.rows, {})", rows, like, uses=("first_rows",))
+    @cached_property
+    def hosts(self) -> dict[str, HostFunction]:
+        """The compiled function of each pass, by its link, and that of the weights, by ""."""
+        return {"": self.packing(), **{link.name: self.host(link) for link in self.compiled}}
+
+    def packing(self) -> HostFunction:
+        made = self.codes[FORWARD]
+        doc = "Pack the parameters: what `_weights` does with its arrays."
+        return made.function(made.names.fresh("weights_pass"), doc, made.weights)
+
+    def host(self, link: Stored) -> HostFunction:
+        made, carries = self.codes[link.name], link.program.rec.carries
+        begun = [made.begin(carry, value) for carry, value in zip(carries, self.signatures[link.name].carried, strict=True)]
+        ended = [made.end(carry) for carry in carries]
+        weights: list[Tree] = [] if link.name == FORWARD else made.weights
+        doc = f"What `_{link.name}` does with its arrays: nothing is allocated, and Python is not needed."
+        work = [*weights, *begun, *made.statements, *(statement for _, statement in ended)]
+        return made.function(made.names.fresh(f"{link.name}_pass"), doc, work, tuple(final for final, _ in ended))
+
+    @cached_property
+    def weights(self) -> list[str]:
+        used = self.hosts[FORWARD].arguments
+        return [made for made in self.codes[FORWARD].made_of_weights() if made in used]
+
+    def weights_work(self, made: Sequence[str]) -> list[Tree]:
+        return self.called(self.codes[FORWARD], self.hosts[""], [returned(tuple_of(map(name, made)))])
+
+    def work(self, link: Stored) -> list[Tree]:
+        given = self.weights if link.name == FORWARD else ()
+        return self.called(self.codes[link.name], self.hosts[link.name], self.result(link), given)
+
+    def called(self, made: Code, host: HostFunction, tail: list[Tree], given: Iterable[str] = ()) -> list[Tree]:
+        """Return the statements that make arrays, those `given` aside, call a compiled function on them, and hand out results."""
+        call = spelt("call.run(", [name(host.name), *(made.passed.get(a, name(a)) for a in host.arguments)], ")")
+        after: list[Tree] = []
+        for view in needed(made.views, tail):
+            after += [*made.told[view.defines[0]], view]
+        after += tail
+        arrays = [statement for array, statement in made.made.items() if array not in given]
+        return [*needed(arrays, [call, *after]), call, *after]
+
+    def finals(self, link: Stored) -> list[Source]:
+        return list(self.hosts[link.name].finals)
+
+    def gradient(self, parameter: str, value: Source) -> Source:
+        return value if self.cell.shapes[parameter] else code("{}.reshape(())", value)
 
     # Text
 
@@ -68,11 +107,14 @@ class CpuModule(Module[Code]):
         return [self.interface.records(), *further.records(self.compiled), table, self.interface.makers()]
 
     def kernels(self) -> list[str]:
-        return ["\n".join(["@kernel", *printed([kernel.code])]) for made in self.codes.values() for kernel in made.kernels]
+        hosts = {host.name: ["@host", *printed([host.code])] for key, host in self.hosts.items() if key or self.weights_body}
+        kernels = [["@kernel", *printed([kernel.code])] for made in self.codes.values() for kernel in made.kernels]
+        return ["\n".join(lines) for lines in (*hosts.values(), *kernels)]
 
     def header(self, source: str, digest: str) -> str:
         kernels = [kernel.code for made in self.codes.values() for kernel in made.kernels]
-        names = self.taken() | read(kernels) | ({"kernel"} if kernels else set())
+        hosts = [host.code for key, host in self.hosts.items() if key or self.weights_body]
+        names = self.taken() | read([*kernels, *hosts]) | ({"kernel", "host"} if kernels else {"host"})
         always: dict[str, tuple[str, ...]] = {".runtime.cpu.layer": ("Layer", "Marks", "Packed")}
         always |= {".runtime.common.table": ("Link",)} if further.further(self.compiled) else {}
         lines = [

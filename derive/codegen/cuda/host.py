@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, MatVec, MatVecT, Outer, Slice, Transpose
+import sympy as sp
+
+from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Slice, Transpose
+from ...calculus.symbols import EYE, extent_name, is_extent
 from ...language.sizes import Size
 from ...program.imperative import Array, Place, Product, Program, Stage, VectorLoop
+from ..expression import Expressions
 from ..host import ONE, HostCode
-from ..source import Block, Source, Tree, assign, block, code, do, listed, name, spelt
+from ..source import PRODUCT, SUM, Block, Source, Tree, assign, attribute, block, code, do, listed, name, spelt
 from .equations import Equations, equations
 from .resident.kernel import resident_kernel
 from .resident.loop import residable
@@ -49,7 +53,7 @@ class Code(HostCode):
     table: Table | None = None
     stored: frozenset[str] = frozenset()
 
-    xp: ClassVar[str] = "xp"
+    xp: ClassVar[str] = "xp"  # the module of the host's arrays
 
     def run(self) -> None:
         self.stored = stored_arrays(self.program, {value for value in self.given if value in self.program.arrays}, self.outputs)
@@ -61,12 +65,67 @@ class Code(HostCode):
 
     # Static values
 
-    def static_value(self, eq: Equation, of: Callable[[str], Source] | None = None) -> Source:
+    def static(self, eq: Equation, statements: list[Tree]) -> None:
+        value = self.static_value(eq)
+        statements += [*self.say(eq), assign(self.variable(eq.name), value)]
+
+    def static_value(self, eq: Equation) -> Source:
+        """Return the host's expression of a static equation."""
         if not self.is_stored_matrix(eq):
-            return super().static_value(eq, of)
+            return self.static_of(eq, self.number)
         self.static_kept.add(eq.name)
         moved = isinstance(eq.node, Concat | Slice | Transpose)  # no arithmetic: as it is stored
-        return super().static_value(eq, self.source) if moved else code("call.stored({})", super().static_value(eq, of))
+        return self.static_of(eq, self.source) if moved else code("call.stored({})", self.static_of(eq, self.number))
+
+    def static_of(self, eq: Equation, of: Callable[[str], Source]) -> Source:
+        """Return the host's expression of a static equation; `of` gives that of an operand."""
+        size = self.size
+        match eq.node:
+            case Map(expr=expr):
+                return self.static_map(eq, expr)
+            case Concat(parts=parts):
+                return self.stacked(of(part) for part in parts)
+            case Slice(value=v, start=start, size=width):
+                return code("{}[{} : {}]", of(v), size(start), size(start + width))
+            case Transpose(matrix=m):
+                return self.module("ascontiguousarray({}.T)", of(m))
+            case MatVec(matrix=m, vector=v, plus=p):
+                return self.plus(code("{} @ {}", of(m), of(v), binding=PRODUCT), p)
+            case MatVecT(matrix=m, vector=v, plus=p):
+                return self.plus(code("{}.T @ {}", of(m), of(v), binding=PRODUCT), p)
+            case Outer(left=u, right=v):
+                return self.module("outer({}, {})", of(u), of(v))
+            case FeatureSum(value=v):
+                return self.module("sum({})", of(v))
+            case LogSumExp(value=v):
+                largest = self.module("max({})", of(v))
+                scaled = self.module("log({})", self.module("sum({})", self.module("exp({} - {})", of(v), largest)))
+                return code("{} + {}", largest, scaled, binding=SUM)
+        raise TypeError(f"{eq.name}: {type(eq.node).__name__} of static values has no code")
+
+    def module(self, template: str, *parts: Source) -> Source:
+        """Return a call of a function of the arrays' module."""
+        return code(f"{self.xp}.{template}", *parts, uses=(self.xp,))
+
+    def plus(self, product: Source, more: str) -> Source:
+        return code("{} + {}", product, self.number(more), binding=SUM) if more else product
+
+    def static_map(self, eq: Equation, expr: sp.Expr) -> Source:
+        kind = self.rec.types[eq.name]
+        last = kind.shape[-1] if kind.shape else Size()
+
+        def atom(symbol: sp.Symbol) -> Source:
+            if symbol == EYE:
+                return self.module("eye({}, dtype=call.dtype)", self.size(last))
+            return self.size_of(extent_name(symbol)) if is_extent(symbol) else self.number(symbol.name)
+
+        source = Expressions(atom, function=lambda called: attribute("static", called), typed=False).source(expr)
+        shape = [*([Source("call.batch")] if kind.batched else []), *(self.size(s) for s in kind.shape)]
+        values = [self.rec.types[s.name] for s in expr.free_symbols if s != EYE and not is_extent(s)]
+        full = EYE in expr.free_symbols or any(len(v.shape) == len(kind.shape) and v.batched == kind.batched for v in values)
+        if full or not shape:
+            return self.module("asarray({}, call.dtype)", source)
+        return self.module("full(({}{}), {}, call.dtype)", listed(shape), Source("," if len(shape) == 1 else ""), source)
 
     def is_stored_matrix(self, eq: Equation) -> bool:
         """Say whether a static equation makes a matrix that products read: one of the prologue."""
@@ -98,10 +157,10 @@ class Code(HostCode):
             count = Source("2 * call.batch")  # members of a group may be a step apart
         return code("call.{}_rows({}, {})", kind, count, self.size(array.width))
 
-    def before(self, rows: Source) -> Source:
-        return code("call.before({})", rows)
+    def before(self, array: Array) -> Source:
+        return code("call.before({})", self.source(array.name))
 
-    def over_time(self, rows: Source) -> Source:
+    def over_time(self, rows: Source, width: Size) -> Source:
         return code("call.over_time({})", rows)
 
     def spread(self, static: Source, size: Size) -> Source:
@@ -164,8 +223,9 @@ class Code(HostCode):
 
     # Sums
 
-    def by_sequence(self, rows: Source) -> Source:
-        return code("call.total_by_sequence({})", rows)
+    def summed_by_sequence(self, eq: Equation, rows: Source) -> None:
+        value = code("call.total_by_sequence({}){}", rows, "" if self.rec.types[eq.name].shape else ".reshape(call.batch)")
+        self.statements += [*self.note(eq), assign(self.variable(eq.name), value)]
 
     def sums(self, left: Source, equations: list[Equation]) -> None:
         for eq in equations:

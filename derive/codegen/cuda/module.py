@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...calculus.chain import BACKWARD, FORWARD
 from ...calculus.ir import Carry
 from ...calculus.naming import Names
@@ -12,7 +14,7 @@ from ...runtime.cuda.plan import Steps
 from ..interface import PACK
 from ..layout import HOST, RUNTIME
 from ..module import Module, imported
-from ..source import Source, Statement, assign, code, printed
+from ..source import Source, Statement, Tree, assign, code, name, printed, returned, tuple_of
 from .host import Code
 
 OWN = HOST | {"xp", "t", "Layer", "stream", "tf32", "CPU", "Packed", "Any", "plan", "Steps", "Product"}
@@ -53,21 +55,39 @@ class CudaModule(Module[Code]):
         xp, params = assign("xp", Source("call.xp")), assign("params", Source("call.params"))
         return [[xp], [params], sizes, *([given] for given in inputs)]
 
-    def begun(self, link: Stored, carry: Carry, value: Source) -> Source:
+    def weights_work(self, made: Sequence[str]) -> list[Tree]:
+        return [*self.codes[FORWARD].weights, returned(tuple_of(map(name, made)))]
+
+    def work(self, link: Stored) -> list[Tree]:
+        made, rec, carried = self.codes[link.name], link.program.rec, self.signatures[link.name].carried
+        begun = [self.begun(link, carry, value) for carry, value in zip(rec.carries, carried, strict=True)]
+        weights: list[Tree] = [] if link.name == FORWARD else made.weights
+        return [*weights, *begun, *made.statements, *self.result(link)]
+
+    def begun(self, link: Stored, carry: Carry, value: Source) -> Tree:
+        """Return the statement that makes a carry's array, with its value before the first step."""
+        made = self.codes[link.name]
         array = link.program.arrays[link.program.places[carry.previous].array]
-        dtype = "call.stored_dtype" if array.name in self.codes[link.name].stored else "call.real_dtype"
+        dtype = "call.stored_dtype" if array.name in made.stored else "call.real_dtype"
         if link.program.rec.reverse:
-            return code("call.carried({}, {})", value, dtype)
-        return code("call.state_rows({}, {}, tape={})", value, dtype, array.space == "tape")
+            rows = code("call.carried({}, {})", value, dtype)
+        else:
+            rows = code("call.state_rows({}, {}, tape={})", value, dtype, array.space == "tape")
+        return assign(made.given[array.name].text, rows)
+
+    def finals(self, link: Stored) -> list[Source]:
+        carries = zip(link.program.rec.carries, self.cell.states, strict=True)
+        return [self.ended(link, carry, Source(f"call.state.{state}")) for carry, state in carries]
 
     def ended(self, link: Stored, carry: Carry, like: Source) -> Source:
+        """Return a carry's value after its last step."""
         array = link.program.arrays[link.program.places[carry.previous].array]
         rows = self.codes[link.name].given[array.name]
         if link.program.rec.reverse:
             return code("call.first({}, {})", rows, like)
         return code("call.last({}, {}, tape={})", rows, like, array.space == "tape")
 
-    def gradient(self, value: Source) -> Source:
+    def gradient(self, parameter: str, value: Source) -> Source:
         return code("call.stored({})", value)
 
     # Text

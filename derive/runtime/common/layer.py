@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -38,6 +39,32 @@ class AnyCall(Protocol):
     def stored_dtype(self) -> Any: ...
 
 
+class Alike(NamedTuple):
+    """What calls with arrays of the same shapes and dtypes have in common.
+
+    Attributes
+    ----------
+    sizes, dtype, steps, batch
+    weights : int
+        Bytes of the parameters.
+    width : int
+        Elements of what a step reads and writes for one sequence.
+    start : tuple
+        Shape and value of each state before the first step, where none is given.
+    axes : dict
+        Axes of arrays that have been asked for, by what a device finds them.
+    """
+
+    sizes: Sizes
+    dtype: Any
+    steps: int
+    batch: int
+    weights: int
+    width: int
+    start: tuple[tuple[tuple[int, ...], float], ...]
+    axes: dict[Any, tuple[int, ...]]
+
+
 class Arguments(NamedTuple):
     """Arguments of a call, checked, as arrays of the device.
 
@@ -49,20 +76,14 @@ class Arguments(NamedTuple):
         Parameters, and the `Packed` that they come from; None if they come as they are.
     state
         Before the first step, in the caller's order of sequences.
-    sizes, dtype, steps, batch
-    weights : int
-        Bytes of the parameters.
+    alike : Alike
     """
 
     inputs: dict[str, Array]
     params: Any
     packed: Any
     state: Any
-    sizes: Sizes
-    dtype: Any
-    steps: int
-    batch: int
-    weights: int
+    alike: Alike
 
 
 class BaseLayer(Table, ABC):
@@ -125,18 +146,16 @@ class BaseLayer(Table, ABC):
             It names the argument, what came and what is needed.
         """
         params, packed = self.parameters(params)
-        given = {name: self.array(value, name) for name, value in inputs._asdict().items()}
+        given = {name: self.array(value, name) for name, value in zip(inputs._fields, inputs, strict=True)}
         state = None if state is None else self.record(state, self.records["State"], "state")
         shapes = packed.shapes if packed else signature(params)
-        sizes, dtype, steps, batch, weights = self._known(shapes, given, params, state, steps)
+        alike = self._alike(shapes, given, params, state, steps)
         if state is None:
-            state = self.zero_state(batch, sizes, dtype)
-        return Arguments(given, params, packed, state, sizes, dtype, steps, batch, weights)
+            state = self.records["State"](*[self.full(shape, value, alike.dtype) for shape, value in alike.start])
+        return Arguments(given, params, packed, state, alike)
 
-    def _known(
-        self, shapes: Signature, given: dict[str, Array], params: Any, state: Any, steps: int | None
-    ) -> tuple[Sizes, Any, int, int, int]:
-        """Check shapes and dtypes; return sizes, dtype, T, B and the bytes of the parameters.  A call like one before is only looked up."""
+    def _alike(self, shapes: Signature, given: dict[str, Array], params: Any, state: Any, steps: int | None) -> Alike:
+        """Check shapes and dtypes; return what calls like this one have in common, only looked up if there was one before."""
         key = (shapes, signature(given.values()), state and signature(state), steps)
         if key not in self.checked:
             dtype = self.dtype(given, params, state)
@@ -145,8 +164,19 @@ class BaseLayer(Table, ABC):
             self.check(given, params, state, sizes, *extent)
             if len(self.checked) >= CHECKED:
                 self.checked.clear()
-            self.checked[key] = sizes, dtype, *extent, sum(value.nbytes for value in params)
-        return self.checked[key]
+            weights, start = sum(value.nbytes for value in params), self._start(extent[1], sizes)
+            self.checked[key] = Alike(sizes, dtype, *extent, weights, self._width(sizes), start, {})
+        found: Alike = self.checked[key]
+        return found
+
+    def _start(self, batch: int, sizes: Sizes) -> tuple[tuple[tuple[int, ...], float], ...]:
+        shapes = self.state.items()
+        return tuple(((batch, *self.shape(shape, sizes)), self.rules.get(name, 0.0)) for name, shape in shapes)
+
+    def _width(self, sizes: Sizes) -> int:
+        """Return how many elements a step reads and writes for one sequence: inputs, states, what is kept, and the output."""
+        shapes = [*self.inputs.values(), *self.context.values(), *self.state.values(), *self.state.values(), self.output]
+        return sum(prod(self.shape(shape, sizes)) for shape in (*shapes, *(shape for shape, _ in self.saved.values())))
 
     def one_step(self, inputs: Any) -> Any:
         """Return the inputs of one step, `(B, ·)`, as those of a sequence of one step."""
@@ -225,13 +255,14 @@ class BaseLayer(Table, ABC):
 
     def rows_of(self, call: AnyCall, record: Any, kind: type, table: Kept, argument: str) -> Any:
         """Check what a tape keeps against the `table` of its shapes; return it as rows, a record of `kind`."""
-        found = {}
+        found = []
         for name, (shape, extra) in table.items():
-            value = self.array(getattr(record, name, None), f"{argument}.{name}")
-            self.needs(f"{argument}.{name}", value.shape, self.kept_axes(call, shape, extra), self.kept_names(call, shape, extra))
-            self.same_dtype(f"{argument}.{name}", value.dtype, call.stored_dtype)
-            found[name] = value if extra is None else self.kept_rows(call, value)
-        return kind(**found)
+            value, axes = self.array(getattr(record, name, None), argument, name), self.kept_axes(call, shape, extra)
+            if value.shape != axes or value.dtype != call.stored_dtype:
+                self.needs(f"{argument}.{name}", value.shape, axes, self.kept_names(call, shape, extra))
+                self.same_dtype(f"{argument}.{name}", value.dtype, call.stored_dtype)
+            found.append(value if extra is None else self.kept_rows(call, value))
+        return kind(*found)
 
     # Passes, and what they hand out
 
@@ -295,8 +326,8 @@ class BaseLayer(Table, ABC):
         return value.reshape(self.axes(call, lead, shape))
 
     def unsorted(self, call: AnyCall, state: Any) -> Any:
-        """Return a `State` of the call, or cotangents of one, in the caller's order of sequences."""
-        return type(state)(*[self.unsort(call, value) for value in state])
+        """Return a `State` of the call, or cotangents of one, in the caller's order of sequences and with its axes."""
+        return type(state)(*[self.as_given(call, v, BY_SEQUENCE, shape) for v, shape in zip(state, self.state.values(), strict=True)])
 
     def gradients(self, call: AnyCall, grads: Any) -> Any:
         """Return a record of gradients by inputs, contexts and state, given as rows, as the caller has the values; None stays."""

@@ -89,7 +89,7 @@ class Table:
 
     def full(self, shape: tuple[int, ...], value: float, dtype: Any) -> Any:
         """Return a new array of one value."""
-        return np.full(shape, value, dtype)
+        return np.full(shape, value, dtype) if value else np.zeros(shape, dtype)
 
     def spec(self, steps: int, batch: int, sizes: Sizes) -> dict[str, dict[str, tuple[int, ...]]]:
         """Return the shape of every array of a call with these sizes."""
@@ -119,11 +119,13 @@ class Table:
         if getattr(record, "_fields", None) != fields:
             got = getattr(record, "_fields", type(record).__name__)
             raise ValueError(f"{self.name}: {argument} must be a {self.name}.{kind.__name__} with fields {fields}, got {got}")
-        return kind(*(self.array(v, f"{argument}.{k}") for k, v in zip(fields, record, strict=True)))
+        return kind(*[self.array(v, argument, k) for k, v in zip(fields, record, strict=True)])
 
-    def array(self, value: Any, argument: str) -> np.ndarray:
+    def array(self, value: Any, argument: str, name: str = "") -> np.ndarray:
+        """Return an argument, or a field of it, as an array that kernels can read."""
         if type(value) is np.ndarray and value.flags.carray:
             return value
+        argument = f"{argument}.{name}" if name else argument
         if isinstance(value, np.generic):  # what NumPy makes of arithmetic on an array without axes
             value = np.asarray(value)
         if not isinstance(value, np.ndarray):

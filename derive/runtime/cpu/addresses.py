@@ -13,9 +13,6 @@ from math import prod
 
 import numpy as np
 
-from .bulk import recorded
-from .memory import empty
-
 Array = np.ndarray
 
 
@@ -83,25 +80,30 @@ class Rows:
         """How many rows a sequence has."""
         return int(self.row[-1])
 
-    @property
+    @cached_property
     def kept_count(self) -> int:
         """How many rows an array on the tape has."""
         return self.count if self.keep else 2 * self.batch
 
-    @property
+    @cached_property
+    def state_count(self) -> int:
+        """How many rows a state's array on the tape has."""
+        return self.batch + (self.count if self.keep else self.batch)
+
+    @cached_property
     def ahead_count(self) -> int:
         """How many rows a product of the inputs has."""
         return self.batch if self.inline else self.count
 
     @cached_property
+    def gathered_count(self) -> int:
+        """How many rows the values before each step have where they are gathered; 0 where they lie so in a state's array."""
+        return 0 if self.order is None else self.count
+
+    @cached_property
     def sequence(self) -> Array:
         """The batch position of each row."""
         return np.arange(self.count, dtype=np.int64) - np.repeat(self.row[:-1], self.active)
-
-    @cached_property
-    def lengths(self) -> Array:
-        """How many steps each batch position runs."""
-        return (self.active[:, None] > np.arange(self.batch)).sum(axis=0)
 
     # Between the caller's arrays and rows
 
@@ -129,27 +131,6 @@ class Rows:
         out[self.order] = values
         return out
 
-    # Between values of a step, of a sequence and of states
-
-    def before(self, state: Array) -> Array:
-        """Return the values before each step, row by row, from a state's array with rows for all steps."""
-        if self.order is None:
-            return state[: self.count]
-        return state[np.repeat(self.state[:-1], self.active) + self.sequence]
-
-    def over_time(self, values: Array) -> Array:
-        """Return values `(B, ·)` at every step, row by row."""
-        return values if self.steps == 1 and self.order is None else values[self.sequence]
-
-    def total(self, rows: Array) -> Array:
-        """Return the sum over steps, `(B, ·)`."""
-        if self.order is None:
-            return rows.reshape(self.steps, self.batch, *rows.shape[1:]).sum(axis=0, dtype=rows.dtype)
-        out = np.zeros((self.batch, *rows.shape[1:]), rows.dtype)
-        for start, active in zip(self.row, self.active, strict=False):
-            out[:active] += rows[start : start + active]
-        return out
-
 
 @lru_cache(maxsize=64)
 def dense(steps: int, batch: int, keep: bool, inline: bool) -> Rows:
@@ -163,40 +144,3 @@ def flat(value: Array, axes: int) -> Array:
     if len(shape) == axes + 1 == 2:
         return value
     return value.reshape(prod(shape[:axes]), prod(shape[axes:]))
-
-
-def state_rows(initial: Array, rows: Rows, *, tape: bool) -> Array:
-    """Return a state's array with `initial` (B, ·) in the rows before the first step; with `tape` it has rows for every kept step."""
-    out = empty((rows.batch + (rows.count if tape and rows.keep else rows.batch), flat(initial, 1).shape[1]), initial.dtype)
-    out[: rows.batch] = flat(initial, 1)
-    if (record := recorded()) is not None:
-        record.before.append(out[: rows.batch])
-    return out
-
-
-def last_rows(array: Array, rows: Rows, like: Array, *, tape: bool) -> Array:
-    """Return a state's values after the last step of each sequence, shaped as `like`, as an array of their own."""
-    start = rows.state if tape else rows.ring
-    if rows.order is None:
-        last = array[start[-1] : start[-1] + rows.batch]
-        if (record := recorded()) is not None:
-            record.after.append(last)
-        return last.reshape(like.shape).copy()
-    return array[start[rows.lengths] + np.arange(rows.batch)].reshape(like.shape)
-
-
-def carried_rows(final: Array, rows: Rows | None = None, *, tape: bool = False) -> Array:
-    """Return the array of a state's cotangent with `final` (B, ·) after the last step of every sequence: two steps' worth, or with `tape`
-    a row before and after every step of `rows`.
-    """
-    value = flat(final, 1)
-    if not tape or rows is None:
-        return np.concatenate([value] * 2)
-    out = empty((rows.batch + rows.count, value.shape[1]), final.dtype)
-    out[rows.state[rows.lengths] + np.arange(rows.batch)] = value
-    return out
-
-
-def first_rows(array: Array, rows: Rows, like: Array) -> Array:
-    """Return a state's cotangent before the first step, shaped as `like`, as an array of its own."""
-    return array[: rows.batch].reshape(like.shape).copy()

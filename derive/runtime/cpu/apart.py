@@ -12,24 +12,23 @@ and a caller from the cache meets the function of today. A cell is filled before
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import numba as nb
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from ..common.cache import callback
-from ..common.version import VERSION, common
-from .crew import forever
+from ..common.version import VERSION
 from .interrupts import deferred
 from .kernel import OPTIONS, load
 from .pointers import Pointer
+from .words import cell, forever, from_cell
 
 DTYPES = (types.float32, types.float64)
 
@@ -40,7 +39,7 @@ class _Apart:
     def __init__(self, function: Callable[..., None], kinds: list[Any], dtype: types.Float, symbol: str) -> None:
         self.function, self.dtype, self.symbol = function, dtype, symbol
         self.signature = types.void(*(_numba_type(kind, dtype) for kind in kinds))
-        self.cell = _cell(symbol)
+        self.cell = cell(symbol)
 
     def load(self) -> None:
         """Compile it, or read it from the cache, after all that it calls: another thread may call it at once."""
@@ -56,9 +55,8 @@ class _Apart:
 
     def call(self, builder: ir.IRBuilder, values: list[ir.Value]) -> None:
         """Emit a call through the cell."""
-        cell = builder.module.globals.get(self.symbol) or ir.GlobalVariable(builder.module, ir.IntType(64), self.symbol)
         kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
-        builder.call(builder.inttoptr(builder.load(cell), kind.as_pointer()), values)
+        builder.call(from_cell(builder, self.symbol, kind), values)
 
 
 def apart(function: Callable[..., None]) -> Any:
@@ -86,15 +84,6 @@ def apart(function: Callable[..., None]) -> Any:
 
     call.load_apart = load_apart
     return call
-
-
-def _cell(symbol: str) -> ctypes.c_void_p:
-    """Return the cell of a symbol; all packages with this version of the runtime have it in common, and it is empty at first."""
-    cells: dict[str, ctypes.c_void_p] = common.__dict__.setdefault("cells", {})
-    if symbol not in cells:
-        cells[symbol] = forever(ctypes.c_void_p())
-        binding.add_symbol(symbol, ctypes.addressof(cells[symbol]))
-    return cells[symbol]
 
 
 def _fields(kind: Any) -> list[Any]:

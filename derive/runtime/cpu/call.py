@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..common.sizes import Sizes
+from .memory import empty
+from .openmp import LIGHT, WAKING
+from .threads import ready
+
+Work = tuple[Callable[..., None], tuple[Any, ...]]
 
 
 class Call(NamedTuple):
-    """A checked call: sizes, and every argument contiguous, sequences as rows."""
+    """A checked call: sizes, and every argument contiguous, as rows; what it is done on, and what it has done if that is recorded."""
 
     sizes: Sizes
     dtype: np.dtype
@@ -22,8 +28,21 @@ class Call(NamedTuple):
     state: Any = None
     rows: Any = None
     keep: bool = False
+    parts: int = 1
+    how: int = LIGHT
+    axes: Any = None
+    empty: Callable[[tuple[int, ...], np.dtype], np.ndarray] = empty
+    record: list[Work] | None = None
 
     @property
     def stored_dtype(self) -> np.dtype:
         """The dtype of what is given, handed out and kept: the one that is computed with."""
         return self.dtype
+
+    def run(self, work: Callable[..., None], *given: Any) -> None:
+        """Run a compiled host function on its arguments, in so many parts, on the threads that the call asks."""
+        if self.how == WAKING:
+            ready()
+        if self.record is not None:
+            self.record.append((work, given))
+        work(self.parts, self.how, *given)

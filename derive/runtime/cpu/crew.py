@@ -13,7 +13,6 @@ from inside another, and none waits for a worker that sleeps.
 from __future__ import annotations
 
 import ctypes
-import os
 from typing import Any
 
 import numpy as np
@@ -24,57 +23,48 @@ from numba.extending import intrinsic
 
 from ..common.cache import cached
 from ..common.version import VERSION, common
-from .target import TARGET, is_arm, is_x86
+from .words import I64, WORD, cell, exchange, forever, from_cell, let_others_run, pause, read, write
 
 WORKERS = 254  # at most
 TRIAL = WORKERS + 1  # a slot without a worker, on which the time of a look is taken
+GUEST = TRIAL + 1  # the first slot of a guest: a thread of somebody else's, which serves for a while (see `openmp`)
+GUESTS = 256  # at most
+SLOTS = GUEST + GUESTS
 WORDS = 16  # of 8 bytes, in a slot: two cache lines, since some processors fetch them in pairs
-# Words of a slot.  The first slot is the board's own; its `HELPERS` are the workers that may be asked.
-STATE, AWAKE, STOP, FUNCTION, DATA, FIRST, LAST, NEXT, FAILED = range(9)
-HELPERS = 0
+# Words of a slot.
+STATE, AWAKE, STOP, FUNCTION, DATA, FIRST, LAST, NEXT, FAILED, BELL, RUNG = range(11)
+# Words of the first slot, which is the board's own: the workers that may be asked, and the slots in which there have been guests.
+HELPERS, SEEN = range(2)
 # States of a slot.  A caller takes it from FREE to CLAIMED to POSTED and from DONE to FREE, its worker from POSTED to WORKING to DONE.
 FREE, CLAIMED, POSTED, WORKING, DONE = range(5)
 LOOKS = 2000  # at a slot, before a caller that waits for it lets other threads of the processor run
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-I32, I64 = ir.IntType(32), ir.IntType(64)
-WORD = types.CPointer(types.int64)
 
 # All packages with this version of the runtime have one board in a process: compiled code finds it by its name alone.  Code that is kept
-# has these names in it, so they may depend on nothing that changes while its own file does not.
-LAYOUT = 1  # of the board: another number for another meaning of its words
-_BOARD, _YIELD = f"derive_board_{VERSION}_{LAYOUT}", f"derive_yield_{VERSION}"
-
-
-def forever(value: Any) -> Any:
-    """Return a value that is kept until the process has ended: so long compiled code, of workers too, may look at its memory."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
-    return value
+# has this name in it, so it may depend on nothing that changes while its own file does not.
+LAYOUT = 2  # of the board: another number for another meaning of its words
+_BOARD = f"derive_board_{VERSION}_{LAYOUT}"
 
 
 def _board() -> np.ndarray:
-    memory = forever(np.zeros((TRIAL + 2) * WORDS, np.int64))
+    memory = forever(np.zeros((SLOTS + 1) * WORDS, np.int64))
     start = -(memory.ctypes.data // 8) % WORDS
-    return memory[start : start + (TRIAL + 1) * WORDS].reshape(TRIAL + 1, WORDS)
+    return memory[start : start + SLOTS * WORDS].reshape(SLOTS, WORDS)
 
 
 if not hasattr(common, "board"):
     common.board = _board()
 board: np.ndarray = common.board
-
-
-def _yielding() -> int:
-    """Return the address of the system's function that lets other threads run."""
-    library, name = (ctypes.windll.kernel32, "SwitchToThread") if os.name == "nt" else (ctypes.CDLL(None), "sched_yield")  # type: ignore[attr-defined,unused-ignore]
-    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
-
-
 binding.add_symbol(_BOARD, board.ctypes.data)
-binding.add_symbol(_YIELD, _yielding())
+
+# A worker that sleeps waits for a lock of Python's, its `BELL`: such may be released by any thread, with or without the GIL.
+_RELEASE = f"derive_release_{VERSION}"
+cell(_RELEASE).value = ctypes.cast(ctypes.pythonapi.PyThread_release_lock, ctypes.c_void_p).value
 
 
 @intrinsic
-def _slot(typingctx, number):  # type: ignore[no-untyped-def]
+def slot_of(typingctx, number):  # type: ignore[no-untyped-def]
     """Return a pointer to the words of slot `number` of the board."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -85,67 +75,7 @@ def _slot(typingctx, number):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _load(typingctx, slot, word):  # type: ignore[no-untyped-def]
-    """Read a word, and then all that the thread that stored it had written before."""
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.load_atomic(builder.gep(arguments[0], [arguments[1]]), "acquire", 8)
-
-    return types.int64(WORD, types.int64), codegen
-
-
-@intrinsic
-def _store(typingctx, slot, word, value):  # type: ignore[no-untyped-def]
-    """Write a word, after all that this thread has written before."""
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        slot, word, value = arguments
-        builder.store_atomic(value, builder.gep(slot, [word]), "release", 8)
-        return context.get_dummy_value()
-
-    return types.void(WORD, types.int64, types.int64), codegen
-
-
-@intrinsic
-def _exchange(typingctx, slot, before, after):  # type: ignore[no-untyped-def]
-    """Take the state of a slot from `before` to `after`; return whether it was `before`."""
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        slot, before, after = arguments
-        return builder.extract_value(builder.cmpxchg(builder.gep(slot, [I64(STATE)]), before, after, "acq_rel", "acquire"), 1)
-
-    return types.boolean(WORD, types.int64, types.int64), codegen
-
-
-@intrinsic
-def _pause(typingctx):  # type: ignore[no-untyped-def]
-    """Tell the processor that this thread only waits."""
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        if is_x86(TARGET.architecture):
-            builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"), [])
-        elif is_arm(TARGET.architecture):
-            hint = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [I32]), "llvm.aarch64.hint")
-            builder.call(hint, [I32(1)])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@intrinsic
-def _let_others_run(typingctx):  # type: ignore[no-untyped-def]
-    """Let other threads of this processor run."""
-
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(I32, []), _YIELD)
-        builder.call(function, [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@intrinsic
-def _call(typingctx, function, data, first, last):  # type: ignore[no-untyped-def]
+def call(typingctx, function, data, first, last):  # type: ignore[no-untyped-def]
     """Call the `function` of a task; return 1 if it raised an exception, else 0."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -181,24 +111,62 @@ def task(typingctx, kernel, arguments):  # type: ignore[no-untyped-def]
     return types.UniTuple(types.int64, 2)(kernel, arguments), codegen
 
 
+@intrinsic
+def _release(typingctx, lock):  # type: ignore[no-untyped-def]
+    """Release the lock at an address."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        builder.call(from_cell(builder, _RELEASE, ir.FunctionType(ir.VoidType(), [I64])), arguments)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
 _inner = njit(**OPTIONS)  # compiled as a part of what calls it
+
+
+@_inner
+def _ring(number):  # type: ignore[no-untyped-def]
+    """Let the worker of a slot serve again, though it may be awake: it may be about to sleep."""
+    slot = slot_of(number)
+    if read(slot, BELL) != 0 and exchange(slot, RUNG, 0, 1):
+        _release(read(slot, BELL))
+
+
+@cached(**OPTIONS)
+def wake():  # type: ignore[no-untyped-def]
+    """Wake all workers that may be asked."""
+    for number in range(1, read(slot_of(0), HELPERS) + 1):
+        _ring(number)
+
+
+@cached(**OPTIONS)
+def ring_one(number):  # type: ignore[no-untyped-def]
+    """Wake the worker of a slot."""
+    _ring(number)
 
 
 @_inner
 def _may_be_asked(number, awake):  # type: ignore[no-untyped-def]
     """Say whether the worker of a slot is free, and awake where it must be `awake`."""
-    slot = _slot(number)
-    return _load(slot, STATE) == FREE and (not awake or _load(slot, AWAKE) != 0)
+    slot = slot_of(number)
+    return read(slot, STATE) == FREE and (not awake or read(slot, AWAKE) != 0)
 
 
 @_inner
 def _claim(wanted, awake):  # type: ignore[no-untyped-def]
     """Claim at most `wanted` slots; return the last of them and how many they are.  `NEXT` of each is the one claimed before it, or 0."""
-    last, claimed = 0, 0
-    number, end = 1, _load(_slot(0), HELPERS)
-    while claimed < wanted and number <= end:
-        if _may_be_asked(number, awake) and _exchange(_slot(number), FREE, CLAIMED):
-            _store(_slot(number), NEXT, last)
+    last, claimed = _claim_among(1, read(slot_of(0), HELPERS), wanted, awake, 0, 0)
+    return _claim_among(GUEST, read(slot_of(0), SEEN), wanted, True, last, claimed)
+
+
+@_inner
+def _claim_among(start, count, wanted, awake, last, claimed):  # type: ignore[no-untyped-def]
+    """Go on claiming, among so many slots from `start`."""
+    number = start
+    while claimed < wanted and number < start + count:
+        if _may_be_asked(number, awake) and exchange(slot_of(number), STATE, FREE, CLAIMED):
+            write(slot_of(number), NEXT, last)
             last, claimed = number, claimed + 1
         number += 1
     return last, claimed
@@ -209,59 +177,69 @@ def _post(last, claimed, function, data, count):  # type: ignore[no-untyped-def]
     """Post a task in the claimed slots: all parts of 0 … `count` but the first."""
     number, part = last, claimed
     while number > 0:
-        slot = _slot(number)
-        _store(slot, FUNCTION, function)
-        _store(slot, DATA, data)
-        _store(slot, FIRST, count * part // (claimed + 1))
-        _store(slot, LAST, count * (part + 1) // (claimed + 1))
-        number, part = _load(slot, NEXT), part - 1
-        _store(slot, STATE, POSTED)
+        slot = slot_of(number)
+        write(slot, FUNCTION, function)
+        write(slot, DATA, data)
+        write(slot, FIRST, count * part // (claimed + 1))
+        write(slot, LAST, count * (part + 1) // (claimed + 1))
+        number, part = read(slot, NEXT), part - 1
+        write(slot, STATE, POSTED)
 
 
 @_inner
 def _finish(number, function, data):  # type: ignore[no-untyped-def]
     """Do the part of a slot if its worker has not begun it, else wait until it is done; return whether it failed."""
-    slot, looks = _slot(number), 0
-    if _exchange(slot, POSTED, CLAIMED):
-        return _call(function, data, _load(slot, FIRST), _load(slot, LAST))
-    while _load(slot, STATE) != DONE:
+    slot, looks = slot_of(number), 0
+    if exchange(slot, STATE, POSTED, CLAIMED):
+        return call(function, data, read(slot, FIRST), read(slot, LAST))
+    while read(slot, STATE) != DONE:
         looks += 1
         if looks < LOOKS:
-            _pause()
+            pause()
         else:
-            _let_others_run()
-    return _load(slot, FAILED)
+            let_others_run()
+    return read(slot, FAILED)
 
 
 @cached(**OPTIONS)
 def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-def]
     """Call a task for parts of 0 … `count`, each once, on this thread and on at most `helpers` workers; return how many failed, at the end.
 
-    A worker that sleeps does not begin before somebody wakes it.  Where somebody does (`threads.run`), sleepers are asked too; where nobody
-    does, `awake` is true, and only those are asked that look at their slots now.
+    Those that sleep are woken, also to help with products of the parts; where `awake` is true, only those are asked that look at their
+    slots now.
     """
+    if not awake:
+        wake()
     number, claimed = _claim(min(helpers, count - 1), awake)
     _post(number, claimed, function, data, count)
-    failed = _call(function, data, 0, count // (claimed + 1))
+    failed = call(function, data, 0, count // (claimed + 1))
     while number > 0:
         failed += _finish(number, function, data)
-        following = _load(_slot(number), NEXT)
-        _store(_slot(number), STATE, FREE)
+        following = read(slot_of(number), NEXT)
+        write(slot_of(number), STATE, FREE)
         number = following
     return failed
+
+
+@_inner
+def serve_once(slot):  # type: ignore[no-untyped-def]
+    """Do the task that is posted in a slot; return whether there was one."""
+    if read(slot, STATE) != POSTED or not exchange(slot, STATE, POSTED, WORKING):
+        return False
+    write(slot, FAILED, call(read(slot, FUNCTION), read(slot, DATA), read(slot, FIRST), read(slot, LAST)))
+    write(slot, STATE, DONE)
+    return True
 
 
 @cached(**OPTIONS)
 def serve(number, patience):  # type: ignore[no-untyped-def]
     """Do the tasks of a slot, until none has come for `patience` looks or the slot is to `STOP`."""
-    slot, looks = _slot(number), 0
-    _store(slot, AWAKE, 1)
-    while looks < patience and _load(slot, STOP) == 0:
-        if _load(slot, STATE) == POSTED and _exchange(slot, POSTED, WORKING):
-            _store(slot, FAILED, _call(_load(slot, FUNCTION), _load(slot, DATA), _load(slot, FIRST), _load(slot, LAST)))
-            _store(slot, STATE, DONE)
+    slot, looks = slot_of(number), 0
+    write(slot, AWAKE, 1)
+    while looks < patience and read(slot, STOP) == 0:
+        if serve_once(slot):
             looks = 0
         else:
             looks += 1
-            _pause()
-    _store(slot, AWAKE, 0)
+            pause()
+    write(slot, AWAKE, 0)

@@ -34,6 +34,8 @@ def row_parts(batch: int, weights: int, threads: int, tile: int) -> int:
     return max(1, min(threads, batch // tile if weights >= HEAVY else batch))
 
 
-def is_light(elements: int, weights: int, *, once: bool) -> bool:
-    """Say whether no worker is woken for a kernel that goes through so many `elements`, its `weights` among them, read `once` or often."""
-    return elements - (weights - weights // ONCE if once else 0) < LIGHT
+def is_light(rows: int, width: int, parameters: int, *, once: bool) -> bool:
+    """Say whether no worker is woken for a pass over so many `rows` of `width` elements, with products of so many `parameters`, which are
+    read `once` or often.
+    """
+    return rows * width + (parameters // ONCE if once else parameters) < LIGHT and rows * parameters < LIGHT_PRODUCT

@@ -13,8 +13,9 @@ from typing import Any
 from numba import njit, types
 
 from ..common.cache import cached
-from .crew import divide, task
+from .crew import task
 from .interrupts import deferred
+from .openmp import together
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -29,15 +30,21 @@ def kernel(function: Callable[..., None]) -> Any:
     Returns
     -------
     dispatcher
-        It takes ``(count, helpers, awake, *arguments)``, and calls `function` for parts of 0 … count as `crew.divide` does.
+        In compiled code it takes ``(count, parts, how, *arguments)``, and calls `function` for parts of 0 … count on the threads of
+        `openmp.together`.
     """
     inner = part(function)
     name, code = f"{function.__name__}_divided", function.__code__
     # A function of its own for each kernel, in the kernel's file: that is where Numba caches it.
     divided = _divided.__code__.replace(co_name=name, co_qualname=name, co_filename=code.co_filename, co_firstlineno=code.co_firstlineno)
-    outer = FunctionType(divided, {"inner": inner, "task": task, "divide": divide}, name)
+    outer = FunctionType(divided, {"inner": inner, "task": task, "together": together}, name)
     outer.__module__ = function.__module__
     return compiled(outer, cache=True)
+
+
+def host(function: Callable[..., Any]) -> Any:
+    """Compile a host function, which is given all its arrays, ``function(parts, how, *arguments)``, at its first call for each dtype."""
+    return compiled(function, cache=True)
 
 
 def compiled(function: Callable[..., Any], *, cache: bool = False) -> Any:
@@ -81,9 +88,9 @@ def part(function: Callable[..., None]) -> Any:
     return dispatcher
 
 
-def _divided(count, helpers, awake, *arguments):  # type: ignore[no-untyped-def]
+def _divided(count, parts, how, *arguments):  # type: ignore[no-untyped-def]
     function, data = task(inner, arguments)  # type: ignore[name-defined]  # noqa: F821
-    if divide(function, data, count, helpers, awake) != 0:
+    if together(function, data, count, parts, how) != 0:
         raise RuntimeError("a part of a kernel raised an exception")
 
 

@@ -7,6 +7,7 @@ segments of which only the first states are kept.
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import prod
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,13 +19,12 @@ from ..common.sizes import Shape
 from ..common.table import Signature, signature
 from . import segments
 from .addresses import Rows, dense, flat
-from .bulk import run_pass
 from .call import Call
-from .division import step_by_step
-from .memory import unlocked
+from .division import is_light, step_by_step
+from .memory import LARGE, empty, unlocked
 from .segments import Marks, Segment
 from .stepper import Stepper, Steppers
-from .threads import get_threads
+from .threads import division, get_threads
 from .tile import ROWS
 
 __all__ = ["Layer", "Marks", "Packed"]
@@ -87,7 +87,7 @@ class Layer(BaseLayer):
         key = _key(inputs, state) if isinstance(params, Packed) else None
         if key is None:
             y, final, _ = self.ran(run, self._step_call(inputs, params, state))
-            return self._written(y[0], final, out)
+            return self._written(y[0], final, *self._places(out, y.shape[1:], final))
         check_packed(params, self.name, self.records["Params"])
         stepper = params.steppers.take(key)
         if stepper is None:
@@ -95,12 +95,14 @@ class Layer(BaseLayer):
             stepper = Stepper.record(run, call, (call.batch, *self.shape(self.output, call.sizes)), key)
         if self.indices:
             self.check_indices(inputs._asdict(), stepper.sizes)
-        y, after = self._places(out, stepper.y, stepper.after)
-        y = np.empty_like(stepper.y) if y is None else y
-        after = type(state)(*map(np.empty_like, stepper.after)) if after is None else after
-        stepper(tuple(inputs), state, y, after)
+            inputs = [self._laid_once(value, name) for name, value in inputs._asdict().items()]
+        into, places = self._places(out, stepper.shape, state)
+        after = type(state)(*[np.empty(value.shape, value.dtype) for value in state]) if places is None else places
+        if places is not None and not all(place.flags.carray for place in places):
+            after = type(state)(*map(np.empty_like, state))
+        y = stepper(inputs, state, after)
         params.steppers.give(stepper)
-        return y, after
+        return self._written(y, after, into, places)
 
     def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool = False) -> Any:
         """Return the gradients; with `second`, also what the pass keeps for others."""
@@ -141,23 +143,33 @@ class Layer(BaseLayer):
             It names the argument, what came and what is needed.
         """
         given = self.arguments(inputs, params, state, steps)
-        sizes, start, packed, steps, batch = given.sizes, given.state, given.packed, given.steps, given.batch
+        sizes, dtype, steps, batch, weights, width, _, axes = given.alike
         if self.indices:
             self.check_indices(given.inputs, sizes)
-        if not isinstance(reverse, bool | np.bool_):
+        if reverse is not False and not isinstance(reverse, (bool, np.bool_)):
             raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
         lengths = self._lengths(lengths, steps, batch)
-        inline = step_by_step(steps, batch, given.weights, get_threads(), ROWS)
+        parts, how = division(is_light(steps * batch, width, weights // dtype.itemsize, once=steps == 1))
+        inline = step_by_step(steps, batch, weights, parts, ROWS)
         plain = lengths is None and not reverse
         rows = dense(steps, batch, keep, inline) if plain else Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
         laid = {name: self._laid(value, name, rows) for name, value in given.inputs.items()}
-        ordered = start if rows.order is None else type(start)(*map(rows.sort, start))
+        start = type(given.state)(*[unlocked(flat(rows.sort(value), 1)) for value in given.state])
+        packed = given.packed
         params = given.params if packed else type(given.params)(*map(unlocked, given.params))
-        return Call(sizes, given.dtype, params, packed and packed.weights, steps, batch, laid, ordered, rows, keep), start, lengths
+        # Of the small arrays of a small call, none comes from memory that is kept: NumPy's own function is faster.
+        new = np.empty if weights + steps * batch * width * dtype.itemsize < LARGE else empty
+        call = Call(sizes, dtype, params, packed and packed.weights, steps, batch, laid, start, rows, keep, parts, how, axes, new)
+        return call, given.state, lengths
+
+    def _laid_once(self, value: Array, name: str) -> Array:
+        """Return an input of one step as a pass reads it."""
+        return np.ascontiguousarray(value, np.int64) if name in self.indices else value
 
     def _laid(self, value: Array, name: str, rows: Rows) -> Array:
         """Return an input as rows, a context by batch position."""
-        value = np.ascontiguousarray(value, np.int64 if name in self.indices else value.dtype)
+        if name in self.indices:
+            value = np.ascontiguousarray(value, np.int64)
         return unlocked(rows.sort(flat(value, 1)) if name in self.context else rows.gather(flat(value, 2)))
 
     def _lengths(self, lengths: Any, steps: int, batch: int) -> Array | None:
@@ -183,7 +195,7 @@ class Layer(BaseLayer):
         return np
 
     def run(self, work: Pass, *given: Any) -> Any:
-        return run_pass(work, *given)
+        return work(*given)
 
     def gather(self, call: Call, value: Array) -> Array:
         return unlocked(call.rows.gather(flat(value, 2)))
@@ -192,19 +204,33 @@ class Layer(BaseLayer):
         return call.rows.spread(rows)
 
     def sort(self, call: Call, value: Array) -> Array:
-        return call.rows.sort(value)
+        return unlocked(flat(call.rows.sort(value), 1))
 
     def unsort(self, call: Call, value: Array) -> Array:
         return call.rows.unsort(value)
 
     def unsorted(self, call: Any, state: Any) -> Any:
-        return state if call.rows.order is None else super().unsorted(call, state)
+        return state if call.rows.order is None and self._of_vectors else super().unsorted(call, state)
+
+    @cached_property
+    def _of_vectors(self) -> bool:
+        """Whether every state has one axis for each sequence, as rows have."""
+        return all(len(shape) == 1 for shape in self.state.values())
+
+    def axes(self, call: Any, lead: tuple[str, ...], shape: Shape) -> tuple[int, ...]:
+        found = call.axes.get((lead, shape))
+        if found is None:
+            found = call.axes[lead, shape] = super().axes(call, lead, shape)
+        return found
 
     # Of sequences of unequal length, or backwards, a tape keeps rows as they are: steps that are not run have none.
 
     def kept_axes(self, call: Call, shape: Shape, extra: int | None) -> tuple[int, ...]:
         if call.rows.order is None or extra is None:
-            return super().kept_axes(call, shape, extra)
+            found = call.axes.get((extra, shape))
+            if found is None:
+                found = call.axes[extra, shape] = super().kept_axes(call, shape, extra)
+            return found
         return call.rows.count + extra * call.batch, prod(self.shape(shape, call.sizes))
 
     def kept_names(self, call: Call, shape: Shape, extra: int | None) -> tuple[str, ...]:
@@ -218,40 +244,38 @@ class Layer(BaseLayer):
 
     # Where a step's results are written
 
-    def _written(self, y: Array, final: Any, out: Any) -> tuple[Array, Any]:
-        """Return output and state, in `out` as far as that is given."""
-        into, after = self._places(out, y, final)
-        if into is None:
-            return y, final
-        into[...] = y
-        if after is None:
-            return into, final
-        for place, value in zip(after, final, strict=True):
-            place[...] = value
-        return into, after
+    def _written(self, y: Array, final: Any, into: Array | None, places: Any) -> tuple[Array, Any]:
+        """Return output and state, in the caller's arrays as far as those are given."""
+        if into is not None:
+            into[...] = y
+        for place, value in zip(places or (), final, strict=places is not None):
+            if place is not value:
+                place[...] = value
+        return y if into is None else into, final if places is None else places
 
-    def _places(self, out: Any, y: Array, state: tuple[Array, ...]) -> tuple[Array | None, Any]:
-        """Return the arrays of `out` for an output and a state like these: an array, or that and a `State`, or nothing."""
+    def _places(self, out: Any, shape: tuple[int, ...], state: Any) -> tuple[Array | None, Any]:
+        """Return the arrays of `out` for an output of a shape, and a state like this one: an array, or that and a `State`, or nothing."""
         if out is None:
             return None, None
         if type(out) is tuple and len(out) != 2:
             raise ValueError(f"{self.name}.step: out must be an array, or an array and a {self.name}.State, got a tuple of {len(out)}")
         into, after = out if type(out) is tuple else (out, None)
-        self._check_out(into, "out", y, self.output)
+        dtype = state[0].dtype if state else into.dtype
+        self._check_out(into, "out", shape, dtype, self.output)
         if after is None:
             return into, None
         if not isinstance(after, self.records["State"]):
             raise ValueError(f"{self.name}.step: out must be an array, or an array and a {self.name}.State, got a {type(after).__name__}")
-        for (name, shape), place, value in zip(self.state.items(), after, state, strict=True):
-            self._check_out(place, f"out.{name}", value, shape)
+        for (name, names), place, value in zip(self.state.items(), after, state, strict=True):
+            self._check_out(place, f"out.{name}", value.shape, value.dtype, names)
         return into, after
 
-    def _check_out(self, out: Any, argument: str, like: Array, names: tuple[str, ...]) -> None:
-        if not isinstance(out, np.ndarray) or out.dtype != like.dtype:
+    def _check_out(self, out: Any, argument: str, shape: tuple[int, ...], dtype: Any, names: tuple[str, ...]) -> None:
+        if not isinstance(out, np.ndarray) or out.dtype != dtype:
             got = getattr(out, "dtype", type(out).__name__)
-            raise ValueError(f"{self.name}.step: {argument} must be an array of {like.dtype}, got {got}")
-        if out.shape != like.shape:
-            self.needs(argument, out.shape, like.shape, ("B", *names))
+            raise ValueError(f"{self.name}.step: {argument} must be an array of {dtype}, got {got}")
+        if out.shape != shape:
+            self.needs(argument, out.shape, shape, ("B", *names))
         if not out.flags.writeable:
             raise ValueError(f"{self.name}.step: {argument} must be an array that can be written to, got one that is read-only")
 
@@ -298,6 +322,8 @@ def _key(inputs: tuple[Any, ...], state: Any) -> Any:
     if state is None:
         return None
     try:
-        return get_threads(), type(state), tuple([(a.shape, a.dtype) for a in inputs]), tuple([(a.shape, a.dtype) for a in state])
+        arrays = (*inputs, *state)
+        kinds = tuple([(a.shape, a.dtype, a.flags.carray) for a in arrays])
     except AttributeError:
         return None
+    return (get_threads(), type(state), kinds) if all([kind[2] for kind in kinds]) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -93,9 +94,7 @@ class _Lease:
 def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.ndarray:
     """Return a new array that is not initialised; a large one begins at a cache line, and any that is to be `aligned`."""
     dtype = np.dtype(dtype)
-    size = dtype.itemsize
-    for extent in shape:
-        size *= int(extent)
+    size = prod(shape) * dtype.itemsize
     if size < LARGE and not aligned:
         return np.empty(shape, dtype)
     if size < LARGE:

@@ -1,21 +1,25 @@
 """Sums of outer products of rows, as gradients by weights are, and of the rows themselves: ``u.T @ v``, ``u.T @ w`` and ``u.sum(axis=0)``.
 
-    memory = workspace(u, v, w, parts)
-    run(outer_sums, u.shape[1], parts, u, v, w, out_v, out_w, sums, *memory)
+    memory = workspace(dtype, rows, parts, (p, q + r))
+    outer_sums(parts, how, memory, u, v, out_v, w, out_w, total)
 
 They are products, as in `product`, whose left operand stands on its side: a block of it is packed too. u is gone through once for all.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numba as nb
 import numpy as np
 
 from .apart import apart
-from .kernel import kernel
+from .crew import task
+from .division import LIGHT_PRODUCT
+from .kernel import OPTIONS, compiled, part
 from .memory import ALIGNMENT, empty
+from .openmp import LIGHT, together
 from .pointers import Matrix, Pointer, RowMajor, address, row_major, shift
 from .product import BLOCK_ROWS, STEPS, Left, clear, fill, sweep
 from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, panel_width
@@ -107,47 +111,94 @@ def _add_rows(u: RowMajor, block: Pointer, sums: Pointer, count: int, m: int) ->
             sums[j] += block[j]
 
 
-def workspace(u: np.ndarray, v: np.ndarray, w: np.ndarray, parts: int) -> tuple[np.ndarray, int, int]:
-    """Return the memory in which `outer_sums` works, for its call in at most so many parts.
+def layout(total: int, p: int, columns: int, parts: int, itemsize: int) -> tuple[int, int, int, int]:
+    """Return how many pieces of memory `outer_sums` works in, how large each is, and where in it panels and sums of rows begin.
 
-    Returns
-    -------
-    array (pieces, size)
-        A piece for each part: tiles of u, panels of v and w, and sums of some rows. Each begins at a cache line.
-    int, int
-        Where in a piece the panels begin, and the sums.
+    There is a piece for each part of the p columns of u: tiles of u, panels of the factors, which have so many `columns`, and sums of some
+    rows; each begins at a cache line.
     """
-    (total, p), wide, line = u.shape, VECTORS * VECTOR_BYTES // u.itemsize, ALIGNMENT // u.itemsize
-    steps, columns = min(STEPS, total), v.shape[1] + w.shape[1]
-    left = (steps * ROWS + APART) * -(-min(BLOCK_ROWS, p) // ROWS)
-    right = steps * (min(BLOCK_COLUMNS, columns) + 2 * wide)
-    left, right, block = (-(-size // line) * line for size in (left, right, p))
-    # `crew.divide` gives each part p // parts rows at least: divided by that, the first rows of no two parts are the same number.
-    return empty((max(p // max(p // parts, 1), 1), left + right + block), u.dtype, aligned=True), left, left + right
+    wide, line = VECTORS * VECTOR_BYTES // itemsize, ALIGNMENT // itemsize
+    steps, tiles = min(STEPS, total), (min(BLOCK_ROWS, p) + ROWS - 1) // ROWS
+    right = ((steps * ROWS + APART) * tiles + line - 1) // line * line
+    block = right + (steps * (min(BLOCK_COLUMNS, columns) + 2 * wide) + line - 1) // line * line
+    # `crew.divide` gives each part p // parts columns at least: divided by that, the first of no two parts are the same number.
+    return max(p // max(p // parts, 1), 1), block + (p + line - 1) // line * line, right, block
 
 
-@kernel
-def outer_sums(u, v, w, out_v, out_w, sums, memory, right, block, first, last):  # type: ignore[no-untyped-def]
-    """Compute rows `first` to `last` of ``out_v = u.T @ v`` and ``out_w = u.T @ w``, and of ``sums = u.sum(axis=0)``.
+def workspace(dtype: np.dtype, total: int, parts: int, *sizes: tuple[int, int]) -> np.ndarray:
+    """Return the memory in which `outer_sums` works, one after the other, for `total` rows in at most so many parts.
+
+    `sizes` are, for each, the columns of u and of v and w together.
+    """
+    shapes = [layout(total, p, columns, parts, dtype.itemsize)[:2] for p, columns in sizes]
+    return empty((max(pieces * size for pieces, size in shapes),), dtype, aligned=True)
+
+
+_layout = nb.njit(**OPTIONS)(layout)
+
+
+@part
+def _columns(u, one, other, sums, summed, total, memory, share, size, right, block, first, last):  # type: ignore[no-untyped-def]
+    """Compute rows `first` to `last` of all results."""
+    if last > first:
+        piece = shift(memory, first // share * size)
+        mine = Factor(one.rows, one.columns, shift(one.out, first * one.out.row))
+        yours = Factor(other.rows, other.columns, shift(other.out, first * other.out.row))
+        places = Memory(piece, shift(piece, right), shift(piece, block))
+        _outer_sums((shift(u, first), mine, yours, shift(sums, first * summed), summed, total, last - first, places))
+
+
+@apart
+def _sums(
+    u: RowMajor,
+    one: Factor,
+    other: Factor,
+    sums: Pointer,
+    summed: int,
+    total: int,
+    p: int,
+    memory: Pointer,
+    parts: int,
+    how: int,
+    size: int,
+) -> None:
+    pieces, piece, right, block = _layout(total, p, one.columns + other.columns, parts, size)
+    function, data = task(_columns, (u, one, other, sums, summed, total, memory, p // pieces, piece, right, block))
+    together(function, data, p, parts, how)  # a part raises nothing
+
+
+@nb.njit(**OPTIONS)
+def _factor(u, rows, out):  # type: ignore[no-untyped-def]
+    if rows is None:
+        nothing = RowMajor(address(u, 0), nb.int64(0))
+        return Factor(nothing, nb.int64(0), nothing)
+    return Factor(row_major(rows), rows.shape[1], row_major(out))
+
+
+@nb.njit(**OPTIONS)
+def _start(u, total):  # type: ignore[no-untyped-def]
+    return address(u, 0) if total is None else address(total, 0)
+
+
+@partial(compiled, cache=True)
+def outer_sums(parts, how, memory, u, v, out_v, w, out_w, total):  # type: ignore[no-untyped-def]
+    """Compute ``out_v = u.T @ v`` and ``out_w = u.T @ w``, and ``total = u.sum(axis=0)``, those that are not None.
 
     Parameters
     ----------
+    parts, how : int
+        As for `openmp.together`; what is light is done alone.
+    memory : array
+        See `workspace`.
     u : array (N, p)
     v, w : array (N, q), (N, r)
     out_v, out_w : array (p, q), (p, r)
         In all of these, neighbours in a row are contiguous, rows any distance apart.
-    sums : array (p,) or (0,)
-        Contiguous; summed only if it has elements. Rows are added in order, `SUMMED` at a time.
-    memory, right, block
-        What `workspace` returns.
-    first, last : int
-        ``0 <= first <= last <= p``: other rows of the results are not touched.
+    total : array (p,)
+        Contiguous. Rows are added in order, `SUMMED` at a time.
     """
-    total, m = u.shape[0], last - first
-    if m > 0:
-        one = Factor(row_major(v), v.shape[1], shift(row_major(out_v), first * row_major(out_v).row))
-        other = Factor(row_major(w), w.shape[1], shift(row_major(out_w), first * row_major(out_w).row))
-        summed = nb.int64(sums.size > 0)
-        piece = address(memory, first // (u.shape[1] // memory.shape[0]) * memory.shape[1])
-        places = Memory(piece, shift(piece, right), shift(piece, block))
-        _outer_sums((shift(row_major(u), first), one, other, address(sums, first * summed), summed, total, m, places))
+    rows, p = u.shape
+    one, other, summed = _factor(u, v, out_v), _factor(u, w, out_w), nb.int64(total is not None)
+    asked = LIGHT if rows * p * (one.columns + other.columns) < LIGHT_PRODUCT else nb.int64(how)
+    start, size = _start(u, total), nb.int64(u.itemsize)
+    _sums((row_major(u), one, other, start, summed, rows, p, address(memory, 0), nb.int64(parts), asked, size))

@@ -1,9 +1,9 @@
-"""Matrix products on the register tile, without the GIL: for `threads.run`, which divides the rows of the result among threads, and inside
-kernels, where a large product is divided by columns among threads that are awake and have nothing to do.
+"""Matrix products on the register tile, without the GIL: over all rows at once, which are divided among threads, and inside kernels, where
+a large product is divided by columns among threads that are awake and have nothing to do.
 
-    packed = panels(b)                                                      # once for a right operand
-    multiply(a, packed, out, accumulate)                                    # out = or += a @ b
-    run(multiply_part, len(a), parts, a, packed, out, accumulate)           # the same, on all threads
+    fill_panels(b, packed)                                    # once for a right operand; `panels` makes the memory too
+    multiply(a, packed, out, accumulate)                      # out = or += a @ b
+    multiply_rows(parts, how, a, packed, out, accumulate)     # the same, on all threads
 
 A product sweeps tiles over a block of the left operand and a packed block of the right one. An element of the result sums its products in
 blocks of `STEPS`, each in the order of k, and the blocks in order: its bits do not depend on how rows or columns are divided.
@@ -19,10 +19,13 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
+from . import division
 from .apart import apart
 from .crew import divide, task
-from .kernel import compiled, kernel, part
+from .division import LIGHT_PRODUCT
+from .kernel import OPTIONS, compiled, part
 from .memory import empty
+from .openmp import LIGHT, together
 from .pointers import Matrix, Pointer, RowMajor, address, matrix, row_major, shift
 from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, panel_width, tile_1, tile_2, tile_4, tile_full, transpose
 
@@ -133,27 +136,23 @@ def _multiply(a: Matrix, packed: Pointer, c: RowMajor, m: int, k: int, n: int, a
 
 
 @partial(compiled, cache=True)
-def _fill_panels(b, packed):  # type: ignore[no-untyped-def]
+def fill_panels(b, packed):  # type: ignore[no-untyped-def]
+    """Pack a right operand (k, n), of any strides, into `panel_room` for it; columns past n are zero."""
     k, n = b.shape
     fill((matrix(b), address(packed, 0), k, n))
 
 
+def panel_room(k: int, n: int, dtype: np.dtype) -> np.ndarray:
+    """Return memory for a packed right operand (k, n): an array (ceil(n / width) * k * width,), aligned to a cache line."""
+    wide = VECTORS * VECTOR_BYTES // dtype.itemsize
+    return empty((-(-n // wide) * wide * k,), dtype, aligned=True)
+
+
 def panels(b: np.ndarray) -> np.ndarray:
-    """Pack a right operand for `multiply`.
-
-    Parameters
-    ----------
-    b : array (k, n), float32 or float64
-        Any strides: a transposed view is packed as fast as a contiguous array.
-
-    Returns
-    -------
-    array (ceil(n / width) * k * width,)
-        Contiguous, aligned to a cache line; columns past n are zero.
-    """
-    wide = VECTORS * VECTOR_BYTES // b.itemsize
-    packed = empty((-(-b.shape[1] // wide) * wide * b.shape[0],), b.dtype, aligned=True)
-    _fill_panels(b, packed)
+    """Return a right operand (k, n), of float32 or float64, packed for `multiply`."""
+    k, n = b.shape
+    packed = panel_room(k, n, b.dtype)
+    fill_panels(b, packed)
     return packed
 
 
@@ -175,7 +174,30 @@ def multiply(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
     _multiply((matrix(a), address(packed, 0), row_major(out), m, k, out.shape[1], nb.int64(accumulate)))
 
 
-@kernel
-def multiply_part(a, packed, out, accumulate, first, last):  # type: ignore[no-untyped-def]
-    """Compute rows `first` to `last` of `multiply`: the form that `threads.run` calls."""
-    multiply(a[first:last], packed, out[first:last], accumulate)
+@part
+def _rows(a, packed, c, k, n, accumulate, first, last):  # type: ignore[no-untyped-def]
+    _multiply((shift(a, first * a.row), packed, shift(c, first * c.row), last - first, k, n, accumulate))
+
+
+@apart
+def _multiply_rows(a: Matrix, packed: Pointer, c: RowMajor, m: int, k: int, n: int, accumulate: int, parts: int, how: int) -> None:
+    function, data = task(_rows, (a, packed, c, k, n, accumulate))
+    together(function, data, m, parts, how)  # a part raises nothing
+
+
+@partial(compiled, cache=True)
+def multiply_rows(parts, how, a, packed, out, accumulate):  # type: ignore[no-untyped-def]
+    """Compute `multiply` in at most so many parts of the rows, on the threads that `openmp.together` takes; alone, if it is light."""
+    m, k = a.shape
+    n = out.shape[1]
+    asked = LIGHT if m * k * n < LIGHT_PRODUCT else nb.int64(how)
+    _multiply_rows((matrix(a), address(packed, 0), row_major(out), m, k, n, nb.int64(accumulate), nb.int64(parts), asked))
+
+
+_row_parts = nb.njit(**OPTIONS)(division.row_parts)
+
+
+@nb.njit(**OPTIONS)
+def row_parts(batch, weights, most):  # type: ignore[no-untyped-def]
+    """Return into how many parts the rows of a time loop are divided: `division.row_parts` for the register tile."""
+    return _row_parts(batch, weights, most, ROWS)

@@ -1,17 +1,17 @@
-"""One step again and again: what a forward pass of one step does is recorded once, and then only done again on the same memory."""
+"""One step again and again: what a forward pass of one step does is recorded once, and then only done again on other arrays."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .addresses import flat
-from .bulk import Record, run_pass
+from .call import Call
 from .product import SHARED
 from .threads import ATTENTION, call_workers
 
@@ -21,19 +21,21 @@ KEPT = 8  # recorded steps of a `Packed`
 
 @dataclass(eq=False)
 class Stepper:
-    """A recorded step.
+    """A recorded step: one call of a compiled function.
 
     Attributes
     ----------
     key : hashable
         What it depends on.
     sizes : mapping
-    inputs, before : tuple of arrays
-        Where inputs, contexts and states are read.
-    calls : tuple of (function, arguments)
-    y : array
-    after : tuple of arrays
-        Where output and states are written.
+    work : callable
+    given : list
+        Its arguments; those at `inputs`, `before`, `y` and `after` are other ones in each step.
+    inputs, before, after : tuple of int
+        Where inputs, contexts and states stand, and the states after the step.
+    y : int
+    shape : tuple of int
+        Of the output.
     shared : bool
         Whether a product is large enough for workers that are awake to take a part.
     ended : float
@@ -42,38 +44,46 @@ class Stepper:
 
     key: Any
     sizes: dict[str, int]
-    inputs: tuple[Array, ...]
-    before: tuple[Array, ...]
-    calls: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...]
-    y: Array
-    after: tuple[Array, ...]
+    work: Callable[..., None]
+    given: list[Any]
+    inputs: tuple[int, ...]
+    before: tuple[int, ...]
+    y: int
+    after: tuple[int, ...]
+    shape: tuple[int, ...]
     shared: bool
     ended: float = 0.0
 
     @classmethod
-    def record(cls, run: Callable[..., Any], call: Any, shape: tuple[int, ...], key: Any) -> Stepper:
+    def record(cls, run: Callable[..., Any], call: Call, shape: tuple[int, ...], key: Any) -> Stepper:
         """Record the forward pass `run` on a call of one step, which has no `keep`; `shape` is that of the output."""
-        inputs, record = {name: value.copy() for name, value in call.inputs.items()}, Record()
-        rows, _, _ = run_pass(run, call._replace(inputs=inputs), record=record)
-        before = tuple(view.reshape(like.shape) for view, like in zip(record.before, call.state, strict=True))
-        after = tuple(view.reshape(like.shape) for view, like in zip(record.after, call.state, strict=True))
-        shared = call.batch * max((weight.size for weight in call.weights), default=0) >= SHARED
-        return cls(key, call.sizes, tuple(inputs.values()), before, tuple(record.calls), rows.reshape(shape), after, shared)
+        record: list[Any] = []
+        rows, final, _ = run(call._replace(record=record))
+        ((work, given),) = record
+        arguments = [call.parts, call.how, *given]
 
-    def __call__(self, inputs: tuple[Array, ...], state: tuple[Array, ...], y: Array, after: tuple[Array, ...]) -> None:
-        """Run the step on `inputs` and `state`; write output and states to `y` and `after`, which may be `state`."""
+        def places(arrays: Sequence[Array]) -> tuple[int, ...]:
+            return tuple(next(k for k, a in enumerate(arguments) if a is array) for array in arrays)
+
+        shared = call.batch * max((weight.size for weight in call.weights or ()), default=0) >= SHARED
+        inputs, before, (y,), after = (places(arrays) for arrays in (tuple(call.inputs.values()), call.state, (rows,), final))
+        return cls(key, call.sizes, work, arguments, inputs, before, y, after, shape, shared)
+
+    def __call__(self, inputs: Sequence[Array], state: Sequence[Array], after: Sequence[Array]) -> Array:
+        """Run the step on `inputs` and `state`, and write the states to `after`, which may be `state`; return the output."""
+        given, y = self.given.copy(), np.empty(self.shape, self.given[self.y].dtype)
         for place, value in zip(self.inputs, inputs, strict=True):
-            place[...] = value if value.ndim == 2 else flat(value, 1)
-        for place, value in zip(self.before, state, strict=True):
-            place[...] = value
+            given[place] = value if value.ndim == 2 else flat(value, 1)
+        for places, values in ((self.before, state), (self.after, after)):
+            for place, value in zip(places, values, strict=True):
+                given[place] = value if value.ndim == 2 else flat(value, 1)
+        given[self.y] = y if y.ndim == 2 else flat(y, 1)
         if self.shared and time.perf_counter() - self.ended < ATTENTION:
             call_workers()
-        for function, arguments in self.calls:
-            function(*arguments)
-        y[...] = self.y
-        for place, value in zip(after, self.after, strict=True):
-            place[...] = value
-        self.ended = time.perf_counter()
+        self.work(*given)
+        if self.shared:
+            self.ended = time.perf_counter()
+        return y
 
 
 class Steppers:

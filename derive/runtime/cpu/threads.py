@@ -1,4 +1,5 @@
-"""Threads for kernels: `run` divides one call among the caller's thread and workers, which share compiled code's board (`crew`).
+"""Threads for kernels: the workers that share compiled code's board (`crew`), or those of PyTorch (`openmp`), where somebody asks for them
+by `pool`; how many there are, and whom a call asks.
 
     run(kernel, batch, parts, x, weights, out)    # kernel(x, weights, out, first, last) for each part of range(batch)
 
@@ -18,12 +19,14 @@ import numbers
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from ..common.version import common
-from .crew import HELPERS, STOP, TRIAL, WORKERS, board, serve
+from .crew import BELL, HELPERS, RUNG, STOP, TRIAL, WORKERS, board, ring_one, serve, wake
 from .interrupts import deferred
+from .openmp import LIGHT, PARTS_A_THREAD, WAKING, team
 
 VARIABLE = "DERIVE_NUM_THREADS"
 PATIENCE = 5.0  # seconds that a fork waits for parts in progress
@@ -31,32 +34,46 @@ ATTENTION = 2e-4  # seconds that a worker stays awake for the next task
 SAMPLE = 2000  # looks at a slot that are timed
 
 
+def _function(name: str, result: Any, *arguments: Any) -> Any:
+    """Return a function of Python's, which is called without the GIL."""
+    function = getattr(ctypes.CDLL(None, handle=ctypes.pythonapi._handle), name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+_acquire = _function("PyThread_acquire_lock", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+_allocate = _function("PyThread_allocate_lock", ctypes.c_void_p)
+
+
+def _new_lock() -> int:
+    """Return the address of a new lock that is locked; it stays for ever."""
+    lock: int | None = _allocate()
+    if not lock:
+        raise MemoryError("the system has no lock left")
+    _acquire(lock, 0)
+    return lock
+
+
 class _Worker:
-    """A thread that serves a slot of the board when it is called."""
+    """A thread that serves a slot of the board whenever its bell is rung."""
 
     def __init__(self, number: int, looks: int) -> None:
         self._slot, self._number, self._looks = board[number], number, looks
-        self._slot[STOP] = 0
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self._bell = _new_lock()
+        self._slot[[STOP, RUNG, BELL]] = 0, 0, self._bell
         self._ended = False
         self._thread = threading.Thread(target=self._work, name="derive", daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
-        while self._bell.acquire() and not self._ended:
+        while _acquire(self._bell, 1) and not self._ended:
+            self._slot[RUNG] = 0
             serve(self._number, self._looks)
-
-    def wake(self) -> None:
-        """Let it serve again, though it may be awake: it may be about to sleep."""
-        with contextlib.suppress(RuntimeError):  # somebody else has rung just now
-            if self._bell.locked():
-                self._bell.release()
 
     def end(self) -> None:
         self._ended = True
         self._slot[STOP] = 1
-        self.wake()
+        ring_one(self._number)
 
     def join(self, seconds: float) -> None:
         if self._thread is not threading.current_thread():
@@ -67,7 +84,7 @@ class _Worker:
             os.sched_setaffinity(self._thread.native_id or 0, processors)
 
 
-class _Pool:
+class _Workers:
     """Workers, in one process and between two forks."""
 
     def __init__(self) -> None:
@@ -78,14 +95,12 @@ class _Pool:
         self._avoided = -1  # the processor that the workers are kept off
 
     def call(self, helpers: int) -> None:
-        """Wake so many workers."""
+        """See that there are so many workers, and where they may run; compiled code wakes them (`crew.divide`)."""
         helpers = min(helpers, self._most)
         if len(self._workers) < helpers:
             self._grow(helpers)
         if _processor is not None:
             self._keep_off(_processor())
-        for worker in self._workers[:helpers]:
-            worker.wake()
 
     def _grow(self, helpers: int) -> None:
         """Start workers until there are as many; a pool that a fork has closed starts none."""
@@ -140,7 +155,7 @@ _processor = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "s
 
 def _renew() -> None:
     """Begin with a pool without workers, on either side of a fork."""
-    common.pool = _Pool()
+    common.workers = _Workers()
 
 
 def _renew_in_child() -> None:
@@ -148,10 +163,10 @@ def _renew_in_child() -> None:
     _renew()
 
 
-if not hasattr(common, "pool"):
-    common.pool, common.threads = _Pool(), None
+if not hasattr(common, "workers"):
+    common.workers, common.threads, common.said = _Workers(), None, False
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=lambda: common.pool.close(), after_in_parent=_renew, after_in_child=_renew_in_child)
+        os.register_at_fork(before=lambda: common.workers.close(), after_in_parent=_renew, after_in_child=_renew_in_child)
 
 
 def _positive(value: Any, name: str) -> int:
@@ -175,6 +190,11 @@ def get_threads() -> int:
     return threads
 
 
+def limited() -> bool:
+    """Say whether somebody has said how many threads kernels use."""
+    return common.said or VARIABLE in os.environ
+
+
 def set_threads(n: int) -> None:
     """Let kernels use `n` threads, the caller's among them. Results do not depend on it.
 
@@ -185,26 +205,70 @@ def set_threads(n: int) -> None:
     ValueError
         If n is no whole number of at least 1.
     """
-    common.threads = _positive(n, "the number of threads")
-    common.pool.admit()
+    common.threads, common.said = _positive(n, "the number of threads"), True
+    common.workers.admit()
 
 
-def run(kernel: Callable[..., Any], count: int, parts: int, *arguments: Any) -> None:
-    """Call ``kernel(*arguments, first, last)`` for parts of 0 … `count`, and return when all have ended.
+_pool: ContextVar[str] = ContextVar("derive_pool", default="crew")
+POOLS = ("crew", "torch")
+
+
+@contextlib.contextmanager
+def pool(name: str) -> Iterator[None]:
+    """Let kernels that this thread calls run on other threads, in a ``with`` statement. Results do not depend on it.
 
     Parameters
     ----------
-    kernel : compiled by `kernel.kernel`
-    count, parts : int
-        There are at most so many parts, and at most one a thread (`HELPERS` sees to it); threads that have none help with products.
-    *arguments
-        What every call is given before its range.
+    name : "crew" or "torch"
+        The package's own threads, as by default; or PyTorch's, for a call between two of its operations: as many as
+        ``torch.set_num_threads`` says, but no more than `set_threads` or DERIVE_NUM_THREADS. Where PyTorch is not there, or has threads
+        of another library than GNU OpenMP, and in a process that was forked, it is the crew all the same.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them.
     """
-    call_workers()
-    kernel(count, parts - 1, False, *arguments)
+    if name not in POOLS:
+        raise ValueError(f"the pool must be {' or '.join(map(repr, POOLS))}, not {name!r}")
+    before = _pool.set(name)
+    try:
+        yield
+    finally:
+        _pool.reset(before)
+
+
+def region() -> int:
+    """Return how many threads of PyTorch the next kernel runs on; 0 if it runs on the crew."""
+    if _pool.get() == "crew":
+        return 0
+    threads = team.size()
+    return min(threads, get_threads()) if threads and limited() else threads
+
+
+def division(light: bool) -> tuple[int, int]:
+    """Return into how many parts a pass is divided, and whom it asks (`openmp.together`); one that is `light` wakes nobody."""
+    threads = region()
+    if threads == 0:
+        return get_threads(), LIGHT if light else WAKING
+    return (threads * PARTS_A_THREAD, LIGHT if light else threads) if threads > 1 else (1, LIGHT)
+
+
+def ready() -> None:
+    """See that there are workers, as many as may be asked."""
+    if (threads := get_threads()) > 1:
+        common.workers.call(threads - 1)
 
 
 def call_workers() -> None:
-    """Wake all workers: there is work for them, or soon will be."""
-    if (threads := get_threads()) > 1:
-        common.pool.call(threads - 1)
+    """Wake all workers: there will soon be work for them."""
+    ready()
+    wake()
+
+
+def run(kernel: Callable[..., Any], count: int, most: int, *arguments: Any) -> None:
+    """Call a kernel, compiled by `kernel.kernel`, for at most so many parts of 0 … `count`, from Python."""
+    _, how = division(light=False)
+    if how == WAKING:
+        ready()
+    kernel(count, most, how, *arguments)

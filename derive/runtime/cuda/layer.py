@@ -128,13 +128,14 @@ class Layer(BaseLayer):
             It names the argument, what came and what is needed.
         """
         given = self.arguments(inputs, params, state, steps)
-        packed, steps, batch = given.packed, given.steps, given.batch
+        packed, alike = given.packed, given.alike
+        steps, batch = alike.steps, alike.batch
         if steps * batch > LARGEST:
             raise ValueError(f"{self.name}: T B must be below 2^31, a row each, got {steps} steps of {batch} sequences")
-        kind = self._kind(given.dtype, tf32)
+        kind = self._kind(alike.dtype, tf32)
         laid = {name: self._laid(value, name) for name, value in given.inputs.items()}
         weights, made = (packed.weights, packed.laid) if packed else (None, {})
-        call = Call(self.device(), kind, given.sizes, given.params, given.state, laid, steps, batch, keep, weights, made)
+        call = Call(self.device(), kind, alike.sizes, given.params, given.state, laid, steps, batch, keep, weights, made)
         return call, type(inputs)(**given.inputs)
 
     def _laid(self, value: Array, name: str) -> Array:
@@ -151,8 +152,8 @@ class Layer(BaseLayer):
 
     # Arguments, as a table checks them
 
-    def array(self, value: Any, argument: str) -> Array:
-        found = self.device().array(value, f"{self.name}: {argument}")
+    def array(self, value: Any, argument: str, name: str = "") -> Array:
+        found = self.device().array(value, f"{self.name}: {argument}{'.' if name else ''}{name}")
         return self.xp.ascontiguousarray(found) if found.ndim else found
 
     def parameters(self, params: Any) -> tuple[Any, Any]:

@@ -1,0 +1,112 @@
+"""What the compiled host functions do with values that are constant in time: loops over their elements, and calls of small functions."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import sympy as sp
+
+from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Recurrence, Transpose
+from ...calculus.symbols import EYE, extent_name, is_extent
+from ...language.sizes import Size
+from ..expression import Expressions
+from ..source import Source, Statement, Tree, assign, block, code, do, free, name, needed, store
+
+
+class Host(Protocol):
+    """What is asked of the code that the statements are in."""
+
+    constants: dict[str, str]
+    made: dict[str, Statement]
+
+    @property
+    def rec(self) -> Recurrence: ...
+
+    def source(self, value: str) -> Source: ...
+
+    def size(self, size: Size) -> Source: ...
+
+    def size_of(self, named: str) -> Source: ...
+
+
+def static_work(host: Host, eq: Equation, target: Source) -> list[Tree]:
+    """Return the statements that write a static value to its array."""
+    of = host.source
+    match eq.node:
+        case Map(expr=expr):
+            return _elementwise(host, eq, target, expr)
+        case Concat(parts=parts):
+            return _stacked(host, target, parts)
+        case Transpose(matrix=m):
+            return [_called("transposed", target, of(m))]
+        case Outer(left=u, right=v):
+            return [_called("outer", target, of(u), of(v))]
+        case MatVec(matrix=m, vector=v, plus=p):
+            return [_called("matvec", target, of(m), of(v)), *([_called("plus", target, of(p))] if p else [])]
+        case MatVecT(matrix=m, vector=v, plus=p):
+            return [_called("matvec_t", target, of(m), of(v)), *([_called("plus", target, of(p))] if p else [])]
+        case FeatureSum(value=v):
+            return [store(code("{}[0]", target), code("feature_sum({})", _elements(host, v), uses=("feature_sum",)))]
+        case LogSumExp(value=v):
+            return [store(code("{}[0]", target), code("log_sum_exp({})", _elements(host, v), uses=("log_sum_exp",)))]
+    raise TypeError(f"{eq.name}: {type(eq.node).__name__} of static values has no code")
+
+
+def typed_constants(host: Host, work: list[Tree]) -> list[Statement]:
+    """Return the statements that make the constants which `work` reads, of its dtype."""
+    real = next((made for made in host.made if made in free(work)), None)
+    if real is None:
+        return []
+    pairs = sorted(host.constants.items(), key=lambda item: float(item[1]))
+    constants = [assign(constant, code("real({})", value, uses=("real",))) for constant, value in pairs]
+    return needed([assign("real", code("{}.dtype.type", name(real))), *constants], work)
+
+
+def _called(function: str, *given: Source) -> Statement:
+    return do(code(f"{function}({', '.join(['{}'] * len(given))})", *given, uses=(function,)))
+
+
+def _elements(host: Host, value: str) -> Source:
+    """Return the elements of a vector or a matrix, one after the other."""
+    return code("{}.ravel()" if len(host.rec.types[value].shape) == 2 else "{}", host.source(value))
+
+
+def _stacked(host: Host, target: Source, parts: tuple[str, ...]) -> list[Tree]:
+    lines: list[Tree] = []
+    start = Size()
+    for part in parts:
+        end = start + host.rec.types[part].shape[0]
+        lines.append(store(code("{}[{} : {}]", target, host.size(start), host.size(end)), host.source(part)))
+        start = end
+    return lines
+
+
+def _elementwise(host: Host, eq: Equation, target: Source, expr: sp.Expr) -> list[Tree]:
+    """Return the loops over the elements of a value; those of fewer axes have the last ones."""
+    kind = host.rec.types[eq.name]
+    loops = [("seq", name("batch"))] if kind.batched else []
+    loops += list(zip(("i", "j")[2 - len(kind.shape) :], map(host.size, kind.shape), strict=True))
+    indices = [index for index, _ in loops] + (["0"] if not kind.shape else [])
+
+    def atom(symbol: sp.Symbol) -> Source:
+        if symbol == EYE:
+            host.constants |= {"one": "1.0", "zero": "0.0"}
+            return code("where(i == j, one, zero)", uses=("where", "i", "j", "one", "zero"))
+        if is_extent(symbol):
+            return code("real({})", host.size_of(extent_name(symbol)), uses=("real",))
+        return _element(host, symbol.name)
+
+    printer = Expressions(atom)
+    value = printer.source(expr)
+    host.constants |= printer.constants
+    work: list[Tree] = [store(code("{}[{}]", target, ", ".join(indices), uses=[index for index, _ in loops]), value)]
+    for index, size in reversed(loops):
+        work = [block(code(f"for {index} in range({{}}):", size), work, defines=(index,))]
+    return work
+
+
+def _element(host: Host, value: str) -> Source:
+    kind = host.rec.types[value]
+    last = ("i", "j")[2 - len(kind.shape) :] if kind.shape else ("0",)
+    indices = (*(("seq",) if kind.batched else ()), *last)
+    return code("{}[{}]", host.source(value), ", ".join(indices), uses=[index for index in indices if index != "0"])

@@ -1,0 +1,193 @@
+"""The threads of PyTorch, for kernels that run beside it: workers that spin for it work for us instead of against us.
+
+After an operation PyTorch's OpenMP threads stay awake for some milliseconds, in case another follows. A kernel on workers of its own shares
+their cores with them. So a kernel that is called from PyTorch asks for the same threads, by `together`: a region of the GNU OpenMP library
+that PyTorch has loaded, in which each thread takes parts of a range until none is left, and then serves the crew's board, so that products
+inside a part are shared too.
+
+The library is looked for in what PyTorch has loaded, and never loaded. Where there is none, or another one, kernels run on the crew.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from ..common.cache import cached
+from ..common.version import VERSION
+from .crew import AWAKE, GUEST, GUESTS, OPTIONS, SEEN, call, divide, serve_once, slot_of
+from .words import I32, I64, add, cell, exchange, from_cell, on_stack, pause, read, write
+
+PARTS_A_THREAD = 2  # at least, so that one that is held up does not hold up the others by half of the work
+# Whom a call asks: workers of the crew, which somebody wakes; those that are awake; or, from here on, a region of so many threads.
+WAKING, LIGHT, REGION = range(3)
+# Words of a packet, which all threads of a region look at.
+NEXT, PARTS, COUNT, LEFT, FUNCTION, DATA, FAILED = range(7)
+_PARALLEL, _NUMBER = f"derive_openmp_parallel_{VERSION}", f"derive_openmp_number_{VERSION}"
+
+
+class _Team:
+    """The threads that regions of this process have; the functions of their library are in cells."""
+
+    def __init__(self) -> None:
+        self._threads: Any = None
+        self._looked = False
+
+    def size(self) -> int:
+        """Return how many threads a region of the calling thread has, as PyTorch was told; 0 if there are none for us."""
+        if not self._looked and "torch" in sys.modules:
+            self._looked = True
+            self._look()
+        return 0 if self._threads is None else self._threads()
+
+    def _look(self) -> None:
+        library = _loaded(sys.modules["torch"])
+        if library is not None:
+            cell(_PARALLEL).value = ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value
+            cell(_NUMBER).value = ctypes.cast(library.omp_get_thread_num, ctypes.c_void_p).value
+            self._threads = library.omp_get_max_threads
+
+    def leave(self) -> None:
+        """Have no threads for good: in a child of a fork they are not there, and the library would wait for them for ever."""
+        self._looked, self._threads = True, None
+
+
+class _Symbol(ctypes.Structure):
+    """What the loader tells of an address."""
+
+    _fields_ = (("file", ctypes.c_char_p), ("base", ctypes.c_void_p), ("name", ctypes.c_char_p), ("address", ctypes.c_void_p))
+
+
+def _loaded(torch: Any) -> Any:
+    """Return the library that PyTorch is linked with, with what is asked of it, if it is GNU's OpenMP; else None."""
+    if not hasattr(os, "RTLD_NOLOAD") or not getattr(torch, "__file__", None):
+        return None
+    try:
+        library = ctypes.PyDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        address, found = ctypes.cast(library.GOMP_parallel, ctypes.c_void_p), _Symbol()
+        library.omp_get_thread_num, library.omp_get_max_threads  # noqa: B018 - AttributeError if it has no such function
+        if not ctypes.CDLL(None).dladdr(address, ctypes.byref(found)):
+            return None
+    except (OSError, AttributeError):
+        return None
+    return library if Path(os.fsdecode(found.file or b"")).name.startswith("libgomp") else None
+
+
+team = _Team()
+cell(_PARALLEL), cell(_NUMBER)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=team.leave)
+
+
+@intrinsic
+def _thread_number(typingctx):  # type: ignore[no-untyped-def]
+    """Return the number of this thread in its region."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.sext(builder.call(from_cell(builder, _NUMBER, ir.FunctionType(I32, [])), []), I64)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def _region(typingctx, member, packet, threads):  # type: ignore[no-untyped-def]
+    """Call ``member(packet)`` on each thread of a new region of so many; return when all have ended."""
+    wanted = member.get_call_type(typingctx, (packet,), {})
+
+    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        function = _entry(context, builder, member, wanted)
+        kind = ir.FunctionType(ir.VoidType(), [function.type, values[1].type, I32, I32])
+        builder.call(from_cell(builder, _PARALLEL, kind), [function, values[1], builder.trunc(values[2], I32), I32(0)])
+        return context.get_dummy_value()
+
+    return types.void(member, packet, threads), codegen
+
+
+def _entry(context: Any, builder: ir.IRBuilder, member: Any, wanted: Any) -> ir.Function:
+    """Return the function ``void (int64 *packet)`` that calls `member`, made once in a module."""
+    compiled = member.dispatcher.overloads[tuple(wanted.args)]
+    name = f"region.{compiled.fndesc.mangled_name}"
+    function = builder.module.globals.get(name)
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [I64.as_pointer()]), name)
+        function.linkage = "internal"
+        inner = ir.IRBuilder(function.append_basic_block())
+        called = context.declare_function(builder.module, compiled.fndesc)
+        context.call_conv.call_function(inner, called, wanted.return_type, wanted.args, [function.args[0]])
+        inner.ret_void()
+        context.active_code_library.add_linking_library(compiled.library)
+    return function
+
+
+_inner = njit(**OPTIONS)
+
+
+@_inner
+def _do_parts(packet):  # type: ignore[no-untyped-def]
+    """Do parts until none is left to begin."""
+    parts, count = read(packet, PARTS), read(packet, COUNT)
+    part = add(packet, NEXT, 1)
+    while part < parts:
+        add(packet, FAILED, call(read(packet, FUNCTION), read(packet, DATA), count * part // parts, count * (part + 1) // parts))
+        add(packet, LEFT, -1)
+        part = add(packet, NEXT, 1)
+
+
+@_inner
+def _guest():  # type: ignore[no-untyped-def]
+    """Take a slot for guests, and return its number; 0 if none is free."""
+    for number in range(GUEST, GUEST + GUESTS):
+        if exchange(slot_of(number), AWAKE, 0, 1):
+            seen = read(slot_of(0), SEEN)
+            while seen < number - GUEST + 1 and not exchange(slot_of(0), SEEN, seen, number - GUEST + 1):
+                seen = read(slot_of(0), SEEN)
+            return number
+    return 0
+
+
+@_inner
+def _help(packet):  # type: ignore[no-untyped-def]
+    """Serve a slot of the board until all parts of the packet are done."""
+    number = _guest()
+    if number == 0:
+        return
+    while read(packet, LEFT) > 0:
+        if not serve_once(slot_of(number)):
+            pause()
+    write(slot_of(number), AWAKE, 0)
+
+
+@_inner
+def _member(packet):  # type: ignore[no-untyped-def]
+    """Do what each thread of a region does; the first is the caller, whom the others' end concerns."""
+    _do_parts(packet)
+    if _thread_number() != 0:
+        _help(packet)
+
+
+@cached(**OPTIONS)
+def together(function, data, count, parts, how):  # type: ignore[no-untyped-def]
+    """Call a task for at most so many parts of 0 … `count`, each once; return how many failed, when all have ended.
+
+    `how` says on whom, beside this thread: on workers of the crew, one a part (`WAKING`, or `LIGHT`: see `crew.divide`), or on a region of
+    so many threads, which take parts one after the other.
+    """
+    if how < REGION:
+        return divide(function, data, count, parts - 1, how == LIGHT)
+    packet, parts = on_stack(), max(min(parts, count), 1)
+    write(packet, NEXT, 0)
+    write(packet, PARTS, parts)
+    write(packet, COUNT, count)
+    write(packet, LEFT, parts)
+    write(packet, FUNCTION, function)
+    write(packet, DATA, data)
+    write(packet, FAILED, 0)
+    _region(_member, packet, how)
+    return read(packet, FAILED)
