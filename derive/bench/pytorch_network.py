@@ -54,8 +54,7 @@ def _linear(network: Network, name: str) -> Any:
 def ours(network: Network, module: ModuleType) -> Trainer:
     """Return the same with a generated module between the layers, on PyTorch's own threads where they can be had."""
     threads = importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads")
-    pool = getattr(threads, "pool", None)
-    return trainer(network, generated(network.p, module), (lambda: pool("openmp")) if pool else nullcontext)
+    return trainer(network, generated(network.p, module), lambda: threads.pool("torch"))
 
 
 def generated(p: Problem, module: ModuleType) -> Layer:

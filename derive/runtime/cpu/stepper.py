@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from .product import SHARED
 from .threads import ATTENTION, call_workers
 
 Array = np.ndarray
-KEPT = 8  # recorded steps of a `Packed`
+KEPT = 8  # shapes of calls whose steps a `Packed` keeps
 
 
 @dataclass(eq=False)
@@ -30,11 +29,10 @@ class Stepper:
     sizes : mapping
     work : callable
     given : list
-        Its arguments; those at `inputs`, `before`, `y` and `after` are other ones in each step.
-    inputs, before, after : tuple of int
-        Where inputs, contexts and states stand, and the states after the step.
-    y : int
-    shape : tuple of int
+        Its arguments; those at `places` are other ones in each step.
+    places : tuple of int
+        Where inputs, contexts, states, the output and the states after the step stand.
+    shape, dtype
         Of the output.
     shared : bool
         Whether a product is large enough for workers that are awake to take a part.
@@ -46,11 +44,9 @@ class Stepper:
     sizes: dict[str, int]
     work: Callable[..., None]
     given: list[Any]
-    inputs: tuple[int, ...]
-    before: tuple[int, ...]
-    y: int
-    after: tuple[int, ...]
+    places: tuple[int, ...]
     shape: tuple[int, ...]
+    dtype: np.dtype
     shared: bool
     ended: float = 0.0
 
@@ -61,23 +57,16 @@ class Stepper:
         rows, final, _ = run(call._replace(record=record))
         ((work, given),) = record
         arguments = [call.parts, call.how, *given]
-
-        def places(arrays: Sequence[Array]) -> tuple[int, ...]:
-            return tuple(next(k for k, a in enumerate(arguments) if a is array) for array in arrays)
-
+        arrays = (*call.inputs.values(), *call.state, rows, *final)
+        places = tuple(next(k for k, a in enumerate(arguments) if a is array) for array in arrays)
         shared = call.batch * max((weight.size for weight in call.weights or ()), default=0) >= SHARED
-        inputs, before, (y,), after = (places(arrays) for arrays in (tuple(call.inputs.values()), call.state, (rows,), final))
-        return cls(key, call.sizes, work, arguments, inputs, before, y, after, shape, shared)
+        return cls(key, call.sizes, work, arguments, places, shape, call.dtype, shared)
 
     def __call__(self, inputs: Sequence[Array], state: Sequence[Array], after: Sequence[Array]) -> Array:
         """Run the step on `inputs` and `state`, and write the states to `after`, which may be `state`; return the output."""
-        given, y = self.given.copy(), np.empty(self.shape, self.given[self.y].dtype)
-        for place, value in zip(self.inputs, inputs, strict=True):
+        given, y = self.given.copy(), np.empty(self.shape, self.dtype)
+        for place, value in zip(self.places, (*inputs, *state, y, *after), strict=True):
             given[place] = value if value.ndim == 2 else flat(value, 1)
-        for places, values in ((self.before, state), (self.after, after)):
-            for place, value in zip(places, values, strict=True):
-                given[place] = value if value.ndim == 2 else flat(value, 1)
-        given[self.y] = y if y.ndim == 2 else flat(y, 1)
         if self.shared and time.perf_counter() - self.ended < ATTENTION:
             call_workers()
         self.work(*given)
@@ -87,31 +76,31 @@ class Stepper:
 
 
 class Steppers:
-    """The recorded steps of a `Packed`, so many at most: of more, those that were used last.
+    """The recorded steps of a `Packed`, of so many keys at most: of more, those that were used last.
 
     One that runs is nowhere in here, so that another thread that steps at the same time has one of its own.
     """
 
     def __init__(self) -> None:
-        self._idle: deque[Stepper] = deque(maxlen=KEPT)  # each of its operations is done in one go: there is no lock
+        self._idle: dict[Any, list[Stepper]] = {}  # each of its operations is done in one go: there is no lock
 
     def __len__(self) -> int:
-        return len(self._idle)
+        return sum(map(len, list(self._idle.values())))
 
     def __iter__(self) -> Iterator[Stepper]:
-        return iter(self._idle.copy())
+        return iter([stepper for found in list(self._idle.values()) for stepper in found])
 
     def take(self, key: Any) -> Stepper | None:
         """Return one for `key` that nobody else has; None if there is none."""
-        for stepper in reversed(self._idle.copy()):
-            if stepper.key == key:
-                try:
-                    self._idle.remove(stepper)
-                except (ValueError, IndexError):  # another thread has taken it
-                    continue
-                return stepper
-        return None
+        try:
+            return self._idle[key].pop()
+        except (KeyError, IndexError):
+            return None
 
     def give(self, stepper: Stepper) -> None:
-        """Take back one that has run; the one that was given longest ago may have to go for it."""
-        self._idle.append(stepper)
+        """Take back one that has run; those of the key that was used longest ago may have to go for it."""
+        found = self._idle.pop(stepper.key, [])
+        found.append(stepper)
+        self._idle[stepper.key] = found  # the last one now
+        if len(self._idle) > KEPT:
+            self._idle.pop(next(iter(self._idle)), None)
