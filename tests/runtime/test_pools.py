@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +40,12 @@ def _three_threads() -> Iterator[None]:
     assert (board[1:, STATE] == FREE).all() and not board[GUEST:, AWAKE].any()
 
 
+@pytest.fixture
+def _awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's threads count as awake, whether or not an operation has just ended."""
+    monkeypatch.setattr(openmp._Team, "awake", lambda team: True)
+
+
 def results(module: ModuleType, size: tuple[int, int, int, int], lengths: Any = None, tape: str = "full") -> list[np.ndarray]:
     """Return all that the passes of a module give."""
     batch, steps, d, n = size
@@ -55,7 +62,8 @@ def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru_v3", "slstm", "lstm_layernorm", "gru"])
-def test_the_same_bits_on_any_threads(name: str) -> None:
+def test_the_same_bits_on_any_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("generated.runtime.cpu.openmp")._Team, "awake", lambda team: True)
     module = importlib.import_module(f"generated.{name}")
     own = importlib.import_module("generated.runtime.threads")
     for size in SIZES:
@@ -77,15 +85,17 @@ def parts_of(count: int, most: int) -> list[int]:
     return list(map(int, firsts))
 
 
+@pytest.mark.usefixtures("_awake")
 def test_parts_cover_everything_once() -> None:
     """There are as many parts as are asked for: more than threads, so that none waits long for another."""
     with pool("torch"):
-        assert threads.division(light=False) == (6, 3) and threads.division(light=True) == (6, openmp.LIGHT)
+        assert threads.division(light=False) == (6, 3) and threads.division(light=True) == (3, openmp.LIGHT)
         for count in (*range(1, 12), 50):
             for most in range(1, 10):
                 assert len(parts_of(count, most)) == min(count, most)
 
 
+@pytest.mark.usefixtures("_awake")
 def test_parts_run_on_all_threads_of_the_region() -> None:
     with pool("torch"):
         for _ in range(20):
@@ -98,6 +108,7 @@ def test_parts_run_on_all_threads_of_the_region() -> None:
             assert met.all()
 
 
+@pytest.mark.usefixtures("_awake")
 def test_pytorch_says_how_many_threads() -> None:
     with pool("torch"):
         for number in (1, 2, 4):
@@ -105,6 +116,32 @@ def test_pytorch_says_how_many_threads() -> None:
             assert threads.region() == number
             expected = (number * openmp.PARTS_A_THREAD, number) if number > 1 else (1, openmp.LIGHT)
             assert threads.division(light=False) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no clocks of other threads on this system")
+def test_threads_that_do_not_run_are_left_alone() -> None:
+    """Asleep, or behind others: the crew does as well then, or better."""
+    with pool("torch"):
+        threads.division(light=False)  # learns who they are
+        time.sleep(1.0)
+        assert threads.division(light=False) == (3, openmp.WAKING)
+        torch.set_num_threads(2)
+        end = time.perf_counter() + 30.0  # others may have their processors for a while
+        while threads.division(light=False) != (4, 2):
+            assert time.perf_counter() < end
+            torch.ones(300, 300) @ torch.ones(300, 300)
+        torch.set_num_threads(3)
+    other: list[tuple[int, int]] = []
+
+    def call() -> None:
+        with pool("torch"):
+            other.append(threads.division(light=False))
+
+    caller = threading.Thread(target=call)  # whose team is new
+    caller.start()
+    caller.join()
+    ((parts, how),) = other
+    assert how == openmp.WAKING or parts == how * openmp.PARTS_A_THREAD
 
 
 def test_no_more_than_somebody_has_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +181,7 @@ def fail_at(place: np.ndarray, first: int, last: int) -> None:
             raise ValueError
 
 
+@pytest.mark.usefixtures("_awake")
 def test_an_exception_in_a_part_is_told_when_all_have_ended() -> None:
     for name in threads.POOLS:
         with pool(name):

@@ -5,7 +5,9 @@ their cores with them. So a kernel that is called from PyTorch asks for the same
 that PyTorch has loaded, in which each thread takes parts of a range until none is left, and then serves the crew's board, so that products
 inside a part are shared too.
 
-The library is looked for in what PyTorch has loaded, and never loaded. Where there is none, or another one, kernels run on the crew.
+The library is looked for in what PyTorch has loaded, and never loaded. Where there is none, or another one, kernels run on the crew. So
+they do where its threads are not on a processor just now: asleep, they take as long to wake as the crew's, and behind another library's
+threads, as those of NumPy's products, they would be waited for at the end of every region.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,9 @@ PARTS_A_THREAD = 2  # at least, so that one that is held up does not hold up the
 WAKING, LIGHT, REGION = range(3)
 # Words of a packet, which all threads of a region look at.
 NEXT, PARTS, COUNT, LEFT, FUNCTION, DATA, FAILED = range(7)
-_PARALLEL, _NUMBER = f"derive_openmp_parallel_{VERSION}", f"derive_openmp_number_{VERSION}"
+OTHER = NEXT  # where the second thread of a region says who it is
+_PARALLEL, _NUMBER, _IDENTITY = (f"derive_openmp_{what}_{VERSION}" for what in ("parallel", "number", "identity"))
+GLANCE = 10_000  # nanoseconds for which a thread is looked at
 
 
 class _Team:
@@ -39,6 +45,7 @@ class _Team:
     def __init__(self) -> None:
         self._threads: Any = None
         self._looked = False
+        self._known = threading.local()  # each thread has a team of its own
 
     def size(self) -> int:
         """Return how many threads a region of the calling thread has, as PyTorch was told; 0 if there are none for us."""
@@ -47,11 +54,34 @@ class _Team:
             self._look()
         return 0 if self._threads is None else self._threads()
 
+    def awake(self) -> bool:
+        """Say whether a thread of the calling thread's team runs just now, as it does for a while after an operation of PyTorch."""
+        if not hasattr(self._known, "clock"):
+            self._known.clock = self._clock()
+        try:
+            return self._known.clock is None or self._runs(self._known.clock)
+        except OSError:  # it has ended: there is another one now
+            self._known.clock = self._clock()
+            return True
+
+    def _clock(self) -> int | None:
+        """Return the number that Linux gives the clock of that thread's time on processors; None on other systems."""
+        number = other_thread(self._threads()) if cell(_IDENTITY).value else 0
+        return ~number << 3 | 6 if number else None
+
+    def _runs(self, clock: int) -> bool:
+        used, begin = time.clock_gettime_ns(clock), time.perf_counter_ns()
+        while (passed := time.perf_counter_ns() - begin) < GLANCE:
+            pass
+        return 2 * (time.clock_gettime_ns(clock) - used) >= passed
+
     def _look(self) -> None:
         library = _loaded(sys.modules["torch"])
         if library is not None:
             cell(_PARALLEL).value = ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value
             cell(_NUMBER).value = ctypes.cast(library.omp_get_thread_num, ctypes.c_void_p).value
+            if hasattr(system := ctypes.CDLL(None), "gettid"):
+                cell(_IDENTITY).value = ctypes.cast(system.gettid, ctypes.c_void_p).value
             self._threads = library.omp_get_max_threads
 
     def leave(self) -> None:
@@ -81,19 +111,25 @@ def _loaded(torch: Any) -> Any:
 
 
 team = _Team()
-cell(_PARALLEL), cell(_NUMBER)
+cell(_PARALLEL), cell(_NUMBER), cell(_IDENTITY)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=team.leave)
 
 
-@intrinsic
-def _thread_number(typingctx):  # type: ignore[no-untyped-def]
-    """Return the number of this thread in its region."""
+def _asked(symbol: str) -> Any:
+    """Return the intrinsic that calls the function in a cell, which takes nothing and returns a small number."""
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.sext(builder.call(from_cell(builder, _NUMBER, ir.FunctionType(I32, [])), []), I64)
+    @intrinsic
+    def number(typingctx):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return builder.sext(builder.call(from_cell(builder, symbol, ir.FunctionType(I32, [])), []), I64)
 
-    return types.int64(), codegen
+        return types.int64(), codegen
+
+    return number
+
+
+_thread_number, _thread_identity = _asked(_NUMBER), _asked(_IDENTITY)
 
 
 @intrinsic
@@ -170,6 +206,21 @@ def _member(packet):  # type: ignore[no-untyped-def]
     _do_parts(packet)
     if _thread_number() != 0:
         _help(packet)
+
+
+@_inner
+def _tell(packet):  # type: ignore[no-untyped-def]
+    if _thread_number() == 1:
+        write(packet, OTHER, _thread_identity())
+
+
+@cached(**OPTIONS)
+def other_thread(threads):  # type: ignore[no-untyped-def]
+    """Return what the system calls the second thread of a region; 0 if there is none."""
+    packet = on_stack()
+    write(packet, OTHER, 0)
+    _region(_tell, packet, threads)
+    return read(packet, OTHER)
 
 
 @cached(**OPTIONS)

@@ -249,9 +249,11 @@ def region() -> int:
 def division(light: bool) -> tuple[int, int]:
     """Return into how many parts a pass is divided, and whom it asks (`openmp.together`); one that is `light` wakes nobody."""
     threads = region()
-    if threads == 0:
-        return get_threads(), LIGHT if light else WAKING
-    return (threads * PARTS_A_THREAD, LIGHT if light else threads) if threads > 1 else (1, LIGHT)
+    if threads == 1:
+        return 1, LIGHT
+    if threads == 0 or light or not team.awake():
+        return threads or get_threads(), LIGHT if light else WAKING
+    return threads * PARTS_A_THREAD, threads
 
 
 def ready() -> None:
