@@ -46,7 +46,7 @@ FUNCTIONS_OF: dict[str, str] = {
     **dict.fromkeys(("host", "kernel"), ".runtime.cpu.kernel"),
     **dict.fromkeys(("outer_sums", "workspace"), ".runtime.cpu.outer"),
     **dict.fromkeys(("fill_panels", "multiply", "multiply_rows", "panel_room", "row_parts"), ".runtime.cpu.product"),
-    **dict.fromkeys(("matvec", "matvec_t", "outer", "plus", "transposed"), ".runtime.cpu.static"),
+    **dict.fromkeys(("matvec", "matvec_t", "outer", "plus", "put_rows", "transposed"), ".runtime.cpu.static"),
     **dict.fromkeys(ELEMENTARY, ".runtime.cpu.vector"),
     **dict.fromkeys(("added", "feature_sum", "log_sum_exp", "square"), ".runtime.cpu.reduce"),
 }

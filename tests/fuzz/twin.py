@@ -163,6 +163,7 @@ CARRIES = SimpleNamespace(
     spread=lambda room, value: _put(room, np.broadcast_to(value, room.shape)),
 )
 STATIC = SimpleNamespace(
+    put_rows=lambda out, start, part: _put(out[start : start + len(part)], part),
     transposed=lambda out, matrix: _put(out, matrix.T),
     matvec=lambda out, matrix, vector: _put(out, matrix @ vector),
     matvec_t=lambda out, matrix, vector: _put(out, matrix.T @ vector),

@@ -11,7 +11,8 @@ import pytest
 from conftest import python
 
 from derive.runtime.cpu import memory
-from derive.runtime.cpu.memory import ALIGNMENT, LARGE, empty, stacked
+from derive.runtime.cpu.memory import ALIGNMENT, LARGE, empty
+from derive.runtime.cpu.static import put_rows
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +160,12 @@ def test_threads_never_share_a_block() -> None:
 
 
 def test_arrays_below_one_another() -> None:
+    def stacked(*parts: np.ndarray) -> np.ndarray:
+        out = np.full((sum(map(len, parts)), *parts[0].shape[1:]), np.nan, parts[0].dtype)
+        for k, part in enumerate(parts):
+            put_rows(out, sum(map(len, parts[:k])), part)
+        return out
+
     parts = [np.full((k, 3), k, np.float32) for k in (1, 2, 4)]
     assert np.array_equal(stacked(*parts), np.concatenate(parts))
     vectors = [np.arange(k, dtype=np.float64) for k in (2, 0, 5)]

@@ -235,7 +235,7 @@ class Code(HostCode):
             target = self.new(eq.name, self.empty(self.size(p), *([] if right is None else [self.size(width)])))
             self.statements += self.note(eq)
             if right in made:  # a second sum of the same is an array of its own
-                copies.append(do(code("{}[:] = {}", target, made[right][0])))
+                copies.append(do(code("put_rows({}, 0, {})", target, made[right][0], uses=("put_rows",))))
             made.setdefault(right, (target, width))
         total, _ = made.pop(None, (None, ONE))
         self.summed(left, p, total, [(right, *rest) for right, rest in made.items() if right is not None])

@@ -75,9 +75,8 @@ def _stacked(host: Host, target: Source, parts: tuple[str, ...]) -> list[Tree]:
     lines: list[Tree] = []
     start = Size()
     for part in parts:
-        end = start + host.rec.types[part].shape[0]
-        lines.append(store(code("{}[{} : {}]", target, host.size(start), host.size(end)), host.source(part)))
-        start = end
+        lines.append(_called("put_rows", target, host.size(start), host.source(part)))
+        start = start + host.rec.types[part].shape[0]
     return lines
 
 

@@ -121,9 +121,3 @@ def unlocked(array: np.ndarray) -> np.ndarray:
     Kernels are compiled for arrays that may be written to. For those that may not, they would be compiled once more, with the same result.
     """
     return array if array.flags.writeable else np.asarray(_Same(array))
-
-
-def stacked(*parts: np.ndarray) -> np.ndarray:
-    """Return arrays below one another."""
-    out = empty((sum(len(part) for part in parts), *parts[0].shape[1:]), parts[0].dtype)
-    return np.concatenate(parts, out=out)

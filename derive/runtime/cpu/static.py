@@ -10,6 +10,15 @@ inner = njit(**OPTIONS)
 
 
 @inner
+def put_rows(out, start, part):  # type: ignore[no-untyped-def]
+    """Write a matrix, or a vector, to the rows of `out` from `start`: an assignment to a slice would compile NumPy's broadcasting."""
+    places, values = out.ravel(), part.ravel()
+    first = start * (places.size // out.shape[0])
+    for k in range(values.size):
+        places[first + k] = values[k]
+
+
+@inner
 def transposed(out, matrix):  # type: ignore[no-untyped-def]
     """Write the transpose of a matrix."""
     for i in range(out.shape[0]):
