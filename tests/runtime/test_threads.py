@@ -153,6 +153,15 @@ def test_workers_fall_asleep_and_are_woken() -> None:
         assert parts_meet(4)
 
 
+@pytest.mark.usefixtures("_new_pool")
+def test_a_worker_that_wakes_finds_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is woken when its part is there: one that looks but once, as on a machine that is slow, would miss one that comes later."""
+    monkeypatch.setattr(threads, "_looks", lambda: 1)
+    for parts in (2, 3, 4):
+        wait_until(asleep)
+        assert parts_meet(parts)
+
+
 def test_workers_can_be_called_ahead() -> None:
     def awake() -> bool:
         threads.call_workers()

@@ -205,13 +205,13 @@ def _finish(number, function, data):  # type: ignore[no-untyped-def]
 def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-def]
     """Call a task for parts of 0 … `count`, each once, on this thread and on at most `helpers` workers; return how many failed, at the end.
 
-    Those that sleep are woken, also to help with products of the parts; where `awake` is true, only those are asked that look at their
-    slots now.
+    Those that sleep are woken, also to help with products of the parts, and when their parts are there: one that has woken finds its own.
+    Where `awake` is true, only those are asked that look at their slots now.
     """
-    if not awake:
-        wake()
     number, claimed = _claim(min(helpers, count - 1), awake)
     _post(number, claimed, function, data, count)
+    if not awake:
+        wake()
     failed = call(function, data, 0, count // (claimed + 1))
     while number > 0:
         failed += _finish(number, function, data)

@@ -31,7 +31,7 @@ from .openmp import LIGHT, PARTS_A_THREAD, WAKING, team
 VARIABLE = "DERIVE_NUM_THREADS"
 PATIENCE = 5.0  # seconds that a fork waits for parts in progress
 ATTENTION = 2e-4  # seconds that a worker stays awake for the next task
-SAMPLE = 2000  # looks at a slot that are timed
+SAMPLE = 2000  # looks at a slot that are timed, and the fewest that a worker takes: a busy machine may hold up all that are timed
 
 
 def _function(name: str, result: Any, *arguments: Any) -> Any:
@@ -147,7 +147,7 @@ def _looks() -> int:
         begin = time.perf_counter()
         serve(TRIAL, SAMPLE)
         times.append(time.perf_counter() - begin)
-    return int(ATTENTION * SAMPLE / min(times)) + 1
+    return max(SAMPLE, int(ATTENTION * SAMPLE / min(times)))
 
 
 _processor = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
