@@ -41,9 +41,9 @@ ELEMENTARY = tuple(sorted({*(RENAMED.get(known, known) for known in FUNCTIONS), 
 """The functions that formulas call."""
 FUNCTIONS_OF: dict[str, str] = {
     "static": ".runtime.common",
-    **dict.fromkeys(("before", "over_time", "spread", "total"), ".runtime.cpu.carries"),
+    **dict.fromkeys(("gather", "over_time", "spread", "total"), ".runtime.cpu.carries"),
     **dict.fromkeys(("put_both", "put_first", "put_last", "take_first", "take_last"), ".runtime.cpu.carries"),
-    **dict.fromkeys(("host", "kernel"), ".runtime.cpu.kernel"),
+    **dict.fromkeys(("host", "kernel", "share"), ".runtime.cpu.kernel"),
     **dict.fromkeys(("outer_sums", "workspace"), ".runtime.cpu.outer"),
     **dict.fromkeys(("fill_panels", "multiply", "multiply_rows", "panel_room", "row_parts"), ".runtime.cpu.product"),
     **dict.fromkeys(("matvec", "matvec_t", "outer", "plus", "put_rows", "transposed"), ".runtime.cpu.static"),

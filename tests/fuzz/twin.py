@@ -93,17 +93,14 @@ def _dense(a: np.ndarray) -> None:
     assert a.shape[1] <= 1 or a.size == 0 or a.strides[1] == a.itemsize, "features that are not neighbours in memory"
 
 
-def _kernel(function: Callable[..., None]) -> Callable[..., None]:
-    def run(count: int, parts: int, how: int, *arguments: Any) -> None:
-        arrays = [a for a in arguments if isinstance(a, np.ndarray)]
-        shared = {k for pair in combinations(range(len(arrays)), 2) if np.shares_memory(arrays[pair[0]], arrays[pair[1]]) for k in pair}
-        before = {k: arrays[k].copy() for k in shared}
-        for part in _parts(count):
-            function(*arguments, part.start, part.stop)
-        for k, value in before.items():
-            assert np.array_equal(value, arrays[k], equal_nan=True), "a kernel writes memory that two of its arguments share"
-
-    return run
+def _share(count: int, parts: int, how: int, kernel: Callable[..., None], *arguments: Any) -> None:
+    arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+    shared = {k for pair in combinations(range(len(arrays)), 2) if np.shares_memory(arrays[pair[0]], arrays[pair[1]]) for k in pair}
+    before = {k: arrays[k].copy() for k in shared}
+    for part in _parts(count):
+        kernel(*arguments, part.start, part.stop)
+    for k, value in before.items():
+        assert np.array_equal(value, arrays[k], equal_nan=True), "a kernel writes memory that two of its arguments share"
 
 
 def _parts(count: int) -> list[slice]:
@@ -134,11 +131,8 @@ def _put_last(array: np.ndarray, final: np.ndarray, begins: np.ndarray, active: 
     array[begins[_lengths(active, len(final))] + np.arange(len(final))] = final
 
 
-def _before(room: np.ndarray, array: np.ndarray, begins: np.ndarray, active: np.ndarray) -> np.ndarray:
-    found = np.concatenate([array[:0], *(array[begin : begin + count] for begin, count in zip(begins, active, strict=False))])
-    if len(room):
-        _put(room, found)
-    return found
+def _gather(room: np.ndarray, array: np.ndarray, begins: np.ndarray, active: np.ndarray) -> None:
+    _put(room, np.concatenate([array[:0], *(array[begin : begin + count] for begin, count in zip(begins, active, strict=False))]))
 
 
 def _over_time(room: np.ndarray, values: np.ndarray, row: np.ndarray, active: np.ndarray) -> None:
@@ -157,7 +151,7 @@ CARRIES = SimpleNamespace(
     take_first=lambda initial, array: _put(initial, array[: len(initial)]),
     take_last=_take_last,
     put_last=_put_last,
-    before=_before,
+    gather=_gather,
     over_time=_over_time,
     total=_total,
     spread=lambda room, value: _put(room, np.broadcast_to(value, room.shape)),
@@ -177,7 +171,7 @@ _functions |= {"where": _where, "power": lambda x, p: x**p, "erf": math.erf, "ge
 RUNTIME = {
     "runtime.common": SimpleNamespace(static=static),
     "runtime.cpu.carries": CARRIES,
-    "runtime.cpu.kernel": SimpleNamespace(kernel=_kernel, host=lambda function: function),
+    "runtime.cpu.kernel": SimpleNamespace(kernel=lambda function: function, host=lambda function: function, share=_share),
     "runtime.cpu.layer": SimpleNamespace(Layer=layer.Layer, Marks=layer.Marks, Packed=layer.Packed),
     "runtime.cpu.memory": SimpleNamespace(empty=_empty),
     "runtime.cpu.outer": SimpleNamespace(outer_sums=_outer_sums, workspace=_workspace),

@@ -183,7 +183,7 @@ def of_caller_and_worker(call: Any) -> tuple[int, int]:
     states = np.full(2, -1)
     clock = threading.Timer(TIMEOUT, board[0].__setitem__, (GIVE_UP, 1))
     clock.start()
-    call(2, 2, LIGHT, states)
+    call.divided(2, 2, LIGHT, states)
     clock.cancel()
     clock.join()
     assert not board[0, GIVE_UP] and board[1, STATE] == FREE
@@ -193,7 +193,7 @@ def of_caller_and_worker(call: Any) -> tuple[int, int]:
 def noted(count: int, helpers: int, awake: bool) -> tuple[list[tuple[int, int]], np.ndarray]:
     """Return the parts of a call, and the states of the first slots that each has seen."""
     ends, states = np.full(max(count, 1), -1), np.full((max(count, 1), 8), -1)
-    note(count, helpers + 1, LIGHT if awake else WAKING, ends, states)
+    note.divided(count, helpers + 1, LIGHT if awake else WAKING, ends, states)
     firsts = np.flatnonzero(ends >= 0)
     return [(int(first), int(ends[first])) for first in firsts], states[firsts]
 
@@ -243,7 +243,7 @@ def test_no_more_are_asked_than_may_be() -> None:
     assert (states[:, 3:] == FREE).all()
     absent(WORKERS)
     array = np.zeros(1000, int)
-    add(1000, WORKERS + 1, LIGHT, array, 1)
+    add.divided(1000, WORKERS + 1, LIGHT, array, 1)
     assert (array == 1).all()
     assert (board[1 : WORKERS + 1, LAST] - board[1 : WORKERS + 1, FIRST] > 0).all() and not board[TRIAL, FUNCTION]
 
@@ -298,9 +298,9 @@ def test_arguments_of_any_kind_arrive() -> None:
     for dtype, flag in itertools.product((np.float32, np.float64, np.int64), (False, True)):
         out, strided = np.zeros(10), np.arange(60, dtype=dtype).reshape(10, 6)[:, ::3]
         pair = (np.arange(10.0), 7)
-        of_all_kinds(10, 4, LIGHT, out, strided, 3, 0.25, flag, pair, (5, 2), None)
+        of_all_kinds.divided(10, 4, LIGHT, out, strided, 3, 0.25, flag, pair, (5, 2), None)
         np.testing.assert_array_equal(out, flag * (strided[:, 0] * 3.0 + 0.25 + pair[0] * 7 + 3))
-    of_none(10, 4, LIGHT)
+    of_none.divided(10, 4, LIGHT)
     assert board[0, COUNT] == 10
     board[0, COUNT] = 0
 
@@ -312,7 +312,7 @@ def test_many_short_calls() -> None:
         take_processor(worker=False)
         array, turns = np.zeros(17 + number, int), 20_000
         for turn in range(turns):
-            add_slowly(len(array), turn % 4 + 1, LIGHT if turn % 3 == 0 else WAKING, array, number + turn, turn % 101)
+            add_slowly.divided(len(array), turn % 4 + 1, LIGHT if turn % 3 == 0 else WAKING, array, number + turn, turn % 101)
         assert (array == number * turns + turns * (turns - 1) // 2).all()
 
     for number, callers in [(1, 1), (1, 2), (3, 1), (3, 4)]:
@@ -350,7 +350,7 @@ def _leaf(array: np.ndarray, i: int, first: int, last: int) -> None:
 def tree(array: np.ndarray, first: int, last: int) -> None:
     for i in range(first, last):
         function, data = task(_leaf, (array, i))
-        divide(function, data, array.shape[1], 4, True)
+        divide((function, data, array.shape[1], 4, 1))
 
 
 def test_many_short_calls_inside_others() -> None:
@@ -358,7 +358,7 @@ def test_many_short_calls_inside_others() -> None:
         take_processor(worker=False)
         array = np.zeros((9, 5 + number), int)
         for _ in range(1000):
-            tree(len(array), 4, LIGHT, array)
+            tree.divided(len(array), 4, LIGHT, array)
         assert (array == 1000).all()
 
     with workers(3):
@@ -482,14 +482,14 @@ def test_products_of_parts_are_shared_with_free_workers() -> None:
     want, _ = products(a, packed, start)
     out = np.empty((2, *want.shape))
     absent(2)
-    many_products(2, 2, LIGHT, a, packed, out, start)
+    many_products.divided(2, 2, LIGHT, a, packed, out, start)
     for got in out:
         np.testing.assert_array_equal(got, want)
     assert board[2, LAST] == 6
     with workers(2):
         for _ in range(50):
             out[:] = np.nan
-            many_products(2, 2, LIGHT, a, packed, out, start)
+            many_products.divided(2, 2, LIGHT, a, packed, out, start)
             for got in out:
                 np.testing.assert_array_equal(got, want)
 

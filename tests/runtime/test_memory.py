@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 from conftest import python
 
 from derive.runtime.cpu import memory
+from derive.runtime.cpu.compiling import compiled
 from derive.runtime.cpu.memory import ALIGNMENT, LARGE, empty
 from derive.runtime.cpu.static import put_rows
 
@@ -159,11 +161,16 @@ def test_threads_never_share_a_block() -> None:
     assert not wrong
 
 
+@partial(compiled, cache=False)
+def _put(out, start, part):  # type: ignore[no-untyped-def]
+    put_rows(out, start, part)
+
+
 def test_arrays_below_one_another() -> None:
     def stacked(*parts: np.ndarray) -> np.ndarray:
         out = np.full((sum(map(len, parts)), *parts[0].shape[1:]), np.nan, parts[0].dtype)
         for k, part in enumerate(parts):
-            put_rows(out, sum(map(len, parts[:k])), part)
+            _put(out, sum(map(len, parts[:k])), part)
         return out
 
     parts = [np.full((k, 3), k, np.float32) for k in (1, 2, 4)]

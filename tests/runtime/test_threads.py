@@ -43,10 +43,12 @@ def _four_threads() -> Iterator[None]:
 
 @pytest.fixture
 def _new_pool() -> Iterator[None]:
-    """A pool that has no workers yet."""
+    """A pool that has no workers yet, for one test."""
     common.workers.close()
     threads._renew()
     yield
+    common.workers.close()
+    threads._renew()
     set_threads(4)
 
 
@@ -246,14 +248,14 @@ def _leaf(array: np.ndarray, i: int, j: int, first: int, last: int) -> None:
 def _branch(array: np.ndarray, i: int, first: int, last: int) -> None:
     for j in range(first, last):
         function, data = task(_leaf, (array, i, j))
-        divide(function, data, array.shape[2], 4, False)
+        divide((function, data, array.shape[2], 4, 0))
 
 
 @kernel
 def tree(array: np.ndarray, first: int, last: int) -> None:
     for i in range(first, last):
         function, data = task(_branch, (array, i))
-        divide(function, data, array.shape[1], 4, False)
+        divide((function, data, array.shape[1], 4, 0))
 
 
 def test_nested_calls() -> None:

@@ -154,10 +154,12 @@ class Code(HostCode):
 
     def before(self, array: Array) -> Source:
         if array.name not in self.gathered:
-            room = self.room(f"{array.name}_room", self.empty(attribute("rows", "gathered_count"), self.size(array.width)))
-            self.gathered[array.name] = self.names.fresh(f"{array.name}_before")
-            value = code("before({}, {}, {}, {})", room, self.source(array.name), name("state"), name("active"), uses=("before",))
-            self.statements.append(assign(self.gathered[array.name], value))
+            own = self.source(array.name)
+            taken = code("{}({}, empty)", attribute("rows", "before"), self.passed.get(own.text, own), uses=("empty",))
+            room = self.room(f"{array.name}_before", taken)
+            self.gathered[array.name] = room.text
+            filled = code("gather({}, {}, state, active)", room, own, uses=("gather", "state", "active"))
+            self.statements.append(block(code("if gathered:", uses=("gathered",)), [do(filled)]))
         return name(self.gathered[array.name])
 
     def over_time(self, rows: Source, width: Size) -> Source:
@@ -216,7 +218,8 @@ class Code(HostCode):
     def called(self, kernel: Kernel, count: Source, parts: Source) -> list[Tree]:
         """Add a kernel, and return its call."""
         self.kernels.append(kernel)
-        return [spelt(f"{kernel.name}(", [count, parts, name("how"), *(host for _, host in kernel.arguments)], ")")]
+        given = [count, parts, name("how"), name(kernel.name), *(host for _, host in kernel.arguments)]
+        return [spelt(code("share(", uses=("share",)), given, ")")]
 
     # Sums
 

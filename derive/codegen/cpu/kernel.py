@@ -15,7 +15,7 @@ from ..sizes import size_source
 from ..source import Comment, Source, Statement, Tree, assign, block, code, do, name, needed, spelt
 from .row import StageRow
 
-INDICES = ("row", "kept", "state", "ring", "ahead", "active", "inline", "sequence")
+INDICES = ("row", "kept", "state", "ring", "ahead", "active", "inline", "gathered", "sequence")
 
 
 class Host(Protocol):

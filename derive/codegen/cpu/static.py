@@ -46,9 +46,9 @@ def static_work(host: Host, eq: Equation, target: Source) -> list[Tree]:
         case MatVecT(matrix=m, vector=v, plus=p):
             return [_called("matvec_t", target, of(m), of(v)), *([_called("plus", target, of(p))] if p else [])]
         case FeatureSum(value=v):
-            return [store(code("{}[0]", target), code("feature_sum({})", _elements(host, v), uses=("feature_sum",)))]
+            return [store(code("{}[0]", target), code("feature_sum({})", of(v), uses=("feature_sum",)))]
         case LogSumExp(value=v):
-            return [store(code("{}[0]", target), code("log_sum_exp({})", _elements(host, v), uses=("log_sum_exp",)))]
+            return [store(code("{}[0]", target), code("log_sum_exp({})", of(v), uses=("log_sum_exp",)))]
     raise TypeError(f"{eq.name}: {type(eq.node).__name__} of static values has no code")
 
 
@@ -64,11 +64,6 @@ def typed_constants(host: Host, work: list[Tree]) -> list[Statement]:
 
 def _called(function: str, *given: Source) -> Statement:
     return do(code(f"{function}({', '.join(['{}'] * len(given))})", *given, uses=(function,)))
-
-
-def _elements(host: Host, value: str) -> Source:
-    """Return the elements of a vector or a matrix, one after the other."""
-    return code("{}.ravel()" if len(host.rec.types[value].shape) == 2 else "{}", host.source(value))
 
 
 def _stacked(host: Host, target: Source, parts: tuple[str, ...]) -> list[Tree]:

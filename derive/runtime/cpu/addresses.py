@@ -7,6 +7,7 @@ step past a sequence's end has no row and costs nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
@@ -95,10 +96,10 @@ class Rows:
         """How many rows a product of the inputs has."""
         return self.batch if self.inline else self.count
 
-    @cached_property
-    def gathered_count(self) -> int:
-        """How many rows the values before each step have where they are gathered; 0 where they lie so in a state's array."""
-        return 0 if self.order is None else self.count
+    @property
+    def gathered(self) -> bool:
+        """Whether the values before each step must be gathered, or lie row by row in a state's array."""
+        return self.order is not None
 
     @cached_property
     def sequence(self) -> Array:
@@ -118,6 +119,10 @@ class Rows:
         out = np.zeros((self.steps * self.batch, *rows.shape[1:]), rows.dtype)
         out[self.origin] = rows
         return out
+
+    def before(self, states: Array, empty: Callable[[tuple[int, ...], np.dtype], Array]) -> Array:
+        """Return a state's values before each step, row by row, or memory for them where they are `gathered`."""
+        return empty((self.count, *states.shape[1:]), states.dtype) if self.gathered else states[: self.count]
 
     def sort(self, values: Array) -> Array:
         """Return the caller's `(B, ·)` by batch position."""

@@ -6,20 +6,16 @@ is made is written to an array that is given.
 
 from __future__ import annotations
 
-from numba import njit
-
-from .kernel import OPTIONS
-
-inner = njit(**OPTIONS)
+from .compiling import inner
+from .pointers import row_major, shift
+from .product import copy
 
 
 @inner
 def _move(source, start, target, to, count):  # type: ignore[no-untyped-def]
     """Write `count` rows of `source` to those of `target`."""
-    for i in range(count):
-        value, place = source[start + i], target[to + i]
-        for j in range(value.size):
-            place[j] = value[j]
+    values, places = row_major(source), row_major(target)
+    copy((shift(values, start * values.row), shift(places, to * places.row), count, target.shape[1]))
 
 
 @inner
@@ -65,26 +61,19 @@ def take_first(initial, array):  # type: ignore[no-untyped-def]
 
 
 @inner
-def before(room, array, begins, active):  # type: ignore[no-untyped-def]
-    """Return the values before each step, row by row: where sequences have one length they lie so; else in `room`."""
-    count = 0
-    for t in range(active.size):
-        count += active[t]
-    if room.shape[0] == 0:
-        return array[:count]
+def gather(room, array, begins, active):  # type: ignore[no-untyped-def]
+    """Write the values before each step, those before step t from row ``begins[t]`` on, row by row to `room`."""
     row = 0
     for t in range(active.size):
         _move(array, begins[t], room, row, active[t])
         row += active[t]
-    return room
 
 
 @inner
 def over_time(room, values, row, active):  # type: ignore[no-untyped-def]
-    """Write values that sequences have at every step, row by row, to `room`, and return it."""
+    """Write values that sequences have at every step, row by row, to `room`."""
     for t in range(active.size):
         _move(values, 0, room, row[t], active[t])
-    return room
 
 
 @inner
@@ -102,9 +91,8 @@ def total(sums, rows, row, active):  # type: ignore[no-untyped-def]
 
 @inner
 def spread(room, value):  # type: ignore[no-untyped-def]
-    """Write a vector to every row of `room`, and return it."""
+    """Write a vector to every row of `room`."""
     for i in range(room.shape[0]):
         place = room[i]
         for j in range(place.size):
             place[j] = value[j]
-    return room

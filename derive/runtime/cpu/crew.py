@@ -4,7 +4,7 @@ A worker thread *serves* a slot of the board: it waits there, awake, for a task 
 a while.  `divide` calls a task for parts of a range, on its own thread and on those of workers that are free:
 
     function, data = task(kernel, arguments)     # in compiled code, where `arguments` is a tuple of what `kernel` takes before its range
-    divide(function, data, count, helpers, awake)
+    divide((function, data, count, helpers, awake))
 
 Whatever no worker has begun when the caller has done its own part, the caller does too: calls may come from several threads at once, or
 from inside another, and none waits for a worker that sleeps.
@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..common.cache import cached
 from ..common.version import VERSION, common
+from .apart import apart
+from .compiling import compiled, inner
 from .words import I64, WORD, cell, exchange, forever, from_cell, let_others_run, pause, read, write
 
 WORKERS = 254  # at most
@@ -38,8 +39,6 @@ HELPERS, SEEN = range(2)
 # States of a slot.  A caller takes it from FREE to CLAIMED to POSTED and from DONE to FREE, its worker from POSTED to WORKING to DONE.
 FREE, CLAIMED, POSTED, WORKING, DONE = range(5)
 LOOKS = 2000  # at a slot, before a caller that waits for it lets other threads of the processor run
-
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 # All packages with this version of the runtime have one board in a process: compiled code finds it by its name alone.  Code that is kept
 # has this name in it, so it may depend on nothing that changes while its own file does not.
@@ -88,27 +87,37 @@ def call(typingctx, function, data, first, last):  # type: ignore[no-untyped-def
 @intrinsic
 def task(typingctx, kernel, arguments):  # type: ignore[no-untyped-def]
     """Return (function, data), which make the call ``kernel(*arguments, first, last)`` as long as the function that asks has not ended."""
-    wanted = kernel.get_call_type(typingctx, (*arguments.types, types.int64, types.int64), {})
+    wanted = part_type(typingctx, kernel, arguments)
 
     def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        data = cgutils.alloca_once_value(builder, values[1])
         compiled = kernel.dispatcher.overloads[tuple(wanted.args)]
-        name = f"task.{compiled.fndesc.mangled_name}"
-        function = builder.module.globals.get(name)
-        if function is None:
-            function = ir.Function(builder.module, ir.FunctionType(I64, [I64, I64, I64]), name)
-            function.linkage = "internal"
-            inner = ir.IRBuilder(function.append_basic_block())
-            place, first, last = function.args
-            given = cgutils.unpack_tuple(inner, inner.load(inner.inttoptr(place, data.type)))
-            called = context.declare_function(builder.module, compiled.fndesc)
-            called.attributes.add("noinline")
-            status, _ = context.call_conv.call_function(inner, called, wanted.return_type, wanted.args, [*given, first, last])
-            inner.ret(inner.zext(status.is_error, I64))
-            context.active_code_library.add_linking_library(compiled.library)
-        return context.make_tuple(builder, signature.return_type, [builder.ptrtoint(function, I64), builder.ptrtoint(data, I64)])
+        return context.make_tuple(builder, signature.return_type, make_task(context, builder, compiled, wanted, values[1]))
 
     return types.UniTuple(types.int64, 2)(kernel, arguments), codegen
+
+
+def part_type(typingctx: Any, kernel: types.Dispatcher, arguments: types.BaseTuple) -> Any:
+    """Return the signature of a kernel that is given `arguments` and a range."""
+    return kernel.get_call_type(typingctx, (*arguments.types, types.int64, types.int64), {})
+
+
+def make_task(context: Any, builder: ir.IRBuilder, compiled: Any, wanted: Any, arguments: ir.Value) -> list[ir.Value]:
+    """Emit the function and the data of a `task`."""
+    data = cgutils.alloca_once_value(builder, arguments)
+    name = f"task.{compiled.fndesc.mangled_name}"
+    function = builder.module.globals.get(name)
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(I64, [I64, I64, I64]), name)
+        function.linkage = "internal"
+        inner = ir.IRBuilder(function.append_basic_block())
+        place, first, last = function.args
+        given = cgutils.unpack_tuple(inner, inner.load(inner.inttoptr(place, data.type)))
+        called = context.declare_function(builder.module, compiled.fndesc)
+        called.attributes.add("noinline")
+        status, _ = context.call_conv.call_function(inner, called, wanted.return_type, wanted.args, [*given, first, last])
+        inner.ret(inner.zext(status.is_error, I64))
+        context.active_code_library.add_linking_library(compiled.library)
+    return [builder.ptrtoint(function, I64), builder.ptrtoint(data, I64)]
 
 
 @intrinsic
@@ -122,10 +131,7 @@ def _release(typingctx, lock):  # type: ignore[no-untyped-def]
     return types.void(types.int64), codegen
 
 
-_inner = njit(**OPTIONS)  # compiled as a part of what calls it
-
-
-@_inner
+@inner
 def _ring(number):  # type: ignore[no-untyped-def]
     """Let the worker of a slot serve again, though it may be awake: it may be about to sleep."""
     slot = slot_of(number)
@@ -133,34 +139,34 @@ def _ring(number):  # type: ignore[no-untyped-def]
         _release(read(slot, BELL))
 
 
-@cached(**OPTIONS)
+@compiled
 def wake():  # type: ignore[no-untyped-def]
     """Wake all workers that may be asked."""
     for number in range(1, read(slot_of(0), HELPERS) + 1):
         _ring(number)
 
 
-@cached(**OPTIONS)
+@compiled
 def ring_one(number):  # type: ignore[no-untyped-def]
     """Wake the worker of a slot."""
     _ring(number)
 
 
-@_inner
+@inner
 def _may_be_asked(number, awake):  # type: ignore[no-untyped-def]
     """Say whether the worker of a slot is free, and awake where it must be `awake`."""
     slot = slot_of(number)
     return read(slot, STATE) == FREE and (not awake or read(slot, AWAKE) != 0)
 
 
-@_inner
+@inner
 def _claim(wanted, awake):  # type: ignore[no-untyped-def]
     """Claim at most `wanted` slots; return the last of them and how many they are.  `NEXT` of each is the one claimed before it, or 0."""
     last, claimed = _claim_among(1, read(slot_of(0), HELPERS), wanted, awake, 0, 0)
     return _claim_among(GUEST, read(slot_of(0), SEEN), wanted, True, last, claimed)
 
 
-@_inner
+@inner
 def _claim_among(start, count, wanted, awake, last, claimed):  # type: ignore[no-untyped-def]
     """Go on claiming, among so many slots from `start`."""
     number = start
@@ -172,7 +178,7 @@ def _claim_among(start, count, wanted, awake, last, claimed):  # type: ignore[no
     return last, claimed
 
 
-@_inner
+@inner
 def _post(last, claimed, function, data, count):  # type: ignore[no-untyped-def]
     """Post a task in the claimed slots: all parts of 0 … `count` but the first."""
     number, part = last, claimed
@@ -186,7 +192,7 @@ def _post(last, claimed, function, data, count):  # type: ignore[no-untyped-def]
         write(slot, STATE, POSTED)
 
 
-@_inner
+@inner
 def _finish(number, function, data):  # type: ignore[no-untyped-def]
     """Do the part of a slot if its worker has not begun it, else wait until it is done; return whether it failed."""
     slot, looks = slot_of(number), 0
@@ -201,16 +207,16 @@ def _finish(number, function, data):  # type: ignore[no-untyped-def]
     return read(slot, FAILED)
 
 
-@cached(**OPTIONS)
-def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-def]
+@apart
+def divide(function: int, data: int, count: int, helpers: int, awake: int) -> int:
     """Call a task for parts of 0 … `count`, each once, on this thread and on at most `helpers` workers; return how many failed, at the end.
 
     Those that sleep are woken, also to help with products of the parts, and when their parts are there: one that has woken finds its own.
-    Where `awake` is true, only those are asked that look at their slots now.
+    Where `awake` is not 0, only those are asked that look at their slots now.
     """
-    number, claimed = _claim(min(helpers, count - 1), awake)
+    number, claimed = _claim(min(helpers, count - 1), awake != 0)
     _post(number, claimed, function, data, count)
-    if not awake:
+    if awake == 0:
         wake()
     failed = call(function, data, 0, count // (claimed + 1))
     while number > 0:
@@ -221,7 +227,7 @@ def divide(function, data, count, helpers, awake):  # type: ignore[no-untyped-de
     return failed
 
 
-@_inner
+@inner
 def serve_once(slot):  # type: ignore[no-untyped-def]
     """Do the task that is posted in a slot; return whether there was one."""
     if read(slot, STATE) != POSTED or not exchange(slot, STATE, POSTED, WORKING):
@@ -231,7 +237,7 @@ def serve_once(slot):  # type: ignore[no-untyped-def]
     return True
 
 
-@cached(**OPTIONS)
+@compiled
 def serve(number, patience):  # type: ignore[no-untyped-def]
     """Do the tasks of a slot, until none has come for `patience` looks or the slot is to `STOP`."""
     slot, looks = slot_of(number), 0

@@ -20,13 +20,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numba as nb
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-from ..common.cache import cached
 from ..common.version import VERSION
-from .crew import AWAKE, GUEST, GUESTS, OPTIONS, SEEN, call, divide, serve_once, slot_of
+from .apart import apart
+from .compiling import compiled, inner
+from .crew import AWAKE, GUEST, GUESTS, SEEN, call, divide, serve_once, slot_of
 from .words import I32, I64, add, cell, exchange, from_cell, on_stack, pause, read, write
 
 PARTS_A_THREAD = 2  # at least, so that one that is held up does not hold up the others by half of the work
@@ -162,10 +164,7 @@ def _entry(context: Any, builder: ir.IRBuilder, member: Any, wanted: Any) -> ir.
     return function
 
 
-_inner = njit(**OPTIONS)
-
-
-@_inner
+@inner
 def _do_parts(packet):  # type: ignore[no-untyped-def]
     """Do parts until none is left to begin."""
     parts, count = read(packet, PARTS), read(packet, COUNT)
@@ -176,7 +175,7 @@ def _do_parts(packet):  # type: ignore[no-untyped-def]
         part = add(packet, NEXT, 1)
 
 
-@_inner
+@inner
 def _guest():  # type: ignore[no-untyped-def]
     """Take a slot for guests, and return its number; 0 if none is free."""
     for number in range(GUEST, GUEST + GUESTS):
@@ -188,7 +187,7 @@ def _guest():  # type: ignore[no-untyped-def]
     return 0
 
 
-@_inner
+@inner
 def _help(packet):  # type: ignore[no-untyped-def]
     """Serve a slot of the board until all parts of the packet are done."""
     number = _guest()
@@ -200,7 +199,7 @@ def _help(packet):  # type: ignore[no-untyped-def]
     write(slot_of(number), AWAKE, 0)
 
 
-@_inner
+@inner
 def _member(packet):  # type: ignore[no-untyped-def]
     """Do what each thread of a region does; the first is the caller, whom the others' end concerns."""
     _do_parts(packet)
@@ -208,13 +207,13 @@ def _member(packet):  # type: ignore[no-untyped-def]
         _help(packet)
 
 
-@_inner
+@inner
 def _tell(packet):  # type: ignore[no-untyped-def]
     if _thread_number() == 1:
         write(packet, OTHER, _thread_identity())
 
 
-@cached(**OPTIONS)
+@compiled
 def other_thread(threads):  # type: ignore[no-untyped-def]
     """Return what the system calls the second thread of a region; 0 if there is none."""
     packet = on_stack()
@@ -223,15 +222,15 @@ def other_thread(threads):  # type: ignore[no-untyped-def]
     return read(packet, OTHER)
 
 
-@cached(**OPTIONS)
-def together(function, data, count, parts, how):  # type: ignore[no-untyped-def]
+@apart
+def together(function: int, data: int, count: int, parts: int, how: int) -> int:
     """Call a task for at most so many parts of 0 … `count`, each once; return how many failed, when all have ended.
 
     `how` says on whom, beside this thread: on workers of the crew, one a part (`WAKING`, or `LIGHT`: see `crew.divide`), or on a region of
     so many threads, which take parts one after the other.
     """
     if how < REGION:
-        return divide(function, data, count, parts - 1, how == LIGHT)
+        return divide((function, data, count, parts - 1, nb.int64(how == LIGHT)))
     packet, parts = on_stack(), max(min(parts, count), 1)
     write(packet, NEXT, 0)
     write(packet, PARTS, parts)

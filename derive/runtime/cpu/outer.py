@@ -8,16 +8,16 @@ They are products, as in `product`, whose left operand stands on its side: a blo
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import numba as nb
 import numpy as np
 
 from .apart import apart
+from .compiling import compiled, inner
 from .crew import task
 from .division import LIGHT_PRODUCT
-from .kernel import OPTIONS, compiled, part
+from .kernel import part
 from .memory import ALIGNMENT, empty
 from .openmp import LIGHT, together
 from .pointers import Matrix, Pointer, RowMajor, address, row_major, shift
@@ -134,7 +134,7 @@ def workspace(dtype: np.dtype, total: int, parts: int, *sizes: tuple[int, int]) 
     return empty((max(pieces * size for pieces, size in shapes),), dtype, aligned=True)
 
 
-_layout = nb.njit(**OPTIONS)(layout)
+_layout = inner(layout)
 
 
 @part
@@ -164,10 +164,10 @@ def _sums(
 ) -> None:
     pieces, piece, right, block = _layout(total, p, one.columns + other.columns, parts, size)
     function, data = task(_columns, (u, one, other, sums, summed, total, memory, p // pieces, piece, right, block))
-    together(function, data, p, parts, how)  # a part raises nothing
+    together((function, data, p, parts, how))  # a part raises nothing
 
 
-@nb.njit(**OPTIONS)
+@inner
 def _factor(u, rows, out):  # type: ignore[no-untyped-def]
     if rows is None:
         nothing = RowMajor(address(u, 0), nb.int64(0))
@@ -175,12 +175,12 @@ def _factor(u, rows, out):  # type: ignore[no-untyped-def]
     return Factor(row_major(rows), rows.shape[1], row_major(out))
 
 
-@nb.njit(**OPTIONS)
+@inner
 def _start(u, total):  # type: ignore[no-untyped-def]
     return address(u, 0) if total is None else address(total, 0)
 
 
-@partial(compiled, cache=True)
+@compiled
 def outer_sums(parts, how, memory, u, v, out_v, w, out_w, total):  # type: ignore[no-untyped-def]
     """Compute ``out_v = u.T @ v`` and ``out_w = u.T @ w``, and ``total = u.sum(axis=0)``, those that are not None.
 

@@ -13,7 +13,6 @@ The loops are compiled `apart` and stay out of their callers.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import numba as nb
@@ -21,9 +20,10 @@ import numpy as np
 
 from . import division
 from .apart import apart
+from .compiling import compiled, inner
 from .crew import divide, task
 from .division import LIGHT_PRODUCT
-from .kernel import OPTIONS, compiled, part
+from .kernel import part
 from .memory import empty
 from .openmp import LIGHT, together
 from .pointers import Matrix, Pointer, RowMajor, address, matrix, row_major, shift
@@ -107,6 +107,15 @@ def clear(c: RowMajor, m: int, n: int) -> None:
             row[j] = 0
 
 
+@apart
+def copy(source: RowMajor, target: RowMajor, m: int, n: int) -> None:
+    """Write m rows of n columns to others."""
+    for i in range(m):
+        row, place = shift(source.start, i * source.row), shift(target.start, i * target.row)
+        for j in range(n):
+            place[j] = row[j]
+
+
 @part
 def _groups(a, packed, c, m, k, n, accumulate, first, last):  # type: ignore[no-untyped-def]
     """Compute the columns of `GROUP` panels each, from group `first` to `last`."""
@@ -132,10 +141,10 @@ def _multiply(a: Matrix, packed: Pointer, c: RowMajor, m: int, k: int, n: int, a
         _groups(a, packed, c, m, k, n, accumulate, 0, groups)
     else:  # workers that are awake and have nothing to do may help; a part raises nothing
         function, data = task(_groups, (a, packed, c, m, k, n, accumulate))
-        divide(function, data, groups, groups - 1, True)
+        divide((function, data, groups, groups - 1, 1))
 
 
-@partial(compiled, cache=True)
+@compiled
 def fill_panels(b, packed):  # type: ignore[no-untyped-def]
     """Pack a right operand (k, n), of any strides, into `panel_room` for it; columns past n are zero."""
     k, n = b.shape
@@ -156,7 +165,7 @@ def panels(b: np.ndarray) -> np.ndarray:
     return packed
 
 
-@partial(compiled, cache=True)
+@compiled
 def multiply(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
     """Compute ``out = a @ b``, or ``out += a @ b`` where `accumulate` is true.
 
@@ -182,10 +191,10 @@ def _rows(a, packed, c, k, n, accumulate, first, last):  # type: ignore[no-untyp
 @apart
 def _multiply_rows(a: Matrix, packed: Pointer, c: RowMajor, m: int, k: int, n: int, accumulate: int, parts: int, how: int) -> None:
     function, data = task(_rows, (a, packed, c, k, n, accumulate))
-    together(function, data, m, parts, how)  # a part raises nothing
+    together((function, data, m, parts, how))  # a part raises nothing
 
 
-@partial(compiled, cache=True)
+@compiled
 def multiply_rows(parts, how, a, packed, out, accumulate):  # type: ignore[no-untyped-def]
     """Compute `multiply` in at most so many parts of the rows, on the threads that `openmp.together` takes; alone, if it is light."""
     m, k = a.shape
@@ -194,10 +203,10 @@ def multiply_rows(parts, how, a, packed, out, accumulate):  # type: ignore[no-un
     _multiply_rows((matrix(a), address(packed, 0), row_major(out), m, k, n, nb.int64(accumulate), nb.int64(parts), asked))
 
 
-_row_parts = nb.njit(**OPTIONS)(division.row_parts)
+_row_parts = inner(division.row_parts)
 
 
-@nb.njit(**OPTIONS)
+@inner
 def row_parts(batch, weights, most):  # type: ignore[no-untyped-def]
     """Return into how many parts the rows of a time loop are divided: `division.row_parts` for the register tile."""
     return _row_parts(batch, weights, most, ROWS)

@@ -11,7 +11,8 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from ..common.cache import cached
-from .kernel import OPTIONS
+from .compiling import OPTIONS
+from .pointers import address
 from .vector import exp, log
 
 SUMS = {**OPTIONS, "fastmath": {"contract", "reassoc"}}
@@ -37,28 +38,28 @@ def added(typingctx, total, term):  # type: ignore[no-untyped-def]
 
 @cached(**SUMS)
 def feature_sum(v):  # type: ignore[no-untyped-def]
-    """Return Σ_j v[j]."""
-    total = v.dtype.type(0)
+    """Return the sum of the elements of a contiguous array."""
+    total, place = v.dtype.type(0), address(v, 0)
     for j in range(v.size):
-        total += v[j]
+        total += place[j]
     return total
 
 
 @cached(**SUMS)
 def log_sum_exp(v):  # type: ignore[no-untyped-def]
-    """Return log Σ_j exp(v[j]), with the largest element taken out first; NaN if an element is NaN."""
-    a, b, c, d = v[0], v[0], v[0], v[0]  # one maximum would wait for itself at every element
+    """Return log Σ exp of the elements of a contiguous array, with the largest taken out first; NaN if one is NaN."""
+    place = address(v, 0)
+    a, b, c, d = place[0], place[0], place[0], place[0]  # one maximum would wait for itself at every element
     whole = v.size // 4 * 4
     for k in range(0, whole, 4):
-        w = v[k : k + 4]
-        a, b, c, d = max(a, w[0]), max(b, w[1]), max(c, w[2]), max(d, w[3])
+        a, b, c, d = max(a, place[k]), max(b, place[k + 1]), max(c, place[k + 2]), max(d, place[k + 3])
     for j in range(whole, v.size):
-        a = max(a, v[j])
+        a = max(a, place[j])
     top = max(max(a, b), max(c, d))
     if not abs(top) < v.dtype.type(float("inf")):  # all -inf, some inf, or NaN: the sum itself, without inf - inf
         top = v.dtype.type(0)
     zero = v.dtype.type(0)
     total = zero
     for j in range(v.size):
-        total += exp(v[j] - top)
+        total += exp(place[j] - top)
     return log(total) + top

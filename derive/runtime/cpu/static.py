@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from numba import njit
-
-from .kernel import OPTIONS
-
-inner = njit(**OPTIONS)
+from .compiling import inner
+from .pointers import RowMajor, address
+from .product import copy
 
 
 @inner
 def put_rows(out, start, part):  # type: ignore[no-untyped-def]
-    """Write a matrix, or a vector, to the rows of `out` from `start`: an assignment to a slice would compile NumPy's broadcasting."""
-    places, values = out.ravel(), part.ravel()
-    first = start * (places.size // out.shape[0])
-    for k in range(values.size):
-        places[first + k] = values[k]
+    """Write a matrix, or a vector, to the rows of `out` from `start`; both are contiguous."""
+    width = out.size // out.shape[0]
+    copy((RowMajor(address(part, 0), width), RowMajor(address(out, start * width), width), part.shape[0], width))
 
 
 @inner

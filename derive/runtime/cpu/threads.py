@@ -19,7 +19,7 @@ import numbers
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -268,9 +268,9 @@ def call_workers() -> None:
     wake()
 
 
-def run(kernel: Callable[..., Any], count: int, most: int, *arguments: Any) -> None:
+def run(kernel: Any, count: int, most: int, *arguments: Any) -> None:
     """Call a kernel, compiled by `kernel.kernel`, for at most so many parts of 0 … `count`, from Python."""
     _, how = division(light=False)
     if how == WAKING:
         ready()
-    kernel(count, most, how, *arguments)
+    kernel.divided(count, most, how, *arguments)
