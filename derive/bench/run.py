@@ -13,7 +13,7 @@ from ..cells.load import cells_named
 from ..language.definition import Definition
 from ..package.memory import compile_all
 from ..runtime.cpu import threads as runtime_threads
-from . import chart, machine, network
+from . import chart, machine, network, profile, stamps
 from .compare import Settings, Size, compare, size_for
 from .measure import Clock, Limits, wait_until_quiet
 from .options import parse
@@ -46,7 +46,9 @@ def main(argv: Sequence[str]) -> int:
         if options.table:
             print(markdown(load(options.table)))
             return 0
-        found = load(options.source) if options.source else _modules(options.cells)
+        if options.profile:
+            return _profiled(options, _cells(options.cells))
+        found = load(options.source) if options.source else _modules(_cells(options.cells))
     except ValueError as error:
         return _fail(str(error))
     record = found if isinstance(found, Record) else _measured(options, found)
@@ -61,11 +63,28 @@ def _fail(message: str) -> int:
     return 1
 
 
-def _modules(names: Sequence[str]) -> Modules:
-    """Return cells with their generated modules; CellError if there is no such cell."""
-    cells = dict.fromkeys(cell for name in names for cell in cells_named(name))
+def _cells(names: Sequence[str]) -> list[Definition]:
+    """Return cells by their names or files; CellError if there is no such cell."""
+    return list(dict.fromkeys(cell for name in names for cell in cells_named(name)))
+
+
+def _modules(cells: Sequence[Definition]) -> Modules:
+    """Return cells with their generated modules."""
     modules = compile_all(cells)
     return [(cell, modules[cell.name]) for cell in cells]
+
+
+def _profiled(options: argparse.Namespace, cells: Sequence[Definition]) -> int:
+    """Print where the time of each pass goes."""
+    if not stamps.SUPPORTED:
+        return _fail("--profile needs the clock of a POSIX system")
+    runtime_threads.set_threads(options.threads)
+    found = [row for cell in cells for row in profile.profile(cell, options.sizes, options.dtype, options.threads)]
+    told = machine.describe(), options.dtype, options.threads, peak(options.dtype)
+    if options.json:
+        options.json.write_text(profile.as_json(found, *told), encoding="utf-8")
+    print(profile.markdown(found, *told))
+    return 0
 
 
 def _measured(options: argparse.Namespace, modules: Modules) -> Record:

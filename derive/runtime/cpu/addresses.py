@@ -146,6 +146,6 @@ def dense(steps: int, batch: int, keep: bool, inline: bool) -> Rows:
 def flat(value: Array, axes: int) -> Array:
     """Return an array as rows: its first `axes` axes as one, its features as the other; a scalar a row becomes one column."""
     shape = value.shape
-    if len(shape) == axes + 1 == 2:
-        return value
+    if len(shape) == axes + 1:
+        return value if axes == 1 else value.reshape(prod(shape[:axes]), shape[axes])
     return value.reshape(prod(shape[:axes]), prod(shape[axes:]))

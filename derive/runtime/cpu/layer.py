@@ -132,6 +132,11 @@ class Layer(BaseLayer):
 
     # Calls
 
+    def record(self, record: Any, kind: type, argument: str) -> Any:
+        if type(record) is kind and all([type(value) is np.ndarray and value.flags.carray for value in record]):
+            return record
+        return super().record(record, kind, argument)
+
     def call(
         self, inputs: Any, params: Any, state: Any, steps: int | None, lengths: Any, reverse: bool, *, keep: bool
     ) -> tuple[Call, Any, Array | None]:
@@ -155,8 +160,9 @@ class Layer(BaseLayer):
         rows = dense(steps, batch, keep, inline) if plain else Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
         laid = {name: self._laid(value, name, rows) for name, value in given.inputs.items()}
         start = type(given.state)(*[unlocked(flat(rows.sort(value), 1)) for value in given.state])
-        packed = given.packed
-        params = given.params if packed else type(given.params)(*map(unlocked, given.params))
+        packed, params = given.packed, given.params
+        if not packed and not all([value.flags.writeable for value in params]):
+            params = type(params)(*map(unlocked, params))
         # Of the small arrays of a small call, none comes from memory that is kept: NumPy's own function is faster.
         new = np.empty if weights + steps * batch * width * dtype.itemsize < LARGE else empty
         call = Call(sizes, dtype, params, packed and packed.weights, steps, batch, laid, start, rows, keep, parts, how, axes, new)
@@ -235,6 +241,17 @@ class Layer(BaseLayer):
 
     def kept_names(self, call: Call, shape: Shape, extra: int | None) -> tuple[str, ...]:
         return super().kept_names(call, shape, extra) if call.rows.order is None or extra is None else ("rows", *shape)
+
+    def rows_of(self, call: Call, record: Any, kind: type, table: Any, argument: str) -> Any:
+        key = (argument, kind)
+        plan = call.axes.get(key) if call.rows.order is None else None
+        if plan is not None and type(record) is kind and self.record(record, kind, argument) is record:
+            if all([value.shape == axes and value.dtype == call.dtype for value, (axes, _) in zip(record, plan, strict=True)]):
+                return kind(*[value.reshape(rows) for value, (_, rows) in zip(record, plan, strict=True)])
+        found = super().rows_of(call, record, kind, table, argument)
+        if call.rows.order is None:
+            call.axes[key] = [(getattr(record, name).shape, rows.shape) for name, rows in zip(table, found, strict=True)]
+        return found
 
     def kept_rows(self, call: Call, value: Array) -> Array:
         return unlocked(flat(value, 2) if call.rows.order is None else value)

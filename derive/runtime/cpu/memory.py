@@ -16,19 +16,36 @@ import numpy as np
 
 LARGE = 1 << 15  # bytes: smaller arrays come from NumPy
 IDLE = 1 << 29  # bytes that are kept at most
+BYTE = np.dtype(np.uint8)
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+
+class _Block(np.ndarray):
+    """Memory from the system: bytes, of which that at `start` is the first at a cache line.
+
+    A class of its own, as that of what lies in it: NumPy lets an array refer to the last in a row of arrays of one class, and would pass
+    over the lease.
+    """
+
+    __slots__ = ("start",)
+
+
+def _new(size: int) -> _Block:
+    block = _Block((size + ALIGNMENT,), np.uint8)
+    block.start = -block.__array_interface__["data"][0] % ALIGNMENT
+    return block
 
 
 class _Pool:
     """Idle blocks, by size; those sizes that were not asked for or given back for longest first."""
 
     def __init__(self) -> None:
-        self.blocks: OrderedDict[int, list[np.ndarray]] = OrderedDict()
+        self.blocks: OrderedDict[int, list[_Block]] = OrderedDict()
         self.idle = 0
         self._lock = threading.RLock()
         self._busy = False  # a collection or a signal while the lock is held may ask for memory or give it back: it does without the pool
 
-    def take(self, size: int) -> np.ndarray:
+    def take(self, size: int) -> _Block:
         with self._lock:
             if not self._busy and size in self.blocks:
                 self._busy = True
@@ -37,9 +54,9 @@ class _Pool:
                     return self._remove(size, -1)
                 finally:
                     self._busy = False
-        return np.empty(size + ALIGNMENT, np.uint8)
+        return _new(size)
 
-    def give(self, size: int, block: np.ndarray) -> None:
+    def give(self, size: int, block: _Block) -> None:
         with self._lock:
             if self._busy or size > IDLE:
                 return
@@ -53,7 +70,7 @@ class _Pool:
             finally:
                 self._busy = False
 
-    def _remove(self, size: int, place: int) -> np.ndarray:
+    def _remove(self, size: int, place: int) -> _Block:
         blocks = self.blocks[size]
         block = blocks.pop(place)
         self.idle -= size
@@ -75,20 +92,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
 
 
-class _Lease:
+class _Lease(np.ndarray):
     """Owner of one array's memory: when the array and all its views are gone, the memory is idle."""
 
-    __slots__ = ("__array_interface__", "block", "size")
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, size: int, block: np.ndarray) -> None:
-        self.size, self.block = size, block
-        start = block.__array_interface__["data"][0]
-        start += -start % ALIGNMENT
-        self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (start, False), "version": 3}
+    __slots__ = ("block",)
 
     def __del__(self) -> None:
         if _pool is not None and hasattr(self, "block"):  # when Python ends, modules are emptied; one may be interrupted at its start
             _pool.give(self.size, self.block)
+
+
+def _leased(size: int) -> _Lease:
+    """Return so many bytes."""
+    block = _pool.take(size)
+    lease = _Lease((size,), BYTE, block, block.start)
+    lease.block = block
+    return lease
 
 
 def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.ndarray:
@@ -97,12 +116,8 @@ def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.nd
     size = prod(shape) * dtype.itemsize
     if size < LARGE and not aligned:
         return np.empty(shape, dtype)
-    if size < LARGE:
-        block = np.empty(size + ALIGNMENT, np.uint8)
-        return np.ndarray(shape, dtype, block, -block.__array_interface__["data"][0] % ALIGNMENT)
     step = 1 << max(size.bit_length() - 4, 0)  # at most an eighth more than is needed
-    size = -(-size // step) * step
-    return np.asarray(_Lease(tuple(map(int, shape)), dtype, size, _pool.take(size)))
+    return np.ndarray(shape, dtype, _leased(-(-size // step) * step))
 
 
 class _Same:

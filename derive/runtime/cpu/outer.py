@@ -22,7 +22,7 @@ from .memory import ALIGNMENT, empty
 from .openmp import LIGHT, together
 from .pointers import Matrix, Pointer, RowMajor, address, row_major, shift
 from .product import BLOCK_ROWS, STEPS, Left, clear, fill, sweep
-from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, panel_width
+from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, move_rows, panel_width
 
 BLOCK_COLUMNS = 512  # of v in a block: 512 KiB in float32
 APART = 16  # between the tiles of a packed left operand: at a power of two they would all fall on one set of the first-level cache
@@ -52,9 +52,7 @@ def _gather(u: RowMajor, target: Pointer, between: int, steps: int, m: int) -> N
     for s in range(steps):
         row, place = shift(u.start, s * u.row), shift(target, s * ROWS)
         for number in range(tiles):
-            source, at = shift(row, number * ROWS), shift(place, number * between)
-            for i in range(ROWS):
-                at[i] = source[i]
+            move_rows(shift(row, number * ROWS), shift(place, number * between))
         for i in range(m - tiles * ROWS):
             place[tiles * between + i] = row[tiles * ROWS + i]
 

@@ -27,7 +27,7 @@ from .kernel import part
 from .memory import empty
 from .openmp import LIGHT, together
 from .pointers import Matrix, Pointer, RowMajor, address, matrix, row_major, shift
-from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, panel_width, tile_1, tile_2, tile_4, tile_full, transpose
+from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, move_columns, panel_width, tile_1, tile_2, tile_4, tile_full, transpose
 
 STEPS = 256  # of k in a block: a panel of them (16 KiB, or 32 KiB with AVX-512) stays in the first-level cache
 BLOCK_ROWS = 192  # of a in a block: 192 KiB in float32, for the second-level cache
@@ -58,8 +58,7 @@ def fill(b: Matrix, packed: Pointer, k: int, n: int) -> None:
         for s in range(done, k):
             row, place = shift(source, s * b.row), shift(target, s * wide)
             if b.column == 1 and columns == wide:
-                for j in range(wide):
-                    place[j] = row[j]
+                move_columns(row, place)
             else:
                 for j in range(columns):
                     place[j] = row[j * b.column]

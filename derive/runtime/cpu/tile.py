@@ -8,6 +8,7 @@ shape of the tile: an element of the result has the same bits in every tile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -246,6 +247,31 @@ def transpose(typingctx, source, stride, target):  # type: ignore[no-untyped-def
         return context.get_dummy_value()
 
     return types.void(source, types.int64, target), codegen
+
+
+def _mover(count: Callable[[types.Float], int], doc: str) -> Any:
+    """Return the intrinsic that writes so many neighbours to other places.
+
+    LLVM, which does not know that nothing overlaps, would move them one by one.
+    """
+
+    @intrinsic
+    def move(typingctx, source, target):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            v = _Vectors(builder, signature.args[0].dtype)
+            kind = ir.VectorType(v.type.element, count(signature.args[0].dtype)).as_pointer()
+            source, target = (builder.bitcast(pointer, kind) for pointer in arguments)
+            builder.store(builder.load(source, align=v.bytes), target, align=v.bytes)
+            return context.get_dummy_value()
+
+        return types.void(source, target), codegen
+
+    move.__doc__ = doc
+    return move
+
+
+move_columns = _mover(width, "Write a row of a panel, ``target[j] = source[j]``.")
+move_rows = _mover(lambda dtype: ROWS, "Write what a full tile has of a column, ``target[i] = source[i]``.")
 
 
 @intrinsic
