@@ -133,9 +133,7 @@ class Layer(BaseLayer):
     # Calls
 
     def record(self, record: Any, kind: type, argument: str) -> Any:
-        if type(record) is kind and all([type(value) is np.ndarray and value.flags.carray for value in record]):
-            return record
-        return super().record(record, kind, argument)
+        return record if _ready(record, kind) else super().record(record, kind, argument)
 
     def call(
         self, inputs: Any, params: Any, state: Any, steps: int | None, lengths: Any, reverse: bool, *, keep: bool
@@ -242,16 +240,19 @@ class Layer(BaseLayer):
     def kept_names(self, call: Call, shape: Shape, extra: int | None) -> tuple[str, ...]:
         return super().kept_names(call, shape, extra) if call.rows.order is None or extra is None else ("rows", *shape)
 
-    def rows_of(self, call: Call, record: Any, kind: type, table: Any, argument: str) -> Any:
+    def rows_of(self, call: Any, record: Any, kind: type, table: Any, argument: str) -> Any:
         key = (argument, kind)
         plan = call.axes.get(key) if call.rows.order is None else None
-        if plan is not None and type(record) is kind and self.record(record, kind, argument) is record:
-            if all([value.shape == axes and value.dtype == call.dtype for value, (axes, _) in zip(record, plan, strict=True)]):
-                return kind(*[value.reshape(rows) for value, (_, rows) in zip(record, plan, strict=True)])
+        if plan is not None and _ready(record, kind) and self._fits(record, plan, call.dtype):
+            return kind(*[value.reshape(rows) for value, (_, rows) in zip(record, plan, strict=True)])
         found = super().rows_of(call, record, kind, table, argument)
         if call.rows.order is None:
             call.axes[key] = [(getattr(record, name).shape, rows.shape) for name, rows in zip(table, found, strict=True)]
         return found
+
+    def _fits(self, record: Any, plan: Any, dtype: np.dtype) -> bool:
+        """Say whether the arrays of a record have the axes of a plan and a dtype."""
+        return all([value.shape == axes and value.dtype == dtype for value, (axes, _) in zip(record, plan, strict=True)])
 
     def kept_rows(self, call: Call, value: Array) -> Array:
         return unlocked(flat(value, 2) if call.rows.order is None else value)
@@ -332,6 +333,11 @@ class Layer(BaseLayer):
         params = type(a.params)(*(None if p is None else np.asarray(p + q) for p, q in zip(a.params, b.params, strict=True)))
         context = {name: np.asarray(getattr(a, name) + getattr(b, name)) for name in self.context if name not in self.indices}
         return a._replace(params=params, **context)
+
+
+def _ready(record: Any, kind: type) -> bool:
+    """Say whether a record is of a kind, with arrays that kernels can be given as they are."""
+    return type(record) is kind and all([type(value) is np.ndarray and value.flags.carray for value in record])  # type: ignore[attr-defined]
 
 
 def _key(inputs: tuple[Any, ...], state: Any) -> Any:

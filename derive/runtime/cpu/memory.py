@@ -28,6 +28,7 @@ class _Block(np.ndarray):
     """
 
     __slots__ = ("start",)
+    start: int
 
 
 def _new(size: int) -> _Block:
@@ -96,6 +97,7 @@ class _Lease(np.ndarray):
     """Owner of one array's memory: when the array and all its views are gone, the memory is idle."""
 
     __slots__ = ("block",)
+    block: _Block
 
     def __del__(self) -> None:
         if _pool is not None and hasattr(self, "block"):  # when Python ends, modules are emptied; one may be interrupted at its start
