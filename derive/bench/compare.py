@@ -14,7 +14,7 @@ from . import agreement, network, pytorch_network
 from .agreement import Results
 from .contender import Contender, Trainer, ours, sizes_of
 from .deadline import Patience, TooLong, deadline
-from .measure import Clock, Limits, interleaved, timing
+from .measure import Clock, Limits, interleaved, timing, wait_until_quiet
 from .peers import FAILED, PEERS, TOO_LONG, Peer
 from .phases import BACKWARD, INFERENCE, MODEL, PHASES, TRAINING
 from .record import Row, Timing
@@ -106,6 +106,7 @@ def measure(
         elif not isinstance(peer, str):
             measured[name] = peer
     calls = [CALLS[phase](contender) for contender in measured.values()]
+    wait_until_quiet()  # NumPy's threads, which the comparison has left awake, would be in everybody's way for a while
     times = interleaved(calls, settings.limits, settings.clock)
     for (name, contender), counted in zip(measured.items(), times, strict=True):
         found[name] = timing(counted, contender.choices.get(phase, ""))

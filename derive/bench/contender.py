@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -63,10 +64,16 @@ def sizes_of(cell: Definition, d: int, n: int) -> dict[str, int]:
 
 
 def ours(module: ModuleType, p: Problem) -> Contender:
-    """Return the calls of a generated module."""
+    """Return the calls of a generated module; beside PyTorch they ask for its threads, as a program does that has both."""
     given, keywords = arguments(module, p)
-    return Contender(
-        infer=lambda: module.infer(*given, **keywords)[0],
-        train=lambda: module.backward(p.dy, module.forward(*given, **keywords)[2]),
-        gradients=lambda found: gradients(p, found),
-    )
+    threads = importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads")
+
+    def infer() -> Any:
+        with threads.pool("torch"):
+            return module.infer(*given, **keywords)[0]
+
+    def train() -> Any:
+        with threads.pool("torch"):
+            return module.backward(p.dy, module.forward(*given, **keywords)[2])
+
+    return Contender(infer, train, lambda found: gradients(p, found))
