@@ -38,7 +38,7 @@ PASSES = ("infer", "forward", "backward")
 SECONDS = 1.0  # for which a pass is measured, and at least
 LEAST = 11  # calls
 HOST = {
-    **dict.fromkeys(("fill_panels", "put_rows", "transposed", "matvec", "matvec_t", "outer", "plus"), PACKING),
+    **dict.fromkeys(("fill_panels", "fill_part", "put_rows", "transposed", "matvec", "matvec_t", "outer", "plus"), PACKING),
     "multiply_rows": OVER_STEPS,
     **dict.fromkeys(("outer_sums", "total"), SUMS),
     "share": SHARED,

@@ -45,7 +45,7 @@ FUNCTIONS_OF: dict[str, str] = {
     **dict.fromkeys(("put_both", "put_first", "put_last", "take_first", "take_last"), ".runtime.cpu.carries"),
     **dict.fromkeys(("host", "kernel", "share"), ".runtime.cpu.kernel"),
     **dict.fromkeys(("outer_sums", "workspace"), ".runtime.cpu.outer"),
-    **dict.fromkeys(("fill_panels", "multiply", "multiply_rows", "panel_room", "row_parts"), ".runtime.cpu.product"),
+    **dict.fromkeys(("fill_panels", "fill_part", "multiply", "multiply_rows", "panel_room", "row_parts"), ".runtime.cpu.product"),
     **dict.fromkeys(("matvec", "matvec_t", "outer", "plus", "put_rows", "transposed"), ".runtime.cpu.static"),
     **dict.fromkeys(ELEMENTARY, ".runtime.cpu.vector"),
     **dict.fromkeys(("added", "feature_sum", "log_sum_exp", "square"), ".runtime.cpu.reduce"),

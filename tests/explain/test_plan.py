@@ -31,6 +31,14 @@ def test_parts_are_as_many_as_threads_where_each_has_a_tile_of_rows() -> None:
         assert parts == 1 or weights < decisions.HEAVY or batch // parts >= ROWS
 
 
+def test_there_are_more_parts_than_threads_only_of_whole_tiles() -> None:
+    for batch, weights, threads in product(range(1, 70), (0, 1 << 24), range(1, 5)):
+        fewest = decisions.row_parts(batch, weights, threads, ROWS)
+        parts = decisions.row_parts(batch, weights, threads, ROWS, 2 * threads)
+        assert parts == max(fewest, min(2 * threads, batch // ROWS))
+        assert parts == fewest or batch // parts >= ROWS
+
+
 @pytest.mark.parametrize(
     ("words", "part", "reason"),
     [

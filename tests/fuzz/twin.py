@@ -51,6 +51,11 @@ def _fill_panels(b: np.ndarray, packed: np.ndarray) -> None:
     packed[...] = b
 
 
+def _fill_part(b: np.ndarray, packed: np.ndarray, row: int, column: int, k: int, n: int) -> None:
+    assert packed.shape == (k, n) and b.dtype == packed.dtype, "room for a packed matrix"
+    _put(packed[row : row + b.shape[0], column : column + b.shape[1]], b)
+
+
 def _multiply(a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
     assert a.ndim == out.ndim == 2 and a.shape[1] == packed.shape[0] and out.shape == (a.shape[0], packed.shape[1]), "sizes of a product"
     assert a.dtype == packed.dtype == out.dtype, "dtypes of a product"
@@ -180,7 +185,8 @@ RUNTIME = {
         multiply_rows=_multiply_rows,
         panel_room=_panel_room,
         fill_panels=_fill_panels,
-        row_parts=lambda batch, weights, parts: parts,
+        fill_part=_fill_part,
+        row_parts=lambda batch, weights, parts, how: parts,
     ),
     "runtime.cpu.reduce": SimpleNamespace(
         added=lambda total, term: total + term,

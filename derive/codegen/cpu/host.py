@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from ...calculus.ir import Carry, Equation, Outer, Slice
+from ...calculus.ir import Carry, Concat, Equation, MatVec, MatVecT, Outer, Slice
 from ...language.sizes import Size
 from ...program.imperative import Array, Product, Stage
 from ..host import ONE, HostCode
@@ -60,6 +60,8 @@ class Code(HostCode):
         The variables of values before each step, by the array of their state.
     sized : list of Source
         The columns of sums over rows, for which there must be memory.
+    stacked : dict
+        The parts of static matrices that are only packed: no array holds the whole.
     """
 
     panels: dict[tuple[str, bool], str] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class Code(HostCode):
     constants: dict[str, str] = field(default_factory=dict)
     gathered: dict[str, str] = field(default_factory=dict)
     sized: list[Source] = field(default_factory=list)
+    stacked: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def count(self) -> Source:
@@ -146,6 +149,9 @@ class Code(HostCode):
             self.told[self.given[eq.name].text] = self.say(eq)
             return
         kind = self.rec.types[eq.name]
+        if isinstance(eq.node, Concat) and len(kind.shape) == 2 and self.only_packed(eq.name):
+            self.stacked[eq.name] = eq.node.parts
+            return
         axes = [*([name("batch")] if kind.batched else []), *(map(self.size, kind.shape) if kind.shape else [Source("1")])]
         target = self.new(eq.name, self.empty(*axes))
         statements += [*self.say(eq), *static_work(self, eq, target)]
@@ -183,9 +189,31 @@ class Code(HostCode):
             made = code("panel_room({}, {}, dtype)", self.size(k), self.size(n), uses=("panel_room", "dtype"))
             panels = self.room(f"{value}{'_t' if transposed else ''}_panels", made)
             self.panels[key] = panels.text
-            filled = code("fill_panels({}{}, {})", self.source(value), "" if transposed else ".T", panels, uses=("fill_panels",))
-            self.weights.append(do(filled))
+            self.weights += self.filled(value, transposed, panels, self.size(k), self.size(n))
         return name(self.panels[key])
+
+    def filled(self, value: str, transposed: bool, panels: Source, k: Source, n: Source) -> list[Tree]:
+        """Return the statements that pack a matrix; of one that is only packed, each part where it belongs."""
+        turned = "" if transposed else ".T"
+        if value not in self.stacked:
+            return [do(code("fill_panels({}{}, {})", self.source(value), turned, panels, uses=("fill_panels",)))]
+        lines: list[Tree] = []
+        start = Size()
+        for part in self.stacked[value]:
+            place = (self.size(start), "0") if transposed else ("0", self.size(start))
+            lines.append(
+                do(code("fill_part({}{}, {}, {}, {}, {}, {})", self.source(part), turned, panels, *place, k, n, uses=("fill_part",)))
+            )
+            start = start + self.rec.types[part].shape[0]
+        return lines
+
+    def only_packed(self, value: str) -> bool:
+        """Say whether a static matrix is nothing but the left operand of products with rows."""
+        readers = [eq for eq in self.rec.equations() if value in eq.node.operands()]
+        products = (
+            isinstance(eq.node, MatVec | MatVecT) and eq.node.matrix == value and self.rec.types[eq.node.vector].batched for eq in readers
+        )
+        return value not in self.rec.results and all(products)
 
     def multiplied(self, product: Product, vector: Source, out: Source) -> list[Tree]:
         given = (vector, self.matrix(product.matrix, product.transposed), out, product.accumulate)
@@ -213,7 +241,7 @@ class Code(HostCode):
         sizes += [code("inline * {}.nbytes", panels, uses=("inline",)) for panels in perhaps if panels not in always]
         if not sizes:
             return name("parts")
-        return code("row_parts(batch, {}, parts)", listed(sizes, " + "), uses=("row_parts", "batch", "parts"))
+        return code("row_parts(batch, {}, parts, how)", listed(sizes, " + "), uses=("row_parts", "batch", "parts", "how"))
 
     def called(self, kernel: Kernel, count: Source, parts: Source) -> list[Tree]:
         """Add a kernel, and return its call."""

@@ -25,13 +25,15 @@ def step_by_step(steps: int, batch: int, parameters: int, threads: int, tile: in
     return steps == 1 or (batch >= tile * threads and parameters <= CACHED)
 
 
-def row_parts(batch: int, weights: int, threads: int, tile: int) -> int:
+def row_parts(batch: int, weights: int, threads: int, tile: int, parts: int = 0) -> int:
     """Return into how many parts the rows of a time loop are divided, whose products read so many bytes of packed weights at each step.
+
+    There may be more `parts` than threads, where each still has a tile of rows: half a tile takes as long as a whole one.
 
     A part runs all steps by itself.  If a part of every thread had less than a `tile` of rows, and the weights are large, each thread would
     read all of them for little work: then there are fewer parts, and threads that have none take columns of the others' products.
     """
-    return max(1, min(threads, batch // tile if weights >= HEAVY else batch))
+    return max(1, min(threads, batch // tile if weights >= HEAVY else batch), min(parts, batch // tile))
 
 
 def is_light(rows: int, width: int, parameters: int, *, once: bool) -> bool:

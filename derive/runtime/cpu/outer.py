@@ -86,8 +86,8 @@ def _pair(u: RowMajor, one: Factor, other: Factor, memory: Memory, k: int, m: in
     """Add the products of k rows of u with those of two factors, whose columns are packed together."""
     wide = panel_width(memory.left)
     between, second = ROWS * k + APART, shift(memory.right, (one.columns + wide - 1) // wide * wide * k)
-    fill((Matrix(one.rows.start, one.rows.row, 1), memory.right, k, one.columns))
-    fill((Matrix(other.rows.start, other.rows.row, 1), second, k, other.columns))
+    fill((Matrix(one.rows.start, one.rows.row, 1), memory.right, k, one.columns, 0, 0, k, one.columns))
+    fill((Matrix(other.rows.start, other.rows.row, 1), second, k, other.columns, 0, 0, k, other.columns))
     left = Left(Matrix(memory.left, 1, ROWS), between)
     for i in range(0, m, BLOCK_ROWS):
         rows = min(BLOCK_ROWS, m - i)

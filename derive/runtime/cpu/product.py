@@ -2,6 +2,7 @@
 a large product is divided by columns among threads that are awake and have nothing to do.
 
     fill_panels(b, packed)                                    # once for a right operand; `panels` makes the memory too
+    fill_part(b, packed, row, column, k, n)                   # the same for a part of one
     multiply(a, packed, out, accumulate)                      # out = or += a @ b
     multiply_rows(parts, how, a, packed, out, accumulate)     # the same, on all threads
 
@@ -25,7 +26,7 @@ from .crew import divide, task
 from .division import LIGHT_PRODUCT
 from .kernel import part
 from .memory import empty
-from .openmp import LIGHT, together
+from .openmp import LIGHT, REGION, together
 from .pointers import Matrix, Pointer, RowMajor, address, matrix, row_major, shift
 from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, move_columns, panel_width, tile_1, tile_2, tile_4, tile_full, transpose
 
@@ -43,27 +44,28 @@ class Left(NamedTuple):
 
 
 @apart
-def fill(b: Matrix, packed: Pointer, k: int, n: int) -> None:
-    """Pack b, (k, n), in panels whose last columns are filled up with zeros."""
+def fill(b: Matrix, packed: Pointer, rows: int, columns: int, row: int, column: int, k: int, n: int) -> None:
+    """Pack b, (rows, columns), from a row and a column on, in the panels of an operand (k, n); the last are filled up with zeros."""
     wide = panel_width(packed)
     lanes = wide // VECTORS
-    for first in range(0, n, wide):
-        source, target = shift(b.start, first * b.column), shift(packed, first * k)
-        columns, done = min(wide, n - first), 0
-        if b.row == 1 and columns == wide:
-            for s in range(0, k - lanes + 1, lanes):
+    for first in range(column // wide * wide, column + columns, wide):
+        low, high = max(column, first), min(column + columns, first + wide)
+        source, target, done = shift(b.start, (low - column) * b.column), shift(packed, first * k + row * wide), 0
+        if b.row == 1 and high - low == wide:
+            for s in range(0, rows - lanes + 1, lanes):
                 transpose(shift(source, s), b.column, shift(target, s * wide))
                 transpose(shift(source, s + lanes * b.column), b.column, shift(target, s * wide + lanes))
-            done = k // lanes * lanes
-        for s in range(done, k):
-            row, place = shift(source, s * b.row), shift(target, s * wide)
-            if b.column == 1 and columns == wide:
-                move_columns(row, place)
+            done = rows // lanes * lanes
+        for s in range(done, rows):
+            line, place = shift(source, s * b.row), shift(target, s * wide + low - first)
+            if b.column == 1 and high - low == wide:
+                move_columns(line, place)
             else:
-                for j in range(columns):
-                    place[j] = row[j * b.column]
-                for j in range(columns, wide):
-                    place[j] = 0
+                for j in range(high - low):
+                    place[j] = line[j * b.column]
+                if high == n:
+                    for j in range(high - low, first + wide - low):
+                        place[j] = 0
 
 
 @apart
@@ -147,7 +149,13 @@ def _multiply(a: Matrix, packed: Pointer, c: RowMajor, m: int, k: int, n: int, a
 def fill_panels(b, packed):  # type: ignore[no-untyped-def]
     """Pack a right operand (k, n), of any strides, into `panel_room` for it; columns past n are zero."""
     k, n = b.shape
-    fill((matrix(b), address(packed, 0), k, n))
+    fill((matrix(b), address(packed, 0), k, n, 0, 0, k, n))
+
+
+@compiled
+def fill_part(b, packed, row, column, k, n):  # type: ignore[no-untyped-def]
+    """Pack a part of a right operand (k, n), of any strides, from a row and a column on, into `panel_room` for the whole."""
+    fill((matrix(b), address(packed, 0), b.shape[0], b.shape[1], row, column, k, n))
 
 
 def panel_room(k: int, n: int, dtype: np.dtype) -> np.ndarray:
@@ -206,6 +214,6 @@ _row_parts = inner(division.row_parts)
 
 
 @inner
-def row_parts(batch, weights, most):  # type: ignore[no-untyped-def]
+def row_parts(batch, weights, parts, how):  # type: ignore[no-untyped-def]
     """Return into how many parts the rows of a time loop are divided: `division.row_parts` for the register tile."""
-    return _row_parts(batch, weights, most, ROWS)
+    return _row_parts(batch, weights, how if how >= REGION else parts, ROWS, parts)
