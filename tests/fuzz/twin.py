@@ -46,12 +46,12 @@ def _panel_room(k: int, n: int, dtype: Any) -> np.ndarray:
     return _empty((k, n), dtype)
 
 
-def _fill_panels(b: np.ndarray, packed: np.ndarray) -> None:
+def _fill_panels(parts: int, how: int, b: np.ndarray, packed: np.ndarray) -> None:
     assert b.shape == packed.shape and b.dtype == packed.dtype, "room for a packed matrix"
     packed[...] = b
 
 
-def _fill_part(b: np.ndarray, packed: np.ndarray, row: int, column: int, k: int, n: int) -> None:
+def _fill_part(parts: int, how: int, b: np.ndarray, packed: np.ndarray, row: int, column: int, k: int, n: int) -> None:
     assert packed.shape == (k, n) and b.dtype == packed.dtype, "room for a packed matrix"
     _put(packed[row : row + b.shape[0], column : column + b.shape[1]], b)
 

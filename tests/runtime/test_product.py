@@ -17,7 +17,7 @@ from derive.runtime.cpu import outer, product, tile
 from derive.runtime.cpu.memory import ALIGNMENT
 from derive.runtime.cpu.openmp import LIGHT, WAKING
 from derive.runtime.cpu.outer import outer_sums, workspace
-from derive.runtime.cpu.product import multiply, multiply_rows, panels
+from derive.runtime.cpu.product import fill_part, multiply, multiply_rows, panels
 from derive.runtime.cpu.threads import get_threads, ready, set_threads
 
 DTYPES = (np.float32, np.float64)
@@ -118,6 +118,29 @@ def test_pack_layout(dtype: type) -> None:
             np.testing.assert_array_equal(packed, expected)
             assert packed.ctypes.data % ALIGNMENT == 0
             assert nb.typeof(packed) == nb.types.Array(nb.from_dtype(np.dtype(dtype)), 1, "C")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_parts_are_packed_where_they_belong(dtype: type) -> None:
+    """Beside one another or below, of any width, turned or not, by several threads: as the whole is packed."""
+    rng = np.random.default_rng(9)
+    before = get_threads()
+    for number, (size, widths) in itertools.product((1, 3), [(7, (1, 40, 3, 70)), (450, (100, 131, 5)), (450, (96, 160))]):
+        set_threads(number)
+        ready()
+        parts = [draw(rng, (size, columns), dtype) for columns in widths]
+        ends = np.cumsum(widths)
+        for axis in (0, 1):
+            whole = np.concatenate(parts, axis=1) if axis else np.concatenate([part.T for part in parts])
+            for turned in (False, True):
+                packed = product.panel_room(*whole.shape, whole.dtype)
+                packed[:] = np.nan
+                for part, end in zip(parts, ends, strict=True):
+                    given, start = part if axis else part.T, int(end) - part.shape[1]
+                    given = np.ascontiguousarray(given.T).T if turned else np.ascontiguousarray(given)
+                    fill_part(number, WAKING, given, packed, *((0, start) if axis else (start, 0)), *whole.shape)
+                np.testing.assert_array_equal(packed, panels(whole))
+    set_threads(before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

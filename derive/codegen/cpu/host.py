@@ -196,14 +196,14 @@ class Code(HostCode):
         """Return the statements that pack a matrix; of one that is only packed, each part where it belongs."""
         turned = "" if transposed else ".T"
         if value not in self.stacked:
-            return [do(code("fill_panels({}{}, {})", self.source(value), turned, panels, uses=("fill_panels",)))]
+            given = (self.source(value), turned, panels)
+            return [do(code("fill_panels(parts, how, {}{}, {})", *given, uses=("fill_panels", "parts", "how")))]
         lines: list[Tree] = []
         start = Size()
         for part in self.stacked[value]:
             place = (self.size(start), "0") if transposed else ("0", self.size(start))
-            lines.append(
-                do(code("fill_part({}{}, {}, {}, {}, {}, {})", self.source(part), turned, panels, *place, k, n, uses=("fill_part",)))
-            )
+            given = (self.source(part), turned, panels, *place, k, n)
+            lines.append(do(code("fill_part(parts, how, {}{}, {}, {}, {}, {}, {})", *given, uses=("fill_part", "parts", "how"))))
             start = start + self.rec.types[part].shape[0]
         return lines
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 # A worker that sleeps needs some 30 µs to begin: below about three times that much work it is not woken.
 LIGHT = 200_000  # elements that a kernel goes through
 LIGHT_PRODUCT = 4_000_000  # multiplications
+# Where a pass has other work for a worker, to pack a matrix on two threads pays sooner: they have two ways to memory.
+LIGHT_PANELS = 40_000  # elements
 ONCE = 8  # elements of weights that are read once take as long as one of a kernel's others
 # Parameters that all stay in the second- and third-level caches while the steps go on.
 CACHED = 4 << 20  # bytes

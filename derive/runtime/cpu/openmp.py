@@ -201,10 +201,9 @@ def _help(packet):  # type: ignore[no-untyped-def]
 
 @inner
 def _member(packet):  # type: ignore[no-untyped-def]
-    """Do what each thread of a region does; the first is the caller, whom the others' end concerns."""
+    """Do what each thread of a region does, the caller too: another may have been faster to take the only part."""
     _do_parts(packet)
-    if _thread_number() != 0:
-        _help(packet)
+    _help(packet)
 
 
 @inner

@@ -1,8 +1,8 @@
 """Matrix products on the register tile, without the GIL: over all rows at once, which are divided among threads, and inside kernels, where
 a large product is divided by columns among threads that are awake and have nothing to do.
 
-    fill_panels(b, packed)                                    # once for a right operand; `panels` makes the memory too
-    fill_part(b, packed, row, column, k, n)                   # the same for a part of one
+    fill_panels(parts, how, b, packed)                        # once for a right operand; `panels` makes the memory too
+    fill_part(parts, how, b, packed, row, column, k, n)       # the same for a part of one
     multiply(a, packed, out, accumulate)                      # out = or += a @ b
     multiply_rows(parts, how, a, packed, out, accumulate)     # the same, on all threads
 
@@ -23,7 +23,7 @@ from . import division
 from .apart import apart
 from .compiling import compiled, inner
 from .crew import divide, task
-from .division import LIGHT_PRODUCT
+from .division import LIGHT_PANELS, LIGHT_PRODUCT
 from .kernel import part
 from .memory import empty
 from .openmp import LIGHT, REGION, together
@@ -66,6 +66,27 @@ def fill(b: Matrix, packed: Pointer, rows: int, columns: int, row: int, column: 
                 if high == n:
                     for j in range(high - low, first + wide - low):
                         place[j] = 0
+
+
+@part
+def _panels(b, packed, rows, columns, row, column, k, n, first, last):  # type: ignore[no-untyped-def]
+    """Do what `fill` does in the panels from `first` to `last` of those that it fills."""
+    wide = panel_width(packed)
+    begin = column // wide * wide
+    low, high = max(column, begin + first * wide), min(column + columns, begin + last * wide)
+    if low < high:
+        fill((shift(b, (low - column) * b.column), packed, rows, high - low, row, low, k, n))
+
+
+@apart
+def _fill(b: Matrix, packed: Pointer, rows: int, columns: int, row: int, column: int, k: int, n: int, parts: int, how: int) -> None:
+    """Do what `fill` does, on the threads that `openmp.together` takes; alone, if it is light."""
+    if rows * columns < LIGHT_PANELS:
+        fill((b, packed, rows, columns, row, column, k, n))
+    else:
+        wide = panel_width(packed)
+        function, data = task(_panels, (b, packed, rows, columns, row, column, k, n))
+        together((function, data, (column + columns + wide - 1) // wide - column // wide, parts, how))  # a part raises nothing
 
 
 @apart
@@ -146,16 +167,17 @@ def _multiply(a: Matrix, packed: Pointer, c: RowMajor, m: int, k: int, n: int, a
 
 
 @compiled
-def fill_panels(b, packed):  # type: ignore[no-untyped-def]
+def fill_panels(parts, how, b, packed):  # type: ignore[no-untyped-def]
     """Pack a right operand (k, n), of any strides, into `panel_room` for it; columns past n are zero."""
     k, n = b.shape
-    fill((matrix(b), address(packed, 0), k, n, 0, 0, k, n))
+    _fill((matrix(b), address(packed, 0), k, n, 0, 0, k, n, nb.int64(parts), nb.int64(how)))
 
 
 @compiled
-def fill_part(b, packed, row, column, k, n):  # type: ignore[no-untyped-def]
+def fill_part(parts, how, b, packed, row, column, k, n):  # type: ignore[no-untyped-def]
     """Pack a part of a right operand (k, n), of any strides, from a row and a column on, into `panel_room` for the whole."""
-    fill((matrix(b), address(packed, 0), b.shape[0], b.shape[1], row, column, k, n))
+    rows, columns = b.shape
+    _fill((matrix(b), address(packed, 0), rows, columns, row, column, k, n, nb.int64(parts), nb.int64(how)))
 
 
 def panel_room(k: int, n: int, dtype: np.dtype) -> np.ndarray:
@@ -168,7 +190,7 @@ def panels(b: np.ndarray) -> np.ndarray:
     """Return a right operand (k, n), of float32 or float64, packed for `multiply`."""
     k, n = b.shape
     packed = panel_room(k, n, b.dtype)
-    fill_panels(b, packed)
+    fill_panels(1, LIGHT, b, packed)
     return packed
 
 
