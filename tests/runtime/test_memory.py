@@ -143,6 +143,17 @@ print(os.waitstatus_to_exitcode(found[1]) if found[0] else "stuck")
     assert python(code).strip() == "7"
 
 
+def test_a_list_that_an_interrupt_left_empty_is_no_memory(pool: memory._Pool) -> None:
+    pool.blocks[1 << 16] = []
+    array = empty((1 << 16,), np.uint8)
+    del array
+    pool.blocks[1 << 17] = []
+    pool.blocks.move_to_end(1 << 17, last=False)
+    pool.idle = memory.IDLE
+    pool.give(1 << 16, memory._new(1 << 16))
+    assert (1 << 17) not in pool.blocks
+
+
 def test_threads_never_share_a_block() -> None:
     wrong = []
 

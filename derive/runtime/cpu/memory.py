@@ -48,7 +48,7 @@ class _Pool:
 
     def take(self, size: int) -> _Block:
         with self._lock:
-            if not self._busy and size in self.blocks:
+            if not self._busy and self.blocks.get(size):  # one who is interrupted may leave an empty list
                 self._busy = True
                 try:
                     self.blocks.move_to_end(size)
@@ -66,8 +66,12 @@ class _Pool:
                 self.blocks.setdefault(size, []).append(block)
                 self.blocks.move_to_end(size)
                 self.idle += size
-                while self.idle > IDLE:
-                    self._remove(next(iter(self.blocks)), 0)
+                while self.idle > IDLE and self.blocks:
+                    oldest = next(iter(self.blocks))
+                    if self.blocks[oldest]:
+                        self._remove(oldest, 0)
+                    else:
+                        del self.blocks[oldest]
             finally:
                 self._busy = False
 
