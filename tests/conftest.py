@@ -38,6 +38,16 @@ def kernel_cache() -> Iterator[Path]:
         yield memory.cache_folder()
 
 
+@pytest.fixture
+def threads_as_before() -> Iterator[None]:
+    """Leave the numbers of threads as they were: those of the source and of generated packages."""
+    runtimes = [importlib.import_module(f"{package}.runtime.cpu.threads") for package in ("derive", "generated")]
+    before = [runtime.get_threads() for runtime in runtimes]
+    yield
+    for runtime, number in zip(runtimes, before, strict=True):
+        runtime.set_threads(number)
+
+
 @cache
 def package(*cells: Cell) -> dict[str, ModuleType]:
     """Return modules generated for `cells`, by name: one package, whose runtime is compiled once."""

@@ -63,10 +63,15 @@ def sizes_of(cell: Definition, d: int, n: int) -> dict[str, int]:
     return complete_sizes(cell, {**dict.fromkeys(cell.sizes, n), "d": d, "n": n})
 
 
+def threads_of(module: ModuleType) -> ModuleType:
+    """Return the module of a generated package that says on which threads its kernels run."""
+    return importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads")
+
+
 def ours(module: ModuleType, p: Problem) -> Contender:
     """Return the calls of a generated module; beside PyTorch they ask for its threads, as a program does that has both."""
     given, keywords = arguments(module, p)
-    threads = importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads")
+    threads = threads_of(module)
 
     def infer() -> Any:
         with threads.pool("torch"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import json
 import sys
 import tempfile
@@ -25,10 +24,11 @@ import numpy as np
 from ..language.definition import Definition
 from ..package.contents import digest, files
 from ..package.folder import Files, complete
+from ..package.memory import import_from
 from ..verify.problem import initial
 from ..verify.witnesses import arguments
 from .compare import Size, size_for
-from .contender import sizes_of
+from .contender import sizes_of, threads_of
 from .phases import BACKWARD
 from .stamps import ELEMENTWISE, OVER_STEPS, PACKING, PRODUCTS, SHARED, STATES, SUMS, table
 from .table import pipes
@@ -129,10 +129,7 @@ def profiled(cell: Definition, folder: Path) -> ModuleType:
     name = f"_derive_profile_{digest(*package.values())}"
     if name not in sys.modules:
         complete(package, folder / name)
-        spec = importlib.util.spec_from_file_location(name, folder / name / "__init__.py", submodule_search_locations=[str(folder / name)])
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
+        import_from(folder / name, name)
     return importlib.import_module(f"{name}.{cell.name}")
 
 
@@ -143,7 +140,7 @@ def profile(cell: Definition, sizes: Sequence[Size], dtype: str, threads: int) -
     """Yield the profile of each pass at each size."""
     with tempfile.TemporaryDirectory(prefix="derive-profile-") as folder:
         module = profiled(cell, Path(folder))
-        importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads").set_threads(threads)
+        threads_of(module).set_threads(threads)
         for size in dict.fromkeys(size_for(cell, size) for size in sizes):
             yield from _passes(cell, module, size, dtype)
 

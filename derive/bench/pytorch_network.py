@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from ..verify.problem import Problem
-from .contender import Array, Trainer
+from .contender import Array, Trainer, threads_of
 from .network import RATE, Network
 from .pytorch import Layer, layer_of, numbers, tensor
 
@@ -53,7 +53,7 @@ def _linear(network: Network, name: str) -> Any:
 
 def ours(network: Network, module: ModuleType) -> Trainer:
     """Return the same with a generated module between the layers, on PyTorch's own threads where they can be had."""
-    threads = importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads")
+    threads = threads_of(module)
     return trainer(network, generated(network.p, module), lambda: threads.pool("torch"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from ..package.memory import compile_all
 from ..runtime.cpu import threads as runtime_threads
 from . import chart, machine, network, profile, stamps
 from .compare import Settings, Size, compare, size_for
+from .contender import threads_of
 from .measure import Clock, Limits, wait_until_quiet
 from .options import parse
 from .peak import peak
@@ -126,7 +126,7 @@ def _set_threads(threads: int, peers: Sequence[str], modules: Iterable[ModuleTyp
     """Let everyone use as many threads; return what is to be said about peers: those that are not there, or go their own way."""
     runtime_threads.set_threads(threads)
     for module in modules:  # threads are common to packages of one version, and this may be another
-        importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads").set_threads(threads)
+        threads_of(module).set_threads(threads)
     missing = {PEERS[name].package: [p for p in peers if PEERS[p].package == PEERS[name].package] for name in peers}
     notes = [f"{package} is not installed: no {', '.join(names)}" for package, names in missing.items() if not PEERS[names[0]].installed]
     said = [PEERS[name].set_threads(threads) for name in peers if PEERS[name].installed]

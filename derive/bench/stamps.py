@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..runtime.cpu.compiling import inner
-from ..runtime.cpu.words import I32, I64, WORD, cell, forever, from_cell, read, write
+from ..runtime.cpu.words import I32, I64, WORD, cell, forever, from_cell, read, word_of, write
 
 # What the caller's thread does. SHARED is all of a kernel that threads share, what its own part does among it: the rest is waiting.
 PHASES = PACKING, STATES, OVER_STEPS, SUMS, SHARED, PRODUCTS, ELEMENTWISE = range(7)
@@ -43,8 +43,7 @@ def nanoseconds(typingctx):  # type: ignore[no-untyped-def]
 @intrinsic
 def _place(typingctx):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        words = builder.module.globals.get(_TABLE) or ir.GlobalVariable(builder.module, I64, _TABLE)
-        return builder.gep(words, [I64(0)])
+        return word_of(builder, _TABLE)
 
     return WORD(), codegen
 

@@ -90,14 +90,19 @@ def package_of(cells: tuple[Definition, ...], *, cuda: bool) -> str:
     name = f"_derive_{digest(*package.values())}"
     if name not in sys.modules:
         folder = _kept(package, name)
-        spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
+        import_from(folder, name)
         kinds = (name, f"{name}.{CUDA}") if cuda else (name,)
         modules = [importlib.import_module(f"{kind}.{cell.name}") for kind in kinds for cell in cells]
         make_portable(modules, name, partial(Member, cells, cuda))
     return name
+
+
+def import_from(folder: Path, name: str) -> None:
+    """Import a package from its folder, under a name that need not be the folder's."""
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
 
 
 def _kept(package: Files, name: str) -> Path:

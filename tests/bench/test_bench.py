@@ -36,7 +36,6 @@ from derive.bench.work import operations
 from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.command import bench
-from derive.runtime.cpu import threads
 from derive.verify.evaluate import evaluate
 from derive.verify.problem import Problem, initial, sample
 
@@ -45,18 +44,15 @@ CAN_COMPILE = shutil.which("g++") is not None and (Path(sysconfig.get_paths()["i
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def surroundings(monkeypatch: pytest.MonkeyPatch, threads_as_before: None) -> Iterator[None]:
     """Leave numbers of threads and the environment as they were."""
     for name in (*jax_scan.VARIABLES, "JAX_PLATFORMS", "TORCHINDUCTOR_COMPILE_THREADS"):
         monkeypatch.setenv(name, os.environ.get(name, "1" if name in jax_scan.VARIABLES else ""))
         if not os.environ[name]:
             monkeypatch.delenv(name)
-    runtimes = [threads, importlib.import_module("generated.runtime.cpu.threads")]
-    before = [runtime.get_threads() for runtime in runtimes], torch.get_num_threads()
+    before = torch.get_num_threads()
     yield
-    for runtime, number in zip(runtimes, before[0], strict=True):
-        runtime.set_threads(number)
-    torch.set_num_threads(before[1])
+    torch.set_num_threads(before)
 
 
 # Work

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,17 +15,12 @@ from derive.bench.run import main
 from derive.cells import REGISTRY
 from derive.package.contents import files
 from derive.package.memory import compile_all
-from derive.runtime.cpu.threads import get_threads, set_threads
 
 SIZE = (3, 6, 4, 5)
 CELLS = ("gru", "lstm_layernorm")
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = get_threads()
-    yield
-    set_threads(before)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 @pytest.fixture(scope="module")

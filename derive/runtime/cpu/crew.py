@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 from ..common.version import VERSION, common
 from .apart import apart
 from .compiling import compiled, inner
-from .words import I64, WORD, cell, exchange, forever, from_cell, let_others_run, pause, read, write
+from .words import I64, WORD, cell, exchange, forever, from_cell, let_others_run, pause, read, word_of, write
 
 WORKERS = 254  # at most
 TRIAL = WORKERS + 1  # a slot without a worker, on which the time of a look is taken
@@ -67,8 +67,7 @@ def slot_of(typingctx, number):  # type: ignore[no-untyped-def]
     """Return a pointer to the words of slot `number` of the board."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        words = builder.module.globals.get(_BOARD) or ir.GlobalVariable(builder.module, I64, _BOARD)
-        return builder.gep(words, [builder.mul(arguments[0], I64(WORDS))])
+        return builder.gep(word_of(builder, _BOARD), [builder.mul(arguments[0], I64(WORDS))])
 
     return WORD(types.int64), codegen
 

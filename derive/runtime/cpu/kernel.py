@@ -45,12 +45,12 @@ def host(function: Callable[..., Any]) -> Any:
 def part(function: Callable[..., None]) -> Any:
     """Compile ``function(*arguments, first, last)`` for `crew.task`, and only as a part of what calls it."""
     dispatcher = compiled(function, cache=False)
-    dispatcher._compiler._customize_flags = _part_flags  # Numba has these flags, but no public option for them
+    dispatcher._compiler._customize_flags = _part_flags  # Numba has no public option for the first
     return dispatcher
 
 
 def _part_flags(flags: Any) -> Any:
-    flags.noalias = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.noalias = flags.no_cpython_wrapper = True
     return flags
 
 

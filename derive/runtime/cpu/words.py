@@ -34,10 +34,14 @@ def cell(symbol: str) -> ctypes.c_void_p:
     return cells[symbol]
 
 
+def word_of(builder: ir.IRBuilder, symbol: str) -> ir.Value:
+    """Return a pointer to the word that compiled code finds by a name."""
+    return builder.module.globals.get(symbol) or ir.GlobalVariable(builder.module, I64, symbol)
+
+
 def from_cell(builder: ir.IRBuilder, symbol: str, kind: ir.FunctionType) -> ir.Value:
     """Return the function whose address is in a cell."""
-    found = builder.module.globals.get(symbol) or ir.GlobalVariable(builder.module, I64, symbol)
-    return builder.inttoptr(builder.load(found), kind.as_pointer())
+    return builder.inttoptr(builder.load(word_of(builder, symbol)), kind.as_pointer())
 
 
 def _yielding() -> int:
