@@ -20,7 +20,7 @@ import pytest
 from test_crew import together, wait_until
 
 from derive.runtime.cpu import threads
-from derive.runtime.cpu.crew import AWAKE, FREE, HELPERS, STATE, board, common, divide, task
+from derive.runtime.cpu.crew import AWAKE, FREE, HELPERS, RUNG, STATE, board, common, divide, task
 from derive.runtime.cpu.kernel import kernel, part
 from derive.runtime.cpu.pointers import address
 from derive.runtime.cpu.product import SHARED, multiply, panels
@@ -104,11 +104,25 @@ def parts_meet(parts: int, kernel: Any = meet, *arguments: Any) -> bool:
         clock.join()
         if met.all():
             return True
+    print(standing())
     return False
 
 
+def standing() -> str:
+    """Say how the workers stand, where parts have not met."""
+    workers = common.workers
+    said = [f"threads {get_threads()}, division {threads.division(light=False)}, helpers {board[0, HELPERS]}, closed {workers._closed}"]
+    if hasattr(os, "sched_getaffinity"):
+        said.append(f"caller on {threads._processor()} of {os.sched_getaffinity(0)}, workers kept off {workers._avoided}")
+    for number, worker in enumerate(workers._workers, 1):
+        where = os.sched_getaffinity(worker._thread.native_id) if hasattr(os, "sched_getaffinity") else ""
+        said.append(f"slot {number}: {board[number].tolist()}, looks {worker._looks}, alive {worker._thread.is_alive()}, on {where}")
+    return "\n".join([*said, *(f"other: {thread.name}" for thread in threading.enumerate())])
+
+
 def asleep() -> bool:
-    return not board[1:, AWAKE].any()
+    """Say whether no worker is awake, nor about to be: one whose bell was rung may not have come to a processor yet."""
+    return not board[1:, [AWAKE, RUNG]].any()
 
 
 def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
