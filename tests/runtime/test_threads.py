@@ -122,7 +122,7 @@ def standing() -> str:
 
 def asleep() -> bool:
     """Say whether no worker is awake, nor about to be: one whose bell was rung may not have come to a processor yet."""
-    return not board[1:, [AWAKE, RUNG]].any()
+    return not board[1:, AWAKE].any() and not board[1 : len(common.workers._workers) + 1, RUNG].any()
 
 
 def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
