@@ -15,7 +15,7 @@ from conftest import assert_same_bits, generated, python
 from test_interface import gru
 
 from derive.cells import REGISTRY
-from derive.runtime.cpu.stepper import KEPT
+from derive.runtime.cpu.replay import KEPT
 from derive.verify.problem import sample
 
 COPIES: dict[str, Callable[[Any], Any]] = {
@@ -27,11 +27,11 @@ COPIES: dict[str, Callable[[Any], Any]] = {
 
 
 def results(module: ModuleType, packed: Any) -> tuple[Any, ...]:
-    """Return what `infer` gives, and two steps on each other: one that is recorded, and one that is not."""
+    """Return what `infer` gives, and three steps: in the ordinary way, recorded, and done again."""
     d, n = packed.params.W_r.shape[1], packed.params.U_r.shape[1]
     x = sample(REGISTRY["gru"], sizes={"d": d, "n": n}, steps=20, batch=4).cast(packed.params.W_r.dtype).arrays["x"]
     state = module.zero_state(4, n, x.dtype)
-    return module.infer(x, packed), module.step(x[0], packed, state), module.step(x[1], packed, state)
+    return module.infer(x, packed), *(module.step(x[t], packed, state) for t in range(3))
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -90,7 +90,7 @@ ALTERED: dict[str, Callable[[Any], dict[str, Any]]] = {
     "too few weights": lambda packed: {"weights": packed.weights[1:]},
     "params": lambda packed: {"params": packed.params._replace(b_r=packed.params.b_r[1:])},
     "shapes": lambda packed: {"shapes": ()},
-    "steppers": lambda packed: {"steppers": {}},
+    "recordings": lambda packed: {"recordings": {}},
     "seal": lambda packed: {"seal": None},
 }
 
@@ -125,18 +125,19 @@ def test_parameters_of_another_shape_are_not_packed(name: str, shape: tuple[int,
         module.pack(params._replace(**{name: np.zeros(shape)}))
 
 
-# Recorded steps
+# Recorded calls
 
 
-def test_of_many_recorded_steps_the_last_are_kept() -> None:
+def test_of_many_kinds_of_steps_the_last_are_kept() -> None:
     module = generated("gru")
     packed = module.pack(module.init(3, 4))
     for batch in range(1, 5 * KEPT):
-        module.step(np.ones((batch, 3), np.float32), packed, module.zero_state(batch, 4))
-    assert len(packed.steppers) == KEPT
-    kept = [stepper.key for stepper in packed.steppers]
+        for _ in range(3):
+            module.step(np.ones((batch, 3), np.float32), packed, module.zero_state(batch, 4))
+    kept = list(packed.recordings)
+    assert len(kept) == KEPT
     module.step(np.ones((batch, 3), np.float32), packed, module.zero_state(batch, 4))
-    assert [stepper.key for stepper in packed.steppers] == kept
+    assert list(packed.recordings) == kept
 
 
 @pytest.mark.parametrize("inner", ["infer", "step", "backward", "pack"])
@@ -152,6 +153,7 @@ def test_what_runs_inside_a_recording_has_no_part_in_it(inner: str, monkeypatch:
         "pack": lambda: module.pack(params),
     }
     forward_pass = module.forward_pass
+    module.step(x[0], packed, state)  # the next one is recorded
     asked = [calls[inner]]
 
     def interrupted(function: Callable[..., Any], *given: Any) -> Any:

@@ -7,6 +7,7 @@ segments of which only the first states are kept.
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from math import prod
 from typing import Any, ClassVar, NamedTuple
@@ -22,14 +23,16 @@ from .addresses import Rows, dense, flat
 from .call import Call
 from .division import is_light, step_by_step
 from .memory import LARGE, empty, unlocked
+from .out import Out
+from .replay import Given, Path, Recording, Recordings, Trace, flattened, key_of
 from .segments import Marks, Segment
-from .stepper import Stepper, Steppers
-from .threads import division, get_threads
+from .threads import ATTENTION, call_workers, division
 from .tile import ROWS
 
 __all__ = ["Layer", "Marks", "Packed"]
 
 Array = np.ndarray
+TAPED = ("inputs", "params", "state", "saved")  # what a tape has of arrays
 
 
 class Packed(NamedTuple):
@@ -41,7 +44,7 @@ class Packed(NamedTuple):
     params: Any
     weights: tuple[Any, ...]
     shapes: Signature
-    steppers: Steppers
+    recordings: Recordings
     seal: Seal
 
     def __reduce__(self) -> Any:
@@ -58,7 +61,7 @@ class Layer(BaseLayer):
     def pack(self, make: Pass, params: Any) -> Packed:
         """Return a copy of parameters with what the kernels make of it."""
         params, dtype, sizes = self.copied(params)
-        return sealed(Packed, make, params, self.run(make, Call(sizes, dtype, params)), signature(params), Steppers())
+        return sealed(Packed, make, params, self.run(make, Call(sizes, dtype, params)), signature(params), Recordings())
 
     def forward(
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, lengths: Any, reverse: bool, tape: str
@@ -66,55 +69,83 @@ class Layer(BaseLayer):
         """Return output, final state and tape."""
         if tape not in ("full", "recompute"):
             raise ValueError(f'{self.name}: tape must be "full" or "recompute", got {tape!r}')
-        call, start, lengths = self.call(inputs, params, state, steps, lengths, reverse, keep=tape == "full")
-        record, params = self.records["Tape"], params.params if isinstance(params, Packed) else params
-        if tape == "recompute":
-            y, final, saved = self._by_segments(run, inputs, params, start, call, lengths, reverse)
-        else:
-            y, final, saved = self.ran(run, call)
-        return y, final, record(inputs, params, start, saved, call.steps, lengths, reverse)
+
+        def work(trace: Trace | None, inputs: Any, params: Any, state: Any) -> tuple[Array, Any, Any]:
+            call, start, last = self.call(inputs, params, state, steps, lengths, reverse, keep=tape == "full", trace=trace)
+            params = params.params if isinstance(params, Packed) else params
+            if tape == "recompute":
+                y, final, saved = self._by_segments(run, inputs, params, start, call, last, reverse)
+            else:
+                y, final, saved = self.ran(run, call)
+            return y, final, self.records["Tape"](inputs, params, start, saved, call.steps, last, reverse)
+
+        if tape == "full" and lengths is None and reverse is False and not isinstance(params, Packed):
+            return self.again(self.recordings, ("forward", steps), (inputs, params, state), work)
+        return work(None, inputs, params, state)
 
     def infer(
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, lengths: Any, reverse: bool
     ) -> tuple[Array, Any]:
         """Return output and final state."""
-        call, _, _ = self.call(inputs, params, state, steps, lengths, reverse, keep=False)
-        y, final, _ = self.ran(run, call)
-        return y, final
+
+        def work(trace: Trace | None, inputs: Any, state: Any, params: Any = params) -> tuple[Array, Any]:
+            call, _, _ = self.call(inputs, params, state, steps, lengths, reverse, keep=False, trace=trace)
+            y, final, _ = self.ran(run, call)
+            return y, final
+
+        if lengths is not None or reverse is not False:
+            return work(None, inputs, state)
+        if isinstance(params, Packed):
+            check_packed(params, self.name, self.records["Params"])
+            return self.again(params.recordings, ("infer", steps), (inputs, state), work)
+        return self.again(self.recordings, ("infer", steps), (inputs, state, params), work)
 
     def step(self, run: Pass, inputs: Any, params: Any, state: Any, out: Any) -> tuple[Array, Any]:
         """Return output and state of one step, written to `out` as far as that is given: the output, or output and state."""
-        key = _key(inputs, state) if isinstance(params, Packed) else None
-        if key is None:
-            y, final, _ = self.ran(run, self._step_call(inputs, params, state))
-            return self._written(y[0], final, *self._places(out, y.shape[1:], final))
-        check_packed(params, self.name, self.records["Params"])
-        stepper = params.steppers.take(key)
-        if stepper is None:
-            call = self._step_call(inputs, params, state)
-            stepper = Stepper.record(run, call, (call.batch, *self.shape(self.output, call.sizes)), key)
-        if self.indices:
-            self.check_indices(inputs._asdict(), stepper.sizes)
-            inputs = [self._laid_once(value, name) for name, value in inputs._asdict().items()]
-        into, places = self._places(out, stepper.shape, state)
-        after = type(state)(*[np.empty(value.shape, value.dtype) for value in state]) if places is None else places
-        if places is not None and not all(place.flags.carray for place in places):
-            after = type(state)(*map(np.empty_like, state))
-        y = stepper(inputs, state, after)
-        params.steppers.give(stepper)
-        return self._written(y, after, into, places)
+
+        def work(trace: Trace | None, inputs: Any, state: Any, params: Any = params) -> tuple[Array, Any]:
+            steps = None if self.inputs else 1
+            y, final, _ = self.ran(run, self.call(self.one_step(inputs), params, state, steps, None, False, keep=False, trace=trace)[0])
+            return y[0], final
+
+        recording = None
+        if isinstance(params, Packed):
+            check_packed(params, self.name, self.records["Params"])
+            recording, arrays = self.recorded(params.recordings, "step", (inputs, state), work, light=False)
+        if recording is None:
+            y, final = work(None, inputs, state)
+            return (y, final) if out is None else Out.of(self, out, [y.shape, *(v.shape for v in final)], y.dtype).take(y, final)
+        into = None if out is None else Out.of(self, out, recording.handed, recording.call.dtype)
+        if recording.heavy and time.perf_counter() - recording.ended < ATTENTION:
+            call_workers()  # one step came soon after another: so will the next
+        made = recording.new() if into is None else into.memory(recording.new())
+        result: tuple[Array, Any] = recording(arrays, made, None if recording.light else division(False))
+        if recording.heavy:
+            recording.ended = time.perf_counter()
+        params.recordings.give(recording)
+        return result if into is None else into.take(*result)
 
     def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool = False) -> Any:
         """Return the gradients; with `second`, also what the pass keeps for others."""
-        call, lengths = self._taped(tape, "backward")
-        dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
-        dfinal = self.state_cotangent(call, dfinal, "dfinal")
-        if not call.keep:
+
+        def work(trace: Trace | None, *given: Any) -> Any:
+            *taped, dy, dfinal = given
+            again = tape if trace is None else tape._replace(**dict(zip(TAPED, taped, strict=True)))
+            call, lengths = self._taped(again, "backward", trace)
+            dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
+            dfinal = self.state_cotangent(call, dfinal, "dfinal")
+            if call.keep:
+                grads, kept = self.ran_back(run, call, again.saved, dy, dfinal)
+                return (grads, kept) if second else grads
             if second:
                 raise ValueError(f'{self.name}.backward: second needs a tape that keeps all, of `forward` with tape="full"')
             return self._back_by_segments(forward, run, dy, tape, dfinal, lengths)
-        grads, kept = self.ran_back(run, call, tape.saved, dy, dfinal)
-        return (grads, kept) if second else grads
+
+        self.check_tape(tape, "backward")
+        given = (tape.inputs, tape.params, tape.state, tape.saved, dy, dfinal)
+        if tape.lengths is None and tape.reverse is False and not isinstance(tape.saved, Marks):
+            return self.again(self.recordings, ("backward", tape.steps, second), given, work)
+        return work(None, *given)
 
     def further(self, link: str, run: Pass, given: Any, tape: Any, kept: Any) -> tuple[dict[str, Array], Any]:
         """Return what a pass beyond forward and backward hands out, by name, and what it keeps, or None."""
@@ -123,12 +154,40 @@ class Layer(BaseLayer):
             raise ValueError(f'{self.name}.{link} needs a tape that keeps all, of `forward` with tape="full"')
         return self.linked(link, run, call, given, {"forward": tape.saved, **kept})
 
-    def _taped(self, tape: Any, function: str) -> tuple[Call, Array | None]:
+    def _taped(self, tape: Any, function: str, trace: Trace | None = None) -> tuple[Call, Array | None]:
         """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
         self.check_tape(tape, function)
-        keep = not isinstance(tape.saved, Marks)
-        call, _, lengths = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.lengths, tape.reverse, keep=keep)
+        keep, given = not isinstance(tape.saved, Marks), (tape.inputs, tape.params, tape.state, tape.steps, tape.lengths, tape.reverse)
+        call, _, lengths = self.call(*given, keep=keep, trace=trace)
         return call, lengths
+
+    # Calls that were recorded
+
+    @cached_property
+    def recordings(self) -> Recordings:
+        return Recordings()
+
+    def recorded(
+        self, recordings: Recordings, name: Any, given: Given, work: Path, *, light: bool = True
+    ) -> tuple[Recording | None, list[Array]]:
+        """Return a recording of a call, or None, and the arrays that it is given."""
+        arrays = flattened(given)
+        key = key_of(name, given, arrays)
+        if key is None or (self.indices and any([getattr(given[0], name).dtype != np.int64 for name in self.indices])):
+            return None, arrays
+        recording = recordings.take(key, given, work, light=light)
+        if self.indices and recording is not None:
+            self.check_indices(given[0]._asdict(), recording.call.sizes)
+        return recording, arrays
+
+    def again(self, recordings: Recordings, name: Any, given: Given, work: Path) -> Any:
+        """Do what was recorded of a call like this one; else go the ordinary way, ``work(None, *given)``."""
+        recording, arrays = self.recorded(recordings, name, given, work)
+        if recording is None:
+            return work(None, *given)
+        result = recording(arrays)
+        recordings.give(recording)
+        return result
 
     # Calls
 
@@ -136,9 +195,20 @@ class Layer(BaseLayer):
         return record if _ready(record, kind) else super().record(record, kind, argument)
 
     def call(
-        self, inputs: Any, params: Any, state: Any, steps: int | None, lengths: Any, reverse: bool, *, keep: bool
+        self,
+        inputs: Any,
+        params: Any,
+        state: Any,
+        steps: int | None,
+        lengths: Any,
+        reverse: bool,
+        *,
+        keep: bool,
+        trace: Trace | None = None,
     ) -> tuple[Call, Any, Array | None]:
         """Check a call; return it ready to run, the state before the first step and the lengths, both in the caller's order.
+
+        It is recorded if there is a `trace`.
 
         Raises
         ------
@@ -152,7 +222,8 @@ class Layer(BaseLayer):
         if reverse is not False and not isinstance(reverse, (bool, np.bool_)):
             raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
         lengths = self._lengths(lengths, steps, batch)
-        parts, how = division(is_light(steps * batch, width, weights // dtype.itemsize, once=steps == 1))
+        light = is_light(steps * batch, width, weights // dtype.itemsize, once=steps == 1)
+        parts, how = division(light)
         inline = step_by_step(steps, batch, weights, parts, ROWS)
         plain = lengths is None and not reverse
         rows = dense(steps, batch, keep, inline) if plain else Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
@@ -164,11 +235,7 @@ class Layer(BaseLayer):
         # Of the small arrays of a small call, none comes from memory that is kept: NumPy's own function is faster.
         new = np.empty if weights + steps * batch * width * dtype.itemsize < LARGE else empty
         call = Call(sizes, dtype, params, packed and packed.weights, steps, batch, laid, start, rows, keep, parts, how, axes, new)
-        return call, given.state, lengths
-
-    def _laid_once(self, value: Array, name: str) -> Array:
-        """Return an input of one step as a pass reads it."""
-        return np.ascontiguousarray(value, np.int64) if name in self.indices else value
+        return call if trace is None else trace.on(call, light), given.state, lengths
 
     def _laid(self, value: Array, name: str, rows: Rows) -> Array:
         """Return an input as rows, a context by batch position."""
@@ -187,10 +254,6 @@ class Layer(BaseLayer):
         if found.size and (found.min() < 0 or found.max() > steps):
             raise ValueError(f"{self.name}: lengths must lie in 0 … T = {steps}, got {found.min()} … {found.max()}")
         return found.astype(np.int64)
-
-    def _step_call(self, inputs: Any, params: Any, state: Any) -> Call:
-        """Check a step's arguments, and return the call of a sequence of one step."""
-        return self.call(self.one_step(inputs), params, state, None if self.inputs else 1, None, False, keep=False)[0]
 
     # How arrays are laid out, and passes run
 
@@ -260,43 +323,6 @@ class Layer(BaseLayer):
     def shown_type(self, kind: type) -> str:
         return f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
 
-    # Where a step's results are written
-
-    def _written(self, y: Array, final: Any, into: Array | None, places: Any) -> tuple[Array, Any]:
-        """Return output and state, in the caller's arrays as far as those are given."""
-        if into is not None:
-            into[...] = y
-        for place, value in zip(places or (), final, strict=places is not None):
-            if place is not value:
-                place[...] = value
-        return y if into is None else into, final if places is None else places
-
-    def _places(self, out: Any, shape: tuple[int, ...], state: Any) -> tuple[Array | None, Any]:
-        """Return the arrays of `out` for an output of a shape, and a state like this one: an array, or that and a `State`, or nothing."""
-        if out is None:
-            return None, None
-        if type(out) is tuple and len(out) != 2:
-            raise ValueError(f"{self.name}.step: out must be an array, or an array and a {self.name}.State, got a tuple of {len(out)}")
-        into, after = out if type(out) is tuple else (out, None)
-        dtype = state[0].dtype if state else into.dtype
-        self._check_out(into, "out", shape, dtype, self.output)
-        if after is None:
-            return into, None
-        if not isinstance(after, self.records["State"]):
-            raise ValueError(f"{self.name}.step: out must be an array, or an array and a {self.name}.State, got a {type(after).__name__}")
-        for (name, names), place, value in zip(self.state.items(), after, state, strict=True):
-            self._check_out(place, f"out.{name}", value.shape, value.dtype, names)
-        return into, after
-
-    def _check_out(self, out: Any, argument: str, shape: tuple[int, ...], dtype: Any, names: tuple[str, ...]) -> None:
-        if not isinstance(out, np.ndarray) or out.dtype != dtype:
-            got = getattr(out, "dtype", type(out).__name__)
-            raise ValueError(f"{self.name}.step: {argument} must be an array of {dtype}, got {got}")
-        if out.shape != shape:
-            self.needs(argument, out.shape, shape, ("B", *names))
-        if not out.flags.writeable:
-            raise ValueError(f"{self.name}.step: {argument} must be an array that can be written to, got one that is read-only")
-
     # Segments
 
     def _by_segments(
@@ -338,15 +364,3 @@ class Layer(BaseLayer):
 def _ready(record: Any, kind: type) -> bool:
     """Say whether a record is of a kind, with arrays that kernels can be given as they are."""
     return type(record) is kind and all([type(value) is np.ndarray and value.flags.carray for value in record])  # type: ignore[attr-defined]
-
-
-def _key(inputs: tuple[Any, ...], state: Any) -> Any:
-    """Return what a recorded step depends on; None if something is no array, or there is no state."""
-    if state is None:
-        return None
-    try:
-        arrays = (*inputs, *state)
-        kinds = tuple([(a.shape, a.dtype, a.flags.carray) for a in arrays])
-    except AttributeError:
-        return None
-    return (get_threads(), type(state), kinds) if all([kind[2] for kind in kinds]) else None

@@ -1,0 +1,282 @@
+"""Small calls done again as they were recorded: the same bits as the ordinary way, on whatever values, and in memory of their own."""
+
+from __future__ import annotations
+
+import ast
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, assert_same_bits, generated, leaves
+from test_interface import CELLS, gru, own
+
+import derive.runtime.cpu.replay as source
+from derive.cells import REGISTRY
+from derive.verify.problem import sample
+from derive.verify.witnesses import arguments
+from generated.runtime.cpu import replay
+from generated.runtime.cpu.threads import set_threads
+
+T, B = 6, 3
+TIMES = 4  # the first call goes the ordinary way, the second is recorded, and all after that are done again
+
+
+def passes(module: ModuleType, name: str, seed: int, dtype: Any) -> dict[str, Any]:
+    """Return what all passes of a module give at random values."""
+    cell = REGISTRY.get(name) or next(cell for cell in CELLS if cell.name == name)
+    p = sample(cell, steps=T, batch=B, seed=seed).cast(dtype)
+    given, keywords = arguments(module, p)
+    y, final, tape = module.forward(*given, **keywords)
+    dfinal = module.State(*(p.dfinal[name] for name in cell.states))
+    found = {"forward": (y, final, tape), "backward": module.backward(p.dy, tape, dfinal), "infer": module.infer(*given, **keywords)}
+    found["without cotangents"] = module.backward(None, tape)
+    if cell.inputs:
+        found["from the cell's own state"] = module.forward(*given[:2], **keywords)
+    return found
+
+
+def forget(module: ModuleType) -> None:
+    """Let the next call go the ordinary way."""
+    module.LAYER.recordings._idle.clear()
+
+
+def recorded(recordings: Any) -> int:
+    """Return how many kinds of calls have a recording."""
+    return sum(bool(found) for found in recordings._idle.values())
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", REGISTRY)
+def test_on_other_values_it_gives_the_bits_of_the_ordinary_way(name: str, dtype: Any) -> None:
+    module = generated(name)
+    forget(module)
+    last: dict[str, Any] = {}
+    for seed in range(TIMES):
+        before, last = last, passes(module, name, seed, dtype)
+    got = last
+    assert recorded(module.LAYER.recordings) == len(got)
+    assert not any(np.shares_memory(a, b) for a in leaves(tuple(before.values())).values() for b in leaves(tuple(got.values())).values())
+    forget(module)
+    for way, want in passes(module, name, TIMES - 1, dtype).items():
+        assert_same_bits(got[way], want)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_so_it_does_for_awkward_cells(cell: Any) -> None:
+    module = own(cell)
+    forget(module)
+    for seed in range(TIMES):
+        got = passes(module, cell.name, seed, np.float64)
+    forget(module)
+    for way, want in passes(module, cell.name, TIMES - 1, np.float64).items():
+        assert_same_bits(got[way], want)
+
+
+ALLOWED = {"empty", "panel_room", "workspace", "rows.before", "call.run", "_weights", "Saved", "State", "Params", "Grads"}
+
+
+def test_between_compiled_functions_only_shapes_matter() -> None:
+    """What a pass computed of its arguments in Python would stay what it was for the values that were recorded."""
+    for path in sorted((ROOT / "generated").glob("*.py")):
+        for function in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(function, ast.FunctionDef) or function.name not in ("_forward", "_weights", "_backward"):
+                continue
+            calls = {ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
+            other = {name for name in calls - ALLOWED if not name.endswith(".reshape") and name != "np.asarray"}
+            constants = [node for node in ast.walk(function) if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.asarray"]
+            assert not other, f"{path.name}: {other}"
+            assert all(ast.unparse(node.args[0]).endswith("_CONSTANT") for node in constants), path.name
+            arithmetic = [node for node in ast.walk(function) if isinstance(node, ast.BinOp) and "params." in ast.unparse(node)]
+            assert not arithmetic, f"{path.name}: {ast.unparse(arithmetic[0])}"
+
+
+# Memory
+
+
+def test_each_result_has_memory_of_its_own() -> None:
+    module, x, params, state = gru()
+    forget(module)
+    found = []
+    for _ in range(TIMES):
+        y, final, tape = module.forward(x, params, state)
+        grads = module.backward(np.ones_like(y), tape)
+        found.append({**leaves((y, final, tape.saved)), **{f"grads{k}": v for k, v in leaves(grads).items()}})
+    every = [array for results in found for array in results.values()]
+    for results in found:
+        assert_same_bits(tuple(results.values()), tuple(found[0].values()))
+    for k, array in enumerate(every):
+        assert not any(np.may_share_memory(array, other) and np.shares_memory(array, other) for other in every[k + 1 :])
+
+
+def test_a_result_that_is_overwritten_changes_no_other() -> None:
+    module, x, params, _ = gru()
+    forget(module)
+    want = [module.forward(x, params) for _ in range(TIMES)][-1]
+    want = (want[0].copy(), want[2].state[0].copy())
+    y, final, tape = module.forward(x, params)
+    for array in leaves((y, final, tape.saved, tape.state)).values():
+        array[...] = np.nan
+    y, _, tape = module.forward(x, params)
+    assert_same_bits((y, tape.state[0]), want)
+
+
+def test_the_tape_has_the_arguments_themselves() -> None:
+    module, x, params, state = gru()
+    for _ in range(TIMES):
+        tape = module.forward(x, params, state)[2]
+        assert tape.inputs.x is x and tape.params is not None and tape.state[0] is state[0]
+        assert all(a is b for a, b in zip(tape.params, params, strict=True))
+
+
+def test_arguments_may_be_one_array() -> None:
+    """Recorded where two arguments are one array, and done again where they are not; and the other way."""
+    module = generated("lstm")
+    params, x = module.init(4, 4, seed=1, dtype=np.float64), np.random.default_rng(0).standard_normal((T, 4, 4))
+    zero, other = np.zeros((4, 4)), np.ones((4, 4))
+    one, two = module.State(zero, zero), module.State(zero, other)
+    for first, then in ((one, two), (two, one)):
+        forget(module)
+        want = module.infer(x, params, then)
+        for _ in range(2):
+            module.infer(x, params, first)
+        assert_same_bits(module.infer(x, params, then), want)
+
+
+def test_a_recording_keeps_no_argument_alive() -> None:
+    module, x, params, state = gru()
+    forget(module)
+    for _ in range(TIMES):
+        module.forward(x, params, state)
+    (recording,) = next(found for found in module.LAYER.recordings._idle.values() if found)
+    for array in (x, *params, *state):
+        assert not any(isinstance(stays, np.ndarray) and np.shares_memory(stays, array) for stays in recording._stay)
+
+
+# What is recorded
+
+
+def test_of_many_kinds_the_last_are_kept() -> None:
+    module, _, params, _ = gru()
+    forget(module)
+    for steps in range(1, 3 * replay.KEPT):
+        module.infer(np.ones((steps, 2, params.W_r.shape[1])), params)
+    assert len(module.LAYER.recordings) == replay.KEPT and not recorded(module.LAYER.recordings)
+    steps = [shapes for _, _, *shapes in module.LAYER.recordings]
+    module.infer(np.ones((3 * replay.KEPT - 1, 2, params.W_r.shape[1])), params)
+    assert [shapes for _, _, *shapes in module.LAYER.recordings] == steps
+
+
+def test_large_calls_are_not_recorded() -> None:
+    module = generated("gru")
+    forget(module)
+    params = module.init(64, 64, seed=0)
+    for _ in range(TIMES):
+        module.infer(np.ones((100, 16, 64), np.float32), params)
+    assert not recorded(module.LAYER.recordings)
+
+
+@pytest.mark.parametrize("how", [lambda a: np.asfortranarray(a), lambda a: a[:, ::-1][:, ::-1][:, :, ::-1][:, :, ::-1], np.ndarray.tolist])
+def test_other_memory_goes_the_ordinary_way(how: Callable[[np.ndarray], Any]) -> None:
+    module, x, params, state = gru()
+    want = module.infer(x, params, state)
+    for _ in range(TIMES):
+        if isinstance(how(x), list):
+            with pytest.raises(ValueError, match="x must be a NumPy array, got list"):
+                module.infer(how(x), params, state)
+        else:
+            assert_same_bits(module.infer(how(x), params, state), want)
+
+
+def test_the_number_of_threads_is_asked_each_time(threads_as_before: None) -> None:
+    module, x, params, state = gru()
+    want = module.infer(x, params, state)
+    for threads in (1, 2, 4, 2, 1):
+        set_threads(threads)
+        for _ in range(TIMES):
+            assert_same_bits(module.infer(x, params, state), want)
+
+
+@pytest.mark.parametrize("bad", [3, -1])
+def test_indices_are_checked_each_time(bad: int) -> None:
+    loss = generated("softmax_cross_entropy")
+    a, k = np.zeros((T, B, 3)), np.zeros((T, B), np.int64)
+    forget(loss)
+    for _ in range(TIMES):
+        loss.forward(a, loss.Params(), k=k)
+    assert recorded(loss.LAYER.recordings)
+    k[2, 1] = bad
+    for _ in range(TIMES):
+        with pytest.raises(ValueError, match=f"k must lie in 0 … 2, got .*{bad}"):
+            loss.forward(a, loss.Params(), k=k)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint64])
+def test_indices_of_another_type_are_converted_each_time(kind: Any) -> None:
+    loss = generated("softmax_cross_entropy")
+    a = sample(REGISTRY["softmax_cross_entropy"], sizes={"d": 3}, steps=T, batch=B).arrays["a"]
+    draws = [np.random.default_rng(seed).integers(0, 3, (T, B)) for seed in range(TIMES)]
+    for k in draws:
+        assert_same_bits(loss.infer(a, loss.Params(), k=k.astype(kind)), loss.infer(a, loss.Params(), k=k))
+
+
+def test_shapes_are_still_checked() -> None:
+    module, x, params, state = gru()
+    for _ in range(TIMES):
+        module.infer(x, params, state)
+        with pytest.raises(ValueError, match=r"gru: params\.U_r has shape"):
+            module.infer(x, params._replace(U_r=params.U_r[1:]), state)
+
+
+def test_threads_have_recordings_of_their_own() -> None:
+    module, x, params, state = gru()
+    values = [x * k for k in range(1, 5)]
+    want = [module.forward(value, params, state) for value in values]
+    wrong: list[int] = []
+
+    def many(k: int) -> None:
+        for _ in range(200):
+            y, final, _ = module.forward(values[k], params, state)
+            if not (np.array_equal(y, want[k][0]) and all(map(np.array_equal, final, want[k][1]))):
+                wrong.append(k)
+
+    callers = [threading.Thread(target=many, args=(k,)) for k in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+def test_memory_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x, params, state = gru()
+    want = [module.forward(x, params, state) for _ in range(TIMES)][-1]
+    empty, left = np.empty, [0]
+
+    def failing(*given: Any, **options: Any) -> np.ndarray:
+        left[0] -= 1
+        if left[0] == 0:
+            raise MemoryError
+        return empty(*given, **options)
+
+    for k in range(1, 6):
+        for _ in range(2):
+            module.forward(x, params, state)
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "empty", failing)
+            left[0] = k
+            with pytest.raises(MemoryError):
+                module.forward(x, params, state)
+        assert_same_bits(module.forward(x, params, state), want)
+
+
+# Views
+
+
+def test_views_of_any_form_are_made_again() -> None:
+    base, other = np.arange(24.0).reshape(6, 4), np.arange(24.0, 48.0).reshape(6, 4)
+    for cut in (lambda a: a, lambda a: a.reshape(2, 3, 4), lambda a: a[1:3], lambda a: a[:, 1:3], lambda a: a[::2], lambda a: a[2]):
+        view = source._view(base, cut(base))
+        np.testing.assert_array_equal(other if view is None else view(other), cut(other))
