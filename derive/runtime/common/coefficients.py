@@ -19,6 +19,7 @@ class Table:
     ln2_short: tuple[float, float]  # parts: the first has so few bits that its product with any exponent is exact
     half_pi: tuple[float, float, float, float]  # parts
     exp_domain: tuple[float, float]  # outside, exp is infinite, and x exp(x) rounds to 0
+    logistic_shift: int  # 2^-this exp(-x) is finite in that domain
     one_at: float  # tanh is 1 from here
     erfc_end: float  # erfc is 0 from here
     erfcx_centre: float  # the K of the module's docstring
@@ -39,6 +40,7 @@ DOUBLE = Table(
     ln2_short=(0.6931471805598903, 5.497923018708371e-14),
     half_pi=(1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33, 5.562271104316826e-50),
     exp_domain=(-755.0, 710.0),
+    logistic_shift=66,
     one_at=20.0,
     erfc_end=28.0,
     erfcx_centre=4.0,
@@ -132,6 +134,7 @@ SINGLE = Table(
     ln2_short=(0.693145751953125, 1.428606765330187e-06),
     half_pi=(1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15, 1.056299898220315e-23),
     exp_domain=(-112.0, 89.0),
+    logistic_shift=35,
     one_at=10.0,
     erfc_end=10.5,
     erfcx_centre=2.0,

@@ -62,14 +62,9 @@ def scale(x: Real, k: Bits) -> Real:
 
 
 def exp(x: Real) -> Real:
-    return exp_times(x, x.constant(1.0))
-
-
-def exp_times(x: Real, factor: Real) -> Real:
-    """factor exp(x), with no underflow before the product's own."""
     low, high = table(x).exp_domain
     k, p = exp_parts(x.at_least(low).at_most(high))
-    return scale(fma(factor, p, factor), k)
+    return scale(1.0 + p, k)
 
 
 def expm1(x: Real) -> Real:
@@ -81,26 +76,32 @@ def expm1(x: Real) -> Real:
 
 
 def tanh(x: Real) -> Real:
-    """(e - 1) / (e + 1) = 1 - 2 / (e + 1) with e = exp(2 |x|) = 2^k (1 + p): the first form below 1/2, the second above."""
+    """(e - 1) / (e + 1) with e = exp(2 |x|) = 2^k (1 + p): an error of e is in both, and falls out of the quotient as e grows."""
     a = absolute(x).at_most(table(x).one_at)
     k, p = exp_parts(a + a)
     power = power_of_two(k)
-    far = a > 0.55
-    quotient = x.select(far, -2.0, fma(power, p, power - 1.0)) / fma(power, p, power + 1.0)
-    return (quotient + x.select(far, 1.0, 0.0)).intrinsic("copysign", x)
+    return (fma(power, p, power - 1.0) / fma(power, p, power + 1.0)).intrinsic("copysign", x)
+
+
+def logistic_parts(x: Real) -> tuple[float, Real]:
+    """c and c (1 + exp(-x)), with c a power of two so small that this is finite until x exp(x) rounds to 0."""
+    low, shift = table(x).exp_domain[0], table(x).logistic_shift
+    k, p = exp_parts(-x.at_least(low).at_most(40.0))
+    power = power_of_two(k, -shift)
+    return 2.0**-shift, fma(power, p, power) + 2.0**-shift
 
 
 def sigmoid(x: Real) -> Real:
-    """exp(min(x, 0)) / (1 + exp(-|x|)): small values keep their relative accuracy."""
-    e = exp(-absolute(x))
-    return x.select(x < 0.0, e, 1.0) / (1.0 + e)
+    c, divisor = logistic_parts(x)
+    return c / divisor
 
 
 def silu(x: Real) -> Real:
     """x sigmoid(x); 0 at minus infinity."""
+    c, divisor = logistic_parts(x)
+    small = x < 1.0  # the quotient would overflow for a large x, and c x lose digits of a tiny one
     finite = x.at_least(table(x).exp_domain[0])
-    a = absolute(x)
-    return x.select(x < 0.0, exp_times(-a, finite), x) / (1.0 + exp(-a))
+    return x.select(small, finite, x * c) / divisor * x.select(small, c, 1.0)
 
 
 def elu(x: Real) -> Real:
