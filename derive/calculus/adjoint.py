@@ -71,7 +71,13 @@ class Adjoint:
     cotangent: Mapping[str, str]
 
 
-def adjoint(rec: Recurrence, seeds: Iterable[str] | None = None, wrt: Collection[str] | None = None, tag: str = "B") -> Adjoint:
+def adjoint(
+    rec: Recurrence,
+    seeds: Iterable[str] | None = None,
+    wrt: Collection[str] | None = None,
+    tag: str = "B",
+    taken: Iterable[str] = (),
+) -> Adjoint:
     """Return the adjoint of `rec`.
 
     Parameters
@@ -84,6 +90,8 @@ def adjoint(rec: Recurrence, seeds: Iterable[str] | None = None, wrt: Collection
         step always are.
     tag : str
         Letter of the tags: B1, B2 …
+    taken : names, optional
+        That new values cannot have, beside those of `rec`.
 
     Raises
     ------
@@ -95,16 +103,16 @@ def adjoint(rec: Recurrence, seeds: Iterable[str] | None = None, wrt: Collection
         raise ValueError(f"{rec.name}: cotangents are given for {unknown}, which are not written (written: {list(rec.written)})")
     given = (*rec.statics, *rec.contexts, *rec.sequences)
     wrt = tuple(name for name in given if not rec.types[name].integer and (wrt is None or name in wrt))
-    return _Reverse(rec, seeds, wrt, tag).adjoint()
+    return _Reverse(rec, seeds, wrt, tag, taken).adjoint()
 
 
 class _Reverse:
     """State of the reverse sweep: what has been contributed to each cotangent, and the equations made so far."""
 
-    def __init__(self, rec: Recurrence, seeds: tuple[str, ...], wrt: tuple[str, ...], tag: str) -> None:
+    def __init__(self, rec: Recurrence, seeds: tuple[str, ...], wrt: tuple[str, ...], tag: str, taken: Iterable[str]) -> None:
         self.rec, self.seeds, self.wrt, self.tag = rec, seeds, wrt, tag
         self.types, self.labels = dict(rec.types), dict(rec.labels)
-        self.names = rec.names()
+        self.names = rec.names(*taken)
         self.active = downstream(rec.equations(), {*wrt, *(c.previous for c in rec.carries)})
         self.guards = guards(rec, seeds)
         self.contributions: dict[str, list[sp.Expr]] = defaultdict(list)
@@ -283,7 +291,7 @@ class _Reverse:
             if len(steps) == 1 and isinstance(steps[0], sp.Symbol) and self.types[steps[0].name].shape == kind.shape:
                 totals[name] = str(steps[0].name)
             else:
-                totals[name] = self.define(f"{self.cotangent_name(name)}_step", Map(sp.Add(*steps)), kind, Label("part"))
+                totals[name] = self.define(self.names.fresh(f"{self.cotangent_name(name)}_step"), Map(sp.Add(*steps)), kind, Label("part"))
         return totals
 
     def step_value(self, expr: sp.Expr) -> bool:

@@ -116,7 +116,8 @@ class Derivation:
         """
         link = self[of]
         makers, handing = {**link.reads, **dict.fromkeys(link.computed, of)}, _handing(link, seeds)
-        found = adjoint(handing, wrt=None if wrt is None else tuple(wrt), tag=tag)
+        taken = [n for other in self.links for n in other.recurrence.types]  # one name is one value in all of the chain
+        found = adjoint(handing, wrt=None if wrt is None else tuple(wrt), tag=tag, taken=taken)
         rec = found.recurrence
         reads = {n: makers[n] for n in rec.inputs if n in makers}
         made = Link(name, rec, (*rec.written, *rec.results), of, found.cotangent, reads)

@@ -39,6 +39,12 @@ REGISTRY: dict[str, Cell] = {cell.name: cell for family in FAMILIES for cell in 
 SOURCES: dict[str, str] = {cell.name: f"{family.__name__.replace('.', '/')}.py" for family in FAMILIES for cell in family.CELLS}
 """The file that each cell is defined in, by its name."""
 
+SECOND: tuple[str, ...] = (
+    *("rnn", "rnn_relu", "lstm", "lstm_peephole", "lstm_layernorm", "gru", "gru_v3", "slstm", "lru", "mgu", "indrnn", "cornn"),
+    *("linear", "softmax_readout", "squared_error", "softmax_cross_entropy"),
+)
+"""The cells whose modules in `generated` have second order; any other's is made by `derive generate --order 2`."""
+
 
 def get(name: str) -> Cell:
     """Return the cell called `name`.
@@ -53,4 +59,4 @@ def get(name: str) -> Cell:
     return REGISTRY[name]
 
 
-__all__ = ["FAMILIES", "REGISTRY", "SOURCES", "get"]
+__all__ = ["FAMILIES", "REGISTRY", "SECOND", "SOURCES", "get"]

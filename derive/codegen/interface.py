@@ -71,10 +71,10 @@ class Interface:
     def value_shape(self, value: str) -> Shape:
         return self.compiled.derivation[FORWARD].recurrence.types[value].shape
 
-    def table(self, more: Sequence[str] = ()) -> str:
-        """Return the module's table of shapes; `more` are entries for links beyond the pair."""
+    def table(self, more: Sequence[str] = (), kinds: Sequence[str] = ()) -> str:
+        """Return the module's table of shapes; `more` are entries, and `kinds` names of records, of second order."""
         cell = self.cell
-        records = ", ".join(f'"{name}": {name}' for name in ("Params", "State", "Saved", "Tape", "Grads"))
+        records = ", ".join(f'"{name}": {name}' for name in ("Params", "State", "Saved", "Tape", "Grads", *kinds))
         entries = [*self.shapes_entries(), *self.rules_entries(), *more, f"records={{{records}}}"]
         constants = [f"{name.upper()}_CONSTANT = np.array({v.nested()!r})" for name, v in sorted(cell.constant_arrays.items())]
         aliases = [f"{alias} = {name}" for name, alias in self.own.items() if alias != name]

@@ -14,6 +14,7 @@ HOST = frozenset(
     {"np", "kernel", "call", "y", "dy", "params", "state", "final", "count", "saved", "initial", "dfinal", "static", "LAYER"}
     | {"parts", "how", "rows", "batch", "dtype", "empty", "memory"}
     | {"Params", "State", "Inputs", "Saved", "Tape", "Grads", "pack", "init", "zero_state", "spec", "forward", "infer", "step", "backward"}
+    | {"Tape2", "Second", "SavedBackward", "backward_backward", "tangent", "hvp", "step_tangent", "given", "result", "saved_backward"}
 )
 INSIDE = frozenset(
     {

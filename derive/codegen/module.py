@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from ..calculus.chain import BACKWARD, FORWARD
 from ..calculus.ir import Equation
+from ..calculus.second import role
 from ..language.definition import Definition
 from ..notation.text import definitions, formula, forward_lines, tagged_formulas
 from ..program.pipeline import Compiled, Stored
@@ -228,10 +229,11 @@ class Module(ABC, Generic[C]):
         """Return a parameter's gradient as it is handed out."""
 
     def named_result(self, link: Stored) -> list[Tree]:
-        """Return the statements that hand out values by name, and carries by the name of their value."""
-        made, rec = self.codes[link.name], link.program.rec
-        values = [(n, made.given[link.outputs.get(n, n)]) for n in link.link.handed]
-        values += [(carry.value, final) for carry, final in zip(rec.carries, self.finals(link), strict=True)]
+        """Return the statements that hand out values, and carries after their last step, by their roles."""
+        made, rec, chain = self.codes[link.name], link.program.rec, self.compiled.derivation
+        values = [(role(chain, link.link, n), made.given[link.outputs.get(n, n)]) for n in link.link.handed]
+        finals = zip(rec.carries, self.finals(link), strict=True)
+        values += [(role(chain, link.link, carry.value), final) for carry, final in finals]
         lines: list[Tree] = [spelt("result = {", [code('"{}": {}', n, value) for n, value in values], "}", defines=("result",))]
         return [*lines, returned(code("result, {}", self.kept(link)) if link.keeps else name("result"))]
 

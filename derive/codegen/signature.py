@@ -1,7 +1,7 @@
 """How the host's function of a link is called, and what it returns.
 
-A cell's forward pass and its adjoint have the records of the module's interface; any other link is given values by name, and returns
-them so.
+A cell's forward pass and its adjoint have the records of the module's interface; any other link is given values by their roles, and
+returns them so.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..calculus.chain import BACKWARD, FORWARD
+from ..calculus.second import role
 from ..language.definition import Definition
 from ..program.pipeline import Compiled, Stored
 from .source import Source, attribute, code, name
@@ -36,7 +37,7 @@ class Signature:
 
 def tape_record(link: str) -> str:
     """Return the name of the record of what a link keeps."""
-    return "Saved" if link == FORWARD else f"Saved_{link}"
+    return "Saved" if link == FORWARD else f"Saved{link.capitalize()}"
 
 
 def signature(cell: Definition, compiled: Compiled, link: Stored) -> Signature:
@@ -48,17 +49,17 @@ def signature(cell: Definition, compiled: Compiled, link: Stored) -> Signature:
     if link.name == BACKWARD:
         seed = {link.link.cotangent[cell.output]: name("dy")}
         return Signature(("saved", "dy", "dfinal"), seed | kept, tuple(attribute("dfinal", state) for state in cell.states))
-    own = {value: named(value) for value in given(cell, link)}
-    carried = tuple(named(carry.previous) for carry in link.program.rec.carries)
+    own = {value: by_role(compiled, link, value) for value in given(cell, link)}
+    carried = tuple(by_role(compiled, link, carry.previous) for carry in link.program.rec.carries)
     return Signature((*tapes.values(), "given"), own | kept, carried)
 
 
 def given(cell: Definition, link: Stored) -> tuple[str, ...]:
-    """Return the values, carries aside, that a link without records is given by name: cotangents, and what earlier links were given."""
+    """Return the values, carries aside, that a link without records is given: cotangents, and what earlier links were given."""
     rec, known = link.program.rec, {*cell.inputs, *cell.context, *cell.parameters, *cell.constant_arrays}
     return tuple(n for n in (*rec.statics, *rec.contexts, *rec.sequences) if n not in known and n not in link.link.reads)
 
 
-def named(value: str) -> Source:
-    """Return the source of a value that is given by name."""
-    return code('given["{}"]', value, uses=("given",))
+def by_role(compiled: Compiled, link: Stored, value: str) -> Source:
+    """Return the source of a value that is given by its role."""
+    return code('given["{}"]', role(compiled.derivation, link.link, value), uses=("given",))

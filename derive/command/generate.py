@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..cells import REGISTRY, SOURCES
+from ..cell import Cell
+from ..cells import REGISTRY, SECOND, SOURCES
 from ..cells.load import cells_of
 from ..language.errors import CellError
 from ..package import contents, folder
@@ -17,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", metavar="FILE.py", nargs="*", help="files of cells (default: the cells that come with derive)")
     add("--out", type=Path, metavar="DIR", help="the package's folder (default: generated; for files, it must be given)")
+    add("--order", type=int, choices=(1, 2), help="of derivatives (default: 1; of the cells that come with derive, some have the second)")
     add("--check", action="store_true", help="write nothing; print a diff and exit 1 if the package is not what would be written")
 
 
@@ -27,9 +30,16 @@ def run(options: argparse.Namespace) -> int:
         return 2
     cells = [cell for name in options.files for cell in cells_of(name)] or list(REGISTRY.values())
     source = ", ".join(Path(name).name for name in options.files) or "derive/cells"
-    package = contents.files(cells, source, {} if options.files else SOURCES)
+    package = contents.files(cells, source, {} if options.files else SOURCES, orders=_orders(options, cells))
     out = options.out or Path("generated")
     return _compared(package, out) if options.check else _written(package, out)
+
+
+def _orders(options: argparse.Namespace, cells: Sequence[Cell]) -> dict[str, int]:
+    """Return the order of each cell's derivatives."""
+    if options.order is None:
+        return {} if options.files else dict.fromkeys(SECOND, 2)
+    return dict.fromkeys((cell.name for cell in cells), options.order)
 
 
 def _compared(package: dict[str, str], out: Path) -> int:

@@ -32,6 +32,7 @@ from ..calculus.ir import (
 )
 from ..calculus.order import order
 from ..calculus.rowfunctions import Normalised, Softmax, Std
+from ..calculus.second import mark
 from ..calculus.symbols import EYE, constant_name, extent_name, is_constant, is_extent
 from ..language.definition import Definition
 from .called import called, numbered
@@ -108,6 +109,9 @@ class Formulas:
         label, style = self.label(name), self.style
         if name in self.called:
             return style.name(self.called[name], self.time(name))
+        mark, value = self.mark(name)
+        if mark in ("dot", "bars"):
+            return self.marked(name, mark, value)
         match label.kind:
             case "own":
                 return style.current(name) if self.read(name) else style.name(name, self.time(name))
@@ -124,6 +128,30 @@ class Formulas:
         if inline and name in self.inline:
             return self.inlined(name)[0]
         return style.name(name, self.time(name)) if name not in self.inline else self.inlined(name)[0]
+
+    # Of second order
+
+    def mark(self, name: str) -> tuple[str, str]:
+        """Return what a value is of another one, and that: see `calculus.second.mark`."""
+        first = self.earlier[1] if len(self.earlier) > 1 else self.rec
+        return mark(name, self.label, first.types)
+
+    def marked(self, name: str, mark: str, value: str) -> str:
+        """Return how a tangent, or the tangent of a cotangent, is written."""
+        label, style = self.label(value), self.style
+        own = {"own": (value, self.time(value)), "previous": (label.of, "t-1"), "preactivation": (f"a_{label.of}", "t")}
+        if mark == "dot":
+            return style.dotted_name(*own[label.kind]) if label.kind in own else style.dotted(self.name(value))
+        text = style.doubled_name(*own[label.kind]) if label.kind in own else style.doubled(self.name(value))
+        if self.label(name).kind == "carried":
+            return style.carried(text)
+        return style.direct(text) if self.direct(name) else text
+
+    def direct(self, name: str) -> bool:
+        """Say whether the tangent of a cotangent is the part of it that does not come through later steps or values."""
+        label = self.label(name)
+        twice = self.earlier[2] if len(self.earlier) > 2 else self.rec
+        return label.kind == "seed" or (not self.mark(label.of)[0] and name in twice.types)
 
     def inlined(self, name: str) -> tuple[str, int]:
         """Return how a value without a name of its own is written, and how tightly that binds."""

@@ -49,7 +49,7 @@ GREEK = [
 ]
 SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly what is written binds
 ROMAN = {"layer_norm": "LN"}  # functions whose name in the text is not what is typeset
-MACRON, CIRCUMFLEX = "\u0304", "\u0302"
+MACRON, CIRCUMFLEX, DOT, TWO_BARS = "\u0304", "\u0302", "\u0307", "\u033f"
 SUPERSCRIPTS = str.maketrans("0123456789-/.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ·")
 
 
@@ -82,6 +82,26 @@ class Notation(ABC):
     @abstractmethod
     def barred_name(self, identifier: str, time: str) -> str:
         """Return the cotangent of an author's name."""
+
+    @abstractmethod
+    def dotted(self, text: str) -> str:
+        """Return the tangent of what is written as `text`."""
+
+    @abstractmethod
+    def dotted_name(self, identifier: str, time: str) -> str:
+        """Return the tangent of an author's name."""
+
+    @abstractmethod
+    def doubled(self, text: str) -> str:
+        """Return the tangent of the cotangent of what is written as `text`."""
+
+    @abstractmethod
+    def doubled_name(self, identifier: str, time: str) -> str:
+        """Return the tangent of the cotangent of an author's name."""
+
+    @abstractmethod
+    def direct(self, text: str) -> str:
+        """Return the part of such a tangent that comes from the backward pass alone."""
 
     @abstractmethod
     def hatted_name(self, identifier: str, time: str) -> str:
@@ -170,6 +190,21 @@ class Latex(Notation):
 
     def barred_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, self.bar)
+
+    def dotted(self, text: str) -> str:
+        return rf"\dot{{{text}}}"
+
+    def dotted_name(self, identifier: str, time: str) -> str:
+        return self._accented(identifier, time, self.dotted)
+
+    def doubled(self, text: str) -> str:
+        return self.bar(self.bar(text))
+
+    def doubled_name(self, identifier: str, time: str) -> str:
+        return self._accented(identifier, time, self.doubled)
+
+    def direct(self, text: str) -> str:
+        return rf"{self._single(text)}^{{0}}"
 
     def hatted_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, self._hat)
@@ -269,6 +304,21 @@ class Text(Notation):
 
     def barred_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, MACRON)
+
+    def dotted(self, text: str) -> str:
+        return normalize("NFC", text + DOT) if len(normalize("NFD", text)) == 1 else f"dot({text})"
+
+    def dotted_name(self, identifier: str, time: str) -> str:
+        return self._accented(identifier, time, DOT)
+
+    def doubled(self, text: str) -> str:
+        return text + TWO_BARS if len(normalize("NFD", text)) == 1 else f"bar(bar({text}))"
+
+    def doubled_name(self, identifier: str, time: str) -> str:
+        return self._accented(identifier, time, TWO_BARS)
+
+    def direct(self, text: str) -> str:
+        return f"{text}⁰"
 
     def hatted_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, CIRCUMFLEX)

@@ -53,6 +53,5 @@ def tagged_formulas(derivation: Derivation) -> dict[str, str]:
 def formula(eq: Equation, derivation: Derivation, link: str) -> str:
     """Return the right side of an equation of a link, as the passes have made it."""
     rec = derivation[link].recurrence
-    earlier = tuple(other.recurrence for other in derivation.links[:1])
-    text = Formulas(derivation.cell, rec, Text({}), earlier).node(eq.node)[0]
+    text = formulas_of(derivation, link, Text({})).node(eq.node)[0]
     return f"Σ_t {text}" if any(eq.name == other.name for other in rec.accumulators) else text

@@ -20,11 +20,19 @@ TRAINING, WARM = "training", "warm"
 CUDA = "cuda"
 BESIDE = {f"{name}.py": f"common/{name}.py" for name in (TRAINING, WARM)}  # files of the runtime that lie beside the cells
 RESERVED = ("runtime", TRAINING, WARM, CUDA, "torch", "jax", "flax")
-ARGUMENTS = ("params", "state", "steps", "lengths", "reverse", "tape", "out", "dtype", "seed", "batch", "self", "tf32", "stream")
+ARGUMENTS = (
+    *("params", "state", "steps", "lengths", "reverse", "tape", "out", "dtype", "seed", "batch", "self", "tf32", "stream"),
+    *("dy", "dfinal", "second", "curvature"),
+)
 
 
 def files(
-    cells: Iterable[Definition], source: str = "derive/cells", sources: Mapping[str, str] | None = None, *, cuda: bool = True
+    cells: Iterable[Definition],
+    source: str = "derive/cells",
+    sources: Mapping[str, str] | None = None,
+    *,
+    cuda: bool = True,
+    orders: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """Return the files of the package generated for `cells`, by path.
 
@@ -39,6 +47,8 @@ def files(
         The same for single cells, by name, where it is known more closely.
     cuda : bool
         Whether there are modules for CUDA devices too.
+    orders : mapping, optional
+        By cell, the order of its derivatives: 1, as by default, or 2. Devices have the first.
 
     Raises
     ------
@@ -60,9 +70,9 @@ def files(
     if cuda:
         found[f"{CUDA}/__init__.py"] = _init(cells, source, "The same layers for CUDA devices: `numba.cuda` kernels, products by cuBLAS.")
     for cell in cells:
-        compiled = compile_cell(cell)
+        compiled, second = compile_cell(cell), compile_cell(cell, (orders or {}).get(cell.name, 1))
         where = (sources or {}).get(cell.name, source)
-        found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
+        found[f"{cell.name}.py"] = _marked(module(cell, second, where, ""), own)
         if cuda:
             found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digests[True])
     return dict(sorted(found.items()))

@@ -18,14 +18,14 @@ from types import ModuleType
 from typing import Any
 
 from ..language.definition import Definition
-from ..language.errors import in_words
+from ..language.errors import CellError, in_words
 from ..runtime.common.trust import own
 from .contents import CUDA, digest, files
 from .folder import Files, complete
 from .pickles import make_portable
 
 
-def compile(cell: Definition, *, cuda: bool = False) -> ModuleType:
+def compile(cell: Definition, *, cuda: bool = False, order: int = 1) -> ModuleType:
     """Return the module generated for `cell`, the same as `derive generate` writes; with `cuda`, that for CUDA devices.
 
     It is kept in a cache folder by its content (``DERIVE_CACHE_DIR``, else ``$XDG_CACHE_HOME/derive-rnn``, else
@@ -37,6 +37,8 @@ def compile(cell: Definition, *, cuda: bool = False) -> ModuleType:
     cell : Definition
     cuda : bool
         Whether the module is that for CUDA devices.
+    order : 1 or 2
+        Of derivatives: with 2, the module for the CPU has `backward_backward`, `tangent`, `hvp` and `step_tangent` too.
 
     Returns
     -------
@@ -48,13 +50,15 @@ def compile(cell: Definition, *, cuda: bool = False) -> ModuleType:
     CellError
         If the cell's name or an input's cannot be used in a module.
     """
-    return compile_all([cell], cuda=cuda)[cell.name]
+    return compile_all([cell], cuda=cuda, order=order)[cell.name]
 
 
-def compile_all(cells: Iterable[Definition], *, cuda: bool = False) -> dict[str, ModuleType]:
+def compile_all(cells: Iterable[Definition], *, cuda: bool = False, order: int = 1) -> dict[str, ModuleType]:
     """Return the modules generated for `cells`, by name: as `compile` does, but in one package, which compiles their runtime once."""
+    if order not in (1, 2) or (cuda and order == 2):
+        raise CellError(f"order must be 1 or 2, and 1 for CUDA devices, got {order!r}")
     cells = tuple(cells)
-    package = package_of(cells, cuda=cuda)
+    package = package_of(cells, cuda=cuda, order=order)
     folder_name = f"{package}.{CUDA}" if cuda else package
     return {cell.name: importlib.import_module(f"{folder_name}.{cell.name}") for cell in cells}
 
@@ -68,6 +72,7 @@ class Member:
     cells : tuple of Definition
         What the package is made from.
     cuda : bool
+    order : int
     module : str
         The module's name in the package.
     name : str
@@ -75,25 +80,26 @@ class Member:
 
     cells: tuple[Definition, ...]
     cuda: bool
+    order: int
     module: str
     name: str
 
     def __call__(self, *values: Any) -> Any:
-        package = package_of(self.cells, cuda=self.cuda)
+        package = package_of(self.cells, cuda=self.cuda, order=self.order)
         return getattr(importlib.import_module(f"{package}.{self.module}"), self.name)(*values)
 
 
 @lru_cache(maxsize=256)
-def package_of(cells: tuple[Definition, ...], *, cuda: bool) -> str:
+def package_of(cells: tuple[Definition, ...], *, cuda: bool, order: int = 1) -> str:
     """Return the name of the package generated for `cells`, which is imported."""
-    package = files(cells, "a cell in memory", cuda=cuda)
+    package = files(cells, "a cell in memory", cuda=cuda, orders={cell.name: order for cell in cells})
     name = f"_derive_{digest(*package.values())}"
     if name not in sys.modules:
         folder = _kept(package, name)
         import_from(folder, name)
         kinds = (name, f"{name}.{CUDA}") if cuda else (name,)
         modules = [importlib.import_module(f"{kind}.{cell.name}") for kind in kinds for cell in cells]
-        make_portable(modules, name, partial(Member, cells, cuda))
+        make_portable(modules, name, partial(Member, cells, cuda, order))
     return name
 
 

@@ -14,6 +14,7 @@ from ..calculus.chain import FORWARD, Derivation, Link
 from ..calculus.derivation import differentiate
 from ..calculus.ir import Concat, Map, Slice
 from ..calculus.naming import Names
+from ..calculus.second import second_order
 from ..language.definition import Definition
 from .imperative import Program
 from .passes.accumulate import accumulate
@@ -126,9 +127,10 @@ def passed(derivation: Derivation) -> Iterator[tuple[str, Derivation]]:
 
 
 @lru_cache(maxsize=256)
-def compile_cell(cell: Definition) -> Compiled:
-    """Return the programs of `cell`."""
-    return compiled(differentiate(cell))
+def compile_cell(cell: Definition, order: int = 1) -> Compiled:
+    """Return the programs of `cell`: of forward and backward pass, and for `order` 2 those of second order."""
+    derived = differentiate(cell)
+    return compiled(derived if order == 1 else second_order(derived))
 
 
 def compiled(derived: Derivation) -> Compiled:

@@ -144,6 +144,8 @@ def run(
     cells: Sequence[Definition],
     json_path: str | None = None,
     *,
+    check: Callable[..., Report] = check,
+    order: int = 1,
     show: Callable[[str], None] = print,
 ) -> int:
     """Check cells, print the table and what was hardly meant and, if asked to, write the numbers to a file; return 1 if an error is
@@ -154,11 +156,15 @@ def run(
     cells : sequence of Definition
     json_path : str, optional
         File for a list of the reports' fields, each with `ok`.
+    check : function
+        What checks a cell, given it and its module: that of this module, or of `second`.
+    order : int
+        Of the modules' derivatives.
     show : function
         What prints a text.
     """
     begin = time.perf_counter()
-    modules = memory.compile_all(cells)
+    modules = memory.compile_all(cells, order=order)
     reports = [check(cell, module=modules[cell.name]) for cell in cells]
     show(table(reports))
     for cell in cells:

@@ -68,6 +68,6 @@ def test_they_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_they_stand_below_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(checks, "doubts", lambda cell: doubts(LOST))
-    monkeypatch.setattr(checks.memory, "compile_all", lambda cells: {"rnn": generated("rnn")})
+    monkeypatch.setattr(checks.memory, "compile_all", lambda cells, order: {"rnn": generated("rnn")})
     assert checks.run([REGISTRY["rnn"]]) == 0  # the numbers are right all the same
     assert "\nwarning: rnn: the cell has no state: " in capsys.readouterr().out

@@ -50,7 +50,7 @@ def _recomputed(maker: Link, reader: Link) -> Link:
         sequences=given(rec.sequences, {*source.sequences, *previous}),
         statics=given(rec.statics, {*source.statics}),
         contexts=given(rec.contexts, {*source.contexts}),
-        body=(*again, *rec.body),
+        body=(*again, *(eq for eq in rec.body if eq.name not in names)),  # of another maker, it may be there already
     )
     more = {n: maker.name if n in previous else maker.reads[n] for n in read if n in previous or n in maker.reads}
     return replace(reader, recurrence=prune(changed), reads={**reader.reads, **more})

@@ -272,43 +272,39 @@ class BaseLayer(Table, ABC):
         saved = None if kept is None else self.kept(call, kept, self.saved)
         return self.as_given(call, rows, OVER_TIME, self.output), self.unsorted(call, final), saved
 
-    def ran_back(self, work: Pass, call: AnyCall, saved: Any, dy: Array, dfinal: Any) -> tuple[Any, Any]:
-        """Run the backward pass of a call, on what its tape keeps and cotangents that are checked; return the gradients, and what it keeps
-        for other passes, or None.
+    def ran_back(self, work: Pass, call: AnyCall, saved: Any, dy: Array, dfinal: Any, *, second: bool = False) -> tuple[Any, Any]:
+        """Run the backward pass of a call, on what its tape keeps and cotangents that are checked; return the gradients, and with `second`
+        what it keeps for other passes, or None.
         """
         given = self.rows_of(call, saved, self.records["Saved"], self.saved, "tape.saved")
         final = type(dfinal)(*[self.sort(call, value) for value in dfinal])
         found = self.run(work, call, given, self.gather(call, dy), final)
-        grads, kept = self.parted(call, "backward", found)
-        return self.gradients(call, grads), kept
+        table = self.links["backward"].saved if self.links else {}
+        grads, kept = found if table else (found, None)
+        return self.gradients(call, grads), self.kept(call, kept, table) if table and second else None
 
-    def parted(self, call: AnyCall, link: str, found: Any) -> tuple[Any, Any]:
-        """Return what a pass gave, and what it keeps, as it lies on a tape; None if that is nothing."""
-        table = self.links[link].saved if link in self.links else {}
-        return (found[0], self.kept(call, found[1], table)) if table else (found, None)
-
-    def linked(self, link: str, work: Pass, call: AnyCall, given: Mapping[str, Any], kept: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-        """Run a pass beyond forward and backward on a call; return what it hands out, by name, and what it keeps, or None.
+    def linked(
+        self, link: str, work: Pass, call: AnyCall, given: Mapping[str, Any], kept: Mapping[str, Any], argument: str
+    ) -> dict[str, Any]:
+        """Run a pass beyond forward and backward on a call; return what it hands out, by role.
 
         Parameters
         ----------
         link : str
             Its name in `links`.
         given : mapping
-            The caller's arrays by name; None is zero.
+            The caller's arrays by role; None is zero, and so is what is not there.
         kept : mapping
             By the names of the passes that it reads, the records of what they keep.
+        argument : str
+            What a message calls `given`.
         """
         table = self.links[link]
         tables = {"forward": self.saved} | {name: other.saved for name, other in self.links.items()}
-        for what, names, got in (("given", table.given, given), ("kept", table.reads, kept)):
-            if missing := [name for name in names if name not in got]:
-                raise ValueError(f"{self.name}.{link}: {what} lacks {', '.join(missing)}")
-        records = [self.rows_of(call, kept[of], type(kept[of]), tables[of], f"kept.{of}") for of in table.reads]
-        values = {name: self.as_rows(call, given[name], f"given.{name}", *axes) for name, axes in table.given.items()}
-        found, own = self.parted(call, link, self.run(work, call, *records, values))
-        handed = table.handed.items()
-        return {name: self.as_given(call, found[name], LEADS[kind], shape) for name, (kind, shape) in handed}, own
+        records = [self.rows_of(call, kept[of], type(kept[of]), tables[of], f"tape of {of}") for of in table.reads]
+        values = {name: self.as_rows(call, given.get(name), f"{argument}.{name}", *axes) for name, axes in table.given.items()}
+        found, handed = self.run(work, call, *records, values), table.handed.items()
+        return {name: self.as_given(call, found[name], LEADS[kind], shape) for name, (kind, shape) in handed}
 
     def as_rows(self, call: AnyCall, value: Any, argument: str, kind: str, shape: Shape) -> Array:
         """Return a caller's array of a kind that `LEADS` has, checked, as a pass reads it; zero for None."""

@@ -18,12 +18,12 @@ Signature = tuple[tuple[tuple[int, ...], np.dtype], ...]
 
 
 class Link(NamedTuple):
-    """What a pass beyond forward and backward reads, takes and gives, by name; and of the backward pass, what it keeps for such.
+    """What a pass of second order reads, takes and gives, by role; and of the backward pass, what it keeps for such.
 
     Attributes
     ----------
     reads : names of the passes whose kept values it is given, in order
-    given, handed : mapping from name to (``steps``, ``batch`` or ``static``: what there is a row for, and shape of one row)
+    given, handed : mapping from role to (``steps``, ``batch`` or ``static``: what there is a row for, and shape of one row)
     saved : mapping from what it keeps to (shape of one row, rows before the first step; None for a value that has no rows)
     """
 
@@ -46,9 +46,9 @@ class Table:
     indices : mapping from an integer input to the sizes that it must be below
     saved : mapping from what the tape keeps to (shape of one row, rows before the first step)
     equal : pairs of sizes that must be equal
-    links : mapping from the name of a pass beyond forward and backward to what it takes and gives
+    links : mapping from the name of a pass of second order to what it takes and gives; empty for a module of first order
     rules : mapping from a parameter to its initial value or the name of a rule, and from a state to its value before the first step
-    records : the module's own types, by name: Params, State, Inputs, Saved, Tape, Grads
+    records : the module's own types, by name: Params, State, Inputs, Saved, Tape, Grads, and of second order Tape2, Second
     """
 
     name: str

@@ -8,7 +8,7 @@ step past a sequence's end has no row and costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import prod
 
@@ -37,6 +37,8 @@ class Rows:
         The sequence at each batch position; None if all have one length and stand as they came.
     origin : array, optional
         For each row, the row that it has in an array `(T, B, ·)` of the caller; None if that is the same.
+    passing : bool
+        Whether what a pass itself would keep, states aside, is not asked for.
     """
 
     row: Array
@@ -50,6 +52,7 @@ class Rows:
     inline: bool
     order: Array | None = None
     origin: Array | None = None
+    passing: bool = False
 
     @classmethod
     def of(cls, steps: int, batch: int, keep: bool, inline: bool, lengths: Array | None = None, reverse: bool = False) -> Rows:
@@ -84,7 +87,7 @@ class Rows:
     @cached_property
     def kept_count(self) -> int:
         """How many rows an array on the tape has."""
-        return self.count if self.keep else 2 * self.batch
+        return self.count if self.keep and not self.passing else 2 * self.batch
 
     @cached_property
     def state_count(self) -> int:
@@ -95,6 +98,11 @@ class Rows:
     def ahead_count(self) -> int:
         """How many rows a product of the inputs has."""
         return self.batch if self.inline else self.count
+
+    @cached_property
+    def fleeting(self) -> Rows:
+        """The same rows for a pass that keeps nothing of its own."""
+        return replace(self, kept=self.ring, passing=True)
 
     @property
     def gathered(self) -> bool:

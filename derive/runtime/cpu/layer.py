@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..common.layer import OVER_TIME, BaseLayer, Pass
+from ..common.layer import OVER_TIME, Pass
 from ..common.packed import Seal, check_packed, sealed
 from ..common.sizes import Shape
 from ..common.table import Signature, signature
@@ -25,6 +25,7 @@ from .division import is_light, step_by_step
 from .memory import LARGE, empty, unlocked
 from .out import Out
 from .replay import Given, Path, Recording, Recordings, Trace, flattened, key_of
+from .second import SecondOrder
 from .segments import Marks, Segment
 from .threads import ATTENTION, call_workers, division
 from .tile import ROWS
@@ -51,7 +52,7 @@ class Packed(NamedTuple):
         return self.seal.again(self.params)
 
 
-class Layer(BaseLayer):
+class Layer(SecondOrder):
     """A cell's interface, and the functions of its module."""
 
     packed: ClassVar[type] = Packed
@@ -131,30 +132,26 @@ class Layer(BaseLayer):
         def work(trace: Trace | None, *given: Any) -> Any:
             *taped, dy, dfinal = given
             again = tape if trace is None else tape._replace(**dict(zip(TAPED, taped, strict=True)))
-            call, lengths = self._taped(again, "backward", trace)
+            call, lengths = self.taped(again, "backward", trace)
             dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
             dfinal = self.state_cotangent(call, dfinal, "dfinal")
-            if call.keep:
-                grads, kept = self.ran_back(run, call, again.saved, dy, dfinal)
-                return (grads, kept) if second else grads
-            if second:
-                raise ValueError(f'{self.name}.backward: second needs a tape that keeps all, of `forward` with tape="full"')
-            return self._back_by_segments(forward, run, dy, tape, dfinal, lengths)
+            if not call.keep:
+                return self._back_by_segments(forward, run, dy, tape, dfinal, lengths)
+            if self.links and not second:
+                call = call._replace(rows=call.rows.fleeting)
+            grads, kept = self.ran_back(run, call, again.saved, dy, dfinal, second=second)
+            return (grads, self.records["Tape2"](tape, dy, kept)) if second else grads
 
+        if second and not self.links:
+            raise NotImplementedError(self.no_second_order("backward with second=True"))
+        tape = self._whole(forward, tape, "backward") if second else tape
         self.check_tape(tape, "backward")
         given = (tape.inputs, tape.params, tape.state, tape.saved, dy, dfinal)
-        if tape.lengths is None and tape.reverse is False and not isinstance(tape.saved, Marks):
-            return self.again(self.recordings, ("backward", tape.steps, second), given, work)
-        return work(None, *given)
+        if second or tape.lengths is not None or tape.reverse is not False or isinstance(tape.saved, Marks):
+            return work(None, *given)
+        return self.again(self.recordings, ("backward", tape.steps), given, work)
 
-    def further(self, link: str, run: Pass, given: Any, tape: Any, kept: Any) -> tuple[dict[str, Array], Any]:
-        """Return what a pass beyond forward and backward hands out, by name, and what it keeps, or None."""
-        call, _ = self._taped(tape, link)
-        if not call.keep:
-            raise ValueError(f'{self.name}.{link} needs a tape that keeps all, of `forward` with tape="full"')
-        return self.linked(link, run, call, given, {"forward": tape.saved, **kept})
-
-    def _taped(self, tape: Any, function: str, trace: Trace | None = None) -> tuple[Call, Array | None]:
+    def taped(self, tape: Any, function: str, trace: Trace | None = None) -> tuple[Call, Array | None]:
         """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
         self.check_tape(tape, function)
         keep, given = not isinstance(tape.saved, Marks), (tape.inputs, tape.params, tape.state, tape.steps, tape.lengths, tape.reverse)

@@ -53,7 +53,7 @@ class Layer(BaseLayer):
     def on_device(cls, table: Table, tape: type) -> Layer:
         """Return the layer of a cell's table, with the device's own record of a tape."""
         given = {f.name: getattr(table, f.name) for f in fields(Table) if f.init}
-        return cls(**{**given, "records": {**table.records, "Tape": tape}})
+        return cls(**{**given, "links": {}, "records": {**table.records, "Tape": tape}})  # devices have the first order
 
     # Making arrays
 

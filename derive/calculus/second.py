@@ -1,0 +1,151 @@
+"""The second order of a cell's chain: the backward pass differentiated again, and tangents.
+
+Nothing here is a rule: every link is the adjoint of an earlier one. With P0 the forward and P1 the backward pass,
+
+| link       | is the adjoint of       | gives                                                                              |
+|------------|-------------------------|------------------------------------------------------------------------------------|
+| `TWICE`    | P1                      | cotangents of dy and dfinal, and of what P1 read: parameters, inputs, values of P0 |
+| `THROUGH`  | P0, by values of P0     | from cotangents of these values, those of inputs, parameters, initial states       |
+| `TANGENT`  | P1, by dy               | tangents of the output and the final states                                        |
+| `ALONG`    | `THROUGH`, by its seeds | the same, and tangents of the values of P0 that P1 reads                           |
+| `HESSIAN`  | `TWICE`, by its seeds   | tangents of the gradients                                                          |
+
+`TWICE` and `THROUGH` together are double backward. A pass that is linear in what it is given has its transpose as adjoint: so the adjoint
+of P1 by dy takes a tangent of the inputs to that of the output, and `HESSIAN` after `ALONG` a tangent to that of the gradient (forward
+over reverse: Pearlmutter 1994, Neural Computation 6(1):147-160).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import replace
+
+import sympy as sp
+
+from ..language.definition import Definition
+from .chain import BACKWARD, FORWARD, Derivation, Link
+from .ir import Equation, Label, Map, Recurrence
+
+TWICE, THROUGH, TANGENT, ALONG, HESSIAN = "backward_backward", "through", "tangent", "along", "hessian"
+
+DY, DFINAL, STATE, PARAMS, KEPT, FIRST = "dy", "dfinal", "state", "params", "kept", "first"
+"""Roles of what a link is given and hands out: see `role`."""
+
+
+def second_order(found: Derivation) -> Derivation:
+    """Return a chain of forward and backward pass with the links of second order."""
+    cell = found.cell
+    constant = {*cell.fixed, *cell.constant_arrays}
+    back = found[BACKWARD].recurrence
+    own = [n for n in (*back.statics, *back.contexts, *back.sequences) if n not in constant]
+    found = found.differentiated(TWICE, BACKWARD, wrt=own, tag="C")
+    values = [n for n in found.saved(FORWARD) if _moving(found[FORWARD], n)]
+    found = found.differentiated(THROUGH, FORWARD, seeds=dict.fromkeys((cell.output, *values)), wrt=_differentiable(found), tag="D")
+    found = found.differentiated(TANGENT, BACKWARD, wrt=(found[BACKWARD].cotangent[cell.output],), tag="T")
+    found = found.differentiated(ALONG, THROUGH, wrt=_given(found[THROUGH]), tag="A")
+    return _numbered(found.differentiated(HESSIAN, TWICE, wrt=_given(found[TWICE]), tag="H"))
+
+
+def mark(name: str, label: Callable[[str], Label], first: Container[str]) -> tuple[str, str]:
+    """Return what a value is of another one, and that: itself (``""``), its cotangent (``bar``), its tangent (``dot``), or the tangent of
+    its cotangent (``bars``).
+
+    A cotangent of a cotangent is a tangent, as the first is linear in the second.
+
+    Parameters
+    ----------
+    name : str
+    label : callable
+        Given a name, its label.
+    first : names
+        Those of the backward pass: other cotangents of the forward pass's values are tangents of these.
+    """
+    known = label(name)
+    if known.kind not in ("seed", "carried", "cotangent"):
+        return "", name
+    before, value = mark(known.of, label, first)
+    return {"": "bar" if name in first else "bars", "bar": "dot", "dot": "bars", "bars": "dot"}[before], value
+
+
+def _numbered(found: Derivation) -> Derivation:
+    """Return the chain with the equations of second order numbered anew, without those that pass on what people call the same."""
+    first = found[BACKWARD].recurrence.types
+    links = [replace(link, recurrence=_told(link.recurrence, first)) if link.of not in ("", FORWARD) else link for link in found]
+    return replace(found, links=tuple(links))
+
+
+def _told(rec: Recurrence, first: Container[str]) -> Recurrence:
+    count = 0
+
+    def told(eq: Equation) -> Equation:
+        nonlocal count
+        if not (eq.shown and eq.tag):
+            return eq
+        if isinstance(eq.node, Map) and isinstance(eq.node.expr, sp.Symbol):
+            ends = [mark(name, rec.labels.__getitem__, first) for name in (eq.name, eq.node.expr.name)]
+            if ends[0] == ends[1]:
+                return replace(eq, tag="", shown=False)
+        count += 1
+        return replace(eq, tag=f"{eq.tag[0]}{count}")
+
+    return replace(
+        rec,
+        prologue=tuple(map(told, rec.prologue)),
+        body=tuple(map(told, rec.body)),
+        accumulators=tuple(map(told, rec.accumulators)),
+        epilogue=tuple(map(told, rec.epilogue)),
+    )
+
+
+def _moving(forward: Link, value: str) -> bool:
+    """Say whether a kept value is one of each step."""
+    return forward.recurrence.types[value].batched
+
+
+def _differentiable(found: Derivation) -> list[str]:
+    """Return what a cell's backward pass differentiates by."""
+    rec = found[FORWARD].recurrence
+    return [n for n in (*rec.statics, *rec.contexts, *rec.sequences) if n in found[BACKWARD].cotangent]
+
+
+def _given(link: Link) -> tuple[str, ...]:
+    """Return the cotangents that a link is given: in those it is linear."""
+    return tuple(c for c in link.cotangent.values() if c in link.recurrence.inputs)
+
+
+def role(found: Derivation, link: Link, name: str) -> str:
+    """Return what a value that a link is given, or hands out, is the cotangent or the tangent of.
+
+    That is an input or a context by its name, ``params.W``, ``state.h`` for the state before the first step, ``dfinal.h`` for that after
+    the last, ``dy``, or ``kept.f`` for a value of each step of the forward pass. ``first.dy`` is the value of dy itself.
+    """
+    for carry, other in zip(link.recurrence.carries, found[link.of].recurrence.carries, strict=True):
+        if name in (carry.previous, carry.value):
+            return _of_carry(found, link, other, before=name == carry.previous)
+    for value, cotangent in link.cotangent.items():
+        if cotangent == name:
+            return _of_value(found, found[link.of], value, output=link.name == BACKWARD)
+    return f"{FIRST}.{role(found, found[BACKWARD], name)}"  # else it is what the backward pass was given
+
+
+def _of_carry(found: Derivation, link: Link, other: object, *, before: bool) -> str:
+    """Return the role of a carry's value before or after all steps of a link: links against time end at the first step."""
+    k = [*found[link.of].recurrence.carries].index(other)  # type: ignore[arg-type]
+    state = found.cell.states[k]
+    return f"{DFINAL if before == link.recurrence.reverse else STATE}.{state}"
+
+
+def _of_value(found: Derivation, link: Link, name: str, *, output: bool) -> str:
+    """Return the role of a link's own value, or of a cotangent that it is given or hands out."""
+    cell: Definition = found.cell
+    if name in (*cell.inputs, *cell.context):
+        return name
+    if name in cell.parameters:
+        return f"{PARAMS}.{name}"
+    if link.of and (name in link.cotangent.values() or name in _carried(link)):
+        return role(found, link, name)
+    return DY if output and name == cell.output else f"{KEPT}.{name}"
+
+
+def _carried(link: Link) -> set[str]:
+    return {n for carry in link.recurrence.carries for n in (carry.previous, carry.value)}

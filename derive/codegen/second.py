@@ -1,0 +1,154 @@
+"""What a module has of second order: records, tables of what its passes are given and hand out, and the functions of its interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..calculus.chain import BACKWARD, FORWARD
+from ..calculus.naming import Names
+from ..calculus.second import KEPT, TWICE, role
+from ..language.definition import Definition
+from ..language.sizes import axes_text
+from ..program.pipeline import Compiled, Stored
+from .interface import Interface, record, sizes_text
+from .layout import INDENT, tuple_source, wrapped
+from .signature import given, tape_record
+
+STEPS, BATCH, STATIC = "steps", "batch", "static"  # what is given at every step, once a sequence, or once
+FUNCTIONS = ("backward_backward", "tangent", "hvp", "step_tangent")
+
+
+def links(compiled: Compiled) -> list[Stored]:
+    """Return the links beyond forward and backward pass; none for a module of first order."""
+    return [link for link in compiled if link.name not in (FORWARD, BACKWARD)]
+
+
+def records(cell: Definition, compiled: Compiled) -> list[str]:
+    """Return the records of second order; none for a module of first order."""
+    if not links(compiled):
+        return []
+    shapes, kept = cell.shapes, compiled[BACKWARD].keeps
+    inputs = [(n, axes_text("T", "B", shape=shapes[n])) for n in cell.inputs] + [(n, axes_text("B", shape=shapes[n])) for n in cell.context]
+    over = compiled.derivation[BACKWARD].recurrence.types
+    saved = [(f.name, "np.ndarray", axes_text("T + 1" if f.state else "T", "B", shape=over[f.value].shape)) for f in kept]
+    tape = [("tape", "Tape", ""), ("dy", "np.ndarray", axes_text("T", "B", shape=shapes[cell.output]))]
+    second = [("dy", "np.ndarray", axes_text("T", "B", shape=shapes[cell.output])), ("dfinal", "State", "")]
+    second += [(n, f"np.ndarray{' | None' if n in cell.integers else ''}", axes) for n, axes in inputs]
+    second += [("params", "Params", "None for what is fixed" if cell.fixed else ""), ("state", "State", "")]
+    return [
+        record(tape_record(BACKWARD), "What a backward pass keeps for `backward_backward` and `hvp`.", saved),
+        record("Tape2", "A backward pass, ready for `backward_backward`.", [*tape, ("saved", tape_record(BACKWARD), "")]),
+        record("Second", "Gradients by cotangents, inputs, parameters and initial state.", second),
+    ]
+
+
+def entries(cell: Definition, compiled: Compiled) -> list[str]:
+    """Return the entry of the module's table for passes of second order, where there are any."""
+    if not links(compiled):
+        return []
+    made = [f'"{link.name}": {_link(cell, compiled, link)}' for link in compiled if link.name != FORWARD]
+    return [f"\n{INDENT}".join(wrapped("links={", made, "}"))]
+
+
+def _link(cell: Definition, compiled: Compiled, link: Stored) -> str:
+    """Return the table of a pass: what it reads, what it is given and hands out, by role, and what it keeps."""
+    rec = link.program.rec
+    reads = tuple_source(f'"{of}"' for of in dict.fromkeys(of for of, _ in link.reads.values()))
+    own = link.name != BACKWARD
+    taken = [*given(cell, link), *(carry.previous for carry in rec.carries)] if own else []
+    handed = [*link.link.handed, *(carry.value for carry in rec.carries)] if own else []
+    saved = [f'"{f.name}": ({sizes_text(rec.types[f.value].shape)}, {_extra(link, f.value, f.state)})' for f in link.keeps]
+    return f"Link({reads}, {_table(compiled, link, taken)}, {_table(compiled, link, handed)}, {{{', '.join(saved)}}})"
+
+
+def _extra(link: Stored, value: str, state: bool) -> int | None:
+    """Return how many rows there are before the first step; None, if there are none at all."""
+    return int(state) if link.program.rec.types[value].batched else None
+
+
+def _table(compiled: Compiled, link: Stored, values: Iterable[str]) -> str:
+    types = link.program.rec.types
+    roles = {value: role(compiled.derivation, link.link, value) for value in values}
+    return "{" + ", ".join(f'"{roles[v]}": ("{_kind(link, v)}", {sizes_text(types[v].shape)})' for v in roles) + "}"
+
+
+def _kind(link: Stored, value: str) -> str:
+    rec = link.program.rec
+    if not rec.types[value].batched:
+        return STATIC
+    once = {*rec.contexts, *(c.previous for c in rec.carries), *(c.value for c in rec.carries)}
+    summed = {eq.name for eq in (*rec.accumulators, *rec.epilogue)}
+    return BATCH if value in once | summed and value not in link.outputs else STEPS
+
+
+def missing(layer: str) -> str:
+    """Return the functions of second order in a module that has none: they say how to get them."""
+    return f"{', '.join(FUNCTIONS)} = {layer}.without_second_order()"
+
+
+def functions(cell: Definition, interface: Interface) -> list[str]:
+    """Return the functions of second order of a module that has its passes."""
+    layer, dy = interface.own["LAYER"], axes_text("T", "B", shape=cell.shapes[cell.output])
+    return [_twice(layer), _tangent(layer), _hvp(cell, layer, dy), _step(cell, interface)]
+
+
+def _twice(layer: str) -> str:
+    return f'''def backward_backward(u, tape2) -> Second:
+    """Gradients of Σ ⟨u, gradients⟩: the backward pass of `backward`.
+
+    Parameters
+    ----------
+    u : Grads
+        Cotangents of what `backward` returned; any field, and any of its `params` and `state`, may be None for zero.
+    tape2 : Tape2
+        From ``backward(…, second=True)``; not altered.
+    """
+    return {layer}.backward_backward(_{TWICE}, _through, u, tape2)'''
+
+
+def _tangent(layer: str) -> str:
+    return f'''def tangent(v, tape) -> tuple[np.ndarray, State]:
+    """Derivatives of output and final state along `v`.
+
+    Parameters
+    ----------
+    v : Grads
+        Tangents of inputs, parameters and initial state; any field, and any of its `params` and `state`, may be None for zero.
+    tape : Tape
+        From `forward`; not altered.
+    """
+    return {layer}.tangent(_forward, _tangent, v, tape)'''
+
+
+def _hvp(cell: Definition, layer: str, dy: str) -> str:
+    return f'''def hvp(v, tape, dy, dfinal=None, *, curvature=None) -> tuple[Grads, Grads]:
+    """The gradients that `backward` returns, and their derivatives along `v`: the Hessian times v.
+
+    Parameters
+    ----------
+    v : Grads
+        Tangents, as for `tangent`.
+    tape : Tape
+        From `forward`; not altered.
+    dy : array {dy}, or None for zero
+        Cotangent of the output.
+    dfinal : State, optional
+        Cotangents of the final states; zero by default.
+    curvature : callable, optional
+        Given the derivative of the output along `v`, that of `dy`; by default it is zero: the loss is linear in the output.
+    """
+    return {layer}.hvp(_forward, _backward, _along, _hessian, "{KEPT}.{cell.output}", v, tape, dy, dfinal, curvature)'''
+
+
+def _step(cell: Definition, interface: Interface) -> str:
+    names = [*cell.inputs, *cell.context]
+    keywords = names[1:] if cell.inputs else names
+    head, own = cell.inputs[0] if cell.inputs else Names(keywords).fresh("x"), interface.own
+    v = Names(names).fresh("v")
+    star = ", *" + "".join(f", {k}" for k in keywords) if keywords else ""
+    return f'''def step_tangent({head}, params, state, {v}{star}) -> tuple[np.ndarray, State, np.ndarray, State]:
+    """Run one step; return output, state, and the derivatives of both along `{v}`.
+
+    Parameters are as for `step`, and `{v}` a Grads with tangents of the step's inputs `(B, ·)`, of parameters and of the state before it.
+    """
+    return {own["LAYER"]}.step_tangent(_forward, _tangent, {own["Inputs"]}({", ".join(names)}), params, state, {v})'''

@@ -1,0 +1,152 @@
+"""What a module of second order does on the host: double backward, tangents, and Hessians times vectors.
+
+Its passes are links of a chain (see `Link` of ``common.table``). What one is given and hands out has a role: an input by its name,
+``params.W``, ``state.h``, ``dy``, ``dfinal.h``, ``kept.f`` for a value of each step of the forward pass, ``first.dy`` for dy itself.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..common.layer import BY_SEQUENCE, OVER_TIME, BaseLayer, Pass
+from ..common.sizes import Shape
+from .segments import Marks
+
+Array = np.ndarray
+Values = dict[str, Any]  # by role
+HOW = "`derive generate --order 2` makes one with it, and so does `derive.compile(cell, order=2)`"
+
+
+class SecondOrder(BaseLayer):
+    """The functions of second order of a cell's module."""
+
+    @abstractmethod
+    def forward(
+        self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, lengths: Any, reverse: bool, tape: str
+    ) -> tuple[Array, Any, Any]: ...
+
+    @abstractmethod
+    def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool = False) -> Any: ...
+
+    @abstractmethod
+    def taped(self, tape: Any, function: str) -> tuple[Any, Any]:
+        """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
+
+    def backward_backward(self, twice: Pass, through: Pass, u: Any, tape2: Any) -> Any:
+        """Return the gradients of Σ ⟨u, gradients⟩."""
+        if not isinstance(tape2, self.records["Tape2"]):
+            got = self.shown_type(type(tape2))
+            raise ValueError(
+                f"{self.name}.backward_backward: tape2 must be a {self.named('Tape2')}, which backward(…, second=True) returns after the "
+                f"gradients, got a {got}"
+            )
+        (call, _), kept = self.taped(tape2.tape, "backward_backward"), {"forward": tape2.tape.saved, "backward": tape2.saved}
+        given = self._roles(u, "u", "backward_backward") | {"first.dy": tape2.dy}
+        found = self.linked("backward_backward", twice, call, given, kept, "u")
+        rest = self.linked("through", through, call, _kept(found), kept, "u")
+        for name, value in found.items():
+            if name in rest:
+                rest[name] += value  # an array of its own
+        dfinal = self.records["State"](*[found[f"dfinal.{name}"] for name in self.state])
+        return self.records["Second"](found["dy"], dfinal, *self._fields(call, rest))
+
+    def tangent(self, forward: Pass, work: Pass, v: Any, tape: Any) -> tuple[Array, Any]:
+        """Return the derivatives of output and final state along `v`."""
+        tape = self._whole(forward, tape, "tangent")
+        call, _ = self.taped(tape, "tangent")
+        found = self.linked("tangent", work, call, self._roles(v, "v", "tangent"), {"forward": tape.saved}, "v")
+        return found["dy"], self.records["State"](*[found[f"dfinal.{name}"] for name in self.state])
+
+    def hvp(
+        self,
+        forward: Pass,
+        back: Pass,
+        along: Pass,
+        hessian: Pass,
+        output: str,
+        v: Any,
+        tape: Any,
+        dy: Any,
+        dfinal: Any,
+        curvature: Callable[[Array], Any] | None,
+    ) -> tuple[Any, Any]:
+        """Return the gradients, and their derivatives along `v`; `output` is the role of the output among what is kept."""
+        grads, tape2 = self.backward(forward, back, dy, tape, dfinal, second=True)
+        (call, _), kept = self.taped(tape2.tape, "hvp"), {"forward": tape2.tape.saved, "backward": tape2.saved}
+        given = self._roles(v, "v", "hvp")
+        moved = self.linked("along", along, call, given, kept, "v")
+        given |= _kept(moved) | {"dy": curvature(moved[output]) if curvature else None, "first.dy": tape2.dy}
+        return grads, self.records["Grads"](*self._fields(call, self.linked("hessian", hessian, call, given, kept, "v")))
+
+    def step_tangent(self, forward: Pass, work: Pass, inputs: Any, params: Any, state: Any, v: Any) -> tuple[Array, Any, Array, Any]:
+        """Return output and state of one step, and their derivatives along `v`."""
+        steps = None if self.inputs else 1
+        y, final, tape = self.forward(forward, self.one_step(inputs), params, state, steps=steps, lengths=None, reverse=False, tape="full")
+        given = self.records["Grads"]
+        if isinstance(v, given):
+            v = v._replace(**{name: None if value is None else value[None] for name, value in v._asdict().items() if name in self.inputs})
+        dy, dfinal = self.tangent(forward, work, v, tape)
+        return y[0], final, dy[0], dfinal
+
+    def without_second_order(self) -> tuple[Callable[..., Any], ...]:
+        """Return what stands for the functions of second order in a module that has none."""
+        return tuple(self._missing(name) for name in ("backward_backward", "tangent", "hvp", "step_tangent"))
+
+    def _missing(self, function: str) -> Callable[..., Any]:
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise NotImplementedError(self.no_second_order(function))
+
+        refuse.__name__ = refuse.__qualname__ = function
+        refuse.__doc__ = f"Of second order, which this module was generated without: {HOW}."
+        return refuse
+
+    def no_second_order(self, function: str) -> str:
+        """Return what is said to one who asks a module without second order for it."""
+        return f"{self.name}.{function}: this module was generated without second order: {HOW}"
+
+    # Roles
+
+    def _roles(self, grads: Any, argument: str, function: str) -> Values:
+        """Return what a `Grads` has, by role; None is zero."""
+        if not isinstance(grads, self.records["Grads"]):
+            got = self.shown_type(type(grads))
+            raise ValueError(f"{self.name}.{function}: {argument} must be a {self.named('Grads')}, got a {got}")
+        found: Values = {name: getattr(grads, name) for name in (*self.inputs, *self.context)}
+        for field, kind, names in (("params", "Params", self.params), ("state", "State", self.state)):
+            record = getattr(grads, field)
+            if record is not None and not isinstance(record, self.records[kind]):
+                got = self.shown_type(type(record))
+                raise ValueError(f"{self.name}.{function}: {argument}.{field} must be a {self.named(kind)} or None, got a {got}")
+            found |= {f"{field}.{name}": None if record is None else getattr(record, name) for name in names}
+        return found
+
+    def _fields(self, call: Any, found: Mapping[str, Any]) -> list[Any]:
+        """Return the fields of a `Grads` from values by role: zero for one that nothing depends on, None for what has no gradient."""
+
+        def value(name: str, lead: tuple[str, ...], shape: Shape) -> Any:
+            if name in found or name not in self.links["through"].handed:
+                return found.get(name)
+            return np.zeros(self.axes(call, lead, shape), call.stored_dtype)
+
+        inputs = [value(name, OVER_TIME, shape) for name, shape in self.inputs.items()]
+        inputs += [value(name, BY_SEQUENCE, shape) for name, shape in self.context.items()]
+        params = [value(f"params.{name}", (), shape) for name, shape in self.params.items()]
+        state = [value(f"state.{name}", BY_SEQUENCE, shape) for name, shape in self.state.items()]
+        return [*inputs, self.records["Params"](*params), self.records["State"](*state)]
+
+    def _whole(self, forward: Pass, tape: Any, function: str) -> Any:
+        """Return a tape that keeps all: where only states were kept, the forward pass is run again."""
+        self.check_tape(tape, function)
+        if not isinstance(tape.saved, Marks):
+            return tape
+        given, steps = (tape.inputs, tape.params, tape.state), None if self.inputs else tape.steps
+        return self.forward(forward, *given, steps=steps, lengths=tape.lengths, reverse=tape.reverse, tape="full")[2]
+
+
+def _kept(values: Mapping[str, Any]) -> Values:
+    """Return those of the values that the forward pass keeps."""
+    return {name: value for name, value in values.items() if name.startswith("kept.")}

@@ -1,0 +1,259 @@
+"""Modules of second order: double backward, tangents and Hessians times vectors, as people call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import assert_close, assert_same_bits, generated, package
+from test_interface import MEMORY, SKIP, TWINS
+
+from derive.cell import Cell
+from derive.cells import REGISTRY, get
+from derive.language.errors import CellError
+from derive.package import memory
+from derive.verify.problem import Problem, sample
+from derive.verify.second import along, autograd, by_name, grads_of, kernels
+from derive.verify.witnesses import arguments
+
+SAMPLE = ("rnn", "gru", "lstm_layernorm", "slstm", "lru", "softmax_cross_entropy")
+OWN = (MEMORY, SKIP, TWINS)
+CELLS = {cell.name: cell for cell in (*map(get, SAMPLE), *OWN)}
+T, B = 5, 3
+
+
+def made(name: str) -> ModuleType:
+    return memory.compile_all(CELLS.values(), order=2)[name]
+
+
+def problem(name: str, dtype: Any = np.float64, steps: int = T) -> Problem:
+    return sample(CELLS[name], steps=steps, batch=B, seed=3).cast(dtype)
+
+
+def taped(name: str, dtype: Any = np.float64, **options: Any) -> tuple[ModuleType, Problem, Any, Any, Any, Any]:
+    """Return a module, a problem, a direction, and the tapes of a call with `options`."""
+    module, p = made(name), problem(name, dtype)
+    given, keywords = arguments(module, p)
+    _, _, tape = module.forward(*given, **keywords, **options)
+    dfinal = module.State(*(p.dfinal[s] for s in p.cell.states))
+    _, tape2 = module.backward(p.dy, tape, dfinal, second=True)
+    return module, p, grads_of(module, p, {k: v.astype(dtype) for k, v in along(p).items()}), tape, tape2, dfinal
+
+
+every_cell = pytest.mark.parametrize("name", CELLS)
+
+
+@every_cell
+def test_it_is_pytorchs(name: str) -> None:
+    p = problem(name)
+    u = along(p)
+    got, want = kernels(made(name), p, u).named(), autograd(p, u).named()
+    assert got.keys() == want.keys()
+    largest = max(float(np.abs(v).max(initial=0.0)) for v in want.values())
+    for key, value in want.items():
+        scale = max(float(np.abs(value).max(initial=0.0)), 1e-3 * largest)
+        assert float(np.abs(got[key] - value).max(initial=0.0)) <= 1e-10 * scale, key
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", REGISTRY)
+def test_all_cells_are_pytorchs(name: str) -> None:
+    p = sample(REGISTRY[name], steps=4, batch=2, seed=1)
+    u = along(p)
+    got, want = kernels(memory.compile(REGISTRY[name], order=2), p, u).named(), autograd(p, u).named()
+    largest = max(float(np.abs(v).max(initial=0.0)) for v in want.values())
+    for key, value in want.items():
+        scale = max(float(np.abs(value).max(initial=0.0)), 1e-3 * largest)
+        assert float(np.abs(got[key] - value).max(initial=0.0)) <= 1e-10 * scale, key
+
+
+@pytest.mark.parametrize("name", ["gru", "slstm", "memory"])
+def test_a_hessian_is_the_difference_of_gradients(name: str) -> None:
+    module, p, v, tape, _, dfinal = taped(name)
+    step, cell = 1e-5, p.cell
+    direction = along(p)
+
+    def gradients(sign: int) -> dict[str, np.ndarray]:
+        moved = p
+        for key, value in direction.items():
+            moved = moved.at(key, p.arrays[key] + sign * step * value)
+        given, keywords = arguments(module, moved)
+        return by_name(p, module.backward(p.dy, module.forward(*given, **keywords)[2], dfinal))
+
+    ahead, behind = gradients(1), gradients(-1)
+    grads, product = module.hvp(v, tape, p.dy, dfinal)
+    for key, value in by_name(p, product).items():
+        want = (ahead[key] - behind[key]) / (2 * step)
+        np.testing.assert_allclose(value, want, rtol=1e-6, atol=1e-6 * max(1.0, float(np.abs(want).max())), err_msg=f"{cell.name} {key}")
+    assert_close(grads, module.backward(p.dy, tape, dfinal))
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm_layernorm", "memory"])
+def test_a_hessian_is_symmetric(name: str) -> None:
+    module, p, v, tape, _, dfinal = taped(name)
+    other = grads_of(module, p, along(p, 7))
+    first, second = (by_name(p, module.hvp(w, tape, p.dy, dfinal, curvature=lambda y: 3 * y)[1]) for w in (v, other))
+    one, two = (sum(float(np.sum(a[key] * b[key])) for key in a) for a, b in ((first, along(p, 7)), (second, along(p))))
+    assert abs(one - two) <= 1e-10 * max(abs(one), 1.0)
+
+
+@pytest.mark.parametrize("name", ["gru", "softmax_cross_entropy"])
+def test_float32_is_float64_rounded(name: str) -> None:
+    p = problem(name, np.float32)
+    u = {key: value.astype(np.float32) for key, value in along(p).items()}
+    got = kernels(made(name), p, u).named()
+    want = kernels(made(name), p.cast(np.float64), {key: value.astype(np.float64) for key, value in u.items()}).named()
+    assert all(value.dtype == np.float32 for value in got.values())
+    largest = max(float(np.abs(v).max()) for v in want.values())
+    for key, value in want.items():
+        assert float(np.abs(got[key] - value).max()) <= 1e-5 * max(float(np.abs(value).max()), 1e-2 * largest), key
+
+
+# What the first order takes
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["gru", "lstm_layernorm", "lru"])
+def test_sequences_of_unequal_length_are_those_by_themselves(name: str, reverse: bool) -> None:
+    module, p = made(name), problem(name)
+    u, lengths = along(p), [3, 5, 1]
+    got = kernels(module, p.ragged(lengths), u, lengths=np.array(lengths), reverse=reverse)
+    total = {f"{part} {key}": 0.0 for part in ("double backward", "Hessian") for key in p.cell.parameters}
+    for b, length in enumerate(lengths):
+        alone, direction = _alone(p, b, length), {key: _part(p, key, value, b, length) for key, value in u.items()}
+        for key, value in kernels(module, alone, direction, reverse=reverse).named().items():
+            if key in total:
+                total[key] = total[key] + value
+                continue
+            over_time = key.split()[-1] in (*p.cell.inputs, "dy", "output")
+            found = got.named()[key]
+            part = found[:length, b : b + 1] if over_time else found[b : b + 1]
+            np.testing.assert_allclose(part, value, rtol=1e-9, atol=1e-10 * max(1.0, float(np.abs(value).max())), err_msg=f"{key} {b}")
+    for key, value in total.items():
+        scale = float(np.abs(value).max())
+        np.testing.assert_allclose(got.named()[key], value, rtol=1e-9, atol=1e-10 * max(1.0, scale), err_msg=key)
+
+
+def _alone(p: Problem, b: int, length: int) -> Problem:
+    arrays = {key: _part(p, key, value, b, length) for key, value in p.arrays.items()}
+    return Problem(p.cell, p.sizes, length, 1, arrays, p.dy[:length, b : b + 1], {s: v[b : b + 1] for s, v in p.dfinal.items()})
+
+
+def _part(p: Problem, key: str, value: np.ndarray, b: int, length: int) -> np.ndarray:
+    """Return what one sequence has of an array."""
+    if key in p.cell.parameters:
+        return value
+    return value[:length, b : b + 1] if key in p.cell.inputs else value[b : b + 1]
+
+
+def test_a_tape_of_states_gives_the_same() -> None:
+    p = problem("gru")
+    u = along(p)
+    got, want = kernels(made("gru"), p, u, tape="recompute").named(), kernels(made("gru"), p, u).named()
+    assert_same_bits(tuple(got.values()), tuple(want.values()))
+
+
+def test_nothing_is_zero() -> None:
+    """A field that is None is a zero of its shape."""
+    module, p, _, tape, tape2, dfinal = taped("gru")
+    zeros = {key: np.zeros_like(value) for key, value in along(p).items()}
+    halves: tuple[Callable[[str], bool], ...] = (lambda key: key == "x", lambda key: key in p.cell.parameters, lambda key: key == "U_r")
+    for chosen in halves:
+        some = {key: value for key, value in along(p).items() if chosen(key)}
+        one, two = grads_of(module, p, some), grads_of(module, p, zeros | some)
+        empty = one._replace(params=None if not any(key in p.cell.parameters for key in some) else one.params, state=None)
+        for w in (one, empty):
+            assert_close(module.backward_backward(w, tape2), module.backward_backward(two, tape2))
+            assert_close(module.tangent(w, tape), module.tangent(two, tape))
+            assert_close(module.hvp(w, tape, p.dy, dfinal), module.hvp(two, tape, p.dy, dfinal))
+
+
+def test_one_step() -> None:
+    module, p, _, _, _, _ = taped("gru")
+    given, _ = arguments(module, p)
+    x, params, state = given
+    direction = along(p)
+    v = grads_of(module, p, direction)
+    want_y, want_final = module.tangent(v, module.forward(x, params, state)[2])
+    carried = v.state
+    for t in range(T):
+        w = v._replace(x=v.x[t], state=carried)
+        y, state, dy, carried = module.step_tangent(x[t], params, state, w)
+        np.testing.assert_allclose(dy, want_y[t], rtol=1e-12, atol=1e-12)
+    assert_close(carried, want_final)
+    np.testing.assert_allclose(y, module.forward(x, params, given[2])[0][-1], rtol=1e-12, atol=1e-12)
+
+
+def test_the_first_order_is_as_without() -> None:
+    """The backward pass that keeps nothing gives the bits of a module of first order, and of one that keeps."""
+    p, first, second = problem("gru"), generated("gru"), made("gru")
+    found = []
+    for module in (first, second):
+        given, keywords = arguments(module, p)
+        tape = module.forward(*given, **keywords)[2]
+        for _ in range(4):  # the last of them as it was recorded
+            grads = module.backward(p.dy, tape, module.State(*(p.dfinal[s] for s in p.cell.states)))
+            found.append(by_name(p, grads))
+    found.append(by_name(p, second.backward(p.dy, tape, second.State(*(p.dfinal[s] for s in p.cell.states)), second=True)[0]))
+    for other in found[1:]:
+        assert all(np.array_equal(other[key], found[0][key]) for key in other)
+
+
+def test_threads_and_repetition_change_no_bit(threads_as_before: None) -> None:
+    p = sample(CELLS["gru"], sizes={"d": 33, "n": 64}, steps=12, batch=19, seed=2)
+    u, module = along(p), made("gru")
+    threads = __import__(f"{module.__name__.rpartition('.')[0]}.runtime.cpu.threads", fromlist=["set_threads"])
+    before = threads.get_threads()
+    found = []
+    for number in (1, 2, 3, 1):
+        threads.set_threads(number)
+        found.append(kernels(module, p, u).named())
+    threads.set_threads(before)
+    for other in found[1:]:
+        assert all(np.array_equal(other[key], found[0][key]) for key in other)
+
+
+# What is refused
+
+
+REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
+    "a first tape": (lambda m, u, tape, two: m.backward_backward(u, tape), r"tape2 must be a gru.Tape2, which backward\(…, second=True\)"),
+    "no record": (lambda m, u, tape, two: m.tangent({}, tape), "gru.tangent: v must be a gru.Grads, got a builtins?.?dict"),
+    "a tape of nothing": (lambda m, u, tape, two: m.hvp(u, two, None), "gru.hvp|gru.backward: tape must be a gru.Tape"),
+    "a shape": (lambda m, u, tape, two: m.backward_backward(u._replace(x=u.x[1:]), two), r"u.x has shape \(4, 3, 3\), needs \(T, B, d\)"),
+    "a dtype": (lambda m, u, tape, two: m.tangent(u._replace(x=u.x.astype("f4")), tape), "v.x is float32, but the tape is float64"),
+    "params": (lambda m, u, tape, two: m.tangent(u._replace(params=()), tape), "v.params must be a gru.Params or None, got a"),
+    "curvature": (lambda m, u, tape, two: m.hvp(u, tape, None, curvature=lambda y: y[1:]), r"v.dy has shape \(4, 3, 7\)"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(case: str) -> None:
+    module, _, u, tape, tape2, _ = taped("gru")
+    call, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        call(module, u, tape, tape2)
+
+
+def test_a_module_of_first_order_says_how_to_get_the_second() -> None:
+    module = package(get("gru"))["gru"]
+    y, _, tape = module.forward(np.ones((2, 1, 3), np.float32), module.init(3, 4))
+    calls = {
+        "backward with second=True": lambda: module.backward(y, tape, second=True),
+        "backward_backward": lambda: module.backward_backward(None, None),
+        "tangent": lambda: module.tangent(None, tape),
+        "hvp": lambda: module.hvp(None, tape, y),
+        "step_tangent": lambda: module.step_tangent(None, None, None, None),
+    }
+    for name, call in calls.items():
+        with pytest.raises(NotImplementedError, match=rf"gru\.{name}: this module was generated without second order: .*--order 2"):
+            call()
+
+
+def test_orders() -> None:
+    with pytest.raises(CellError, match="order must be 1 or 2"):
+        memory.compile(get("rnn"), order=3)
+    assert isinstance(CELLS["gru"], Cell)
