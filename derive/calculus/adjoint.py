@@ -291,7 +291,8 @@ class _Reverse:
             if len(steps) == 1 and isinstance(steps[0], sp.Symbol) and self.types[steps[0].name].shape == kind.shape:
                 totals[name] = str(steps[0].name)
             else:
-                totals[name] = self.define(self.names.fresh(f"{self.cotangent_name(name)}_step"), Map(sp.Add(*steps)), kind, Label("part"))
+                wish = f"{self.cotangent_name(name)}_step"
+                totals[name] = self.define(self.names.fresh(wish), Map(sp.Add(*steps)), kind, Label("part", name))
         return totals
 
     def step_value(self, expr: sp.Expr) -> bool:

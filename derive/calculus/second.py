@@ -27,6 +27,8 @@ from .chain import BACKWARD, FORWARD, Derivation, Link
 from .ir import Equation, Label, Map, Recurrence
 
 TWICE, THROUGH, TANGENT, ALONG, HESSIAN = "backward_backward", "through", "tangent", "along", "hessian"
+TAGS = {TWICE: "C", THROUGH: "D", TANGENT: "T", ALONG: "A", HESSIAN: "H"}
+"""The letters of the equations' tags."""
 
 DY, DFINAL, STATE, PARAMS, KEPT, FIRST = "dy", "dfinal", "state", "params", "kept", "first"
 """Roles of what a link is given and hands out: see `role`."""
@@ -38,12 +40,14 @@ def second_order(found: Derivation) -> Derivation:
     constant = {*cell.fixed, *cell.constant_arrays}
     back = found[BACKWARD].recurrence
     own = [n for n in (*back.statics, *back.contexts, *back.sequences) if n not in constant]
-    found = found.differentiated(TWICE, BACKWARD, wrt=own, tag="C")
+    found = found.differentiated(TWICE, BACKWARD, wrt=own, tag=TAGS[TWICE])
     values = [n for n in found.saved(FORWARD) if _moving(found[FORWARD], n)]
-    found = found.differentiated(THROUGH, FORWARD, seeds=dict.fromkeys((cell.output, *values)), wrt=_differentiable(found), tag="D")
-    found = found.differentiated(TANGENT, BACKWARD, wrt=(found[BACKWARD].cotangent[cell.output],), tag="T")
-    found = found.differentiated(ALONG, THROUGH, wrt=_given(found[THROUGH]), tag="A")
-    return _numbered(found.differentiated(HESSIAN, TWICE, wrt=_given(found[TWICE]), tag="H"))
+    found = found.differentiated(
+        THROUGH, FORWARD, seeds=dict.fromkeys((cell.output, *values)), wrt=_differentiable(found), tag=TAGS[THROUGH]
+    )
+    found = found.differentiated(TANGENT, BACKWARD, wrt=(found[BACKWARD].cotangent[cell.output],), tag=TAGS[TANGENT])
+    found = found.differentiated(ALONG, THROUGH, wrt=_given(found[THROUGH]), tag=TAGS[ALONG])
+    return _numbered(found.differentiated(HESSIAN, TWICE, wrt=_given(found[TWICE]), tag=TAGS[HESSIAN]))
 
 
 def mark(name: str, label: Callable[[str], Label], first: Container[str]) -> tuple[str, str]:
@@ -61,7 +65,7 @@ def mark(name: str, label: Callable[[str], Label], first: Container[str]) -> tup
         Those of the backward pass: other cotangents of the forward pass's values are tangents of these.
     """
     known = label(name)
-    if known.kind not in ("seed", "carried", "cotangent"):
+    if known.kind not in ("seed", "carried", "cotangent") and not (known.kind == "part" and known.of and not known.role):
         return "", name
     before, value = mark(known.of, label, first)
     return {"": "bar" if name in first else "bars", "bar": "dot", "dot": "bars", "bars": "dot"}[before], value
@@ -70,23 +74,23 @@ def mark(name: str, label: Callable[[str], Label], first: Container[str]) -> tup
 def _numbered(found: Derivation) -> Derivation:
     """Return the chain with the equations of second order numbered anew, without those that pass on what people call the same."""
     first = found[BACKWARD].recurrence.types
-    links = [replace(link, recurrence=_told(link.recurrence, first)) if link.of not in ("", FORWARD) else link for link in found]
+    links = (replace(k, recurrence=_told(k.recurrence, TAGS[k.name], first)) if k.name in TAGS else k for k in found)
     return replace(found, links=tuple(links))
 
 
-def _told(rec: Recurrence, first: Container[str]) -> Recurrence:
+def _told(rec: Recurrence, letter: str, first: Container[str]) -> Recurrence:
     count = 0
 
     def told(eq: Equation) -> Equation:
         nonlocal count
-        if not (eq.shown and eq.tag):
+        if not (eq.shown and eq.tag.startswith(letter)):
             return eq
         if isinstance(eq.node, Map) and isinstance(eq.node.expr, sp.Symbol):
             ends = [mark(name, rec.labels.__getitem__, first) for name in (eq.name, eq.node.expr.name)]
             if ends[0] == ends[1]:
                 return replace(eq, tag="", shown=False)
         count += 1
-        return replace(eq, tag=f"{eq.tag[0]}{count}")
+        return replace(eq, tag=f"{letter}{count}")
 
     return replace(
         rec,

@@ -10,15 +10,16 @@ from ..cell import Cell
 from ..cells import SOURCES
 from ..cells.load import cells_named
 from ..language.definition import Definition
+from ..notation import second
 from ..notation.latex import derivation
 from ..notation.show import structure, text
 from ..package.contents import files
 from ..program.listing import listing
 
 
-def code(cell: Definition) -> str:
+def code(cell: Definition, order: int = 1) -> str:
     """Return the generated module."""
-    return files([cell], sources=SOURCES)[f"{cell.name}.py"].rstrip("\n")
+    return files([cell], sources=SOURCES, orders={cell.name: order})[f"{cell.name}.py"].rstrip("\n")
 
 
 FORMS: dict[str, Callable[[Definition], str]] = {
@@ -28,6 +29,12 @@ FORMS: dict[str, Callable[[Definition], str]] = {
     "stages": listing,
     "structure": structure,
 }
+OF_SECOND_ORDER: dict[str, Callable[[Definition], str]] = {
+    "text": lambda cell: f"{text(cell)}\n\n{second.text(cell)}",
+    "latex": lambda cell: f"{derivation(cell)}\n{second.latex(cell)}",
+    "code": lambda cell: code(cell, 2),
+}
+OF_TANGENTS: dict[str, Callable[[Definition], str]] = {"text": second.tangents, "latex": second.tangents_latex}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +52,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     words = "NAME=N"
     add("--plan", nargs="*", metavar=words, help="how a call runs on the CPU, and why: b=16 t=100 n=512 threads=2 dtype=float32")
     add("--cuda-plan", nargs="*", metavar=words, help="how a call runs on a CUDA device, and why: b=16 n=512 dtype=bfloat16 processors=132")
+    parser.add_argument("--order", type=int, choices=(1, 2), default=1, help="of derivatives: with 2, text, LaTeX, code have the second")
+    parser.add_argument("--tangent", action="store_true", help="the derivative along a direction (forward mode), as text or LaTeX")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,7 +63,11 @@ def run(options: argparse.Namespace) -> int:
         return _planned("--plan", _plans, cells, options.plan)
     if options.cuda_plan is not None:
         return _planned("--cuda-plan", _cuda_plans, cells, options.cuda_plan)
-    print("\n\n".join(FORMS[options.form or "text"](cell) for cell in cells))
+    forms, chosen = OF_TANGENTS if options.tangent else OF_SECOND_ORDER if options.order == 2 else FORMS, options.form or "text"
+    if chosen not in forms:
+        print(f"derive show: there is no --{chosen} of {'tangents' if options.tangent else 'second order'}", file=sys.stderr)
+        return 2
+    print("\n\n".join(forms[chosen](cell) for cell in cells))
     return 0
 
 

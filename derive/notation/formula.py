@@ -110,7 +110,7 @@ class Formulas:
         if name in self.called:
             return style.name(self.called[name], self.time(name))
         mark, value = self.mark(name)
-        if mark in ("dot", "bars"):
+        if mark in ("dot", "bars") and label.kind != "part":
             return self.marked(name, mark, value)
         match label.kind:
             case "own":

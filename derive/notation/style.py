@@ -198,7 +198,7 @@ class Latex(Notation):
         return self._accented(identifier, time, self.dotted)
 
     def doubled(self, text: str) -> str:
-        return self.bar(self.bar(text))
+        return rf"\bar{{\bar{{{text}}}}}"
 
     def doubled_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, self.doubled)
