@@ -7,7 +7,7 @@ last, each link's recurrence is parted into regions, given storage, and is a `Pr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ..calculus.chain import FORWARD, Derivation, Link
@@ -18,7 +18,7 @@ from ..calculus.second import second_order
 from ..language.definition import Definition
 from .imperative import Program
 from .passes.accumulate import accumulate
-from .passes.copies import Kept, materialise
+from .passes.copies import Kept, lasting, materialise
 from .passes.hoist import Regions, hoist
 from .passes.invert import invert
 from .passes.numbers import numbers
@@ -159,11 +159,13 @@ def _stored(derivation: Derivation, link: Link, regions: Regions, states: Mappin
     arrays = {pair: names.fresh(f"{pair[1]}_states") for pair in dict.fromkeys((of, state) for of, state, _ in own.values())}
     in_states = {value: (arrays[of, state], shift) for value, (of, state, shift) in own.items()}
     kept = Kept(outputs=outputs, rows=rows, states=shared, read=in_states)
+    regions, copies = lasting(regions, rows)
+    kept = replace(kept, rows=frozenset(copies.get(n, n) for n in rows))
     copied = materialise(regions, kept)
     program = store(copied, schedule(copied), kept)
     reads = {array: (of, _field(before[of], state, state=True)) for (of, state), array in arrays.items()}
     reads |= {value: (of, _field(before[of], value, state=False)) for value, of in link.reads.items() if value not in own}
-    return Stored(link, program, outputs, reads, _fields(program, rows, shared))
+    return Stored(link, program, outputs, reads, _fields(program, {n: copies.get(n, n) for n in rows}, shared))
 
 
 def _outputs(derivation: Derivation, link: Link) -> dict[str, str]:
@@ -175,14 +177,14 @@ def _outputs(derivation: Derivation, link: Link) -> dict[str, str]:
     return {name: names.fresh(f"{name}_out") for name in handed}
 
 
-def _fields(program: Program, rows: frozenset[str], shared: frozenset[str]) -> tuple[Field, ...]:
-    """Return what a link keeps: states with their values before the first step, then other values."""
+def _fields(program: Program, rows: Mapping[str, str], shared: frozenset[str]) -> tuple[Field, ...]:
+    """Return what a link keeps: states with their values before the first step, then other values, each as what is kept in its stead."""
     names, found = Names(), []
     for carry in program.rec.carries:
         if not shared.isdisjoint((carry.previous, carry.value)):
             found.append(Field(names.fresh(carry.value), carry.value, program.places[carry.previous].array, True))
     for value in sorted(rows):
-        array = program.places[value].array if value in program.places else ""  # else it is static
+        array = program.places[rows[value]].array if rows[value] in program.places else ""  # else it is static
         found.append(Field(names.fresh(value), value, array, False))
     return tuple(found)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from derive.codegen.expression import RENAMED
 from derive.package.folder import Files
-from derive.runtime.common import static
+from derive.runtime.common import static, table
 from derive.runtime.cpu import layer
 from derive.verify.values import VALUES
 
@@ -175,6 +175,7 @@ _functions = {RENAMED.get(name, name): value for name, value in VALUES.items()}
 _functions |= {"where": _where, "power": lambda x, p: x**p, "erf": math.erf, "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))}
 RUNTIME = {
     "runtime.common": SimpleNamespace(static=static),
+    "runtime.common.table": table,
     "runtime.cpu.carries": CARRIES,
     "runtime.cpu.kernel": SimpleNamespace(kernel=lambda function: function, host=lambda function: function, share=_share),
     "runtime.cpu.layer": SimpleNamespace(Layer=layer.Layer, Marks=layer.Marks, Packed=layer.Packed),

@@ -21,6 +21,7 @@ from derive.package import contents
 from derive.package.folder import Files
 from derive.program.pipeline import compile_cell, stages
 from derive.runtime.cpu import layer
+from derive.verify import second
 from derive.verify.problem import Problem, Scales, sample
 from derive.verify.witnesses import arguments, autograd, gradients, interpreter
 
@@ -68,12 +69,31 @@ def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool =
         worst = max(worst, compare("plain", attempt("run", lambda: executed(module, given)), want, limit))
         with mock.patch.object(layer, "step_by_step", lambda *_: True):
             worst = max(worst, compare("inline", attempt("run", lambda: executed(module, given)), want, limit))
+        worst = max(worst, differentiated_twice(cell, given, seed))
         if simulate:
             worst = max(worst, simulated(files, cell, module, seed))
         attempt("float32", lambda: executed(module, given.cast(np.float32)))
         if numba:
             worst = max(worst, attempt("numba", lambda: compiled(files, given, want, limit)))
     return worst
+
+
+def differentiated_twice(cell: Cell, given: Problem, seed: int) -> float:
+    """Return the worst error of second order, in the emitted code; 0 where PyTorch's own values say nothing."""
+    direction = second.along(given, seed)
+
+    def by_torch(p: Problem) -> Result:
+        return second.autograd(p, {name: value.astype(p.dy.dtype) for name, value in direction.items()}).named()
+
+    files = attempt("emit second order", lambda: contents.files([cell], "the fuzzer", cuda=False, orders={cell.name: 2}))
+    module = attempt("import second order", lambda: plain(files, cell.name))
+    found = attempt("run second order", lambda: second.kernels(module, given, direction).named())
+    try:
+        want = by_torch(given)
+        limit = limits(given, want, seed, by_torch)
+    except Skipped:
+        return 0.0
+    return compare("second order", found, want, limit)
 
 
 def simulated(files: Files, cell: Cell, cpu: ModuleType, seed: int) -> float:
@@ -116,8 +136,8 @@ def named(given: Problem, y: np.ndarray, final: Mapping[str, np.ndarray], grads:
     return {"y": y, **{f"final {s}": final[s] for s in given.cell.states}, **{f"d {n}": grads[n] for n in given.differentiable}}
 
 
-def limits(given: Problem, want: Result, seed: int) -> dict[str, float]:
-    """Return the error that each result may have.
+def limits(given: Problem, want: Result, seed: int, reference: Callable[[Problem], Result] = reference) -> dict[str, float]:
+    """Return the error that each result of a reference may have.
 
     That is what moving every argument by a few thousand ulp would make of it; and, for results that are small differences of large terms
     whatever the arguments are, some hundred times what rounding makes of them (seen in float32, where it is 2²⁹ times larger).

@@ -45,6 +45,17 @@ def materialise(regions: Regions, kept: Kept) -> Regions:
     return _Copies(regions, kept).made()
 
 
+def lasting(regions: Regions, rows: Iterable[str]) -> tuple[Regions, dict[str, str]]:
+    """Return regions with copies of those of the `rows` that are previous states, which lie in memory for two steps only; and the copies,
+    by what they are of.
+    """
+    rec, names = regions.rec, regions.rec.names()
+    copies = {carry.previous: names.fresh(f"{carry.previous}_copy") for carry in rec.carries if carry.previous in rows}
+    types = {**rec.types, **{copy: rec.types[name] for name, copy in copies.items()}}
+    made = [Equation(copy, Map(sp.Symbol(name)), shown=False) for name, copy in copies.items()]
+    return replace(regions, rec=replace(rec, types=types), loop=(*regions.loop, *made)), copies
+
+
 class _Copies:
     """The regions as far as they are copied."""
 
