@@ -95,7 +95,14 @@ class Derivation:
         return replace(self, links=tuple(_writing(link, found.saved(link.name)) for link in read))
 
     def differentiated(
-        self, name: str, of: str, *, seeds: Iterable[str] | None = None, wrt: Iterable[str] | None = None, tag: str = "B"
+        self,
+        name: str,
+        of: str,
+        *,
+        seeds: Iterable[str] | None = None,
+        results: bool = True,
+        wrt: Iterable[str] | None = None,
+        tag: str = "B",
     ) -> Derivation:
         """Return the chain with one more link, the adjoint of a link.
 
@@ -106,8 +113,10 @@ class Derivation:
         of : str
             The link that is differentiated.
         seeds : names, optional
-            Its values of each step whose cotangents are given: those that it hands out by default.  Cotangents of its results and of its
-            states after the last step always are.
+            Its values of each step whose cotangents are given: those that it hands out by default.  Cotangents of its states after the
+            last step always are.
+        results : bool
+            Whether cotangents of its results are given.
         wrt : names, optional
             The inputs of that link (statics, contexts, sequences) to differentiate by: all that are no indices by default.  States before
             its first step always are.
@@ -115,7 +124,7 @@ class Derivation:
             Letter of the new equations' tags.
         """
         link = self[of]
-        makers, handing = {**link.reads, **dict.fromkeys(link.computed, of)}, _handing(link, seeds)
+        makers, handing = {**link.reads, **dict.fromkeys(link.computed, of)}, _handing(link, seeds, results)
         taken = [n for other in self.links for n in other.recurrence.types]  # one name is one value in all of the chain
         found = adjoint(handing, wrt=None if wrt is None else tuple(wrt), tag=tag, taken=taken)
         rec = found.recurrence
@@ -124,11 +133,11 @@ class Derivation:
         return replace(self, links=(*self.links, made)).settled()
 
 
-def _handing(link: Link, seeds: Iterable[str] | None) -> Recurrence:
-    """Return a link's recurrence with what it hands out alone, or with the `seeds` as what it does at every step."""
+def _handing(link: Link, seeds: Iterable[str] | None, results: bool = True) -> Recurrence:
+    """Return a link's recurrence with what it hands out alone, or with the `seeds` as what it does at every step, and `results` or none."""
     rec = link.recurrence
     written = tuple(n for n in rec.written if n in link.handed) if seeds is None else tuple(seeds)
-    return replace(rec, written=written, results=tuple(n for n in rec.results if n in link.handed))
+    return replace(rec, written=written, results=tuple(n for n in rec.results if results and n in link.handed))
 
 
 def _writing(link: Link, saved: Iterable[str]) -> Link:

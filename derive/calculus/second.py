@@ -5,6 +5,7 @@ Nothing here is a rule: every link is the adjoint of an earlier one. With P0 the
 | link       | is the adjoint of       | gives                                                                              |
 |------------|-------------------------|------------------------------------------------------------------------------------|
 | `TWICE`    | P1                      | cotangents of dy and dfinal, and of what P1 read: parameters, inputs, values of P0 |
+| `BY_INPUTS`| the same                | the same from cotangents of gradients by inputs and initial states alone           |
 | `THROUGH`  | P0, by values of P0     | from cotangents of these values, those of inputs, parameters, initial states       |
 | `TANGENT`  | P1, by dy               | tangents of the output and the final states                                        |
 | `ALONG`    | `THROUGH`, by its seeds | the same, and tangents of the values of P0 that P1 reads                           |
@@ -27,7 +28,8 @@ from .chain import BACKWARD, FORWARD, Derivation, Link
 from .ir import Equation, Label, Map, Recurrence
 
 TWICE, THROUGH, TANGENT, ALONG, HESSIAN = "backward_backward", "through", "tangent", "along", "hessian"
-TAGS = {TWICE: "C", THROUGH: "D", TANGENT: "T", ALONG: "A", HESSIAN: "H"}
+BY_INPUTS = "backward_backward_inputs"
+TAGS = {TWICE: "C", BY_INPUTS: "E", THROUGH: "D", TANGENT: "T", ALONG: "A", HESSIAN: "H"}
 """The letters of the equations' tags."""
 
 DY, DFINAL, STATE, PARAMS, KEPT, FIRST = "dy", "dfinal", "state", "params", "kept", "first"
@@ -41,6 +43,8 @@ def second_order(found: Derivation) -> Derivation:
     back = found[BACKWARD].recurrence
     own = [n for n in (*back.statics, *back.contexts, *back.sequences) if n not in constant]
     found = found.differentiated(TWICE, BACKWARD, wrt=own, tag=TAGS[TWICE])
+    if found[BACKWARD].recurrence.results:
+        found = found.differentiated(BY_INPUTS, BACKWARD, wrt=own, results=False, tag=TAGS[BY_INPUTS])
     values = [n for n in found.saved(FORWARD) if _moving(found[FORWARD], n)]
     found = found.differentiated(
         THROUGH, FORWARD, seeds=dict.fromkeys((cell.output, *values)), wrt=_differentiable(found), tag=TAGS[THROUGH]

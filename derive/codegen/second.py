@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..calculus.chain import BACKWARD, FORWARD
 from ..calculus.naming import Names
-from ..calculus.second import KEPT, TWICE, role
+from ..calculus.second import BY_INPUTS, KEPT, TWICE, role
 from ..language.definition import Definition
 from ..language.sizes import axes_text
 from ..program.pipeline import Compiled, Stored
@@ -89,10 +89,11 @@ def missing(layer: str) -> str:
 def functions(cell: Definition, interface: Interface) -> list[str]:
     """Return the functions of second order of a module that has its passes."""
     layer, dy = interface.own["LAYER"], axes_text("T", "B", shape=cell.shapes[cell.output])
-    return [_twice(layer), _tangent(layer), _hvp(cell, layer, dy), _step(cell, interface)]
+    lean = BY_INPUTS if interface.compiled.derivation[BACKWARD].recurrence.results else TWICE
+    return [_twice(layer, lean), _tangent(layer), _hvp(cell, layer, dy), _step(cell, interface)]
 
 
-def _twice(layer: str) -> str:
+def _twice(layer: str, lean: str) -> str:
     return f'''def backward_backward(u, tape2) -> Second:
     """Gradients of Σ ⟨u, gradients⟩: the backward pass of `backward`.
 
@@ -103,7 +104,7 @@ def _twice(layer: str) -> str:
     tape2 : Tape2
         From ``backward(…, second=True)``; not altered.
     """
-    return {layer}.backward_backward(_{TWICE}, _through, u, tape2)'''
+    return {layer}.backward_backward(_{TWICE}, _{lean}, _through, u, tape2)'''
 
 
 def _tangent(layer: str) -> str:

@@ -150,8 +150,8 @@ class Formulas:
     def direct(self, name: str) -> bool:
         """Say whether the tangent of a cotangent is the part of it that does not come through later steps or values."""
         label = self.label(name)
-        twice = self.earlier[2] if len(self.earlier) > 2 else self.rec
-        return label.kind == "seed" or (not self.mark(label.of)[0] and name in twice.types)
+        maker = next(rec for rec in (*self.earlier, self.rec) if name in rec.types)
+        return label.kind == "seed" or (not self.mark(label.of)[0] and not maker.reverse)
 
     def inlined(self, name: str) -> tuple[str, int]:
         """Return how a value without a name of its own is written, and how tightly that binds."""

@@ -52,15 +52,19 @@ DTYPES = (np.float32, np.float64)
 
 @pytest.fixture(autouse=True)
 def _board() -> Iterator[None]:
-    """A board with nobody at it: the pool ends its workers, and starts none."""
+    """A board with nobody at it, before and after: a worker whose slot is cleared would have no bell."""
+
+    def cleared() -> None:
+        common.workers.close()
+        threads._renew()
+        board[...] = 0
+
     before = get_threads()
     set_threads(1)
-    common.workers.close()
-    threads._renew()
-    board[...] = 0
+    cleared()
     yield
     assert (board[1:, STATE] == FREE).all()
-    board[...] = 0
+    cleared()
     set_threads(before)
 
 

@@ -75,7 +75,7 @@ def test_so_it_does_for_awkward_cells(cell: Any) -> None:
         assert_same_bits(got[way], want)
 
 
-ALLOWED = {"empty", "panel_room", "workspace", "rows.before", "call.run", "_weights", "Saved", "State", "Params", "Grads"}
+ALLOWED = {"empty", "panel_room", "workspace", "rows.before", "call.run", "_weights", "Saved", "SavedBackward", "State", "Params", "Grads"}
 
 
 def test_between_compiled_functions_only_shapes_matter() -> None:

@@ -168,10 +168,17 @@ def test_what_the_page_says_of_the_norms():
 
 
 def test_an_lstm_explodes_however_long_it_has_run():
-    """The factor of the LSTM with large recurrent matrices is none of its first steps."""
+    """The factor of the LSTM with large recurrent matrices is none of its first steps.
+
+    Its states are chaotic: how numbers are rounded decides where it is after so many steps, and the factors found there spread by 0.01.
+    """
     network, kept = norms.networks()[norms.SCALED], theory.read("norms")["rates"][norms.SCALED]
-    found = np.median(np.concatenate([norms.distances(network, seed, warm_up=300) for seed in range(norms.NETWORKS)], axis=1), axis=1)
-    assert kept > 1.05 and norms.rate(found) == pytest.approx(kept, abs=0.02)
+
+    def factor(warm_up: int) -> float:
+        found = [norms.distances(network, seed, warm_up=warm_up) for seed in range(norms.NETWORKS)]
+        return norms.rate(np.median(np.concatenate(found, axis=1), axis=1))
+
+    assert kept > 1.05 and np.mean([factor(warm_up) for warm_up in (250, 300, 350, 400)]) == pytest.approx(kept, abs=0.02)
 
 
 def test_open_gates_have_run_for_four_time_constants():

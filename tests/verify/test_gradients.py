@@ -218,7 +218,7 @@ def test_table_is_aligned() -> None:
 
 
 def test_run_prints_and_writes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(checks.memory, "compile_all", lambda cells: {cell.name: generated(cell.name) for cell in cells})
+    monkeypatch.setattr(checks.memory, "compile_all", lambda cells, order: {cell.name: generated(cell.name) for cell in cells})
     path = tmp_path / "numbers.json"
     assert run([REGISTRY["rnn"]], str(path)) == 0
     assert "1 of 1 cells within tolerance" in capsys.readouterr().out
@@ -228,7 +228,7 @@ def test_run_prints_and_writes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, c
 
 def test_run_fails_when_a_cell_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = altered(lambda name, grad: grad * 1.5 if name == "b" else grad)
-    monkeypatch.setattr(checks.memory, "compile_all", lambda cells: {"rnn": wrong, "gru": generated("gru")})
+    monkeypatch.setattr(checks.memory, "compile_all", lambda cells, order: {"rnn": wrong, "gru": generated("gru")})
     assert run([REGISTRY["gru"], REGISTRY["rnn"]]) == 1
     out = capsys.readouterr().out
     assert "1 of 2 cells within tolerance" in out and "rnn: b: " in out

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ...calculus.chain import BACKWARD, FORWARD
 from ...calculus.naming import Names
-from ...calculus.second import ALONG, HESSIAN, TANGENT, THROUGH, TWICE
+from ...calculus.second import ALONG, BY_INPUTS, HESSIAN, TANGENT, THROUGH, TWICE
 from ...language.definition import Definition
 from ...language.sizes import axes_text
 from ...program.pipeline import Compiled, Stored
@@ -21,6 +21,7 @@ from .host import Code, HostFunction
 
 PASSES = {
     TWICE: "The adjoint of the backward pass",
+    BY_INPUTS: "The same, where no gradient by a parameter has a cotangent",
     THROUGH: "The adjoint of the forward pass by what it keeps",
     TANGENT: "Tangents of output and final states",
     ALONG: "Tangents of all that the forward pass keeps",

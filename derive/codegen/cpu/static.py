@@ -12,6 +12,8 @@ from ...language.sizes import Size
 from ..expression import Expressions
 from ..source import Source, Statement, Tree, assign, block, code, do, free, name, needed, store
 
+INDICES = ("at", "j")  # of the elements of a matrix: names that no value has
+
 
 class Host(Protocol):
     """What is asked of the code that the statements are in."""
@@ -79,13 +81,13 @@ def _elementwise(host: Host, eq: Equation, target: Source, expr: sp.Expr) -> lis
     """Return the loops over the elements of a value; those of fewer axes have the last ones."""
     kind = host.rec.types[eq.name]
     loops = [("seq", name("batch"))] if kind.batched else []
-    loops += list(zip(("i", "j")[2 - len(kind.shape) :], map(host.size, kind.shape), strict=True))
+    loops += list(zip(INDICES[2 - len(kind.shape) :], map(host.size, kind.shape), strict=True))
     indices = [index for index, _ in loops] + (["0"] if not kind.shape else [])
 
     def atom(symbol: sp.Symbol) -> Source:
         if symbol == EYE:
             host.constants |= {"one": "1.0", "zero": "0.0"}
-            return code("where(i == j, one, zero)", uses=("where", "i", "j", "one", "zero"))
+            return code("where(at == j, one, zero)", uses=("where", "at", "j", "one", "zero"))
         if is_extent(symbol):
             return code("real({})", host.size_of(extent_name(symbol)), uses=("real",))
         return _element(host, symbol.name)
@@ -101,6 +103,6 @@ def _elementwise(host: Host, eq: Equation, target: Source, expr: sp.Expr) -> lis
 
 def _element(host: Host, value: str) -> Source:
     kind = host.rec.types[value]
-    last = ("i", "j")[2 - len(kind.shape) :] if kind.shape else ("0",)
+    last = INDICES[2 - len(kind.shape) :] if kind.shape else ("0",)
     indices = (*(("seq",) if kind.batched else ()), *last)
     return code("{}[{}]", host.source(value), ", ".join(indices), uses=[index for index in indices if index != "0"])

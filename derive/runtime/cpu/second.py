@@ -36,8 +36,8 @@ class SecondOrder(BaseLayer):
     def taped(self, tape: Any, function: str) -> tuple[Any, Any]:
         """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
 
-    def backward_backward(self, twice: Pass, through: Pass, u: Any, tape2: Any) -> Any:
-        """Return the gradients of Σ ⟨u, gradients⟩."""
+    def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any) -> Any:
+        """Return the gradients of Σ ⟨u, gradients⟩; where `u` has nothing for parameters, by a pass that asks for nothing."""
         if not isinstance(tape2, self.records["Tape2"]):
             got = self.shown_type(type(tape2))
             raise ValueError(
@@ -46,7 +46,10 @@ class SecondOrder(BaseLayer):
             )
         (call, _), kept = self.taped(tape2.tape, "backward_backward"), {"forward": tape2.tape.saved, "backward": tape2.saved}
         given = self._roles(u, "u", "backward_backward") | {"first.dy": tape2.dy}
-        found = self.linked("backward_backward", twice, call, given, kept, "u")
+        link, work = "backward_backward", twice
+        if f"{link}_inputs" in self.links and all(given[f"params.{name}"] is None for name in self.params):
+            link, work = f"{link}_inputs", by_inputs
+        found = self.linked(link, work, call, given, kept, "u")
         rest = self.linked("through", through, call, _kept(found), kept, "u")
         for name, value in found.items():
             if name in rest:
