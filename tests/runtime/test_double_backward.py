@@ -19,7 +19,7 @@ from derive.verify.problem import Problem, sample
 from derive.verify.second import along, autograd, by_name, grads_of, kernels
 from derive.verify.witnesses import arguments
 
-SAMPLE = ("gru", "lstm_layernorm", "slstm", "softmax_cross_entropy")
+SAMPLE = ("gru", "slstm", "softmax_cross_entropy")
 OWN = (MEMORY, TWINS)
 CELLS = {cell.name: cell for cell in (*map(get, SAMPLE), *OWN)}
 T, B = 5, 3
@@ -91,7 +91,7 @@ def test_a_hessian_is_the_difference_of_gradients(name: str) -> None:
     assert_close(grads, module.backward(p.dy, tape, dfinal))
 
 
-@pytest.mark.parametrize("name", ["gru", "lstm_layernorm", "memory"])
+@pytest.mark.parametrize("name", ["gru", "slstm", "memory"])
 def test_a_hessian_is_symmetric(name: str) -> None:
     module, p, v, tape, _, dfinal = taped(name)
     other = grads_of(module, p, along(p, 7))
@@ -100,7 +100,7 @@ def test_a_hessian_is_symmetric(name: str) -> None:
     assert abs(one - two) <= 1e-10 * max(abs(one), 1.0)
 
 
-@pytest.mark.parametrize("name", ["gru", "softmax_cross_entropy"])
+@pytest.mark.parametrize("name", ["gru"])
 def test_float32_is_float64_rounded(name: str) -> None:
     p = problem(name, np.float32)
     u = {key: value.astype(np.float32) for key, value in along(p).items()}
