@@ -100,7 +100,7 @@ class Derivation:
         of: str,
         *,
         seeds: Iterable[str] | None = None,
-        results: bool = True,
+        results: Iterable[str] | None = None,
         wrt: Iterable[str] | None = None,
         tag: str = "B",
     ) -> Derivation:
@@ -115,8 +115,8 @@ class Derivation:
         seeds : names, optional
             Its values of each step whose cotangents are given: those that it hands out by default.  Cotangents of its states after the
             last step always are.
-        results : bool
-            Whether cotangents of its results are given.
+        results : names, optional
+            Those of its results whose cotangents are given: all that it hands out by default.
         wrt : names, optional
             The inputs of that link (statics, contexts, sequences) to differentiate by: all that are no indices by default.  States before
             its first step always are.
@@ -133,11 +133,11 @@ class Derivation:
         return replace(self, links=(*self.links, made)).settled()
 
 
-def _handing(link: Link, seeds: Iterable[str] | None, results: bool = True) -> Recurrence:
-    """Return a link's recurrence with what it hands out alone, or with the `seeds` as what it does at every step, and `results` or none."""
+def _handing(link: Link, seeds: Iterable[str] | None, results: Iterable[str] | None = None) -> Recurrence:
+    """Return a link's recurrence with what it hands out alone, or with the `seeds` as what it does at every step, and with `results`."""
     rec = link.recurrence
     written = tuple(n for n in rec.written if n in link.handed) if seeds is None else tuple(seeds)
-    return replace(rec, written=written, results=tuple(n for n in rec.results if results and n in link.handed))
+    return replace(rec, written=written, results=tuple(n for n in rec.results if n in link.handed and (results is None or n in results)))
 
 
 def _writing(link: Link, saved: Iterable[str]) -> Link:

@@ -5,7 +5,7 @@ Nothing here is a rule: every link is the adjoint of an earlier one. With P0 the
 | link       | is the adjoint of       | gives                                                                              |
 |------------|-------------------------|------------------------------------------------------------------------------------|
 | `TWICE`    | P1                      | cotangents of dy and dfinal, and of what P1 read: parameters, inputs, values of P0 |
-| `BY_INPUTS`| the same                | the same from cotangents of gradients by inputs and initial states alone           |
+| `BY_INPUTS`| the same                | the same, where no gradient by a parameter has a cotangent                         |
 | `THROUGH`  | P0, by values of P0     | from cotangents of these values, those of inputs, parameters, initial states       |
 | `TANGENT`  | P1, by dy               | tangents of the output and the final states                                        |
 | `ALONG`    | `THROUGH`, by its seeds | the same, and tangents of the values of P0 that P1 reads                           |
@@ -43,8 +43,9 @@ def second_order(found: Derivation) -> Derivation:
     back = found[BACKWARD].recurrence
     own = [n for n in (*back.statics, *back.contexts, *back.sequences) if n not in constant]
     found = found.differentiated(TWICE, BACKWARD, wrt=own, tag=TAGS[TWICE])
-    if found[BACKWARD].recurrence.results:
-        found = found.differentiated(BY_INPUTS, BACKWARD, wrt=own, results=False, tag=TAGS[BY_INPUTS])
+    if by_parameters(found):
+        results = set(back.results) - by_parameters(found)
+        found = found.differentiated(BY_INPUTS, BACKWARD, results=results, wrt=own, tag=TAGS[BY_INPUTS])
     values = [n for n in found.saved(FORWARD) if _moving(found[FORWARD], n)]
     found = found.differentiated(
         THROUGH, FORWARD, seeds=dict.fromkeys((cell.output, *values)), wrt=_differentiable(found), tag=TAGS[THROUGH]
@@ -52,6 +53,11 @@ def second_order(found: Derivation) -> Derivation:
     found = found.differentiated(TANGENT, BACKWARD, wrt=(found[BACKWARD].cotangent[cell.output],), tag=TAGS[TANGENT])
     found = found.differentiated(ALONG, THROUGH, wrt=_given(found[THROUGH]), tag=TAGS[ALONG])
     return _numbered(found.differentiated(HESSIAN, TWICE, wrt=_given(found[TWICE]), tag=TAGS[HESSIAN]))
+
+
+def by_parameters(found: Derivation) -> set[str]:
+    """Return the names of a chain's gradients by parameters: results of its backward pass, as are those by contexts."""
+    return {cotangent for name, cotangent in found[BACKWARD].cotangent.items() if name in found.cell.parameters}
 
 
 def mark(name: str, label: Callable[[str], Label], first: Container[str]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..calculus.chain import BACKWARD, FORWARD
 from ..calculus.naming import Names
-from ..calculus.second import BY_INPUTS, KEPT, TWICE, role
+from ..calculus.second import BY_INPUTS, KEPT, TWICE, by_parameters, role
 from ..language.definition import Definition
 from ..language.sizes import axes_text
 from ..program.pipeline import Compiled, Stored
@@ -89,7 +89,7 @@ def missing(layer: str) -> str:
 def functions(cell: Definition, interface: Interface) -> list[str]:
     """Return the functions of second order of a module that has its passes."""
     layer, dy = interface.own["LAYER"], axes_text("T", "B", shape=cell.shapes[cell.output])
-    lean = BY_INPUTS if interface.compiled.derivation[BACKWARD].recurrence.results else TWICE
+    lean = BY_INPUTS if by_parameters(interface.compiled.derivation) else TWICE
     return [_twice(layer, lean), _tangent(layer), _hvp(cell, layer, dy), _step(cell, interface)]
 
 

@@ -171,6 +171,15 @@ def test_nothing_is_zero() -> None:
             assert_close(module.hvp(w, tape, p.dy, dfinal), module.hvp(two, tape, p.dy, dfinal))
 
 
+def test_a_context_alone() -> None:
+    """Its gradient is a sum over steps, as a parameter's is, and may be asked for where no parameter's is."""
+    module, p, _, _, tape2, _ = taped("memory")
+    some = {key: value for key, value in along(p).items() if key in p.cell.context}
+    zeros = {key: np.zeros_like(value) for key, value in along(p).items()}
+    one, two = grads_of(module, p, some)._replace(params=None), grads_of(module, p, zeros | some)
+    assert_close(module.backward_backward(one, tape2), module.backward_backward(two, tape2))
+
+
 def test_one_step() -> None:
     module, p, _, _, _, _ = taped("gru")
     given, _ = arguments(module, p)
