@@ -46,7 +46,7 @@ def second_order(found: Derivation) -> Derivation:
     if by_parameters(found):
         results = set(back.results) - by_parameters(found)
         found = found.differentiated(BY_INPUTS, BACKWARD, results=results, wrt=own, tag=TAGS[BY_INPUTS])
-    values = [n for n in found.saved(FORWARD) if _moving(found[FORWARD], n)]
+    values = [n for n in found.saved(FORWARD) if found[FORWARD].recurrence.types[n].batched]
     found = found.differentiated(
         THROUGH, FORWARD, seeds=dict.fromkeys((cell.output, *values)), wrt=_differentiable(found), tag=TAGS[THROUGH]
     )
@@ -111,11 +111,6 @@ def _told(rec: Recurrence, letter: str, first: Container[str]) -> Recurrence:
     )
 
 
-def _moving(forward: Link, value: str) -> bool:
-    """Say whether a kept value is one of each step."""
-    return forward.recurrence.types[value].batched
-
-
 def _differentiable(found: Derivation) -> list[str]:
     """Return what a cell's backward pass differentiates by."""
     rec = found[FORWARD].recurrence
@@ -133,20 +128,14 @@ def role(found: Derivation, link: Link, name: str) -> str:
     That is an input or a context by its name, ``params.W``, ``state.h`` for the state before the first step, ``dfinal.h`` for that after
     the last, ``dy``, or ``kept.f`` for a value of each step of the forward pass. ``first.dy`` is the value of dy itself.
     """
-    for carry, other in zip(link.recurrence.carries, found[link.of].recurrence.carries, strict=True):
+    for state, carry in zip(found.cell.states, link.recurrence.carries, strict=True):
         if name in (carry.previous, carry.value):
-            return _of_carry(found, link, other, before=name == carry.previous)
+            after = (name == carry.previous) == link.recurrence.reverse  # a link against time begins with the last step
+            return f"{DFINAL if after else STATE}.{state}"
     for value, cotangent in link.cotangent.items():
         if cotangent == name:
             return _of_value(found, found[link.of], value, output=link.name == BACKWARD)
     return f"{FIRST}.{role(found, found[BACKWARD], name)}"  # else it is what the backward pass was given
-
-
-def _of_carry(found: Derivation, link: Link, other: object, *, before: bool) -> str:
-    """Return the role of a carry's value before or after all steps of a link: links against time end at the first step."""
-    k = [*found[link.of].recurrence.carries].index(other)  # type: ignore[arg-type]
-    state = found.cell.states[k]
-    return f"{DFINAL if before == link.recurrence.reverse else STATE}.{state}"
 
 
 def _of_value(found: Derivation, link: Link, name: str, *, output: bool) -> str:

@@ -300,19 +300,24 @@ class Text(Notation):
         return f"{identifier}_t"
 
     def bar(self, text: str) -> str:
-        return normalize("NFC", text + MACRON) if len(normalize("NFD", text)) == 1 else f"bar({text})"
+        return self._over(text, MACRON, f"bar({text})")
+
+    @staticmethod
+    def _over(text: str, accent: str, words: str) -> str:
+        """Return a letter with an accent, and what is longer in `words`."""
+        return normalize("NFC", text + accent) if len(normalize("NFD", text)) == 1 else words
 
     def barred_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, MACRON)
 
     def dotted(self, text: str) -> str:
-        return normalize("NFC", text + DOT) if len(normalize("NFD", text)) == 1 else f"dot({text})"
+        return self._over(text, DOT, f"dot({text})")
 
     def dotted_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, DOT)
 
     def doubled(self, text: str) -> str:
-        return text + TWO_BARS if len(normalize("NFD", text)) == 1 else f"bar(bar({text}))"
+        return self._over(text, TWO_BARS, f"bar(bar({text}))")
 
     def doubled_name(self, identifier: str, time: str) -> str:
         return self._accented(identifier, time, TWO_BARS)

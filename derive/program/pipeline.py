@@ -7,7 +7,7 @@ last, each link's recurrence is parted into regions, given storage, and is a `Pr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from ..calculus.chain import FORWARD, Derivation, Link
@@ -18,7 +18,7 @@ from ..calculus.second import second_order
 from ..language.definition import Definition
 from .imperative import Program
 from .passes.accumulate import accumulate
-from .passes.copies import Kept, lasting, materialise
+from .passes.copies import Kept, materialise
 from .passes.hoist import Regions, hoist
 from .passes.invert import invert
 from .passes.numbers import numbers
@@ -158,14 +158,11 @@ def _stored(derivation: Derivation, link: Link, regions: Regions, states: Mappin
     names = rec.names()
     arrays = {pair: names.fresh(f"{pair[1]}_states") for pair in dict.fromkeys((of, state) for of, state, _ in own.values())}
     in_states = {value: (arrays[of, state], shift) for value, (of, state, shift) in own.items()}
-    kept = Kept(outputs=outputs, rows=rows, states=shared, read=in_states)
-    regions, copies = lasting(regions, rows)
-    kept = replace(kept, rows=frozenset(copies.get(n, n) for n in rows))
-    copied = materialise(regions, kept)
+    copied, kept, kept_as = materialise(regions, Kept(outputs=outputs, rows=rows, states=shared, read=in_states))
     program = store(copied, schedule(copied), kept)
     reads = {array: (of, _field(before[of], state, state=True)) for (of, state), array in arrays.items()}
     reads |= {value: (of, _field(before[of], value, state=False)) for value, of in link.reads.items() if value not in own}
-    return Stored(link, program, outputs, reads, _fields(program, {n: copies.get(n, n) for n in rows}, shared))
+    return Stored(link, program, outputs, reads, _fields(program, kept_as, shared))
 
 
 def _outputs(derivation: Derivation, link: Link) -> dict[str, str]:

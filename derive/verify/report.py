@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,7 @@ import numpy as np
 from ..calculus.doubts import doubts
 from ..language.definition import Definition
 from ..package import memory
-from .problem import Problem, sample
+from .problem import Problem, Result, sample
 from .tolerances import AUTOGRAD, DIFFERENCES, FLOAT32, INTERPRETER, TOLERANCES, relative
 from .witnesses import autograd, differences, interpreter, kernel
 
@@ -98,18 +99,18 @@ def check(
     errors = {
         witness: relative(found, reference(p)),
         DIFFERENCES: differences(module, p, found, seed),
-        FLOAT32: _rounding(module, p),
+        FLOAT32: rounding(partial(kernel, module), p),
     }
     count = sum(p.arrays[name].size for name in cell.parameters)
     return Report(cell.name, p.sizes, steps, batch, seed, count, errors)
 
 
-def _rounding(module: ModuleType, p: Problem) -> dict[str, float]:
-    """Return the errors of the float32 kernel against the float64 kernel at the same, rounded values."""
+def rounding(computed: Callable[[Problem], Result], p: Problem) -> dict[str, float]:
+    """Return the errors of what is computed in float32 against float64 at the same, rounded values."""
     narrow = p.cast(np.float32)
-    got = kernel(module, narrow)
+    got = computed(narrow)
     wrong = {name: math.inf for name, value in {**got.values, **got.grads}.items() if value.dtype != np.float32}
-    return relative(got, kernel(module, narrow.cast(np.float64)), FLOAT32) | wrong
+    return relative(got, computed(narrow.cast(np.float64)), FLOAT32) | wrong
 
 
 def table(reports: Sequence[Report]) -> str:

@@ -16,11 +16,10 @@ import numpy as np
 
 from ..language.definition import Definition
 from ..package import memory
-from .evaluate import unroll
 from .problem import Array, Arrays, Problem, Result, directions, sample
-from .report import Report
+from .report import Report, rounding
 from .tolerances import AUTOGRAD, DIFFERENCES, FLOAT32, TOLERANCES, least_of, magnitude, relative
-from .witnesses import arguments
+from .witnesses import arguments, gradients, stencil, unrolled
 
 STEPS = (2e-5, 2e-6, 2e-7)  # of central differences of gradients; the later ones are for where the first reaches across a kink
 
@@ -33,25 +32,16 @@ class Second:
     tangents: Arrays
     hessian: Arrays
 
-    def named(self) -> dict[str, Array]:
-        """Return all of it by one name each."""
-        parts = {"double backward": self.twice, "tangent": self.tangents, "Hessian": self.hessian}
-        return {f"{part} {name}": value for part, values in parts.items() for name, value in values.items()}
-
     @property
     def result(self) -> Result:
         """All of it as values and gradients, which are compared with those of a witness."""
-        tangents = {name for name in self.named() if name.startswith("tangent ")}
-        values: dict[str, Array] = {}
-        grads: dict[str, Array] = {}
-        for name, value in self.named().items():
-            (values if name in tangents else grads)[name] = value
-        return Result(values, grads)
+        parts = {"double backward": self.twice, "Hessian": self.hessian}
+        grads = {f"{part} {name}": value for part, values in parts.items() for name, value in values.items()}
+        return Result({f"tangent {name}": value for name, value in self.tangents.items()}, grads)
 
-
-def along(p: Problem, seed: int = 0) -> dict[str, Array]:
-    """Return a random direction for all that the cell is differentiated by."""
-    return {name: value for name, value in directions(p, seed).items() if name in p.differentiable}
+    def named(self) -> dict[str, Array]:
+        """Return all of it by one name each."""
+        return {**self.result.values, **self.result.grads}
 
 
 def grads_of(module: ModuleType, p: Problem, values: Mapping[str, Array]) -> Any:
@@ -60,13 +50,6 @@ def grads_of(module: ModuleType, p: Problem, values: Mapping[str, Array]) -> Any
     given = [values.get(name) for name in (*cell.inputs, *cell.context)]
     params = module.Params(*(values.get(name) for name in cell.parameters))
     return module.Grads(*given, params, module.State(*(values.get(f"{state}_prev") for state in cell.states)))
-
-
-def by_name(p: Problem, grads: Any) -> dict[str, Array]:
-    """Return the gradients of a `Grads`, or of a `Second`, by the names of a problem's arrays."""
-    found = {name: getattr(grads, name) for name in (*p.cell.inputs, *p.cell.context)}
-    found |= grads.params._asdict() | {f"{name}_prev": value for name, value in grads.state._asdict().items()}
-    return {name: found[name] for name in p.differentiable}
 
 
 def kernels(module: ModuleType, p: Problem, second: Mapping[str, Array], **options: Any) -> Second:
@@ -81,7 +64,7 @@ def kernels(module: ModuleType, p: Problem, second: Mapping[str, Array], **optio
     _, hessian = module.hvp(u, tape, p.dy, dfinal, curvature=lambda y: 2 * y)
     seeds = {"dy": twice.dy, **{f"dfinal {name}": value for name, value in twice.dfinal._asdict().items()}}
     tangents = {"output": y, **{f"final {name}": value for name, value in final._asdict().items()}}
-    return Second(by_name(p, twice) | seeds, tangents, by_name(p, hessian))
+    return Second(gradients(p, twice) | seeds, tangents, gradients(p, hessian))
 
 
 def autograd(p: Problem, second: Mapping[str, Array]) -> Second:
@@ -90,35 +73,27 @@ def autograd(p: Problem, second: Mapping[str, Array]) -> Second:
     A tangent is the derivative by u of ⟨u, gradient⟩'s seeds: what is linear in dy is differentiated by it.
     """
     torch = importlib.import_module("torch")
-    cell = p.cell
-    leaves = {name: torch.tensor(value, requires_grad=name in p.differentiable) for name, value in p.arrays.items()}
+    cell, (leaves, y, final) = p.cell, unrolled(p, torch)
     seeds = {"dy": torch.tensor(p.dy, requires_grad=True)}
     seeds |= {f"dfinal {name}": torch.tensor(value, requires_grad=True) for name, value in p.dfinal.items()}
-    inputs, context, params = ({name: leaves[name] for name in names} for names in (cell.inputs, cell.context, cell.parameters))
-    y, final = unroll(cell, inputs, params, {s: leaves[f"{s}_prev"] for s in cell.states}, torch, context=context, steps=p.steps)
     outputs = {"dy": y, **{f"dfinal {name}": final[name] for name in cell.states}}
     wanted = {name: leaves[name] for name in p.differentiable}
     vector = {name: torch.tensor(second[name]) for name in wanted}
 
-    def gradients(loss: Any) -> dict[str, Any]:
-        made = torch.autograd.grad(loss, list(wanted.values()), create_graph=True, allow_unused=True)
-        return {name: torch.zeros_like(wanted[name]) if g is None else g for name, g in zip(wanted, made, strict=True)}
-
-    def derived(value: Any, by: Mapping[str, Any]) -> dict[str, Any]:
-        made = (
-            torch.autograd.grad(value, list(by.values()), retain_graph=True, allow_unused=True) if value.requires_grad else [None] * len(by)
-        )
+    def derived(value: Any, by: Mapping[str, Any], **options: bool) -> dict[str, Any]:
+        tensors = list(by.values())
+        made = torch.autograd.grad(value, tensors, allow_unused=True, **options) if value.requires_grad else [None] * len(by)
         return {name: torch.zeros_like(by[name]) if g is None else g for name, g in zip(by, made, strict=True)}
 
-    first = gradients(sum((outputs[name] * seeds[name]).sum() for name in seeds))
-    product = sum((first[name] * vector[name]).sum() for name in wanted)
-    twice = derived(product, wanted | seeds)
+    def along(loss: Any) -> Any:
+        """Return the derivative of a loss along the direction, as what can be differentiated again."""
+        return sum((g * vector[name]).sum() for name, g in derived(loss, wanted, create_graph=True).items())
+
+    twice = derived(along(sum((outputs[name] * seeds[name]).sum() for name in seeds)), wanted | seeds, retain_graph=True)
     tangents = {name: twice[name].detach() for name in seeds}  # ⟨u, gradient⟩ is linear in dy: its slope by dy is the output's along u
-    bent = gradients(
-        (outputs["dy"] * (seeds["dy"].detach() - 2 * y.detach() + y)).sum()
-        + sum((outputs[name] * seeds[name].detach()).sum() for name in seeds if name != "dy")
-    )
-    hessian = derived(sum((bent[name] * vector[name]).sum() for name in wanted), wanted)
+    bent = (outputs["dy"] * (seeds["dy"].detach() - 2 * y.detach() + y)).sum()
+    bent += sum((outputs[name] * seeds[name].detach()).sum() for name in seeds if name != "dy")
+    hessian = derived(along(bent), wanted)
     numbers = {name: value.detach().numpy() for name, value in tangents.items()}
     return Second(
         {name: value.detach().numpy() for name, value in twice.items()},
@@ -145,24 +120,19 @@ def check(
     """
     module = memory.compile(cell, order=2) if module is None else module
     p = sample(cell, sizes=sizes, steps=steps, batch=batch, seed=seed)
-    second = along(p, seed)
-    found = kernels(module, p, second)
+    second = directions(p, seed)
+    found, narrow = kernels(module, p, second), {name: value.astype(np.float32) for name, value in second.items()}
+
+    def rounded(q: Problem) -> Result:
+        return kernels(module, q, {name: value.astype(q.dy.dtype) for name, value in narrow.items()}).result
+
     errors = {
         AUTOGRAD: relative(found.result, autograd(p, second).result),
         DIFFERENCES: differences(module, p, second),
-        FLOAT32: _rounding(module, p, second),
+        FLOAT32: rounding(rounded, p),
     }
     count = sum(p.arrays[name].size for name in cell.parameters)
     return Report(cell.name, p.sizes, steps, batch, seed, count, errors)
-
-
-def _rounding(module: ModuleType, p: Problem, second: Mapping[str, Array]) -> dict[str, float]:
-    """Return the errors of float32 kernels against float64 kernels at the same, rounded values."""
-    narrow, direction = p.cast(np.float32), {name: value.astype(np.float32) for name, value in second.items()}
-    got = kernels(module, narrow, direction).result
-    wrong = {name: math.inf for name, value in {**got.values, **got.grads}.items() if value.dtype != np.float32}
-    wide = {name: value.astype(np.float64) for name, value in direction.items()}
-    return relative(got, kernels(module, narrow.cast(np.float64), wide).result, FLOAT32) | wrong
 
 
 def differences(module: ModuleType, p: Problem, second: Mapping[str, Array]) -> dict[str, float]:
@@ -170,7 +140,7 @@ def differences(module: ModuleType, p: Problem, second: Mapping[str, Array]) -> 
     given, keywords = arguments(module, p)
     dfinal = module.State(*(p.dfinal[name] for name in p.cell.states))
     _, product = module.hvp(grads_of(module, p, second), module.forward(*given, **keywords)[2], p.dy, dfinal)
-    found = by_name(p, product)
+    found = gradients(p, product)
     least = least_of(Result({}, found), DIFFERENCES)
     worst = dict.fromkeys(found, math.inf)
     for step in STEPS:
@@ -183,14 +153,14 @@ def differences(module: ModuleType, p: Problem, second: Mapping[str, Array]) -> 
 
 
 def _slopes(module: ModuleType, p: Problem, second: Mapping[str, Array], step: float) -> dict[str, Array]:
-    """Return central differences of the kernel's gradients, exact for polynomials of degree 4."""
+    """Return central differences of the kernel's gradients along a direction."""
     total = {name: np.zeros_like(p.arrays[name]) for name in p.differentiable}
-    for width, weight in ((step, 2 / (3 * step)), (2 * step, -1 / (12 * step))):
+    for width, weight in stencil(step):
         for sign in (1, -1):
             moved = replace(p, arrays={**p.arrays, **{name: p.arrays[name] + sign * width * v for name, v in second.items()}})
             given, keywords = arguments(module, moved)
             dfinal = module.State(*(p.dfinal[name] for name in p.cell.states))
             grads = module.backward(p.dy, module.forward(*given, **keywords)[2], dfinal)
-            for name, value in by_name(p, grads).items():
+            for name, value in gradients(p, grads).items():
                 total[name] += sign * weight * value
     return total

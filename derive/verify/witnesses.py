@@ -57,17 +57,22 @@ def _values(cell: Definition, y: Array, final: Arrays) -> dict[str, Array]:
 def autograd(p: Problem) -> Result:
     """Return what PyTorch's automatic differentiation of the cell's text gives."""
     torch = importlib.import_module("torch")
-    cell = p.cell
-    leaves = {name: torch.tensor(value, requires_grad=name in p.differentiable) for name, value in p.arrays.items()}
-    inputs, context, params = ({name: leaves[name] for name in names} for names in (cell.inputs, cell.context, cell.parameters))
-    state = {name: leaves[f"{name}_prev"] for name in cell.states}
-    y, final = unroll(cell, inputs, params, state, torch, context=context, steps=p.steps)
+    cell, (leaves, y, final) = p.cell, unrolled(p, torch)
     loss = (y * torch.tensor(p.dy)).sum() + sum((final[name] * torch.tensor(value)).sum() for name, value in p.dfinal.items())
     wanted = [leaves[name] for name in p.differentiable]
     found = torch.autograd.grad(loss, wanted, allow_unused=True) if loss.requires_grad else [None] * len(wanted)
     grads = {n: np.zeros_like(p.arrays[n]) if g is None else g.numpy() for n, g in zip(p.differentiable, found, strict=True)}
     final = {name: value.detach().numpy() for name, value in final.items()}
     return Result(_values(cell, y.detach().numpy(), final), grads)
+
+
+def unrolled(p: Problem, torch: Any) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """Return PyTorch's tensors of a problem's arrays, and the output and the final states that the cell's text makes of them."""
+    cell = p.cell
+    leaves = {name: torch.tensor(value, requires_grad=name in p.differentiable) for name, value in p.arrays.items()}
+    inputs, context, params = ({name: leaves[name] for name in names} for names in (cell.inputs, cell.context, cell.parameters))
+    state = {name: leaves[f"{name}_prev"] for name in cell.states}
+    return leaves, *unroll(cell, inputs, params, state, torch, context=context, steps=p.steps)
 
 
 def interpreter(p: Problem, derivation: Derivation | None = None) -> Result:
@@ -91,10 +96,15 @@ def interpreter(p: Problem, derivation: Derivation | None = None) -> Result:
     return Result(_values(p.cell, forward.sequences[p.cell.output], final), grads)
 
 
+def stencil(step: float) -> tuple[tuple[float, float], ...]:
+    """Return distances and weights of central differences that are exact for polynomials of degree 4."""
+    return (step, 2 / (3 * step)), (2 * step, -1 / (12 * step))
+
+
 def slope(module: ModuleType, p: Problem, name: str, direction: Array, step: float) -> float:
     """Return the central difference of the kernel's own loss at `name` along a direction: exact for polynomials of degree 4."""
     seeds, total = _values(p.cell, p.dy, p.dfinal), 0.0
-    for width, weight in ((step, 2 / (3 * step)), (2 * step, -1 / (12 * step))):
+    for width, weight in stencil(step):
         ahead, back = (_infer(module, p.at(name, p.arrays[name] + sign * width * direction)) for sign in (1, -1))
         # Differences of values, not of losses: the loss is a large sum, whose rounding would spoil them.
         total += weight * sum(float(np.sum(seeds[key] * (ahead[key] - back[key]))) for key in seeds)

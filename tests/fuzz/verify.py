@@ -22,7 +22,7 @@ from derive.package.folder import Files
 from derive.program.pipeline import compile_cell, stages
 from derive.runtime.cpu import layer
 from derive.verify import second
-from derive.verify.problem import Problem, Scales, sample
+from derive.verify.problem import Problem, Scales, directions, sample
 from derive.verify.witnesses import arguments, autograd, gradients, interpreter
 
 from . import device
@@ -80,7 +80,7 @@ def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool =
 
 def differentiated_twice(cell: Cell, given: Problem, seed: int) -> float:
     """Return the worst error of second order, in the emitted code; 0 where PyTorch's own values say nothing."""
-    direction = second.along(given, seed)
+    direction = directions(given, seed)
 
     def by_torch(p: Problem) -> Result:
         return second.autograd(p, {name: value.astype(p.dy.dtype) for name, value in direction.items()}).named()

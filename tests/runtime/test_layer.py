@@ -93,4 +93,4 @@ def test_results_come_back_in_the_callers_order(kind: str) -> None:
 
 def test_a_tape_of_another_pass_is_asked_for_by_name() -> None:
     with pytest.raises(ValueError, match=r"^lstm\.twice: tape2 must be a lstm\.Saved, got a builtins\.int$"):
-        generated("lstm").LAYER.check_tape(3, "twice", "tape2", "Saved")
+        generated("lstm").LAYER.check_given(3, "twice", "tape2", "Saved")

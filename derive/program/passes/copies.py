@@ -2,7 +2,7 @@
 
 A view lies where its vector does, and a product writes to one place: where such a value is wanted elsewhere too (by a state's array, the
 tape, a concatenation that another loop fills) an equation of its own copies it.  What follows the time loop reads a copy of a previous
-state, since states lie in memory for two steps only.
+state, and another recurrence is kept one, since states lie in memory for two steps only.
 
 Needs: regions.  Leaves: regions in which storage finds a place for every value.
 """
@@ -40,20 +40,12 @@ class Kept:
     read: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
-def materialise(regions: Regions, kept: Kept) -> Regions:
-    """Return regions with the copies that storage needs."""
-    return _Copies(regions, kept).made()
-
-
-def lasting(regions: Regions, rows: Iterable[str]) -> tuple[Regions, dict[str, str]]:
-    """Return regions with copies of those of the `rows` that are previous states, which lie in memory for two steps only; and the copies,
-    by what they are of.
-    """
-    rec, names = regions.rec, regions.rec.names()
-    copies = {carry.previous: names.fresh(f"{carry.previous}_copy") for carry in rec.carries if carry.previous in rows}
-    types = {**rec.types, **{copy: rec.types[name] for name, copy in copies.items()}}
-    made = [Equation(copy, Map(sp.Symbol(name)), shown=False) for name, copy in copies.items()]
-    return replace(regions, rec=replace(rec, types=types), loop=(*regions.loop, *made)), copies
+def materialise(regions: Regions, kept: Kept) -> tuple[Regions, Kept, dict[str, str]]:
+    """Return regions with the copies that storage needs, what is asked of it then, and by each value that is kept what is in its stead."""
+    copies = _Copies(regions, kept)
+    made = copies.made()
+    kept_as = {name: copies.lasting[name].name if name in copies.lasting else name for name in kept.rows}
+    return made, replace(kept, rows=frozenset(kept_as.values())), kept_as
 
 
 class _Copies:
@@ -75,6 +67,8 @@ class _Copies:
             after = (self.reading(eq, changed["loop"]) for eq in equations) if region == "after" else equations
             changed[region] = self.region(after)
         sums = tuple(self.reading(eq, changed["loop"]) for eq in self.rec.accumulators)
+        for name in [c.previous for c in self.rec.carries if c.previous in self.kept.rows]:
+            self.last(name, changed["loop"])
         rec = replace(self.rec, types=self.types, accumulators=sums)
         return Regions(rec, **{region: tuple(equations) for region, equations in changed.items()})
 
@@ -123,11 +117,15 @@ class _Copies:
     def reading(self, eq: Equation, loop: list[Equation]) -> Equation:
         """Return what follows the loop reading copies, which the loop makes, of previous states."""
         for name in [o for o in eq.node.operands() if o in self.fleeting]:
-            if name not in self.lasting:
-                self.lasting[name] = self.copy(name)
-                loop.append(self.lasting[name])
-            eq = replace(eq, node=eq.node.rename({name: self.lasting[name].name}))
+            eq = replace(eq, node=eq.node.rename({name: self.last(name, loop)}))
         return eq
+
+    def last(self, name: str, loop: list[Equation]) -> str:
+        """Return the copy, which the loop makes, of a previous state."""
+        if name not in self.lasting:
+            self.lasting[name] = self.copy(name)
+            loop.append(self.lasting[name])
+        return self.lasting[name].name
 
 
 def _read_elsewhere(regions: Regions) -> set[str]:

@@ -190,10 +190,11 @@ class BaseLayer(Table, ABC):
 
     # What a pass is given of another one
 
-    def check_tape(self, tape: Any, function: str = "backward", argument: str = "tape", record: str = "Tape") -> None:
-        """Check that what `function` is given as `argument` is this module's `record`."""
+    def check_given(self, tape: Any, function: str = "backward", argument: str = "tape", record: str = "Tape", told: str = "") -> None:
+        """Check that what `function` is given as `argument` is this module's `record`, of which a message tells more."""
         if not isinstance(tape, self.records[record]):
-            raise ValueError(f"{self.name}.{function}: {argument} must be a {self.named(record)}, got a {self.shown_type(type(tape))}")
+            got = self.shown_type(type(tape))
+            raise ValueError(f"{self.name}.{function}: {argument} must be a {self.named(record)}{told}, got a {got}")
 
     def named(self, record: str) -> str:
         """Return what a message calls a record of the module."""

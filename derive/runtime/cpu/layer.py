@@ -132,7 +132,7 @@ class Layer(SecondOrder):
         def work(trace: Trace | None, *given: Any) -> Any:
             *taped, dy, dfinal = given
             again = tape if trace is None else tape._replace(**dict(zip(TAPED, taped, strict=True)))
-            call, lengths = self.taped(again, "backward", trace)
+            call, lengths = self.taped(again, trace)
             dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
             dfinal = self.state_cotangent(call, dfinal, "dfinal")
             if not call.keep:
@@ -144,16 +144,15 @@ class Layer(SecondOrder):
 
         if second and not self.links:
             raise NotImplementedError(self.no_second_order("backward with second=True"))
-        tape = self._whole(forward, tape, "backward") if second else tape
-        self.check_tape(tape, "backward")
+        self.check_given(tape, "backward")
+        tape = self._whole(forward, tape) if second else tape
         given = (tape.inputs, tape.params, tape.state, tape.saved, dy, dfinal)
         if second or tape.lengths is not None or tape.reverse is not False or isinstance(tape.saved, Marks):
             return work(None, *given)
         return self.again(self.recordings, ("backward", tape.steps), given, work)
 
-    def taped(self, tape: Any, function: str, trace: Trace | None = None) -> tuple[Call, Array | None]:
+    def taped(self, tape: Any, trace: Trace | None = None) -> tuple[Call, Array | None]:
         """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
-        self.check_tape(tape, function)
         keep, given = not isinstance(tape.saved, Marks), (tape.inputs, tape.params, tape.state, tape.steps, tape.lengths, tape.reverse)
         call, _, lengths = self.call(*given, keep=keep, trace=trace)
         return call, lengths

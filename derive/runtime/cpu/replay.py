@@ -210,9 +210,9 @@ def _recordable(given: Given) -> bool:
 
 
 def _copied(item: Any) -> Any:
-    if item is None or isinstance(item, Array):
-        return None if item is None else item.copy()
-    return item._make([value.copy() for value in item])
+    if item is None:
+        return None
+    return item.copy() if isinstance(item, Array) else item._make([value.copy() for value in item])
 
 
 # Where arrays lie

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..common.layer import BY_SEQUENCE, OVER_TIME, BaseLayer, Pass
 from ..common.sizes import Shape
+from .memory import unlocked
 from .segments import Marks
 
 Array = np.ndarray
@@ -33,18 +34,15 @@ class SecondOrder(BaseLayer):
     def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool = False) -> Any: ...
 
     @abstractmethod
-    def taped(self, tape: Any, function: str) -> tuple[Any, Any]:
+    def taped(self, tape: Any) -> tuple[Any, Any]:
         """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
 
     def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any) -> Any:
         """Return the gradients of Σ ⟨u, gradients⟩; where `u` has nothing for parameters, by a pass that asks for nothing."""
-        if not isinstance(tape2, self.records["Tape2"]):
-            got = self.shown_type(type(tape2))
-            raise ValueError(
-                f"{self.name}.backward_backward: tape2 must be a {self.named('Tape2')}, which backward(…, second=True) returns after the "
-                f"gradients, got a {got}"
-            )
-        (call, _), kept = self.taped(tape2.tape, "backward_backward"), {"forward": tape2.tape.saved, "backward": tape2.saved}
+        told = ", which backward(…, second=True) returns after the gradients"
+        self.check_given(tape2, "backward_backward", "tape2", "Tape2", told)
+        self.check_given(tape2.tape, "backward_backward", "tape2.tape")
+        (call, _), kept = self.taped(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
         given = self._roles(u, "u", "backward_backward") | {"first.dy": tape2.dy}
         link, work = "backward_backward", twice
         if f"{link}_inputs" in self.links and all(given[f"params.{name}"] is None for name in self.params):
@@ -59,8 +57,9 @@ class SecondOrder(BaseLayer):
 
     def tangent(self, forward: Pass, work: Pass, v: Any, tape: Any) -> tuple[Array, Any]:
         """Return the derivatives of output and final state along `v`."""
-        tape = self._whole(forward, tape, "tangent")
-        call, _ = self.taped(tape, "tangent")
+        self.check_given(tape, "tangent")
+        tape = self._whole(forward, tape)
+        call, _ = self.taped(tape)
         found = self.linked("tangent", work, call, self._roles(v, "v", "tangent"), {"forward": tape.saved}, "v")
         return found["dy"], self.records["State"](*[found[f"dfinal.{name}"] for name in self.state])
 
@@ -79,7 +78,7 @@ class SecondOrder(BaseLayer):
     ) -> tuple[Any, Any]:
         """Return the gradients, and their derivatives along `v`; `output` is the role of the output among what is kept."""
         grads, tape2 = self.backward(forward, back, dy, tape, dfinal, second=True)
-        (call, _), kept = self.taped(tape2.tape, "hvp"), {"forward": tape2.tape.saved, "backward": tape2.saved}
+        (call, _), kept = self.taped(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
         given = self._roles(v, "v", "hvp")
         moved = self.linked("along", along, call, given, kept, "v")
         given |= _kept(moved) | {"dy": curvature(moved[output]) if curvature else None, "first.dy": tape2.dy}
@@ -113,17 +112,17 @@ class SecondOrder(BaseLayer):
 
     # Roles
 
+    def as_rows(self, call: Any, value: Any, argument: str, kind: str, shape: Shape) -> Array:
+        return unlocked(super().as_rows(call, value, argument, kind, shape))
+
     def _roles(self, grads: Any, argument: str, function: str) -> Values:
         """Return what a `Grads` has, by role; None is zero."""
-        if not isinstance(grads, self.records["Grads"]):
-            got = self.shown_type(type(grads))
-            raise ValueError(f"{self.name}.{function}: {argument} must be a {self.named('Grads')}, got a {got}")
+        self.check_given(grads, function, argument, "Grads")
         found: Values = {name: getattr(grads, name) for name in (*self.inputs, *self.context)}
         for field, kind, names in (("params", "Params", self.params), ("state", "State", self.state)):
             record = getattr(grads, field)
-            if record is not None and not isinstance(record, self.records[kind]):
-                got = self.shown_type(type(record))
-                raise ValueError(f"{self.name}.{function}: {argument}.{field} must be a {self.named(kind)} or None, got a {got}")
+            if record is not None:
+                self.check_given(record, function, f"{argument}.{field}", kind, " or None")
             found |= {f"{field}.{name}": None if record is None else getattr(record, name) for name in names}
         return found
 
@@ -141,9 +140,8 @@ class SecondOrder(BaseLayer):
         state = [value(f"state.{name}", BY_SEQUENCE, shape) for name, shape in self.state.items()]
         return [*inputs, self.records["Params"](*params), self.records["State"](*state)]
 
-    def _whole(self, forward: Pass, tape: Any, function: str) -> Any:
+    def _whole(self, forward: Pass, tape: Any) -> Any:
         """Return a tape that keeps all: where only states were kept, the forward pass is run again."""
-        self.check_tape(tape, function)
         if not isinstance(tape.saved, Marks):
             return tape
         given, steps = (tape.inputs, tape.params, tape.state), None if self.inputs else tape.steps

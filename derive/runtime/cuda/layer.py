@@ -100,7 +100,7 @@ class Layer(BaseLayer):
 
     def backward(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, stream: Any) -> Any:
         """Return the gradients."""
-        self.check_tape(tape)
+        self.check_given(tape)
         with self.queued(stream, (dy,), () if dfinal is None else dfinal, tape.inputs, tape.params) as like:
             call, _ = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=True)
             dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
