@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..calculus.chain import BACKWARD, FORWARD
-from ..calculus.second import role
+from ..calculus.second import FIRST, role
 from ..language.definition import Definition
 from ..program.pipeline import Compiled, Stored
 from .source import Source, attribute, code, name
@@ -58,6 +58,19 @@ def given(cell: Definition, link: Stored) -> tuple[str, ...]:
     """Return the values, carries aside, that a link without records is given: cotangents, and what earlier links were given."""
     rec, known = link.program.rec, {*cell.inputs, *cell.context, *cell.parameters, *cell.constant_arrays}
     return tuple(n for n in (*rec.statics, *rec.contexts, *rec.sequences) if n not in known and n not in link.link.reads)
+
+
+def linear(cell: Definition, compiled: Compiled, link: Stored) -> dict[str, Source]:
+    """Return what a link is linear in, by value: cotangents or tangents of a chain's second order, those before the first step too."""
+    if link.name in (FORWARD, BACKWARD):
+        return {}
+    values = (*given(cell, link), *(carry.previous for carry in link.program.rec.carries))
+    return {value: by_role(compiled, link, value) for value in values if not of_first(compiled, link, value)}
+
+
+def of_first(compiled: Compiled, link: Stored, value: str) -> bool:
+    """Say whether a value that a link is given is what the backward pass was given."""
+    return role(compiled.derivation, link.link, value).startswith(f"{FIRST}.")
 
 
 def by_role(compiled: Compiled, link: Stored, value: str) -> Source:

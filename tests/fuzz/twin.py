@@ -21,6 +21,8 @@ from derive.runtime.common import static, table
 from derive.runtime.cpu import layer
 from derive.verify.values import VALUES
 
+from .nothing import NOTHING, TwinLayer, clearing, passing, some
+
 
 def plain(files: Files, name: str) -> ModuleType:
     """Return the module `name` of an emitted package, run without Numba."""
@@ -46,6 +48,12 @@ def _panel_room(k: int, n: int, dtype: Any) -> np.ndarray:
     return _empty((k, n), dtype)
 
 
+def _part_room(parts: Any, k: int, n: int, dtype: Any) -> Any:
+    if not some(*parts):
+        return NOTHING
+    return np.zeros((k, n), dtype) if NOTHING in [part if part is NOTHING else None for part in parts] else _empty((k, n), dtype)
+
+
 def _fill_panels(parts: int, how: int, b: np.ndarray, packed: np.ndarray) -> None:
     assert b.shape == packed.shape and b.dtype == packed.dtype, "room for a packed matrix"
     packed[...] = b
@@ -56,7 +64,11 @@ def _fill_part(parts: int, how: int, b: np.ndarray, packed: np.ndarray, row: int
     _put(packed[row : row + b.shape[0], column : column + b.shape[1]], b)
 
 
-def _multiply(a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
+def _multiply(a: Any, packed: Any, out: Any, accumulate: bool) -> None:
+    (passing if accumulate else clearing)(_product, *(() if accumulate else (2,)))(a, packed, out, accumulate)
+
+
+def _product(a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
     assert a.ndim == out.ndim == 2 and a.shape[1] == packed.shape[0] and out.shape == (a.shape[0], packed.shape[1]), "sizes of a product"
     assert a.dtype == packed.dtype == out.dtype, "dtypes of a product"
     assert not np.shares_memory(a, out), "a product overlaps its operand"
@@ -66,9 +78,12 @@ def _multiply(a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulate: bo
 
 
 def _multiply_rows(parts: int, how: int, a: np.ndarray, packed: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
+    if NOTHING is a or NOTHING is out:
+        return _multiply(a, packed, out, accumulate)
     for part in _parts(a.shape[0]):
         _multiply(a[part], packed, out[part], accumulate)
     assert a.shape[0] == out.shape[0], "rows of a product"
+    return None
 
 
 def _workspace(dtype: Any, total: int, parts: int, *sizes: tuple[int, int]) -> list[tuple[int, tuple[int, int]]]:
@@ -76,8 +91,16 @@ def _workspace(dtype: Any, total: int, parts: int, *sizes: tuple[int, int]) -> l
 
 
 def _outer_sums(parts: int, how: int, memory: Any, u: np.ndarray, v: Any, out_v: Any, w: Any, out_w: Any, total: Any) -> None:
-    factors = [(x, out) for x, out in ((v, out_v), (w, out_w)) if x is not None]
-    assert (len(u), (u.shape[1], sum(x.shape[1] for x, _ in factors))) in memory, "memory for a sum of outer products"
+    pairs = [(x, out) for x, out in ((v, out_v), (w, out_w)) if x is not None and out is not NOTHING]
+    for x, out in pairs:
+        if x is NOTHING or u is NOTHING:
+            out[...] = 0
+    if u is NOTHING:
+        return
+    factors = [(x, out) for x, out in pairs if x is not NOTHING]
+    columns = sum(x.shape[1] for x, _ in factors)
+    enough = [size for rows, size in memory if rows == len(u) and size[0] == u.shape[1] and size[1] >= columns]
+    assert enough, "memory for a sum of outer products"
     assert u.ndim == 2 and all(x.ndim == 2 and len(u) == len(x) and u.dtype == x.dtype for x, _ in factors), (
         "rows of a sum of outer products"
     )
@@ -85,7 +108,7 @@ def _outer_sums(parts: int, how: int, memory: Any, u: np.ndarray, v: Any, out_v:
         _dense(array)
     for x, out in factors:
         out[...] = _like(out, u.T @ x)
-    if total is not None:
+    if total is not None and total is not NOTHING:
         total[...] = _like(total, u.sum(axis=0))
 
 
@@ -115,6 +138,10 @@ def _parts(count: int) -> list[slice]:
 
 def _where(condition: Any, a: Any, b: Any) -> Any:
     return a if condition else b
+
+
+def _feature_sum(v: Any) -> Any:
+    return v if v is NOTHING else v.sum()
 
 
 # States and sums over steps: by the length of each sequence, which the runtime never asks for.
@@ -150,7 +177,7 @@ def _total(sums: np.ndarray, rows: np.ndarray, row: np.ndarray, active: np.ndarr
         sums[:count] += rows[begin : begin + count]
 
 
-CARRIES = SimpleNamespace(
+_CARRIES = dict(
     put_first=lambda array, initial: _put(array[: len(initial)], initial),
     put_both=lambda array, final: _put(array, np.concatenate([final] * 2)),
     take_first=lambda initial, array: _put(initial, array[: len(initial)]),
@@ -161,13 +188,17 @@ CARRIES = SimpleNamespace(
     total=_total,
     spread=lambda room, value: _put(room, np.broadcast_to(value, room.shape)),
 )
-STATIC = SimpleNamespace(
-    put_rows=lambda out, start, part: _put(out[start : start + len(part)], part),
+_STATIC = dict(
     transposed=lambda out, matrix: _put(out, matrix.T),
     matvec=lambda out, matrix, vector: _put(out, matrix @ vector),
     matvec_t=lambda out, matrix, vector: _put(out, matrix.T @ vector),
     outer=lambda out, left, right: _put(out, np.outer(left, right)),
-    plus=lambda out, value: _put(out, out + value),
+)
+CARRIES = SimpleNamespace(**{name: clearing(function) for name, function in _CARRIES.items()})
+STATIC = SimpleNamespace(
+    **{name: clearing(function) for name, function in _STATIC.items()},
+    put_rows=passing(lambda out, start, part: _put(out[start : start + len(part)], part)),
+    plus=passing(lambda out, value: _put(out, out + value)),
 )
 POISONED = ModuleType("numpy")
 POISONED.__dict__.update({**vars(np), "empty": _empty})
@@ -178,20 +209,22 @@ RUNTIME = {
     "runtime.common.table": table,
     "runtime.cpu.carries": CARRIES,
     "runtime.cpu.kernel": SimpleNamespace(kernel=lambda function: function, host=lambda function: function, share=_share),
-    "runtime.cpu.layer": SimpleNamespace(Layer=layer.Layer, Marks=layer.Marks, Packed=layer.Packed),
+    "runtime.cpu.nothing": SimpleNamespace(NOTHING=NOTHING, some=some),
+    "runtime.cpu.layer": SimpleNamespace(Layer=TwinLayer, Marks=layer.Marks, Packed=layer.Packed),
     "runtime.cpu.memory": SimpleNamespace(empty=_empty),
     "runtime.cpu.outer": SimpleNamespace(outer_sums=_outer_sums, workspace=_workspace),
     "runtime.cpu.product": SimpleNamespace(
         multiply=_multiply,
         multiply_rows=_multiply_rows,
         panel_room=_panel_room,
-        fill_panels=_fill_panels,
-        fill_part=_fill_part,
+        part_room=_part_room,
+        fill_panels=passing(_fill_panels),
+        fill_part=passing(_fill_part),
         row_parts=lambda batch, weights, parts, how: parts,
     ),
     "runtime.cpu.reduce": SimpleNamespace(
         added=lambda total, term: total + term,
-        feature_sum=lambda v: v.sum(),
+        feature_sum=_feature_sum,
         log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(),
         square=lambda x: x * x,
     ),

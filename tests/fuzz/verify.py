@@ -88,12 +88,25 @@ def differentiated_twice(cell: Cell, given: Problem, seed: int) -> float:
     files = attempt("emit second order", lambda: contents.files([cell], "the fuzzer", cuda=False, orders={cell.name: 2}))
     module = attempt("import second order", lambda: plain(files, cell.name))
     found = attempt("run second order", lambda: second.kernels(module, given, direction).named())
+    left_out(module, given, direction, seed)
     try:
         want = by_torch(given)
         limit = limits(given, want, seed, by_torch)
     except Skipped:
         return 0.0
     return compare("second order", found, want, limit)
+
+
+def left_out(module: ModuleType, given: Problem, direction: dict[str, np.ndarray], seed: int) -> None:
+    """Compare second order where some fields are None with the same where they are zero."""
+    drawn = np.random.default_rng(seed).random(len(direction)) < 0.5
+    some = {name: value for (name, value), kept in zip(direction.items(), drawn, strict=True) if kept}
+    zeros = {name: np.zeros_like(value) for name, value in direction.items()}
+    found = attempt("run second order of some fields", lambda: second.kernels(module, given, some).named())
+    want = attempt("run second order of some zeros", lambda: second.kernels(module, given, zeros | some).named())
+    for name, value in want.items():
+        if not np.allclose(found[name], value, rtol=1e-9, atol=1e-12 * max(1.0, np.abs(value).max(initial=0.0)), equal_nan=True):
+            raise Mismatch(f"second order of {', '.join(some)}: {name} is another than with zeros for the rest")
 
 
 def simulated(files: Files, cell: Cell, cpu: ModuleType, seed: int) -> float:

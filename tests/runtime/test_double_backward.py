@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_close, assert_same_bits, generated, package
+from conftest import assert_close, assert_same_bits, generated, leaves, package
 from test_interface import MEMORY, TWINS
 
 from derive.bench.contender import threads_of
@@ -157,15 +157,59 @@ def test_nothing_is_zero() -> None:
     """A field that is None is a zero of its shape."""
     module, p, _, tape, tape2, dfinal = taped("gru")
     zeros = {key: np.zeros_like(value) for key, value in directions(p).items()}
-    halves: tuple[Callable[[str], bool], ...] = (lambda key: key == "x", lambda key: key in p.cell.parameters, lambda key: key == "U_r")
-    for chosen in halves:
-        some = {key: value for key, value in directions(p).items() if chosen(key)}
+    for chosen in ("x",), ("W_z", "U_r", "state"):  # of stacked matrices, one part is something
+        some = {key: value for key, value in directions(p).items() if key in chosen}
         one, two = grads_of(module, p, some), grads_of(module, p, zeros | some)
-        empty = one._replace(params=None if not any(key in p.cell.parameters for key in some) else one.params, state=None)
-        for w in (one, empty):
-            assert_close(module.backward_backward(w, tape2), module.backward_backward(two, tape2))
-            assert_close(module.tangent(w, tape), module.tangent(two, tape))
-            assert_close(module.hvp(w, tape, p.dy, dfinal), module.hvp(two, tape, p.dy, dfinal))
+        assert_close(module.backward_backward(one, tape2), module.backward_backward(two, tape2))
+        assert_close(module.tangent(one, tape), module.tangent(two, tape))
+        assert_close(module.hvp(one, tape, p.dy, dfinal), module.hvp(two, tape, p.dy, dfinal))
+        empty = one._replace(params=one.params if any(value is not None for value in one.params) else None, state=None)
+        assert_same_bits(module.tangent(empty, tape), module.tangent(one, tape))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", REGISTRY)
+def test_nothing_is_zero_in_all_cells(name: str) -> None:
+    """The same where parameters have nothing, where nothing else has, and for every second field."""
+    module, p = memory.compile(REGISTRY[name], order=2), sample(REGISTRY[name], steps=4, batch=2, seed=1)
+    given, keywords = arguments(module, p)
+    tape = module.forward(*given, **keywords)[2]
+    _, tape2 = module.backward(p.dy, tape, second=True)
+    direction = directions(p)
+    zeros = {key: np.zeros_like(value) for key, value in direction.items()}
+    for chosen in (set(direction) - set(p.cell.parameters), set(p.cell.parameters), set(list(direction)[::2])):
+        some = {key: value for key, value in direction.items() if key in chosen}
+        one, two = grads_of(module, p, some), grads_of(module, p, zeros | some)
+        assert_close(module.backward_backward(one, tape2), module.backward_backward(two, tape2))
+        assert_close(module.tangent(one, tape), module.tangent(two, tape))
+        assert_close(module.hvp(one, tape, p.dy), module.hvp(two, tape, p.dy))
+
+
+def test_nothing_is_neither_stored_nor_read() -> None:
+    """Where no weight of the inputs has a tangent, there is no array of one, of its panels, or of its product."""
+    module, _, v, tape, *_ = taped("gru")
+    given: list[Any] = []
+    layer = module.LAYER
+    names = module.tangent_pass.py_func.__code__.co_varnames
+
+    def seen(call: Any, saved: Any, values: dict[str, Any]) -> Any:
+        return module._tangent(call._replace(record=given), saved, values)
+
+    layer.tangent(module._forward, seen, v._replace(params=v.params._replace(W_r=None, W_z=None, W_n=None)), tape)
+    ((_, arrays),) = given
+    nothing = {name for name, array in zip(names[2:], arrays, strict=False) if array is module.NOTHING}
+    assert sum(name.startswith("ddW_") for name in nothing) == 3
+    assert {"deltas_2_panels", "deltas_2_x_rows"} <= nothing
+    assert not {"deltas_panels", "deltas_h_prev_rows", "ddh_out_3"} & nothing
+
+
+def test_where_all_is_nothing_no_pass_runs() -> None:
+    module, p, _, tape, tape2, _ = taped("gru")
+    nothing = grads_of(module, p, {})
+    found = (module.backward_backward(nothing, tape2), module.tangent(nothing, tape), module.hvp(nothing, tape, p.dy)[1])
+    like = (module.backward_backward(grads_of(module, p, directions(p)), tape2), module.tangent(grads_of(module, p, directions(p)), tape))
+    assert [a.shape for a in leaves(found[:2]).values()] == [a.shape for a in leaves(like).values()]
+    assert not any(array.any() for array in leaves(found).values())
 
 
 def test_a_context_alone() -> None:

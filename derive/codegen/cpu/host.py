@@ -6,15 +6,34 @@ A value has one name in both, if Python makes it; what is given, as ``params.W``
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ...calculus.ir import Carry, Concat, Equation, MatVec, MatVecT, Outer, Slice
 from ...language.sizes import Size
 from ...program.imperative import Array, Product, Stage
 from ..host import ONE, HostCode
 from ..kernel import Kernel
-from ..source import Block, Comment, Source, Statement, Tree, assign, attribute, block, code, do, free, listed, name, needed, spelt
+from ..source import (
+    Block,
+    Comment,
+    Source,
+    Statement,
+    Tree,
+    assign,
+    attribute,
+    block,
+    code,
+    do,
+    free,
+    listed,
+    name,
+    needed,
+    spelt,
+    tuple_of,
+)
+from .given import Given
 from .kernel import INDICES, RowKernel
 from .static import static_work, typed_constants
 
@@ -62,6 +81,10 @@ class Code(HostCode):
         The columns of sums over rows, for which there must be memory.
     stacked : dict
         The parts of static matrices that are only packed: no array holds the whole.
+    optional : mapping
+        Python's expression of each value that the recurrence is linear in and that may be nothing.
+    some : dict
+        The variables that say whether one of several such values is something.
     """
 
     panels: dict[tuple[str, bool], str] = field(default_factory=dict)
@@ -73,6 +96,16 @@ class Code(HostCode):
     gathered: dict[str, str] = field(default_factory=dict)
     sized: list[Source] = field(default_factory=list)
     stacked: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    optional: Mapping[str, Source] = field(default_factory=dict)
+    some: dict[frozenset[str], str] = field(default_factory=dict)
+
+    @cached_property
+    def linear(self) -> Given:
+        return Given(self.program, self.optional)
+
+    def always(self, array: str) -> bool:
+        """Say whether an array of the program is never nothing."""
+        return not self.linear.behind_array(array)
 
     @property
     def count(self) -> Source:
@@ -104,21 +137,47 @@ class Code(HostCode):
         self.passed[made] = source
         return name(made)
 
-    def new(self, value: str, made: Source) -> Source:
-        """Return the name of a new array for a value, which `made` makes in Python."""
+    def new(self, value: str, made: Source, on: frozenset[str] = frozenset()) -> Source:
+        """Return the name of a new array for a value, which `made` makes in Python, if it is something: see `where_some`."""
+        made = self.where_some(made, on)
         variable = self.variable(value)
         self.made[variable] = assign(variable, made)
         return name(variable)
 
-    def room(self, wish: str, made: Source) -> Source:
-        """Return the name of new memory that is no value's."""
+    def room(self, wish: str, made: Source, on: frozenset[str] = frozenset()) -> Source:
+        """Return the name of new memory that is no value's; nothing, where what it is for is: see `where_some`."""
+        made = self.where_some(made, on)
         variable = self.names.fresh(wish)
         self.made[variable] = assign(variable, made)
         return name(variable)
 
+    def where_some(self, made: Source, on: frozenset[str]) -> Source:
+        """Return what makes an array, where one of the values is something `on` which alone the array depends."""
+        if not on:
+            return made
+        if on not in self.some:
+            wish, given = self.linear.named(on)
+            variable = self.some[on] = self.names.fresh(wish)
+            asked = code(f"{variable} = some(", uses=("some",))
+            self.made[variable] = spelt(asked, given, ")", defines=(variable,))
+        return code("{} if {} else NOTHING", made, name(self.some[on]), uses=("NOTHING",))
+
+    @property
+    def arrays(self) -> Iterable[str]:
+        """The names of arrays of Python's making that are never nothing."""
+        perhaps = {"NOTHING", "some", "part_room"}
+        return [made for made, statement in self.made.items() if perhaps.isdisjoint(statement.reads)]
+
+    def behind(self, source: Source) -> frozenset[str]:
+        """Return the values on which alone an expression of the compiled function depends that is made of one array."""
+        return frozenset().union(*(self.linear.behind(v) for v, made in self.given.items() if made.text in source.reads))
+
     def empty(self, *axes: Source) -> Source:
         shape = code("{},", *axes) if len(axes) == 1 else listed(axes)
         return code("empty(({}), dtype)", shape, uses=("empty", "dtype"))
+
+    def zeros(self, *axes: Source) -> Source:
+        return code("np.zeros({}, dtype)", tuple_of(axes), uses=("np", "dtype"))
 
     def allocated(self, array: Array) -> Source:
         return self.empty((STATES if array.extra else COUNTS)[array.space], self.size(array.width))
@@ -131,9 +190,9 @@ class Code(HostCode):
             assert array.name in written or array.extra, f"{self.rec.name}: nothing writes the array {array.name}"
             if array.name in self.given:
                 variable = self.given[array.name].text
-                self.made[variable] = assign(variable, self.allocated(array))
+                self.made[variable] = assign(variable, self.where_some(self.allocated(array), self.linear.behind_array(array.name)))
             else:
-                self.new(array.name, self.allocated(array))
+                self.new(array.name, self.allocated(array), self.linear.behind_array(array.name))
 
     def made_of_weights(self) -> Iterable[str]:
         filled = free(self.weights)
@@ -153,7 +212,9 @@ class Code(HostCode):
             self.stacked[eq.name] = eq.node.parts
             return
         axes = [*([name("batch")] if kind.batched else []), *(map(self.size, kind.shape) if kind.shape else [Source("1")])]
-        target = self.new(eq.name, self.empty(*axes))
+        on = self.linear.behind(eq.name)
+        stacked = on and isinstance(eq.node, Concat)  # of which a part may be nothing
+        target = self.new(eq.name, self.zeros(*axes) if stacked else self.empty(*axes), on)
         statements += [*self.say(eq), *static_work(self, eq, target)]
 
     # Rows
@@ -162,19 +223,19 @@ class Code(HostCode):
         if array.name not in self.gathered:
             own = self.source(array.name)
             taken = code("{}({}, empty)", attribute("rows", "before"), self.passed.get(own.text, own), uses=("empty",))
-            room = self.room(f"{array.name}_before", taken)
+            room = self.room(f"{array.name}_before", taken, self.linear.behind_array(array.name))
             self.gathered[array.name] = room.text
             filled = code("gather({}, {}, state, active)", room, own, uses=("gather", "state", "active"))
             self.statements.append(block(code("if gathered:", uses=("gathered",)), [do(filled)]))
         return name(self.gathered[array.name])
 
     def over_time(self, rows: Source, width: Size) -> Source:
-        room = self.room("steps", self.empty(self.count, self.size(width)))
+        room = self.room("steps", self.empty(self.count, self.size(width)), self.behind(rows))
         self.statements.append(do(code("over_time({}, {}, {}, {})", room, rows, name("row"), name("active"), uses=("over_time",))))
         return room
 
     def spread(self, static: Source, size: Size) -> Source:
-        room = self.room("steps", self.empty(self.count, self.size(size)))
+        room = self.room("steps", self.empty(self.count, self.size(size)), self.behind(static))
         self.statements.append(do(code("spread({}, {})", room, static, uses=("spread",))))
         return room
 
@@ -187,7 +248,12 @@ class Code(HostCode):
             rows, columns = self.rec.types[value].shape
             k, n = (rows, columns) if transposed else (columns, rows)
             made = code("panel_room({}, {}, dtype)", self.size(k), self.size(n), uses=("panel_room", "dtype"))
-            panels = self.room(f"{value}{'_t' if transposed else ''}_panels", made)
+            on = self.linear.behind(value)
+            if on and value in self.stacked:
+                parts = tuple_of(self.passed.get(self.source(p).text, self.source(p)) for p in self.stacked[value])
+                made = code("part_room({}, {}, {}, dtype)", parts, self.size(k), self.size(n), uses=("part_room", "dtype"))
+                on = frozenset()
+            panels = self.room(f"{value}{'_t' if transposed else ''}_panels", made, on)
             self.panels[key] = panels.text
             self.weights += self.filled(value, transposed, panels, self.size(k), self.size(n))
         return name(self.panels[key])
@@ -253,7 +319,7 @@ class Code(HostCode):
 
     def summed_by_sequence(self, eq: Equation, rows: Source) -> None:
         shape = self.rec.types[eq.name].shape
-        target = self.new(eq.name, self.empty(name("batch"), self.size(shape[0] if shape else ONE)))
+        target = self.new(eq.name, self.empty(name("batch"), self.size(shape[0] if shape else ONE)), self.linear.behind(eq.name))
         self.statements += [*self.note(eq), do(code("total({}, {}, row, active)", target, rows, uses=("total", "row", "active")))]
 
     def sums(self, left: Source, equations: list[Equation]) -> None:
@@ -263,7 +329,8 @@ class Code(HostCode):
         copies: list[Tree] = []
         for eq in equations:
             right, width = self.factor(eq)
-            target = self.new(eq.name, self.empty(self.size(p), *([] if right is None else [self.size(width)])))
+            made_by = self.empty(self.size(p), *([] if right is None else [self.size(width)]))
+            target = self.new(eq.name, made_by, self.linear.behind(eq.name))
             self.statements += self.note(eq)
             if right in made:  # a second sum of the same is an array of its own
                 copies.append(do(code("put_rows({}, 0, {})", target, made[right][0], uses=("put_rows",))))
@@ -309,7 +376,7 @@ class Code(HostCode):
     def end(self, carry: Carry) -> tuple[Source, Tree]:
         """Return the array of a carry's value after its last step, and the statement that fills it."""
         array = self.program.arrays[self.program.places[carry.previous].array]
-        target = self.room(f"{carry.value}_last", self.empty(name("batch"), self.size(array.width)))
+        target = self.room(f"{carry.value}_last", self.empty(name("batch"), self.size(array.width)), self.linear.behind_array(array.name))
         own = self.given[array.name]
         if self.rec.reverse:
             return target, do(code("take_first({}, {})", target, own, uses=("take_first",)))

@@ -33,6 +33,9 @@ class Host(Protocol):
     def size_of(self, named: str) -> Source:
         """Return the caller's expression of a named size."""
 
+    def always(self, array: str) -> bool:
+        """Say whether an array is never nothing."""
+
     def matrix(self, value: str, transposed: bool) -> Source:
         """Return the caller's variable of a matrix's panels."""
 
@@ -75,7 +78,8 @@ class RowKernel:
 
     def typed_constants(self) -> list[Statement]:
         """Return the statements that make constants of the kernel's dtype, and the dtype itself."""
-        arrays = (local for (kind, value, *_), (local, _) in self.arguments.items() if kind == "array" and self.is_real(value))
+        given = ((value, local) for (kind, value, *_), (local, _) in self.arguments.items() if kind == "array" and self.is_real(value))
+        arrays = (local for value, local in given if self.host.always(value))
         if (array := next(arrays, None)) is None:
             return []
         real = code("{}.dtype.type  # constants of the kernel's dtype: one of another would widen float32", name(array))

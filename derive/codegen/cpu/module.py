@@ -15,7 +15,7 @@ from .. import second
 from ..interface import PACK
 from ..layout import FUNCTIONS_OF, HOST, INSIDE, RUNTIME
 from ..module import Module, imported
-from ..signature import tape_record
+from ..signature import linear, tape_record
 from ..source import Source, Statement, Tree, assign, attribute, code, name, needed, printed, read, returned, spelt, tuple_of
 from .host import Code, HostFunction
 
@@ -48,7 +48,9 @@ class CpuModule(Module[Code]):
     """The module of Numba kernels and NumPy."""
 
     def code(self, link: Stored) -> Code:
-        return Code(link.program, f"_{link.name}", self.comments(link.name), {}, {}, Names([*HOST, *RUNTIME, *INSIDE]))
+        made = Code(link.program, f"_{link.name}", self.comments(link.name), {}, {}, Names([*HOST, *RUNTIME, *INSIDE]))
+        made.optional = linear(self.cell, self.compiled, link)
+        return made
 
     def constant(self, value: str) -> Source:
         return code("np.asarray({}_CONSTANT, dtype)", value.upper(), uses=("np", "dtype"))

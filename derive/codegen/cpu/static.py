@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import sympy as sp
@@ -19,7 +20,10 @@ class Host(Protocol):
     """What is asked of the code that the statements are in."""
 
     constants: dict[str, str]
-    made: dict[str, Statement]
+
+    @property
+    def arrays(self) -> Iterable[str]:
+        """The names of arrays that are never nothing."""
 
     @property
     def rec(self) -> Recurrence: ...
@@ -56,7 +60,7 @@ def static_work(host: Host, eq: Equation, target: Source) -> list[Tree]:
 
 def typed_constants(host: Host, work: list[Tree]) -> list[Statement]:
     """Return the statements that make the constants which `work` reads, of its dtype."""
-    real = next((made for made in host.made if made in free(work)), None)
+    real = next((made for made in host.arrays if made in free(work)), None)
     if real is None:
         return []
     pairs = sorted(host.constants.items(), key=lambda item: float(item[1]))

@@ -287,20 +287,22 @@ class BaseLayer(Table, ABC):
     def linked(
         self, link: str, work: Pass, call: AnyCall, given: Mapping[str, Any], kept: Mapping[str, Any], argument: str
     ) -> dict[str, Any]:
-        """Run a pass beyond forward and backward on a call; return what it hands out, by role.
+        """Run a pass beyond forward and backward on a call; return what it hands out, by role, None for what is zero.
 
         Parameters
         ----------
         link : str
             Its name in `links`.
         given : mapping
-            The caller's arrays by role; None is zero, and so is what is not there.
+            The caller's arrays by role; None is zero, and so is what is not there. A pass is linear in all but the roles ``first.…``.
         kept : mapping
             By the names of the passes that it reads, the records of what they keep.
         argument : str
             What a message calls `given`.
         """
         table = self.links[link]
+        if all([given.get(name) is None for name in table.given if not name.startswith("first.")]):
+            return dict.fromkeys(table.handed)
         tables = {"forward": self.saved} | {name: other.saved for name, other in self.links.items()}
         records = [self.rows_of(call, kept[of], type(kept[of]), tables[of], f"tape of {of}") for of in table.reads]
         values = {name: self.as_rows(call, given.get(name), f"{argument}.{name}", *axes) for name, axes in table.given.items()}

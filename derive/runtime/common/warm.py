@@ -2,9 +2,11 @@
 
     python -m PACKAGE.warm lstm gru --dtypes float32
     python -m PACKAGE.warm lstm --cpu x86-64-v3
+    python -m PACKAGE.warm lstm --second x --second x,params,state
 
-Everything that `forward`, `backward`, `infer` and `step` need is called on small arrays, in a process of its own. Machine code is for one
-kind of processor: this one, or that of `--cpu`. A process that is to use the code for another than its own has to be told, by the
+Everything that `forward`, `backward`, `infer` and `step` need is called on small arrays, in a process of its own, and with `--second`
+what the functions of second order need where those fields of a `Grads` are given and others are None. Machine code is for one kind of
+processor: this one, or that of `--cpu`. A process that is to use the code for another than its own has to be told, by the
 variables that are printed.
 """
 
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wanted and not _is_known(wanted):
         print(f"warm: LLVM knows no processor `{options.cpu}`: needs a name such as x86-64-v3, skylake or neoverse-n1", file=sys.stderr)
         return 2
-    return _in_a_process(options.cells or known, options.dtypes, wanted)
+    return _in_a_process(options.cells or known, options.dtypes, [fields.split(",") for fields in options.second], wanted)
 
 
 def _parser(known: Sequence[str]) -> argparse.ArgumentParser:
@@ -46,6 +48,8 @@ def _parser(known: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, description="Compile kernels ahead of their first call, and keep the machine code.")
     parser.add_argument("cells", metavar="CELL", nargs="*", help=f"(default: all: {', '.join(known)})")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES, help="(default: both)")
+    told = "also second order, where these fields of a Grads are given, such as x or x,params,state; once for each choice of fields"
+    parser.add_argument("--second", metavar="FIELDS", action="append", default=[], help=told)
     parser.add_argument("--cpu", metavar="NAME", help="LLVM's name of the processor to compile for, such as x86-64-v3 (default: this one)")
     return parser
 
@@ -63,9 +67,9 @@ def _is_known(variables: dict[str, str]) -> bool:
     return "not a recognized processor" not in done.stderr
 
 
-def _in_a_process(names: Sequence[str], dtypes: Sequence[str], variables: dict[str, str]) -> int:
+def _in_a_process(names: Sequence[str], dtypes: Sequence[str], second: Sequence[Sequence[str]], variables: dict[str, str]) -> int:
     """Compile in a new process, which sees the variables before it imports Numba."""
-    code = f"import sys; from {__package__}.warm import compile_all; sys.exit(compile_all({list(names)!r}, {list(dtypes)!r}))"
+    code = f"import sys; from {__package__}.warm import compile_all; sys.exit(compile_all({list(names)!r}, {list(dtypes)!r}, {second!r}))"
     path = os.pathsep.join(path or os.curdir for path in sys.path)
     status = subprocess.run([sys.executable, "-c", code], env={**os.environ, **variables, "PYTHONPATH": path}, check=False).returncode
     if status < 0:
@@ -76,7 +80,7 @@ def _in_a_process(names: Sequence[str], dtypes: Sequence[str], variables: dict[s
     return status
 
 
-def compile_all(names: Sequence[str], dtypes: Sequence[str]) -> int:
+def compile_all(names: Sequence[str], dtypes: Sequence[str], second: Sequence[Sequence[str]] = ()) -> int:
     """Compile in this process, for the processor that Numba compiles for here."""
     cache = importlib.import_module(f"{__package__}.runtime.common.cache")
     crew = importlib.import_module(f"{__package__}.runtime.cpu.crew")
@@ -86,9 +90,12 @@ def compile_all(names: Sequence[str], dtypes: Sequence[str]) -> int:
         for name in names:
             for dtype in dtypes:
                 begin = time.perf_counter()
-                call_all(importlib.import_module(f"{__package__}.{name}"), dtype)
+                module = importlib.import_module(f"{__package__}.{name}")
+                call_all(module, dtype)
+                for fields in second:
+                    call_second(module, dtype, fields)
                 print(f"{name} {dtype}: {time.perf_counter() - begin:.1f} s", flush=True)
-    except cache.NotKeptWarning as warning:
+    except (cache.NotKeptWarning, ValueError, NotImplementedError) as warning:
         print(f"warm: {warning}", file=sys.stderr)
         return 1
     return 0
@@ -111,6 +118,22 @@ def call_all(module: Any, dtype: str) -> None:
             now = {name: value[0] if name in module.LAYER.inputs else value for name, value in others.items()}
             for _ in range(2):  # the first call of a packed step records it
                 module.step(None if x is None else x[0], weights, state, **now)
+
+
+def call_second(module: Any, dtype: str, fields: Sequence[str]) -> None:
+    """Call the functions of second order where only some fields of a `Grads` are given: ValueError for one that it has not."""
+    layer, rows = module.LAYER, importlib.import_module(f"{__package__}.runtime.cpu.tile").ROWS
+    x, others, state = _arguments(layer, dict.fromkeys(layer.sizes, SIZE), rows, dtype)
+    params = layer.init(dict.fromkeys(layer.sizes, SIZE), 0, dtype)
+    y, final, tape = module.forward(x, params, state, **others, **({} if layer.inputs else {"steps": 2}))
+    grads, tape2 = module.backward(y, tape, final, second=True)
+    if unknown := set(fields) - set(grads._fields):
+        raise ValueError(f"{layer.name} has no field `{min(unknown)}` in its Grads; there are: {', '.join(grads._fields)}")
+    given = grads._replace(**dict.fromkeys(set(grads._fields) - set(fields)))
+    module.backward_backward(given, tape2)
+    module.tangent(given, tape)
+    for curvature in (None, lambda tangent: tangent):
+        module.hvp(given, tape, y, final, curvature=curvature)
 
 
 def _arguments(layer: Any, sizes: dict[str, int], batch: int, dtype: str) -> tuple[Any, dict[str, Any], Any]:

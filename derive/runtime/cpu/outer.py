@@ -19,6 +19,7 @@ from .crew import task
 from .division import LIGHT_PRODUCT
 from .kernel import part
 from .memory import ALIGNMENT, empty
+from .nothing import optional
 from .openmp import LIGHT, together
 from .pointers import Matrix, Pointer, RowMajor, address, row_major, shift
 from .product import BLOCK_ROWS, STEPS, Left, clear, fill, sweep
@@ -167,7 +168,7 @@ def _sums(
 
 @inner
 def _factor(u, rows, out):  # type: ignore[no-untyped-def]
-    if rows is None:
+    if rows is None or out is None:
         nothing = RowMajor(address(u, 0), nb.int64(0))
         return Factor(nothing, nb.int64(0), nothing)
     return Factor(row_major(rows), rows.shape[1], row_major(out))
@@ -178,6 +179,13 @@ def _start(u, total):  # type: ignore[no-untyped-def]
     return address(u, 0) if total is None else address(total, 0)
 
 
+@inner
+def _clear(out):  # type: ignore[no-untyped-def]
+    if out is not None:
+        out[...] = 0
+
+
+@optional
 @compiled
 def outer_sums(parts, how, memory, u, v, out_v, w, out_w, total):  # type: ignore[no-untyped-def]
     """Compute ``out_v = u.T @ v`` and ``out_w = u.T @ w``, and ``total = u.sum(axis=0)``, those that are not None.
@@ -194,7 +202,18 @@ def outer_sums(parts, how, memory, u, v, out_v, w, out_w, total):  # type: ignor
         In all of these, neighbours in a row are contiguous, rows any distance apart.
     total : array (p,)
         Contiguous. Rows are added in order, `SUMMED` at a time.
+
+    Where u, v or w is nothing (see `nothing`), a sum is zero.
     """
+    if u is None:
+        _clear(out_v)
+        _clear(out_w)
+        _clear(total)
+        return
+    if v is None:
+        _clear(out_v)
+    if w is None:
+        _clear(out_w)
     rows, p = u.shape
     one, other, summed = _factor(u, v, out_v), _factor(u, w, out_w), nb.int64(total is not None)
     asked = LIGHT if rows * p * (one.columns + other.columns) < LIGHT_PRODUCT else nb.int64(how)

@@ -10,11 +10,14 @@ A product sweeps tiles over a block of the left operand and a packed block of th
 blocks of `STEPS`, each in the order of k, and the blocks in order: its bits do not depend on how rows or columns are divided.
 
 The loops are compiled `apart` and stay out of their callers.
+
+An array may be nothing (see `nothing`): then it is None, has only zeros, and is not written.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -26,6 +29,7 @@ from .crew import divide, task
 from .division import LIGHT_PANELS, LIGHT_PRODUCT
 from .kernel import part
 from .memory import empty
+from .nothing import NOTHING, optional, some
 from .openmp import LIGHT, REGION, together
 from .pointers import Matrix, Pointer, RowMajor, address, matrix, row_major, shift
 from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, move_columns, panel_width, tile_1, tile_2, tile_4, tile_full, transpose
@@ -166,16 +170,24 @@ def _multiply(a: Matrix, packed: Pointer, c: RowMajor, m: int, k: int, n: int, a
         divide((function, data, groups, groups - 1, 1))
 
 
+@optional
 @compiled
 def fill_panels(parts, how, b, packed):  # type: ignore[no-untyped-def]
     """Pack a right operand (k, n), of any strides, into `panel_room` for it; columns past n are zero."""
+    if b is None or packed is None:
+        return
     k, n = b.shape
     _fill((matrix(b), address(packed, 0), k, n, 0, 0, k, n, nb.int64(parts), nb.int64(how)))
 
 
+@optional
 @compiled
 def fill_part(parts, how, b, packed, row, column, k, n):  # type: ignore[no-untyped-def]
-    """Pack a part of a right operand (k, n), of any strides, from a row and a column on, into `panel_room` for the whole."""
+    """Pack a part of a right operand (k, n), of any strides, from a row and a column on, into `panel_room` for the whole; a part that is
+    nothing stays as it is.
+    """
+    if b is None or packed is None:
+        return
     rows, columns = b.shape
     _fill((matrix(b), address(packed, 0), rows, columns, row, column, k, n, nb.int64(parts), nb.int64(how)))
 
@@ -186,6 +198,16 @@ def panel_room(k: int, n: int, dtype: np.dtype) -> np.ndarray:
     return empty((-(-n // wide) * wide * k,), dtype, aligned=True)
 
 
+def part_room(parts: Sequence[Any], k: int, n: int, dtype: np.dtype) -> Any:
+    """Return memory for the panels of an operand (k, n) that has these parts: nothing if all are; where some are, it is of zeros."""
+    if not some(*parts):
+        return NOTHING
+    packed = panel_room(k, n, dtype)
+    if any([part is NOTHING for part in parts]):
+        packed[:] = 0
+    return packed
+
+
 def panels(b: np.ndarray) -> np.ndarray:
     """Return a right operand (k, n), of float32 or float64, packed for `multiply`."""
     k, n = b.shape
@@ -194,6 +216,7 @@ def panels(b: np.ndarray) -> np.ndarray:
     return packed
 
 
+@optional
 @compiled
 def multiply(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
     """Compute ``out = a @ b``, or ``out += a @ b`` where `accumulate` is true.
@@ -208,6 +231,12 @@ def multiply(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
         Neighbours in a row are contiguous, rows any distance apart. It overlaps neither operand.
     accumulate : bool
     """
+    if out is None:
+        return
+    if a is None or packed is None:
+        if not accumulate:
+            out[...] = 0
+        return
     m, k = a.shape
     _multiply((matrix(a), address(packed, 0), row_major(out), m, k, out.shape[1], nb.int64(accumulate)))
 
@@ -223,9 +252,16 @@ def _multiply_rows(a: Matrix, packed: Pointer, c: RowMajor, m: int, k: int, n: i
     together((function, data, m, parts, how))  # a part raises nothing
 
 
+@optional
 @compiled
 def multiply_rows(parts, how, a, packed, out, accumulate):  # type: ignore[no-untyped-def]
     """Compute `multiply` in at most so many parts of the rows, on the threads that `openmp.together` takes; alone, if it is light."""
+    if out is None:
+        return
+    if a is None or packed is None:
+        if not accumulate:
+            out[...] = 0
+        return
     m, k = a.shape
     n = out.shape[1]
     asked = LIGHT if m * k * n < LIGHT_PRODUCT else nb.int64(how)

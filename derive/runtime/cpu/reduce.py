@@ -12,6 +12,7 @@ from numba.extending import intrinsic
 
 from ..common.cache import cached
 from .compiling import OPTIONS
+from .nothing import linear, nothing
 from .pointers import address
 from .vector import exp, log
 
@@ -31,11 +32,14 @@ def added(typingctx, total, term):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.fadd(*arguments, flags=("contract", "reassoc"))
 
+    if term == nothing:
+        return total(total, term), lambda context, builder, signature, arguments: arguments[0]
     if not isinstance(term, types.Float) or total != term:
         raise TypingError(f"added: needs two numbers of one floating-point type, got {total} and {term}")
     return total(total, term), generate
 
 
+@linear
 @cached(**SUMS)
 def feature_sum(v):  # type: ignore[no-untyped-def]
     """Return the sum of the elements of a contiguous array."""

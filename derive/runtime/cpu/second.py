@@ -15,6 +15,7 @@ import numpy as np
 from ..common.layer import BY_SEQUENCE, OVER_TIME, BaseLayer, Pass
 from ..common.sizes import Shape
 from .memory import unlocked
+from .nothing import NOTHING
 from .segments import Marks
 
 Array = np.ndarray
@@ -24,6 +25,9 @@ HOW = "`derive generate --order 2` makes one with it, and so does `derive.compil
 
 class SecondOrder(BaseLayer):
     """The functions of second order of a cell's module."""
+
+    nothing: Any = NOTHING
+    """What a pass is given for None."""
 
     @abstractmethod
     def forward(
@@ -43,17 +47,16 @@ class SecondOrder(BaseLayer):
         self.check_given(tape2, "backward_backward", "tape2", "Tape2", told)
         self.check_given(tape2.tape, "backward_backward", "tape2.tape")
         (call, _), kept = self.taped(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
-        given = self._roles(u, "u", "backward_backward") | {"first.dy": tape2.dy}
+        given = self._roles(u, "u", "backward_backward") | {"first.dy": self._first(call, tape2)}
         link, work = "backward_backward", twice
         if f"{link}_inputs" in self.links and all(given[f"params.{name}"] is None for name in self.params):
             link, work = f"{link}_inputs", by_inputs
         found = self.linked(link, work, call, given, kept, "u")
         rest = self.linked("through", through, call, _kept(found), kept, "u")
         for name, value in found.items():
-            if name in rest:
-                rest[name] += value  # an array of its own
-        dfinal = self.records["State"](*[found[f"dfinal.{name}"] for name in self.state])
-        return self.records["Second"](found["dy"], dfinal, *self._fields(call, rest))
+            if value is not None and name in rest:
+                rest[name] = value if rest[name] is None else np.add(rest[name], value, out=rest[name])  # an array of its own
+        return self.records["Second"](*self._outputs(call, found), *self._fields(call, rest))
 
     def tangent(self, forward: Pass, work: Pass, v: Any, tape: Any) -> tuple[Array, Any]:
         """Return the derivatives of output and final state along `v`."""
@@ -61,7 +64,7 @@ class SecondOrder(BaseLayer):
         tape = self._whole(forward, tape)
         call, _ = self.taped(tape)
         found = self.linked("tangent", work, call, self._roles(v, "v", "tangent"), {"forward": tape.saved}, "v")
-        return found["dy"], self.records["State"](*[found[f"dfinal.{name}"] for name in self.state])
+        return self._outputs(call, found)
 
     def hvp(
         self,
@@ -81,7 +84,8 @@ class SecondOrder(BaseLayer):
         (call, _), kept = self.taped(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
         given = self._roles(v, "v", "hvp")
         moved = self.linked("along", along, call, given, kept, "v")
-        given |= _kept(moved) | {"dy": curvature(moved[output]) if curvature else None, "first.dy": tape2.dy}
+        bent = curvature(self._or_zero(call, moved[output], OVER_TIME, self.output)) if curvature else None
+        given |= _kept(moved) | {"dy": bent, "first.dy": self._first(call, tape2)}
         return grads, self.records["Grads"](*self._fields(call, self.linked("hessian", hessian, call, given, kept, "v")))
 
     def step_tangent(self, forward: Pass, work: Pass, inputs: Any, params: Any, state: Any, v: Any) -> tuple[Array, Any, Array, Any]:
@@ -112,8 +116,23 @@ class SecondOrder(BaseLayer):
 
     # Roles
 
-    def as_rows(self, call: Any, value: Any, argument: str, kind: str, shape: Shape) -> Array:
-        return unlocked(super().as_rows(call, value, argument, kind, shape))
+    def as_rows(self, call: Any, value: Any, argument: str, kind: str, shape: Shape) -> Any:
+        return self.nothing if value is None else unlocked(super().as_rows(call, value, argument, kind, shape))
+
+    def as_given(self, call: Any, value: Any, lead: tuple[str, ...], shape: Shape) -> Any:
+        return None if value is self.nothing else super().as_given(call, value, lead, shape)
+
+    def _first(self, call: Any, tape2: Any) -> Array:
+        """Return the cotangent of the output that the backward pass was given, which double backward is not linear in."""
+        return self.cotangent(call, tape2.dy, "tape2.dy", OVER_TIME, self.output)
+
+    def _or_zero(self, call: Any, value: Any, lead: tuple[str, ...], shape: Shape) -> Array:
+        return np.zeros(self.axes(call, lead, shape), call.stored_dtype) if value is None else value
+
+    def _outputs(self, call: Any, found: Mapping[str, Any]) -> tuple[Array, Any]:
+        """Return what belongs to the output and to the final states, from values by role."""
+        final = [self._or_zero(call, found[f"dfinal.{name}"], BY_SEQUENCE, shape) for name, shape in self.state.items()]
+        return self._or_zero(call, found["dy"], OVER_TIME, self.output), self.records["State"](*final)
 
     def _roles(self, grads: Any, argument: str, function: str) -> Values:
         """Return what a `Grads` has, by role; None is zero."""
@@ -130,9 +149,8 @@ class SecondOrder(BaseLayer):
         """Return the fields of a `Grads` from values by role: zero for one that nothing depends on, None for what has no gradient."""
 
         def value(name: str, lead: tuple[str, ...], shape: Shape) -> Any:
-            if name in found or name not in self.links["through"].handed:
-                return found.get(name)
-            return np.zeros(self.axes(call, lead, shape), call.stored_dtype)
+            own = name in self.links["through"].handed
+            return self._or_zero(call, found.get(name), lead, shape) if own else found.get(name)
 
         inputs = [value(name, OVER_TIME, shape) for name, shape in self.inputs.items()]
         inputs += [value(name, BY_SEQUENCE, shape) for name, shape in self.context.items()]

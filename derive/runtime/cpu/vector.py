@@ -31,6 +31,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from . import elementary
+from .nothing import nothing
 from .real import FORMATS, Real
 
 Formula = Callable[..., Real]
@@ -79,12 +80,15 @@ def _where(typing_context: Any, condition: types.Type, a: types.Type, b: types.T
     """a where the boolean `condition` holds, else b."""
     if not isinstance(condition, types.Boolean):
         raise TypingError(f"where: the condition must be boolean, got {condition}")
-    kind = _number("where", a, b)
+    some = [kind for kind in (a, b) if kind != nothing]
+    kind = _number("where", *some) if some else nothing
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
-        return builder.select(*arguments)
+        zero = context.get_constant_null(kind)
+        values = [zero if given == nothing else value for given, value in zip((a, b), arguments[1:], strict=True)]
+        return builder.select(arguments[0], *values)
 
-    return kind(types.boolean, kind, kind), generate
+    return kind(types.boolean, a, b), generate
 
 
 absolute = _unary(elementary.absolute)
