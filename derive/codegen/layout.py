@@ -48,7 +48,7 @@ FUNCTIONS_OF: dict[str, str] = {
     **dict.fromkeys(("outer_sums", "workspace"), ".runtime.cpu.outer"),
     **dict.fromkeys(("fill_panels", "fill_part", "multiply", "multiply_rows"), ".runtime.cpu.product"),
     **dict.fromkeys(("panel_room", "part_room", "row_parts"), ".runtime.cpu.product"),
-    **dict.fromkeys(("NOTHING", "some"), ".runtime.cpu.nothing"),
+    **dict.fromkeys(("NOTHING", "real_of", "some"), ".runtime.cpu.nothing"),
     **dict.fromkeys(("matvec", "matvec_t", "outer", "plus", "put_rows", "transposed"), ".runtime.cpu.static"),
     **dict.fromkeys(ELEMENTARY, ".runtime.cpu.vector"),
     **dict.fromkeys(("added", "feature_sum", "log_sum_exp", "square"), ".runtime.cpu.reduce"),

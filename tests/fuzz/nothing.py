@@ -49,6 +49,10 @@ def some(*values: Any) -> bool:
     return any(value is not NOTHING for value in values)
 
 
+def real_of(*arrays: Any) -> Any:
+    return next((array.dtype.type for array in arrays if array is not NOTHING), float)
+
+
 def clearing(function: Callable[..., None], target: int = 0) -> Callable[..., None]:
     """Return a function that writes zeros where an argument is nothing, and does nothing where the one that it writes to is."""
 

@@ -21,7 +21,7 @@ from derive.runtime.common import static, table
 from derive.runtime.cpu import layer
 from derive.verify.values import VALUES
 
-from .nothing import NOTHING, TwinLayer, clearing, passing, some
+from .nothing import NOTHING, TwinLayer, clearing, passing, real_of, some
 
 
 def plain(files: Files, name: str) -> ModuleType:
@@ -209,7 +209,7 @@ RUNTIME = {
     "runtime.common.table": table,
     "runtime.cpu.carries": CARRIES,
     "runtime.cpu.kernel": SimpleNamespace(kernel=lambda function: function, host=lambda function: function, share=_share),
-    "runtime.cpu.nothing": SimpleNamespace(NOTHING=NOTHING, some=some),
+    "runtime.cpu.nothing": SimpleNamespace(NOTHING=NOTHING, some=some, real_of=real_of),
     "runtime.cpu.layer": SimpleNamespace(Layer=TwinLayer, Marks=layer.Marks, Packed=layer.Packed),
     "runtime.cpu.memory": SimpleNamespace(empty=_empty),
     "runtime.cpu.outer": SimpleNamespace(outer_sums=_outer_sums, workspace=_workspace),

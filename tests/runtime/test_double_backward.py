@@ -12,6 +12,7 @@ from conftest import assert_close, assert_same_bits, generated, leaves, package
 from test_interface import MEMORY, TWINS
 
 from derive.bench.contender import threads_of
+from derive.cell import Cell
 from derive.cells import REGISTRY, get
 from derive.language.errors import CellError
 from derive.package import memory
@@ -183,6 +184,21 @@ def test_nothing_is_zero_in_all_cells(name: str) -> None:
         assert_close(module.backward_backward(one, tape2), module.backward_backward(two, tape2))
         assert_close(module.tangent(one, tape), module.tangent(two, tape))
         assert_close(module.hvp(one, tape, p.dy), module.hvp(two, tape, p.dy))
+
+
+def test_nothing_is_zero_where_every_array_may_be() -> None:
+    """A kernel whose arrays all may be nothing takes its constants' dtype of one that is something."""
+    cell = Cell("h = h_prev + 1/3 * x\nm = m_prev + mean(z)", name="apart", output="h", inputs=("x", "z"))
+    module, p = memory.compile(cell, order=2), sample(cell, steps=3, batch=2, seed=1)
+    for dtype in (np.float64, np.float32):
+        given, keywords = arguments(module, p.cast(dtype))
+        tape = module.forward(*given, **keywords)[2]
+        for key in ("x", "z"):
+            value = directions(p)[key].astype(dtype)
+            y, final = module.tangent(grads_of(module, p, {key: value}), tape)
+            np.testing.assert_allclose(y, np.cumsum(value, 0) / 3 if key == "x" else 0 * y, rtol=1e-6)
+            np.testing.assert_allclose(final.m, value.mean(axis=2).sum(axis=0) if key == "z" else 0, rtol=1e-6, atol=1e-7)
+            assert y.dtype == final.m.dtype == dtype
 
 
 def test_nothing_is_neither_stored_nor_read() -> None:

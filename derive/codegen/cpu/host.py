@@ -168,6 +168,11 @@ class Code(HostCode):
         perhaps = {"NOTHING", "some", "part_room"}
         return [made for made, statement in self.made.items() if perhaps.isdisjoint(statement.reads)]
 
+    @property
+    def perhaps(self) -> Iterable[str]:
+        """Those of arrays that may be nothing."""
+        return [made for made, statement in self.made.items() if "NOTHING" in statement.reads]
+
     def behind(self, source: Source) -> frozenset[str]:
         """Return the values on which alone an expression of the compiled function depends that is made of one array."""
         return frozenset().union(*(self.linear.behind(v) for v, made in self.given.items() if made.text in source.reads))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ...calculus.ir import Equation, MatVec, MatVecT
@@ -12,7 +12,7 @@ from ...program.imperative import Array, Place, Product, Program, Stage
 from ..kernel import Kernel
 from ..layout import INSIDE, RUNTIME, rows_name
 from ..sizes import size_source
-from ..source import Comment, Source, Statement, Tree, assign, block, code, do, name, needed, spelt
+from ..source import Comment, Source, Statement, Tree, assign, block, code, do, listed, name, needed, spelt
 from .row import StageRow
 
 INDICES = ("row", "kept", "state", "ring", "ahead", "active", "inline", "gathered", "sequence")
@@ -44,6 +44,13 @@ class Host(Protocol):
 
     def note(self, eq: Equation) -> list[Comment]:
         """Return a comment for any equation."""
+
+
+def real_of(always: Sequence[str], perhaps: Sequence[str]) -> Source | None:
+    """Return what makes constants of the dtype of arrays: of one that is never nothing, else of the first that is something."""
+    if always:
+        return code("{}.dtype.type", name(always[0]))
+    return code("real_of({})", listed(map(name, perhaps)), uses=("real_of",)) if perhaps else None
 
 
 class RowKernel:
@@ -78,11 +85,11 @@ class RowKernel:
 
     def typed_constants(self) -> list[Statement]:
         """Return the statements that make constants of the kernel's dtype, and the dtype itself."""
-        given = ((value, local) for (kind, value, *_), (local, _) in self.arguments.items() if kind == "array" and self.is_real(value))
-        arrays = (local for value, local in given if self.host.always(value))
-        if (array := next(arrays, None)) is None:
+        given = [(value, local) for (kind, value, *_), (local, _) in self.arguments.items() if kind == "array" and self.is_real(value)]
+        real = real_of([local for value, local in given if self.host.always(value)], [local for _, local in given])
+        if real is None:
             return []
-        real = code("{}.dtype.type  # constants of the kernel's dtype: one of another would widen float32", name(array))
+        real = code("{}  # constants of the kernel's dtype: one of another would widen float32", real)
         pairs = sorted(self.constants.items(), key=lambda item: float(item[1]))
         return [assign("real", real), *(assign(constant, code("real({})", value, uses=("real",))) for constant, value in pairs)]
 

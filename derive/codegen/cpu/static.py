@@ -12,6 +12,7 @@ from ...calculus.symbols import EYE, extent_name, is_extent
 from ...language.sizes import Size
 from ..expression import Expressions
 from ..source import Source, Statement, Tree, assign, block, code, do, free, name, needed, store
+from .kernel import real_of
 
 INDICES = ("at", "j")  # of the elements of a matrix: names that no value has
 
@@ -24,6 +25,10 @@ class Host(Protocol):
     @property
     def arrays(self) -> Iterable[str]:
         """The names of arrays that are never nothing."""
+
+    @property
+    def perhaps(self) -> Iterable[str]:
+        """Those of arrays that may be."""
 
     @property
     def rec(self) -> Recurrence: ...
@@ -60,12 +65,13 @@ def static_work(host: Host, eq: Equation, target: Source) -> list[Tree]:
 
 def typed_constants(host: Host, work: list[Tree]) -> list[Statement]:
     """Return the statements that make the constants which `work` reads, of its dtype."""
-    real = next((made for made in host.arrays if made in free(work)), None)
+    read = free(work)
+    real = real_of([made for made in host.arrays if made in read], [made for made in host.perhaps if made in read])
     if real is None:
         return []
     pairs = sorted(host.constants.items(), key=lambda item: float(item[1]))
     constants = [assign(constant, code("real({})", value, uses=("real",))) for constant, value in pairs]
-    return needed([assign("real", code("{}.dtype.type", name(real))), *constants], work)
+    return needed([assign("real", real), *constants], work)
 
 
 def _called(function: str, *given: Source) -> Statement:

@@ -17,7 +17,7 @@ from numba import njit, types
 from numba.core.imputils import lower_builtin, lower_cast, lower_getattr
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global, signature
-from numba.extending import NativeValue, models, register_model, typeof_impl, unbox
+from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
 from .compiling import OPTIONS
 
@@ -101,6 +101,15 @@ def linear(dispatcher: Any) -> Any:
 
     dispatcher.compile = compile_or_pass
     return dispatcher
+
+
+@intrinsic
+def real_of(typingctx, *arrays):  # type: ignore[no-untyped-def]
+    """Return the dtype of the first of some arrays that is something, as what makes numbers of it; float64 if none is."""
+    (given,) = arrays if arrays and isinstance(arrays[0], types.BaseTuple) else (arrays,)
+    found = types.NumberClass(next((kind.dtype for kind in given if kind != nothing), types.float64))
+    taken = types.BaseTuple.from_types(given)
+    return found(taken), lambda context, builder, signature, arguments: context.get_dummy_value()
 
 
 # Arithmetic: the type of a result, and the code that makes it
