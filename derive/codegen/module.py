@@ -17,6 +17,7 @@ from ..calculus.second import role
 from ..language.definition import Definition
 from ..notation.text import definitions, formula, forward_lines, tagged_formulas
 from ..program.pipeline import Compiled, Stored
+from . import second
 from .host import HostCode
 from .interface import Interface
 from .layout import INDENT, WIDTH
@@ -231,11 +232,20 @@ class Module(ABC, Generic[C]):
     def named_result(self, link: Stored) -> list[Tree]:
         """Return the statements that hand out values, and carries after their last step, by their roles."""
         made, rec, chain = self.codes[link.name], link.program.rec, self.compiled.derivation
-        values = [(role(chain, link.link, n), made.given[link.outputs.get(n, n)]) for n in link.link.handed]
+        values = [(role(chain, link.link, n), self.handed(link, n, made.given[link.outputs.get(n, n)])) for n in link.link.handed]
         finals = zip(rec.carries, self.finals(link), strict=True)
         values += [(role(chain, link.link, carry.value), final) for carry, final in finals]
         lines: list[Tree] = [spelt("result = {", [code('"{}": {}', n, value) for n, value in values], "}", defines=("result",))]
         return [*lines, returned(code("result, {}", self.kept(link)) if link.keeps else name("result"))]
+
+    def second_passes(self, array: str) -> list[str]:
+        """Return the functions of the passes of second order, which hand out arrays of a type."""
+        found = second.links(self.compiled)
+        return [self.pass_function(link, f"{second.PASSES[link.name]}, on rows, by role.", f"dict[str, {array}]") for link in found]
+
+    def handed(self, link: Stored, value: str, source: Source) -> Source:
+        """Return a value of a link beyond the first ones as it is handed out."""
+        return source
 
     def pass_function(self, link: Stored, doc: str, result: str) -> str:
         """Return a link's function of a checked call."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..calculus.chain import BACKWARD, FORWARD
 from ..calculus.naming import Names
-from ..calculus.second import BY_INPUTS, KEPT, TWICE, by_parameters, role
+from ..calculus.second import ALONG, BY_INPUTS, HESSIAN, KEPT, TANGENT, THROUGH, TWICE, by_parameters, role
 from ..language.definition import Definition
 from ..language.sizes import axes_text
 from ..program.pipeline import Compiled, Stored
@@ -15,6 +15,14 @@ from .layout import INDENT, tuple_source, wrapped
 from .signature import given, tape_record
 
 STEPS, BATCH, STATIC = "steps", "batch", "static"  # what is given at every step, once a sequence, or once
+PASSES = {
+    TWICE: "The adjoint of the backward pass",
+    BY_INPUTS: "The same, where no gradient by a parameter has a cotangent",
+    THROUGH: "The adjoint of the forward pass by what it keeps",
+    TANGENT: "Tangents of output and final states",
+    ALONG: "Tangents of all that the forward pass keeps",
+    HESSIAN: "Tangents of the gradients",
+}
 FUNCTIONS = ("backward_backward", "tangent", "hvp", "step_tangent")
 
 
@@ -81,16 +89,24 @@ def _kind(link: Stored, value: str) -> str:
     return BATCH if value in once | summed and value not in link.outputs else STEPS
 
 
-def missing(layer: str) -> str:
-    """Return the functions of second order in a module that has none: they say how to get them."""
-    return f"{', '.join(FUNCTIONS)} = {layer}.without_second_order()"
-
-
-def functions(cell: Definition, interface: Interface) -> list[str]:
-    """Return the functions of second order of a module that has its passes."""
+def functions(cell: Definition, interface: Interface, *, device: bool = False) -> list[str]:
+    """Return the functions of second order; those of a `device` take a stream. In a module without its passes they say how to get them."""
+    if not links(interface.compiled):
+        return [f"{', '.join(FUNCTIONS)} = {interface.own['LAYER']}.without_second_order()"]
     layer, dy = interface.own["LAYER"], axes_text("T", "B", shape=cell.shapes[cell.output])
     lean = BY_INPUTS if by_parameters(interface.compiled.derivation) else TWICE
-    return [_twice(layer, lean), _tangent(layer), _hvp(cell, layer, dy), _step(cell, interface)]
+    found = [_twice(layer, lean), _tangent(layer), _hvp(cell, layer, dy), _step(cell, interface)]
+    return list(map(_on_stream, found)) if device else found
+
+
+def _on_stream(function: str) -> str:
+    """Return the text of a function that takes a stream, and a step's way of products, too."""
+    head, *rest = function.split("\n")
+    step = head.startswith("def step_tangent")
+    given, passed = ("tf32=False, stream=None", "tf32=tf32, stream=stream") if step else ("stream=None", "stream=stream")
+    between = ", " if ", *" in head else ", *, "
+    head = head.replace(") ->", f"{between}{given}) ->", 1)
+    return "\n".join([head, *rest[:-1], f"{rest[-1][:-1]}, {passed})"]).replace("np.ndarray", "Any")
 
 
 def _twice(layer: str, lean: str) -> str:

@@ -48,7 +48,7 @@ def files(
     cuda : bool
         Whether there are modules for CUDA devices too.
     orders : mapping, optional
-        By cell, the order of its derivatives: 1, as by default, or 2. Devices have the first.
+        By cell, the order of its derivatives: 1, as by default, or 2.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def files(
         compiled = compile_cell(cell, 2) if second else compile_cell(cell)  # as others ask for it: it is done once
         found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
         if cuda:
-            found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compile_cell(cell), where, ""), digests[True])
+            found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digests[True])
     return dict(sorted(found.items()))
 
 

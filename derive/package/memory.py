@@ -38,7 +38,7 @@ def compile(cell: Definition, *, cuda: bool = False, order: int = 1) -> ModuleTy
     cuda : bool
         Whether the module is that for CUDA devices.
     order : 1 or 2
-        Of derivatives: with 2, the module for the CPU has `backward_backward`, `tangent`, `hvp` and `step_tangent` too.
+        Of derivatives: with 2, the module has `backward_backward`, `tangent`, `hvp` and `step_tangent` too.
 
     Returns
     -------
@@ -55,8 +55,8 @@ def compile(cell: Definition, *, cuda: bool = False, order: int = 1) -> ModuleTy
 
 def compile_all(cells: Iterable[Definition], *, cuda: bool = False, order: int = 1) -> dict[str, ModuleType]:
     """Return the modules generated for `cells`, by name: as `compile` does, but in one package, which compiles their runtime once."""
-    if order not in (1, 2) or (cuda and order == 2):
-        raise CellError(f"order must be 1 or 2, and 1 for CUDA devices, got {order!r}")
+    if order not in (1, 2):
+        raise CellError(f"order must be 1 or 2, got {order!r}")
     cells = tuple(cells)
     package = package_of(cells, cuda=cuda, order=order)
     folder_name = f"{package}.{CUDA}" if cuda else package

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from derive.runtime.cpu.layer import Layer
 
@@ -42,7 +42,7 @@ NOTHING = _Nothing()
 class TwinLayer(Layer):
     """A layer that gives passes this nothing."""
 
-    nothing: Any = NOTHING
+    nothing: ClassVar[Any] = NOTHING
 
 
 def some(*values: Any) -> bool:

@@ -81,8 +81,8 @@ class CompilingDevice(SimulatedDevice):
             self.reports[kernel.__name__] = report(kernel.py_func, signature, threads=threads)
 
 
-def measured(name: str, variant: str) -> dict[str, Report]:
-    """Return what the kernels of one step forward and backward take, by name."""
+def measured(name: str, variant: str, *, second: bool = False) -> dict[str, Report]:
+    """Return what the kernels of one step forward and backward take, by name; with `second`, those of second order too."""
     kind, n, batch, resident = VARIANTS[variant]
     module, dtype = importlib.import_module(f"generated.cuda.{name}"), DTYPES[KINDS[kind].stored]
     layer, made = module.LAYER, CompilingDevice(resident)
@@ -97,7 +97,13 @@ def measured(name: str, variant: str) -> dict[str, Report]:
     with using(made, current), device(), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # what was not launched has left no numbers
         _, _, tape = module.forward(first, module.Params(**zeros("params")), module.State(**zeros("state")), **named)
-        module.backward(zeros("output")["y"], tape)
+        dy = zeros("output")["y"]
+        grads, tape2 = module.backward(dy, tape, second=True) if second else (module.backward(dy, tape), None)
+        if second:
+            for u in (grads, grads._replace(params=None)):
+                module.backward_backward(u, tape2)
+            module.tangent(grads, tape)
+            module.hvp(grads, tape, dy)
     return made.reports
 
 

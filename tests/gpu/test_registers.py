@@ -8,14 +8,16 @@ import pytest
 from registers import CELLS, DATA, VARIANTS, cases, measured
 from report import available
 
+from derive.cells import SECOND
+
 SLACK = 12  # registers: what another release of the compiler may take more
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 
 
-def checked(name: str, variant: str) -> dict[str, int]:
+def checked(name: str, variant: str, *, second: bool = False) -> dict[str, int]:
     """Measure the kernels of a variant; none may use local memory, and none but those of float64 may compute in it."""
-    reports = measured(name, variant)
+    reports = measured(name, variant, second=second)
     assert reports
     for kernel, made in reports.items():
         assert made.local == 0, f"{name}, {variant}: {kernel} has {made.stack} bytes of stack and {made.spill_stores} bytes spilled"
@@ -35,6 +37,20 @@ def test_registers(name: str, variant: str) -> None:
 @pytest.mark.parametrize(("name", "variant"), [case for case in cases(every=True) if case not in cases()])
 def test_every_kernel(name: str, variant: str) -> None:
     checked(name, variant)
+
+
+@pytest.mark.parametrize(("name", "variant"), [("gru", "bfloat16, members")])
+def test_second_order(name: str, variant: str) -> None:
+    found = set(checked(name, variant, second=True))
+    links = ("backward_backward", "backward_backward_inputs", "through", "tangent", "along", "hessian")
+    assert {f"{link}_resident" for link in links} < found
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", SECOND)
+def test_every_kernel_of_second_order(name: str, variant: str) -> None:
+    checked(name, variant, second=True)
 
 
 def test_variants_have_the_kernels_that_they_are_for() -> None:

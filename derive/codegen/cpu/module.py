@@ -7,7 +7,6 @@ from functools import cached_property
 
 from ...calculus.chain import BACKWARD, FORWARD
 from ...calculus.naming import Names
-from ...calculus.second import ALONG, BY_INPUTS, HESSIAN, TANGENT, THROUGH, TWICE
 from ...language.definition import Definition
 from ...language.sizes import axes_text
 from ...program.pipeline import Compiled, Stored
@@ -18,15 +17,6 @@ from ..module import Module, imported
 from ..signature import linear, tape_record
 from ..source import Source, Statement, Tree, assign, attribute, code, name, needed, printed, read, returned, spelt, tuple_of
 from .host import Code, HostFunction
-
-PASSES = {
-    TWICE: "The adjoint of the backward pass",
-    BY_INPUTS: "The same, where no gradient by a parameter has a cotangent",
-    THROUGH: "The adjoint of the forward pass by what it keeps",
-    TANGENT: "Tangents of output and final states",
-    ALONG: "Tangents of all that the forward pass keeps",
-    HESSIAN: "Tangents of the gradients",
-}
 
 
 def module(cell: Definition, compiled: Compiled, source: str, digest: str) -> str:
@@ -152,21 +142,14 @@ class CpuModule(Module[Code]):
             self.pass_function(forward, does, "tuple[np.ndarray, State, Saved | None]"),
             self.backward_function(),
             self.pass_function(backward, undoes, self.gradients),
-            *self.second_functions(),
+            *second.functions(self.cell, self.interface),
+            *self.second_passes("np.ndarray"),
         ]
 
     @property
     def gradients(self) -> str:
         """What the backward pass returns."""
         return f"tuple[Grads, {tape_record(BACKWARD)}]" if self.compiled[BACKWARD].keeps else "Grads"
-
-    def second_functions(self) -> list[str]:
-        """Return the functions of second order, and the passes that they run."""
-        links = second.links(self.compiled)
-        if not links:
-            return [second.missing(self.interface.own["LAYER"])]
-        passes = [self.pass_function(link, f"{PASSES[link.name]}, on rows, by role.", "dict[str, np.ndarray]") for link in links]
-        return [*second.functions(self.cell, self.interface), *passes]
 
     def interface_functions(self) -> list[str]:
         """Return `pack`, `forward`, `infer` and `step`."""

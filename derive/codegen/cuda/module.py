@@ -14,6 +14,8 @@ from ...runtime.cuda.plan import Steps
 from ..interface import PACK
 from ..layout import HOST, RUNTIME
 from ..module import Module, imported
+from ..second import functions, links
+from ..signature import given, tape_record
 from ..source import Source, Statement, Tree, assign, code, name, printed, returned, tuple_of
 from .host import Code
 
@@ -38,6 +40,8 @@ class CudaModule(Module[Code]):
         handed = {link.outputs.get(n, n) for n in link.link.handed} & link.program.arrays.keys()
         outputs = frozenset(handed | {field.array for field in link.keeps})
         made = Code(link.program, link.name, self.comments(link.name), {}, {}, Names([*OWN, *RUNTIME]), outputs=outputs)
+        if link.name not in (FORWARD, BACKWARD):
+            made.static_kept |= {n for n in given(self.cell, link) if not link.program.rec.types[n].batched}
         made.static_kept |= {*self.cell.parameters, *(n for n in self.cell.constant_arrays if self.is_matrix(n))}
         return made
 
@@ -90,6 +94,9 @@ class CudaModule(Module[Code]):
     def gradient(self, parameter: str, value: Source) -> Source:
         return code("call.stored({})", value)
 
+    def handed(self, link: Stored, value: str, source: Source) -> Source:
+        return source if link.program.rec.types[value].batched else code("call.stored({})", source)
+
     # Text
 
     def records(self) -> list[str]:
@@ -124,7 +131,9 @@ class CudaModule(Module[Code]):
         plans = [*(["Product"] if any(table.products for table in of_plans) else []), "Steps"] if of_plans else []
         always = {"..runtime.cuda.layer": ("Layer", "Packed"), "..runtime.cuda.plan": tuple(plans)}
         from_runtime = imported(names, {"static": "..runtime.common"}, {path: found for path, found in always.items() if found})
-        shared = imported((), {}, {f"..{cell.name}": (*constants, "Grads", "Inputs", "Params", "Saved", "State")})
+        second = ("SavedBackward", "Second", "Tape2") if links(self.compiled) else ()
+        records = sorted(("Grads", "Inputs", "Params", "Saved", "State", *second))
+        shared = imported((), {}, {f"..{cell.name}": (*constants, *records)})
         layer = [f"from ..{cell.name} import LAYER as CPU"]
         from_cell = [*shared, *layer] if constants else [*layer, *shared]
         return [*from_cell, *from_runtime] if cell.name < "runtime" else [*from_runtime, *from_cell]
@@ -138,7 +147,9 @@ class CudaModule(Module[Code]):
             self.weights_function(),
             self.pass_function(forward, does, "tuple[Any, State, Saved | None]"),
             self.backward_function(),
-            self.pass_function(backward, undoes, "Grads"),
+            self.pass_function(backward, undoes, f"tuple[Grads, {tape_record(BACKWARD)}]" if backward.keeps else "Grads"),
+            *functions(self.cell, self.interface, device=True),
+            *self.second_passes("Any"),
         ]
 
     def interface_functions(self) -> list[str]:
@@ -168,7 +179,8 @@ class CudaModule(Module[Code]):
 
     def backward_function(self) -> str:
         dy = axes_text("T", "B", shape=self.cell.shapes[self.cell.output])
-        return f'''def backward(dy, tape, dfinal=None, *, stream=None) -> Grads:
+        result = "Grads | tuple[Grads, Tape2]" if links(self.compiled) else "Grads"
+        return f'''def backward(dy, tape, dfinal=None, *, second=False, stream=None) -> {result}:
     """Gradients of Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩.
 
     Parameters
@@ -179,7 +191,9 @@ class CudaModule(Module[Code]):
         From `forward`; not altered.
     dfinal : State, optional
         Cotangents of the final states; zero by default.
+    second : bool
+        Whether to keep what `backward_backward` reads.
     stream : optional
         Where the work is queued; the caller's current stream by default.
     """
-    return {self.interface.own["LAYER"]}.backward(_backward, dy, tape, dfinal, stream=stream)'''
+    return {self.interface.own["LAYER"]}.backward(_backward, dy, tape, dfinal, second=second, stream=stream)'''

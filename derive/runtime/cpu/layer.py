@@ -16,6 +16,7 @@ import numpy as np
 
 from ..common.layer import OVER_TIME, Pass
 from ..common.packed import Seal, check_packed, sealed
+from ..common.second import SecondOrder
 from ..common.sizes import Shape
 from ..common.table import Signature, signature
 from . import segments
@@ -23,9 +24,9 @@ from .addresses import Rows, dense, flat
 from .call import Call
 from .division import is_light, step_by_step
 from .memory import LARGE, empty, unlocked
+from .nothing import NOTHING
 from .out import Out
 from .replay import Given, Path, Recording, Recordings, Trace, flattened, key_of
-from .second import SecondOrder
 from .segments import Marks, Segment
 from .threads import ATTENTION, call_workers, division
 from .tile import ROWS
@@ -56,6 +57,7 @@ class Layer(SecondOrder):
     """A cell's interface, and the functions of its module."""
 
     packed: ClassVar[type] = Packed
+    nothing: ClassVar[Any] = NOTHING
 
     # What the module's functions do
 
@@ -145,7 +147,7 @@ class Layer(SecondOrder):
         if second and not self.links:
             raise NotImplementedError(self.no_second_order("backward with second=True"))
         self.check_given(tape, "backward")
-        tape = self._whole(forward, tape) if second else tape
+        tape = self.whole(forward, tape) if second else tape
         given = (tape.inputs, tape.params, tape.state, tape.saved, dy, dfinal)
         if second or tape.lengths is not None or tape.reverse is not False or isinstance(tape.saved, Marks):
             return work(None, *given)
@@ -156,6 +158,32 @@ class Layer(SecondOrder):
         keep, given = not isinstance(tape.saved, Marks), (tape.inputs, tape.params, tape.state, tape.steps, tape.lengths, tape.reverse)
         call, _, lengths = self.call(*given, keep=keep, trace=trace)
         return call, lengths
+
+    # For second order
+
+    def retaken(self, tape: Any) -> Call:
+        return self.taped(tape)[0]
+
+    def graded(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any) -> tuple[Any, Any]:
+        found: tuple[Any, Any] = self.backward(forward, run, dy, tape, dfinal, second=True)
+        return found
+
+    def stepped(self, forward: Pass, inputs: Any, params: Any, state: Any, **options: Any) -> tuple[Array, Any, Any]:
+        return self.forward(forward, inputs, params, state, steps=None if self.inputs else 1, lengths=None, reverse=False, tape="full")
+
+    def added(self, call: Call, one: Array, other: Array) -> Array:
+        return np.add(one, other, out=one)
+
+    def whole(self, forward: Pass, tape: Any) -> Any:
+        """Return a tape that keeps all: where only states were kept, the forward pass is run again."""
+        if not isinstance(tape.saved, Marks):
+            return tape
+        given, steps = (tape.inputs, tape.params, tape.state), None if self.inputs else tape.steps
+        return self.forward(forward, *given, steps=steps, lengths=tape.lengths, reverse=tape.reverse, tape="full")[2]
+
+    def as_rows(self, call: Any, value: Any, argument: str, kind: str, shape: Shape) -> Any:
+        found = super().as_rows(call, value, argument, kind, shape)
+        return found if found is self.nothing else unlocked(found)
 
     # Calls that were recorded
 

@@ -13,8 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..common.layer import OVER_TIME, BaseLayer, Pass
+from ..common.layer import OVER_TIME, Pass
 from ..common.packed import Seal, sealed
+from ..common.second import SecondOrder
 from ..common.sizes import Sizes
 from ..common.table import Signature, Table, signature
 from .call import Call
@@ -43,7 +44,7 @@ class Packed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layer(BaseLayer):
+class Layer(SecondOrder):
     """A cell's interface on the device, and the functions of its module."""
 
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64", "bfloat16", "float16")
@@ -53,7 +54,7 @@ class Layer(BaseLayer):
     def on_device(cls, table: Table, tape: type) -> Layer:
         """Return the layer of a cell's table, with the device's own record of a tape."""
         given = {f.name: getattr(table, f.name) for f in fields(Table) if f.init}
-        return cls(**{**given, "links": {}, "records": {**table.records, "Tape": tape}})  # devices have the first order
+        return cls(**{**given, "records": {**table.records, "Tape": tape}})
 
     # Making arrays
 
@@ -79,9 +80,7 @@ class Layer(BaseLayer):
     ) -> tuple[Array, Any, Any]:
         """Return output, final state and tape."""
         with self.queued(stream, inputs, params, state) as like:
-            call, given = self.call(inputs, params, state, steps, tf32, keep=True)
-            y, final, saved = self.ran(run, call)
-            tape = self.records["Tape"](given, call.params, call.state, saved, call.steps, tf32)
+            y, final, tape = self._taped(run, inputs, params, state, steps, tf32)
             return like(y), type(final)(*map(like, final)), tape
 
     def infer(self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, tf32: bool, stream: Any) -> tuple[Array, Any]:
@@ -98,14 +97,82 @@ class Layer(BaseLayer):
             y, final, _ = self.ran(run, call)
             return like(y[0]), type(final)(*map(like, final))
 
-    def backward(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, stream: Any) -> Any:
-        """Return the gradients."""
+    def backward(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, stream: Any, second: bool = False) -> Any:
+        """Return the gradients; with `second`, also what the pass keeps for others."""
+        if second and not self.links:
+            raise NotImplementedError(self.no_second_order("backward with second=True"))
         self.check_given(tape)
         with self.queued(stream, (dy,), () if dfinal is None else dfinal, tape.inputs, tape.params) as like:
-            call, _ = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=True)
-            dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
-            dfinal = self.state_cotangent(call, dfinal, "dfinal")
-            return _each(like, self.ran_back(run, call, tape.saved, dy, dfinal)[0])
+            grads, tape2 = self._back(run, dy, tape, dfinal, second=second)
+            return (_each(like, grads), tape2) if second else _each(like, grads)
+
+    def _taped(self, run: Pass, inputs: Any, params: Any, state: Any, steps: int | None, tf32: bool) -> tuple[Array, Any, Any]:
+        call, given = self.call(inputs, params, state, steps, tf32, keep=True)
+        y, final, saved = self.ran(run, call)
+        return y, final, self.records["Tape"](given, call.params, call.state, saved, call.steps, tf32)
+
+    def _back(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool) -> tuple[Any, Any]:
+        """Return gradients, and with `second` a `Tape2`: else the pass keeps nothing of its own."""
+        call, _ = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=second)
+        dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
+        dfinal = self.state_cotangent(call, dfinal, "dfinal")
+        grads, kept = self.ran_back(run, call, tape.saved, dy, dfinal, second=second)
+        return grads, self.records["Tape2"](tape, dy, kept) if second else None
+
+    # For second order
+
+    def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any, *, stream: Any = None) -> Any:
+        with self._queued_again(stream, tape2) as like:
+            return _each(like, super().backward_backward(twice, by_inputs, through, u, tape2))
+
+    def tangent(self, forward: Pass, work: Pass, v: Any, tape: Any, *, stream: Any = None) -> Any:
+        with self._queued_again(stream, tape) as like:
+            return _each(like, super().tangent(forward, work, v, tape))
+
+    def hvp(
+        self,
+        forward: Pass,
+        back: Pass,
+        along: Pass,
+        hessian: Pass,
+        output: str,
+        v: Any,
+        tape: Any,
+        dy: Any,
+        dfinal: Any,
+        curvature: Callable[[Array], Any] | None,
+        *,
+        stream: Any = None,
+    ) -> Any:
+        with self._queued_again(stream, tape) as like:
+            bent = None if curvature is None else lambda y: curvature(like(y))
+            return _each(like, super().hvp(forward, back, along, hessian, output, v, tape, dy, dfinal, bent))
+
+    def step_tangent(
+        self, forward: Pass, work: Pass, inputs: Any, params: Any, state: Any, v: Any, *, stream: Any = None, **options: Any
+    ) -> Any:
+        with self.queued(stream, inputs, params) as like:
+            return _each(like, super().step_tangent(forward, work, inputs, params, state, v, **options))
+
+    @contextmanager
+    def _queued_again(self, stream: Any, taped: Any) -> Iterator[Callable[[Array], Array]]:
+        """Queue what is done with a tape, or a `Tape2`, as `queued` does."""
+        tape = getattr(taped, "tape", taped)
+        with self.queued(stream, *(getattr(tape, name, ()) for name in ("inputs", "params", "saved"))) as like:
+            yield like
+
+    def retaken(self, tape: Any) -> Call:
+        return self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=True)[0]
+
+    def graded(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any) -> tuple[Any, Any]:
+        self.check_given(tape, "hvp")
+        return self._back(run, dy, tape, dfinal, second=True)
+
+    def stepped(self, forward: Pass, inputs: Any, params: Any, state: Any, **options: Any) -> tuple[Array, Any, Any]:
+        return self._taped(forward, inputs, params, state, None if self.inputs else 1, options["tf32"])
+
+    def added(self, call: Call, one: Array, other: Array) -> Array:
+        return call.stored(call.real(one) + call.real(other))  # arrays of bfloat16 have no sum
 
     # Calls
 
@@ -177,6 +244,9 @@ class Layer(BaseLayer):
     def gather(self, call: Call, value: Array) -> Array:
         return _rows(value, 2)
 
+    def sort(self, call: Call, value: Array) -> Array:
+        return _rows(value, 1)
+
     def named(self, record: str) -> str:
         return f"{super().named(record)} of the device"
 
@@ -187,8 +257,9 @@ def _rows(value: Array, axes: int) -> Array:
 
 
 def _each(like: Callable[[Array], Array], record: Any) -> Any:
-    """Return a record, and those in it, with `like` of every array; None stays."""
-    return type(record)(*(_each(like, v) if isinstance(v, tuple) else None if v is None else like(v) for v in record))
+    """Return a record, or several, and those in it, with `like` of every array; None stays."""
+    found = [_each(like, v) if isinstance(v, tuple) else None if v is None else like(v) for v in record]
+    return tuple(found) if type(record) is tuple else type(record)(*found)
 
 
 def _first(*records: Any) -> Any:

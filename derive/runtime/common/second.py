@@ -8,17 +8,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
+from .layer import BY_SEQUENCE, OVER_TIME, Array, BaseLayer, Pass
+from .sizes import Shape
 
-from ..common.layer import BY_SEQUENCE, OVER_TIME, BaseLayer, Pass
-from ..common.sizes import Shape
-from .memory import unlocked
-from .nothing import NOTHING
-from .segments import Marks
-
-Array = np.ndarray
 Values = dict[str, Any]  # by role
 HOW = "`derive generate --order 2` makes one with it, and so does `derive.compile(cell, order=2)`"
 
@@ -26,27 +20,39 @@ HOW = "`derive generate --order 2` makes one with it, and so does `derive.compil
 class SecondOrder(BaseLayer):
     """The functions of second order of a cell's module."""
 
-    nothing: Any = NOTHING
-    """What a pass is given for None."""
+    # What a device has of its own
+
+    nothing: ClassVar[Any] = None
+    """What a pass is given for None, where that is not zeros."""
 
     @abstractmethod
-    def forward(
-        self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, lengths: Any, reverse: bool, tape: str
-    ) -> tuple[Array, Any, Any]: ...
+    def retaken(self, tape: Any) -> Any:
+        """Return the call that a tape is of, ready to run again."""
 
     @abstractmethod
-    def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool = False) -> Any: ...
+    def graded(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any) -> tuple[Any, Any]:
+        """Return the gradients of a call, and a `Tape2`."""
 
     @abstractmethod
-    def taped(self, tape: Any) -> tuple[Any, Any]:
-        """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
+    def stepped(self, forward: Pass, inputs: Any, params: Any, state: Any, **options: Any) -> tuple[Array, Any, Any]:
+        """Return output, final state and tape of a sequence of one step."""
+
+    @abstractmethod
+    def added(self, call: Any, one: Array, other: Array) -> Array:
+        """Return the sum of two results, to which the first may give its memory."""
+
+    def whole(self, forward: Pass, tape: Any) -> Any:
+        """Return a tape that keeps all."""
+        return tape
+
+    # What the module's functions do
 
     def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any) -> Any:
         """Return the gradients of Σ ⟨u, gradients⟩; where `u` has nothing for parameters, by a pass that asks for nothing."""
         told = ", which backward(…, second=True) returns after the gradients"
         self.check_given(tape2, "backward_backward", "tape2", "Tape2", told)
         self.check_given(tape2.tape, "backward_backward", "tape2.tape")
-        (call, _), kept = self.taped(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
+        call, kept = self.retaken(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
         given = self._roles(u, "u", "backward_backward") | {"first.dy": self._first(call, tape2)}
         link, work = "backward_backward", twice
         if f"{link}_inputs" in self.links and all(given[f"params.{name}"] is None for name in self.params):
@@ -55,14 +61,14 @@ class SecondOrder(BaseLayer):
         rest = self.linked("through", through, call, _kept(found), kept, "u")
         for name, value in found.items():
             if value is not None and name in rest:
-                rest[name] = value if rest[name] is None else np.add(rest[name], value, out=rest[name])  # an array of its own
+                rest[name] = value if rest[name] is None else self.added(call, rest[name], value)
         return self.records["Second"](*self._outputs(call, found), *self._fields(call, rest))
 
     def tangent(self, forward: Pass, work: Pass, v: Any, tape: Any) -> tuple[Array, Any]:
         """Return the derivatives of output and final state along `v`."""
         self.check_given(tape, "tangent")
-        tape = self._whole(forward, tape)
-        call, _ = self.taped(tape)
+        tape = self.whole(forward, tape)
+        call = self.retaken(tape)
         found = self.linked("tangent", work, call, self._roles(v, "v", "tangent"), {"forward": tape.saved}, "v")
         return self._outputs(call, found)
 
@@ -80,22 +86,23 @@ class SecondOrder(BaseLayer):
         curvature: Callable[[Array], Any] | None,
     ) -> tuple[Any, Any]:
         """Return the gradients, and their derivatives along `v`; `output` is the role of the output among what is kept."""
-        grads, tape2 = self.backward(forward, back, dy, tape, dfinal, second=True)
-        (call, _), kept = self.taped(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
+        grads, tape2 = self.graded(forward, back, dy, tape, dfinal)
+        call, kept = self.retaken(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
         given = self._roles(v, "v", "hvp")
         moved = self.linked("along", along, call, given, kept, "v")
         bent = curvature(self._or_zero(call, moved[output], OVER_TIME, self.output)) if curvature else None
         given |= _kept(moved) | {"dy": bent, "first.dy": self._first(call, tape2)}
         return grads, self.records["Grads"](*self._fields(call, self.linked("hessian", hessian, call, given, kept, "v")))
 
-    def step_tangent(self, forward: Pass, work: Pass, inputs: Any, params: Any, state: Any, v: Any) -> tuple[Array, Any, Array, Any]:
+    def step_tangent(
+        self, forward: Pass, work: Pass, inputs: Any, params: Any, state: Any, v: Any, **options: Any
+    ) -> tuple[Array, Any, Array, Any]:
         """Return output and state of one step, and their derivatives along `v`."""
-        steps = None if self.inputs else 1
-        y, final, tape = self.forward(forward, self.one_step(inputs), params, state, steps=steps, lengths=None, reverse=False, tape="full")
+        y, final, tape = self.stepped(forward, self.one_step(inputs), params, state, **options)
         given = self.records["Grads"]
         if isinstance(v, given):
             v = v._replace(**{name: None if value is None else value[None] for name, value in v._asdict().items() if name in self.inputs})
-        dy, dfinal = self.tangent(forward, work, v, tape)
+        dy, dfinal = SecondOrder.tangent(self, forward, work, v, tape)
         return y[0], final, dy[0], dfinal
 
     def without_second_order(self) -> tuple[Callable[..., Any], ...]:
@@ -117,17 +124,19 @@ class SecondOrder(BaseLayer):
     # Roles
 
     def as_rows(self, call: Any, value: Any, argument: str, kind: str, shape: Shape) -> Any:
-        return self.nothing if value is None else unlocked(super().as_rows(call, value, argument, kind, shape))
+        if value is None and self.nothing is not None:
+            return self.nothing
+        return super().as_rows(call, value, argument, kind, shape)
 
     def as_given(self, call: Any, value: Any, lead: tuple[str, ...], shape: Shape) -> Any:
-        return None if value is self.nothing else super().as_given(call, value, lead, shape)
+        return None if value is None or value is self.nothing else super().as_given(call, value, lead, shape)
 
     def _first(self, call: Any, tape2: Any) -> Array:
         """Return the cotangent of the output that the backward pass was given, which double backward is not linear in."""
         return self.cotangent(call, tape2.dy, "tape2.dy", OVER_TIME, self.output)
 
     def _or_zero(self, call: Any, value: Any, lead: tuple[str, ...], shape: Shape) -> Array:
-        return np.zeros(self.axes(call, lead, shape), call.stored_dtype) if value is None else value
+        return self.xp.zeros(self.axes(call, lead, shape), call.stored_dtype) if value is None else value
 
     def _outputs(self, call: Any, found: Mapping[str, Any]) -> tuple[Array, Any]:
         """Return what belongs to the output and to the final states, from values by role."""
@@ -157,13 +166,6 @@ class SecondOrder(BaseLayer):
         params = [value(f"params.{name}", (), shape) for name, shape in self.params.items()]
         state = [value(f"state.{name}", BY_SEQUENCE, shape) for name, shape in self.state.items()]
         return [*inputs, self.records["Params"](*params), self.records["State"](*state)]
-
-    def _whole(self, forward: Pass, tape: Any) -> Any:
-        """Return a tape that keeps all: where only states were kept, the forward pass is run again."""
-        if not isinstance(tape.saved, Marks):
-            return tape
-        given, steps = (tape.inputs, tape.params, tape.state), None if self.inputs else tape.steps
-        return self.forward(forward, *given, steps=steps, lengths=tape.lengths, reverse=tape.reverse, tape="full")[2]
 
 
 def _kept(values: Mapping[str, Any]) -> Values:
