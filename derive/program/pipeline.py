@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from sympy import count_ops
+
 from ..calculus.chain import FORWARD, Derivation, Link
 from ..calculus.derivation import differentiate
 from ..calculus.ir import Concat, Map, Slice
 from ..calculus.naming import Names
 from ..calculus.second import second_order
 from ..language.definition import Definition
+from ..language.errors import CellError
 from .imperative import Program
 from .passes.accumulate import accumulate
 from .passes.copies import Kept, materialise
@@ -36,6 +39,11 @@ PASSES: tuple[tuple[str, Callable[[Derivation], Derivation]], ...] = (
     ("invert", invert),
     ("share", share),  # last: it names what the final expressions have in common
 )
+
+
+LARGEST = 12_000
+"""Operations in all passes of second order: an LSTM has 600, twelve Euler steps of a cell 1,800, for which Numba takes a minute; its time
+grows faster than they do."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +136,27 @@ def passed(derivation: Derivation) -> Iterator[tuple[str, Derivation]]:
 
 @lru_cache(maxsize=256)
 def compile_cell(cell: Definition, order: int = 1) -> Compiled:
-    """Return the programs of `cell`: of forward and backward pass, and for `order` 2 those of second order."""
+    """Return the programs of `cell`: of forward and backward pass, and for `order` 2 those of second order.
+
+    Raises
+    ------
+    CellError
+        If second order would be too large to be compiled: see `LARGEST`.
+    """
     derived = differentiate(cell)
-    return compiled(derived if order == 1 else second_order(derived))
+    return compiled(derived) if order == 1 else _small_enough(compiled(second_order(derived)))
+
+
+def _small_enough(found: Compiled) -> Compiled:
+    """Return a chain that machine code can be made of in bearable time; raise CellError for another."""
+    equations = (eq for link in found for eq in link.program.rec.equations())
+    count = sum(int(count_ops(eq.node.expr)) if isinstance(eq.node, Map) else 1 for eq in equations)
+    if count > LARGEST:
+        raise CellError(
+            f"{found.derived.cell.name}: to second order, its passes have {count} operations, and above {LARGEST} compiling them takes "
+            f"hours: split the cell into smaller ones, or go without (the first order, and `derive show --order 2`, have no limit)"
+        )
+    return found
 
 
 def compiled(derived: Derivation) -> Compiled:

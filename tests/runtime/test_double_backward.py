@@ -16,6 +16,7 @@ from derive.cell import Cell
 from derive.cells import REGISTRY, get
 from derive.language.errors import CellError
 from derive.package import memory
+from derive.program import pipeline
 from derive.verify.problem import Problem, directions, sample
 from derive.verify.second import autograd, grads_of, kernels
 from derive.verify.witnesses import arguments, gradients
@@ -325,6 +326,15 @@ def test_a_module_of_first_order_says_how_to_get_the_second() -> None:
     for name, call in calls.items():
         with pytest.raises(NotImplementedError, match=rf"gru\.{name}: this module was generated without second order: .*--order 2"):
             call()
+
+
+def test_a_cell_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only second order has a limit, and says why."""
+    monkeypatch.setattr(pipeline, "LARGEST", 20)
+    cell = Cell("h = tanh(W @ x + U @ h_prev + b) * sigmoid(V @ x)", name="large", output="h")
+    pipeline.compile_cell(cell)
+    with pytest.raises(CellError, match=r"large: to second order, its passes have \d+ operations, and above 20 compiling them takes hours"):
+        memory.compile(cell, order=2)
 
 
 def test_orders() -> None:
