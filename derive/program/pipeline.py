@@ -153,7 +153,7 @@ def _small_enough(found: Compiled) -> Compiled:
     count = sum(int(count_ops(eq.node.expr)) if isinstance(eq.node, Map) else 1 for eq in equations)
     if count > LARGEST:
         raise CellError(
-            f"{found.derived.cell.name}: to second order, its passes have {count} operations, and above {LARGEST} compiling them takes over "
+            f"{found.derived.cell.name}: to second order, its passes have {count} operations, and above {LARGEST} compiling takes over "
             "ten minutes: split the cell into smaller ones, or go without; the first order, and `derive show --order 2`, have no limit"
         )
     return found

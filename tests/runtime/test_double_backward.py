@@ -333,7 +333,7 @@ def test_a_cell_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "LARGEST", 20)
     cell = Cell("h = tanh(W @ x + U @ h_prev + b) * sigmoid(V @ x)", name="large", output="h")
     pipeline.compile_cell(cell)
-    message = r"large: to second order, its passes have \d+ operations, and above 20 compiling them takes over ten minutes"
+    message = r"large: to second order, its passes have \d+ operations, and above 20 compiling takes over ten minutes"
     with pytest.raises(CellError, match=message):
         memory.compile(cell, order=2)
 
