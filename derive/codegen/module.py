@@ -199,7 +199,7 @@ class Module(ABC, Generic[C]):
     def kept(self, link: Stored) -> Source:
         """Return the record of what a link keeps for others."""
         made = self.codes[link.name]
-        fields = [made.given[field.array or field.value] for field in link.keeps]
+        fields = [self.handed(link, field.value, made.given[field.array or field.value]) for field in link.keeps]
         return spelt_source(f"{tape_record(link.name)}(", fields)
 
     def forward_result(self, link: Stored) -> list[Tree]:
@@ -244,7 +244,7 @@ class Module(ABC, Generic[C]):
         return [self.pass_function(link, f"{second.PASSES[link.name]}, on rows, by role.", f"dict[str, {array}]") for link in found]
 
     def handed(self, link: Stored, value: str, source: Source) -> Source:
-        """Return a value of a link beyond the first ones as it is handed out."""
+        """Return a value as a link hands it out by its role, or keeps it for another one."""
         return source
 
     def pass_function(self, link: Stored, doc: str, result: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..linear import LAYER as CPU
-from ..linear import Grads, Inputs, Params, Saved, Second, State, Tape2
+from ..linear import Grads, Inputs, Params, Saved, SavedBackward, Second, State, Tape2
 from ..runtime.cuda.layer import Layer, Packed
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..runtime.cuda.layer import Layer, Packed
 from ..softmax_cross_entropy import LAYER as CPU
-from ..softmax_cross_entropy import Grads, Inputs, Params, Saved, Second, State, Tape2
+from ..softmax_cross_entropy import Grads, Inputs, Params, Saved, SavedBackward, Second, State, Tape2
 
 
 class Tape(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..runtime.cuda.layer import Layer, Packed
 from ..squared_error import LAYER as CPU
-from ..squared_error import Grads, Inputs, Params, Saved, Second, State, Tape2
+from ..squared_error import Grads, Inputs, Params, Saved, SavedBackward, Second, State, Tape2
 
 
 class Tape(NamedTuple):

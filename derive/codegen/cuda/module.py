@@ -41,9 +41,13 @@ class CudaModule(Module[Code]):
         outputs = frozenset(handed | {field.array for field in link.keeps})
         made = Code(link.program, link.name, self.comments(link.name), {}, {}, Names([*OWN, *RUNTIME]), outputs=outputs)
         if link.name not in (FORWARD, BACKWARD):
-            made.static_kept |= {n for n in given(self.cell, link) if not link.program.rec.types[n].batched}
+            made.static_kept |= {n for n in (*given(self.cell, link), *link.reads) if not self.is_batched(link, n)}
         made.static_kept |= {*self.cell.parameters, *(n for n in self.cell.constant_arrays if self.is_matrix(n))}
         return made
+
+    def is_batched(self, link: Stored, value: str) -> bool:
+        known = link.program.rec.types.get(value)
+        return known is None or known.batched  # an array of rows may have another name than its value
 
     def is_matrix(self, value: str) -> bool:
         return len(self.cell.shapes[value]) == 2
