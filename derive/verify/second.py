@@ -94,11 +94,11 @@ def autograd(p: Problem, second: Mapping[str, Array]) -> Second:
     bent = (outputs["dy"] * (seeds["dy"].detach() - 2 * y.detach() + y)).sum()
     bent += sum((outputs[name] * seeds[name].detach()).sum() for name in seeds if name != "dy")
     hessian = derived(along(bent), wanted)
-    numbers = {name: value.detach().numpy() for name, value in tangents.items()}
+    numbers = {name: value.numpy(force=True) for name, value in tangents.items()}
     return Second(
-        {name: value.detach().numpy() for name, value in twice.items()},
+        {name: value.numpy(force=True) for name, value in twice.items()},
         {("output" if name == "dy" else f"final {name.split()[1]}"): value for name, value in numbers.items()},
-        {name: value.detach().numpy() for name, value in hessian.items()},
+        {name: value.numpy(force=True) for name, value in hessian.items()},
     )
 
 
