@@ -1,47 +1,52 @@
-"""On which of the values that a recurrence is given, and is linear in, each of its values depends."""
+"""On which of the values that a program is given, and is linear in, each of its values depends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from ..calculus.ir import Recurrence
-from .imperative import Program
+from ..calculus.ir import Equation
+from .imperative import Place, Program
 
 Dependence = dict[str, frozenset[str]]
+NOTHING: frozenset[str] = frozenset()
 
 
-def dependence(rec: Recurrence, given: Iterable[str]) -> Dependence:
+def dependence(program: Program, given: Iterable[str]) -> Dependence:
     """Return, for each value, those of `given` that it depends on: where they are zero, it is too.
 
     Parameters
     ----------
-    rec : Recurrence
+    program : Program
     given : names
-        All that the recurrence is linear in, all together: values from before the first step are among them.
+        All that it is linear in, all together: values from before the first step are among them.
     """
     found: Dependence = {name: frozenset((name,)) for name in given}
-    nothing: frozenset[str] = frozenset()
+    equations = (*program.rec.equations(), *(eq for eq, _ in _stored(program)))  # a copy of a value stands in the program alone
     while True:
-        for eq in rec.equations():
-            found[eq.name] = nothing.union(*(found.get(name, nothing) for name in eq.node.operands()))
-        before = {c.previous: found.get(c.previous, nothing) | found.get(c.value, nothing) for c in rec.carries}
-        if all(found.get(name, nothing) == value for name, value in before.items()):
+        before = dict(found)
+        for eq in equations:
+            found[eq.name] = NOTHING.union(*(found.get(name, NOTHING) for name in eq.node.operands()))
+        for carry in program.rec.carries:
+            found[carry.previous] = found.get(carry.previous, NOTHING) | found.get(carry.value, NOTHING)
+        if found == before:
             return found
-        found |= before
 
 
 def of_arrays(program: Program, values: Dependence) -> Dependence:
     """Return the same for a program's arrays; nothing for one that has a value which depends on none."""
     stored: dict[str, list[str]] = {}
-    for stage in (*program.once, *program.before, *program.loop, *program.after):
-        for product in stage.products:
-            stored.setdefault(product.out.array, []).append(product.equation.name)
-        for compute in (c for loop in stage.loops for c in loop.computes):
-            for place in compute.stores:
-                stored.setdefault(place.array, []).append(compute.equation.name)
+    for eq, place in _stored(program):
+        stored.setdefault(place.array, []).append(eq.name)
     for carry in program.rec.carries:
         stored.setdefault(program.places[carry.previous].array, []).append(carry.previous)
-    nothing: frozenset[str] = frozenset()
     parts = {array: [values[array]] for array in program.arrays if array in values}  # those that are given
-    parts |= {array: [values.get(name, nothing) for name in names] for array, names in stored.items()}
-    return {array: nothing.union(*found) if all(found) else nothing for array, found in parts.items()}
+    parts |= {array: [values.get(name, NOTHING) for name in names] for array, names in stored.items()}
+    return {array: NOTHING.union(*found) if all(found) else NOTHING for array, found in parts.items()}
+
+
+def _stored(program: Program) -> Iterator[tuple[Equation, Place]]:
+    """Yield the equations whose values are stored, with each of their places."""
+    for stage in (*program.once, *program.before, *program.loop, *program.after):
+        yield from ((product.equation, product.out) for product in stage.products)
+        for compute in (c for loop in stage.loops for c in loop.computes):
+            yield from ((compute.equation, place) for place in compute.stores)

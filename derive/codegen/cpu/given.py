@@ -31,7 +31,7 @@ class Given:
     @cached_property
     def values(self) -> Dependence:
         """On which of them each value of the recurrence depends."""
-        return dependence(self.program.rec, self.sources)
+        return dependence(self.program, self.sources)
 
     @cached_property
     def arrays(self) -> Dependence:

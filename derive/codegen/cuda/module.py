@@ -135,8 +135,9 @@ class CudaModule(Module[Code]):
         plans = [*(["Product"] if any(table.products for table in of_plans) else []), "Steps"] if of_plans else []
         always = {"..runtime.cuda.layer": ("Layer", "Packed"), "..runtime.cuda.plan": tuple(plans)}
         from_runtime = imported(names, {"static": "..runtime.common"}, {path: found for path, found in always.items() if found})
-        second = ("SavedBackward", "Second", "Tape2") if links(self.compiled) else ()
-        records = sorted(("Grads", "Inputs", "Params", "Saved", "State", *second))
+        second = ("Second", "Tape2") if links(self.compiled) else ()
+        kept = (tape_record(BACKWARD),) if self.compiled[BACKWARD].keeps else ()
+        records = sorted(("Grads", "Inputs", "Params", "Saved", "State", *second, *kept))
         shared = imported((), {}, {f"..{cell.name}": (*constants, *records)})
         layer = [f"from ..{cell.name} import LAYER as CPU"]
         from_cell = [*shared, *layer] if constants else [*layer, *shared]
