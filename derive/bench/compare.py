@@ -12,7 +12,7 @@ from ..language.definition import Definition
 from ..verify.problem import Problem, initial
 from . import agreement, memory, network, pytorch_network, second
 from .agreement import Results
-from .contender import Contender, Trainer, ours, sizes_of
+from .contender import Contender, Size, Trainer, ours, sizes_of
 from .deadline import Patience, TooLong, deadline
 from .goals import FIRST_ORDER
 from .measure import Clock, Limits, interleaved, timing, wait_until_quiet
@@ -22,7 +22,6 @@ from .record import Row, Timing
 from .second import SecondOrder
 from .work import operations
 
-Size = tuple[int, int, int, int]
 T = TypeVar("T")
 CALLS: Mapping[str, Callable[[Any], Callable[[], object]]] = {
     INFERENCE: lambda contender: contender.infer,

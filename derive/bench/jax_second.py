@@ -12,7 +12,7 @@ from .jax_scan import Compiled, arrays_of, numbers, scanned
 from .phases import HVP, PENALTY, TANGENT
 from .second import SecondOrder, of_product, penalized
 
-UNROLLS = (1, 4)  # with 16 a gradient's derivative takes XLA a minute to compile, and then longer to run
+UNROLLS = (1, 4)  # with 16 a gradient's derivative takes XLA long to compile, and no less time to run
 
 Values = Mapping[str, Any]
 

@@ -23,7 +23,7 @@ from types import ModuleType
 from ..language.definition import Definition
 from ..package.memory import import_from
 from ..verify.problem import initial
-from .contender import sizes_of, threads_of
+from .contender import Size, sizes_of, threads_of
 from .peers import PEERS
 from .phases import PENALTY
 from .record import Peak
@@ -35,8 +35,6 @@ CALLS = 3
 TINY = (2, 3, 4, 5)  # B, T, d, n
 LAYERS = ("torch.nn", "eager")
 OURS = ""
-
-Size = tuple[int, int, int, int]
 
 
 def absence() -> str:
@@ -115,7 +113,7 @@ def _most(call: Callable[[], object]) -> int:
     MARK.write_text(RESET)
     for _ in range(CALLS):
         call()
-    return _resident("VmHWM") - before
+    return max(_resident("VmHWM") - before, 0)
 
 
 def _resident(field: str) -> int:

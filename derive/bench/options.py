@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import chart
-from .compare import Size
+from .contender import Size
 from .peers import LIMIT, PEERS
 from .phases import PHASES, SECOND
 
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
     add("--runs", type=number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
     add("--peers", nargs="*", metavar="PEER", choices=PEERS, help="(default: all below)")
-    add("--phases", nargs="+", metavar="PHASE", choices=(*PHASES, *SECOND), help=f"(default: {' '.join(PHASES)})")
+    add("--phases", nargs="+", metavar="PHASE", choices=(*PHASES, *SECOND), help=_phases())
     add("--second", action="store_true", help=_second())
     add("--pauses", action="store_true", help="wait before each turn until the threads of the one before rest")
     add("--json", type=Path, metavar="FILE", help="write everything there")
@@ -81,12 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _phases() -> str:
+    return f"{', '.join(PHASES)} (default: these); of second order {', '.join(SECOND)}"
+
+
 def _second() -> str:
-    own = " ".join(name for name, peer in PEERS.items() if peer.second)
-    return (
-        f"measure second order; the defaults are then --cells {' '.join(SECOND_CELLS)} --sizes {_shown(SECOND_SIZES)} "
-        f"--phases {' '.join(SECOND)} --peers {own}"
-    )
+    own = ", ".join(name for name, peer in PEERS.items() if peer.second)
+    return f"second order: by default its phases, of {', '.join(SECOND_CELLS)}, at {_shown(SECOND_SIZES)}, beside {own}"
 
 
 def _peers() -> str:

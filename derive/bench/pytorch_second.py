@@ -16,8 +16,8 @@ from .pytorch import Layer, numbers, tensor
 from .second import Chosen, SecondOrder, of_product, penalized
 
 ONE_DNN = {"oneDNN": True, "no oneDNN": False}
-"""Ways to run an LSTM of `torch.nn`.  Its layer of oneDNN has derivatives of first order alone: for what is to be differentiated again
-PyTorch runs a loop of its own beside it, and in forward mode it refuses."""
+"""Ways to run an LSTM of `torch.nn`.  oneDNN's layer has a backward pass that cannot be differentiated: where it has to be, PyTorch makes
+one of its own operations, which can be slower than its own loop from the start.  In forward mode the layer refuses."""
 
 
 def built_in(p: Problem, v: Arrays) -> SecondOrder:
@@ -47,18 +47,14 @@ def compiled(p: Problem, v: Arrays) -> SecondOrder:
 def contender(p: Problem, v: Arrays, make: Callable[[Problem], Layer]) -> SecondOrder:
     """Return what is measured of a layer."""
     torch, dy, layer = importlib.import_module("torch"), tensor(p.dy), make(p)
-    leaves = layer.wanted(p)
-    wanted, inputs, penal = (
-        [*leaves.values()],
-        [layer.data[name] for name in p.cell.inputs],
-        [layer.data[name] for name in penalized(p.cell)],
-    )
+    inputs, leaves = [layer.data[name] for name in p.cell.inputs], layer.wanted(p)
+    wanted, by_inputs = [*leaves.values()], [leaves[name] for name in penalized(p.cell)]
     values = {name: leaf.detach() for name, leaf in leaves.items()}
     # A layer for which the direction is the parameters has it as this one has them.
     along = {name: leaf.detach() for name, leaf in make(replace(p, arrays={**p.arrays, **v})).wanted(p).items()}
 
     def penalty() -> Any:
-        grads = torch.autograd.grad(layer.run(inputs), penal, dy, create_graph=True)
+        grads = torch.autograd.grad(layer.run(inputs), by_inputs, dy, create_graph=True)
         return torch.autograd.grad(sum(grad.square().sum() for grad in grads), wanted, allow_unused=True)
 
     def product() -> Any:

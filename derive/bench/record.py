@@ -79,9 +79,9 @@ class Row:
         return self.operations / self.ours.seconds / 1e9 if isinstance(self.ours, Timing) else 0.0
 
     def ratio(self, peer: str) -> float | None:
-        """Return how many times the peer's time, or memory, is ours; None if it was not measured."""
-        found = self.peers.get(peer)
-        return None if found is None or isinstance(found, str) else found.amount / self.ours.amount
+        """Return how many times the peer's time, or memory, is ours; None if it was not measured, or if ours is nothing."""
+        found, own = self.peers.get(peer), self.ours.amount
+        return None if found is None or isinstance(found, str) or not own else found.amount / own
 
     def goal(self, peer: str) -> float:
         """Return the ratio to a peer that is wanted."""

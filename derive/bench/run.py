@@ -13,8 +13,8 @@ from ..language.definition import Definition
 from ..package.memory import compile_all
 from ..runtime.cpu import threads as runtime_threads
 from . import chart, machine, memory, network, profile, second, stamps
-from .compare import Settings, Size, compare, size_for
-from .contender import threads_of
+from .compare import Settings, compare, size_for
+from .contender import Size, threads_of
 from .goals import FIRST_ORDER
 from .measure import Clock, Limits, wait_until_quiet
 from .options import parse
