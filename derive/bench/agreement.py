@@ -10,16 +10,22 @@ import numpy as np
 from ..verify.tolerances import root_mean_square
 from .contender import Array, Trainer
 from .network import Network
-from .phases import INFERENCE, TRAINING
+from .phases import INFERENCE, TIMED, TRAINING
 
 Results = Callable[[Any, Any], Mapping[str, Array]]
 
 TOLERANCE = 0.05  # of the norm: far beyond what rounding in single precision comes to in long sums, and far below a wrong gradient
 LEAST = 1e-3  # of the largest norm, which smaller ones are measured beside: they may be rounding alone
 
+
+def _of_second_order(phase: str) -> Results:
+    return lambda contender, found: contender.results[phase](found)
+
+
 ALONE: Mapping[str, Results] = {
     INFERENCE: lambda contender, found: {"output": np.asarray(found)},
     TRAINING: lambda contender, found: contender.gradients(found),
+    **{phase: _of_second_order(phase) for phase in TIMED},
 }
 """By phase, from a contender and what its call returned to arrays by name."""
 
@@ -34,8 +40,10 @@ def of_network(network: Network) -> Results:
     return results
 
 
-def disagreement(got: Mapping[str, Array], want: Mapping[str, Array]) -> str:
-    """Return what is to be said of results beside ours; empty if they agree."""
+def disagreement(got: Mapping[str, Array], want: Mapping[str, Array], *, whole: bool = True) -> str:
+    """Return what is to be said of results beside ours; empty if they agree.  If they need not be `whole`, only what is there counts."""
+    if not whole:
+        want = {name: value for name, value in want.items() if name in got}
     if got.keys() != want.keys():
         return f"its results are {', '.join(got)}, ours {', '.join(want)}"
     least = LEAST * max(map(root_mean_square, want.values()), default=0.0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..plotting import COLOURS as PLOTTING
 from ..plotting import SAME_BYTES
+from .goals import FIRST_ORDER
 from .phases import PHASES
 from .record import Record, Row
 
@@ -27,6 +29,11 @@ def available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
+def drawn(record: Record) -> tuple[Row, ...]:
+    """Return the rows that a chart shows: those of first order."""
+    return tuple(row for row in record.rows if row.phase in PHASES)
+
+
 def draw(record: Record, path: Path) -> None:
     """Write a panel for each cell: the ratio to each peer by size, on a logarithmic axis, with a line at 1.
 
@@ -36,6 +43,7 @@ def draw(record: Record, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    record = replace(record, rows=drawn(record), peers=tuple(peer for peer in record.peers if peer != FIRST_ORDER))
     cells = list(dict.fromkeys(row.cell for row in record.rows))
     columns = min(COLUMNS, len(cells))
     lines = -(-len(cells) // columns)

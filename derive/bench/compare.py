@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
 from typing import Any, TypeVar
 
 from ..language.definition import Definition
-from ..verify.problem import initial
-from . import agreement, network, pytorch_network
+from ..verify.problem import Problem, initial
+from . import agreement, memory, network, pytorch_network, second
 from .agreement import Results
-from .contender import Contender, Trainer, ours, sizes_of
+from .contender import Contender, Size, Trainer, ours, sizes_of
 from .deadline import Patience, TooLong, deadline
+from .goals import FIRST_ORDER
 from .measure import Clock, Limits, interleaved, timing, wait_until_quiet
-from .peers import FAILED, PEERS, TOO_LONG, Peer
-from .phases import BACKWARD, INFERENCE, MODEL, PHASES, TRAINING
+from .peers import FAILED, NOT_IN_PHASE, PEERS, TOO_LONG, Peer
+from .phases import ALONE, INFERENCE, MEMORY, MODEL, PHASES, PRODUCTS, SECOND, TIMED, TRAINING
 from .record import Row, Timing
+from .second import SecondOrder
 from .work import operations
 
-Size = tuple[int, int, int, int]
 T = TypeVar("T")
 CALLS: Mapping[str, Callable[[Any], Callable[[], object]]] = {
     INFERENCE: lambda contender: contender.infer,
     TRAINING: lambda contender: contender.train,
     MODEL: lambda trainer: trainer.step,
+    **{phase: partial(lambda phase, contender: contender.calls[phase], phase) for phase in TIMED},
 }
 
 
@@ -47,49 +49,87 @@ def size_for(cell: Definition, size: Size) -> Size:
     return (batch, steps, sizes_of(cell, d, n).get("d", d), n)
 
 
+@dataclass(frozen=True)
+class Match:
+    """A cell's module at one size: B, T, d, n, the numbers, and how many operations of products inference takes."""
+
+    module: ModuleType
+    p: Problem
+    size: Size
+    work: int
+    settings: Settings
+
+    def peers(self, make: Callable[[Peer], T | str]) -> dict[str, T | str]:
+        """Return what is made of each peer, or why nothing is."""
+        return {name: PEERS[name].absence(self.p.cell, self.work) or tried(partial(make, PEERS[name])) for name in self.settings.peers}
+
+    def row(self, phase: str, work: int, own: Any, peers: Mapping[str, Any], results: Results) -> Row:
+        """Measure a phase; whoever took too long to compile fewer steps is not tried."""
+        patience, cell, steps = self.settings.patience, self.p.cell.name, self.size[1]
+        hopeful = {name: peer if patience.left(name, cell, phase, steps) else TOO_LONG for name, peer in peers.items()}
+        times = measure(phase, own, hopeful, self.settings, results)
+        for name, found in times.items():
+            if found == TOO_LONG and patience.left(name, cell, phase, steps):
+                patience.lose(name, cell, phase, steps)
+        timed = times.pop("")
+        assert isinstance(timed, Timing)
+        return Row(cell, phase, *self.size, work, timed, times)
+
+
 def compare(cell: Definition, module: ModuleType, size: Size, settings: Settings) -> Iterator[Row]:
-    """Yield the row of each phase, that of a model only if the cell is a layer of one."""
+    """Yield the row of each phase; that of a model only if the cell is a layer of one.
+
+    Phases of second order need a module of second order.
+    """
     batch, steps, d, n = size_for(cell, size)
     sizes = sizes_of(cell, d, n)
-    work = operations(cell, sizes, steps, batch)
     p = initial(module, cell, sizes=sizes, steps=steps, batch=batch, dtype=settings.dtype)
-    row = partial(_row, settings, p.cell, (batch, steps, d, n))
-    if alone := [phase for phase in settings.phases if phase != MODEL]:
-        own, found = ours(module, p), _peers(p.cell, work, settings, lambda peer: peer.make(p))
-        for phase in alone:
-            yield row(phase, work * (1 + BACKWARD * (phase == TRAINING)), own, found, agreement.ALONE[phase])
+    match = Match(module, p, (batch, steps, d, n), operations(cell, sizes, steps, batch), settings)
+    yield from _alone(match, [phase for phase in settings.phases if phase in ALONE])
     if MODEL in settings.phases and not network.absence(cell):
-        around = network.network(p)
-        trainers = _peers(p.cell, work, settings, lambda peer: peer.train(around))
-        yield row(
-            MODEL, work * (1 + BACKWARD) + around.operations, pytorch_network.ours(around, module), trainers, agreement.of_network(around)
-        )
+        yield _model(match)
+    having = [phase for phase in settings.phases if phase in SECOND and not second.absence(cell, phase)]
+    yield from _second(match, [phase for phase in having if phase != MEMORY])
+    if MEMORY in having and not memory.absence():
+        yield _memory(match)
 
 
-def _peers(cell: Definition, work: int, settings: Settings, make: Callable[[Peer], T]) -> dict[str, T | str]:
-    """Return what is made of each peer, or why nothing is."""
-    return {name: PEERS[name].absence(cell, work) or _tried(partial(make, PEERS[name])) for name in settings.peers}
+def _alone(match: Match, phases: Sequence[str]) -> Iterator[Row]:
+    if phases:
+        own, peers = ours(match.module, match.p), match.peers(lambda peer: peer.make(match.p))
+        for phase in phases:
+            yield match.row(phase, match.work * PRODUCTS[phase], own, peers, agreement.ALONE[phase])
 
 
-def _row(
-    settings: Settings, cell: Definition, size: Size, phase: str, work: int, own: Any, peers: Mapping[str, Any], results: Results
-) -> Row:
-    """Measure a phase; whoever took too long to compile fewer steps is not tried."""
-    patience, steps = settings.patience, size[1]
-    hopeful = {name: peer if patience.left(name, cell.name, phase, steps) else TOO_LONG for name, peer in peers.items()}
-    times = measure(phase, own, hopeful, settings, results)
-    for name, found in times.items():
-        if found == TOO_LONG and patience.left(name, cell.name, phase, steps):
-            patience.lose(name, cell.name, phase, steps)
-    timed = times.pop("")
-    assert isinstance(timed, Timing)
-    return Row(cell.name, phase, *size, work, timed, times)
+def _model(match: Match) -> Row:
+    around = network.network(match.p)
+    own, peers = pytorch_network.ours(around, match.module), match.peers(lambda peer: peer.train(around))
+    return match.row(MODEL, match.work * PRODUCTS[TRAINING] + around.operations, own, peers, agreement.of_network(around))
+
+
+def _second(match: Match, phases: Sequence[str]) -> Iterator[Row]:
+    if phases:
+        p, v = match.p, second.direction(match.p)
+        peers = match.peers(lambda peer: peer.second(p, v) if peer.second else NOT_IN_PHASE)
+        peers[FIRST_ORDER] = second.first_order(match.module, p)
+        own = second.ours(match.module, p, v)
+        for phase in phases:
+            there = {name: x if isinstance(x, str) or phase in x.calls else NOT_IN_PHASE for name, x in peers.items()}
+            yield match.row(phase, match.work * PRODUCTS[phase], own, there, agreement.ALONE[phase])
+
+
+def _memory(match: Match) -> Row:
+    """Return the row of a penalty's memory; that of its time compares results."""
+    task = memory.task(match.p.cell, match.module, match.size, match.settings.dtype)
+    chosen = memory.peer(match.p.cell, match.settings.peers)
+    peers = match.peers(lambda peer: memory.peak(task, peer.name) if peer.name == chosen else NOT_IN_PHASE)
+    return Row(match.p.cell.name, MEMORY, *match.size, 0, memory.peak(task), peers)
 
 
 def measure(
     phase: str,
-    own: Contender | Trainer,
-    peers: Mapping[str, Contender | Trainer | str],
+    own: Contender | Trainer | SecondOrder,
+    peers: Mapping[str, Contender | Trainer | SecondOrder | str],
     settings: Settings,
     results: Results = lambda contender, found: {},
 ) -> dict[str, Timing | str]:
@@ -100,7 +140,8 @@ def measure(
     measured, found = {"": own}, dict[str, Timing | str]()
     want = results(own, CALLS[phase](own)())
     for name, peer in peers.items():
-        reason = peer if isinstance(peer, str) else _first(CALLS[phase](peer), partial(results, peer), want, settings.patience.seconds)
+        compared = partial(_compared, want, results, peer, whole=name != FIRST_ORDER)
+        reason = peer if isinstance(peer, str) else _first(CALLS[phase](peer), compared, settings.patience.seconds)
         if reason:
             found[name] = reason
         elif not isinstance(peer, str):
@@ -113,13 +154,18 @@ def measure(
     return {name: found[name] for name in ("", *peers)}
 
 
-def _first(call: Callable[[], object], results: Callable[[Any], Mapping[str, Any]], want: Mapping[str, Any], seconds: float) -> str:
+def _compared(want: Mapping[str, Any], results: Results, peer: Any, found: Any, *, whole: bool) -> str:
+    """Return what is to be said of what a peer's call returned, beside ours."""
+    return agreement.disagreement(results(peer, found), want, whole=whole)
+
+
+def _first(call: Callable[[], object], compared: Callable[[Any], str], seconds: float) -> str:
     """Return why a peer is not measured, by its first call; empty if it is."""
-    found = _tried(lambda: agreement.disagreement(results(call()), want), seconds)
+    found = tried(lambda: compared(call()), seconds)
     return found if not found or found == TOO_LONG or found.startswith(FAILED) else f"{FAILED}: {found}"
 
 
-def _tried(call: Callable[[], T], seconds: float = Patience.seconds) -> T | str:
+def tried(call: Callable[[], T], seconds: float = Patience.seconds) -> T | str:
     """Return what a call to a peer gives, or how it failed: a peer that cannot run a cell is a gap in the table, not the end of it."""
     try:
         with deadline(seconds):

@@ -15,6 +15,7 @@ from ..verify.problem import Problem, complete_sizes
 from ..verify.witnesses import arguments, gradients
 
 Array = np.ndarray
+Size = tuple[int, int, int, int]  # B, T, d, n
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def set_threads(threads: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Compiled:
+class Compiled:
     """Functions compiled for the first arguments that they are called with, by phase.
 
     Attributes
@@ -43,12 +43,15 @@ class _Compiled:
     functions : mapping
         From the number of steps that are made at once to a function.
     p : Problem
+    unrolls : tuple of int
+        The numbers that are tried.
     choices : dict
-        The numbers that were the fastest, as they are told.
+        Those that were the fastest, as they are told.
     """
 
     functions: Mapping[str, Unrolled]
     p: Problem
+    unrolls: tuple[int, ...] = UNROLLS
     choices: dict[str, str] = field(default_factory=dict)
     chosen: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
@@ -59,7 +62,7 @@ class _Compiled:
 
     def _choose(self, phase: str, values: tuple[Any, ...]) -> None:
         jax = importlib.import_module("jax")
-        made = {unroll: jax.jit(self.functions[phase](unroll)) for unroll in UNROLLS if unroll == 1 or unroll <= self.p.steps}
+        made = {unroll: jax.jit(self.functions[phase](unroll)) for unroll in self.unrolls if unroll == 1 or unroll <= self.p.steps}
         best = fastest({unroll: partial(self._finished, function, values) for unroll, function in made.items()})
         self.chosen[phase], self.choices[phase] = made[best], f"unroll {best}"
 
@@ -74,31 +77,31 @@ def scan(p: Problem) -> Contender:
     jax = importlib.import_module("jax")
 
     def forward(unroll: int) -> Callable[..., Any]:
-        return lambda arrays: _scanned(p, arrays, unroll)
+        return lambda arrays: scanned(p, arrays, unroll)
 
     def reverse(unroll: int) -> Callable[..., Any]:
-        return lambda leaves, rest, dy: jax.vjp(lambda given: _scanned(p, {**given, **rest}, unroll), leaves)[1](dy)[0]
+        return lambda leaves, rest, dy: jax.vjp(lambda given: scanned(p, {**given, **rest}, unroll), leaves)[1](dy)[0]
 
-    arrays, dy = _arrays(p, p.arrays), _arrays(p, {"dy": p.dy})["dy"]
+    arrays, dy = arrays_of(p, p.arrays), arrays_of(p, {"dy": p.dy})["dy"]
     leaves = {name: arrays[name] for name in p.differentiable}
     rest = {name: value for name, value in arrays.items() if name not in leaves}
-    run = _Compiled({INFERENCE: forward, TRAINING: reverse}, p)
-    return Contender(lambda: run(INFERENCE, arrays), lambda: run(TRAINING, leaves, rest, dy), _numbers, run.choices)
+    run = Compiled({INFERENCE: forward, TRAINING: reverse}, p)
+    return Contender(lambda: run(INFERENCE, arrays), lambda: run(TRAINING, leaves, rest, dy), numbers, run.choices)
 
 
 def trainer(network: Network) -> Trainer:
     """Return the training of a network whose step, the descent with it, is one compiled function."""
     p = network.p
-    trained = _arrays(p, {**network.dense, **{name: value for name, value in p.parameters.items() if name in p.differentiable}})
-    rest = _arrays(p, {name: value for name, value in p.arrays.items() if name not in trained} | {"target of all": network.target})
-    run = _Compiled({MODEL: lambda unroll: lambda *values: _descended(network, unroll, *values)}, p)
+    trained = arrays_of(p, {**network.dense, **{name: value for name, value in p.parameters.items() if name in p.differentiable}})
+    rest = arrays_of(p, {name: value for name, value in p.arrays.items() if name not in trained} | {"target of all": network.target})
+    run = Compiled({MODEL: lambda unroll: lambda *values: _descended(network, unroll, *values)}, p)
 
     def step() -> Any:
         nonlocal trained
         loss, trained = run(MODEL, trained, rest)
         return loss
 
-    return Trainer(step, lambda: _numbers(trained), run.choices)
+    return Trainer(step, lambda: numbers(trained), run.choices)
 
 
 def _descended(network: Network, unroll: int, trained: Mapping[str, Any], rest: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -106,14 +109,14 @@ def _descended(network: Network, unroll: int, trained: Mapping[str, Any], rest: 
 
     def loss(values: Mapping[str, Any]) -> Any:
         x = rest[network.input] @ values["first.weight"].T + values["first.bias"]
-        y = _scanned(network.p, {**rest, **values, network.input: x}, unroll)
+        y = scanned(network.p, {**rest, **values, network.input: x}, unroll)
         return ((y @ values["last.weight"].T + values["last.bias"] - rest["target of all"]) ** 2).mean()
 
     found, grads = importlib.import_module("jax").value_and_grad(loss)(trained)
     return found, {name: value - RATE * grads[name] for name, value in trained.items()}
 
 
-def _scanned(p: Problem, arrays: Mapping[str, Any], unroll: int) -> Any:
+def scanned(p: Problem, arrays: Mapping[str, Any], unroll: int) -> Any:
     """Return the output at every step."""
     jax, cell = importlib.import_module("jax"), p.cell
     still = {name: arrays[name] for name in (*cell.parameters, *cell.context)}
@@ -126,7 +129,7 @@ def _scanned(p: Problem, arrays: Mapping[str, Any], unroll: int) -> Any:
     return jax.lax.scan(step, first, {name: arrays[name] for name in cell.inputs}, length=p.steps, unroll=unroll)[1]
 
 
-def _arrays(p: Problem, values: Mapping[str, Array]) -> dict[str, Any]:
+def arrays_of(p: Problem, values: Mapping[str, Array]) -> dict[str, Any]:
     jax = importlib.import_module("jax")
     with jax.enable_x64(_wide(p)):
         return {name: jax.numpy.asarray(value) for name, value in values.items()}
@@ -136,5 +139,5 @@ def _wide(p: Problem) -> bool:
     return bool(p.dy.dtype == np.float64)
 
 
-def _numbers(found: Mapping[str, Any]) -> dict[str, Array]:
+def numbers(found: Mapping[str, Any]) -> dict[str, Array]:
     return {name: np.asarray(value) for name, value in found.items()}

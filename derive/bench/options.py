@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import chart
-from .compare import Size
+from .contender import Size
 from .peers import LIMIT, PEERS
-from .phases import PHASES
+from .phases import PHASES, SECOND
 
 CELLS = ("lstm", "gru", "rnn", "lstm_peephole", "mut1", "slstm", "lstm_layernorm")
 SIZES: tuple[Size, ...] = (
@@ -22,6 +22,7 @@ SIZES: tuple[Size, ...] = (
     (64, 100, 512, 512),
     (128, 50, 1024, 1024),
 )
+SECOND_CELLS, SECOND_SIZES = ("lstm", "gru", "rnn"), ((32, 100, 64, 128),)
 RUNS = 21
 DESCRIPTION = "Measure kernels beside other ways to run the same cells, in interleaved runs, and print a table."
 
@@ -30,14 +31,31 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the options; end the process with a message if they are wrong."""
     parser = _parser()
     options = parser.parse_args(argv)
+    _complete(options)
     if options.source and not options.chart:
         parser.error("--from FILE.json needs --chart FILE: what is to be drawn from it")
     if options.chart and options.chart.suffix not in chart.SUFFIXES:
         parser.error(f"--chart: {options.chart} must end in {', '.join(chart.SUFFIXES)}")
+    if options.chart and not options.source and not {*options.phases} & {*PHASES}:
+        parser.error(f"--chart draws the phases {', '.join(PHASES)}, of which none is measured")
     for name, path in (("--json", options.json), ("--chart", options.chart)):
         if path and not path.parent.is_dir():
             parser.error(f"{name}: there is no folder {path.parent}")
     return options
+
+
+def _complete(options: argparse.Namespace) -> None:
+    """Set what was not said: for --second, what is usual there."""
+    second = options.second
+    usual = {
+        "cells": SECOND_CELLS if second else CELLS,
+        "sizes": SECOND_SIZES if second else SIZES,
+        "peers": tuple(name for name, peer in PEERS.items() if peer.second) if second else tuple(PEERS),
+        "phases": SECOND if second else PHASES,
+    }
+    for name, value in usual.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,13 +63,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="derive bench", description=DESCRIPTION, epilog=_peers(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--cells", nargs="+", metavar="NAME", default=CELLS, help=f"names or files of cells (default: {' '.join(CELLS)})")
-    add("--sizes", nargs="+", metavar="B,T,d,n", type=size, default=SIZES, help=f"(default: {_shown(SIZES)})")
+    add("--cells", nargs="+", metavar="NAME", help=f"names or files of cells (default: {' '.join(CELLS)})")
+    add("--sizes", nargs="+", metavar="B,T,d,n", type=size, help=f"(default: {_shown(SIZES)})")
     add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
     add("--threads", type=number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
     add("--runs", type=number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
-    add("--peers", nargs="*", metavar="PEER", choices=PEERS, default=tuple(PEERS), help="(default: all below)")
-    add("--phases", nargs="+", metavar="PHASE", choices=PHASES, default=PHASES, help=f"{', '.join(PHASES)} (default: all)")
+    add("--peers", nargs="*", metavar="PEER", choices=PEERS, help="(default: all below)")
+    add("--phases", nargs="+", metavar="PHASE", choices=(*PHASES, *SECOND), help=_phases())
+    add("--second", action="store_true", help=_second())
     add("--pauses", action="store_true", help="wait before each turn until the threads of the one before rest")
     add("--json", type=Path, metavar="FILE", help="write everything there")
     add("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
@@ -60,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", action="store_true", help="no peers: print in which phase of a pass the time goes, as Markdown")
     add("--cuda", action="store_true", help="measure on the CUDA device, with options of its own: derive bench --cuda --help")
     return parser
+
+
+def _phases() -> str:
+    return f"{', '.join(PHASES)} (default: these); of second order {', '.join(SECOND)}"
+
+
+def _second() -> str:
+    own = ", ".join(name for name, peer in PEERS.items() if peer.second)
+    return f"second order: by default its phases, of {', '.join(SECOND_CELLS)}, at {_shown(SECOND_SIZES)}, beside {own}"
 
 
 def _peers() -> str:

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from ..cells import REGISTRY
 from ..language.definition import Definition
 from ..language.unparse import unparse
-from ..verify.problem import Problem
-from . import jax_scan, pytorch, pytorch_compiled, pytorch_network
+from ..verify.problem import Arrays, Problem
+from . import jax_scan, jax_second, pytorch, pytorch_compiled, pytorch_network, pytorch_second
 from .contender import Contender, Trainer
 from .network import Network
+from .second import SecondOrder
 
 LIMIT = 10**10  # operations of an inference call, beyond which the peers that only show the cost of a Python loop or a scan are left out
 
 NOT_INSTALLED, NO_LAYER, OVER_LIMIT, FAILED = "not installed", "no such layer", "over the limit", "failed"
-TOO_LONG = "too long to compile"
+TOO_LONG, NOT_IN_PHASE = "too long to compile", "not measured in this phase"
+
+Second = Callable[[Problem, Arrays], SecondOrder]
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Peer:
         Returns what is measured of the cell alone.
     train : callable
         Returns what is measured of a network around it.
+    second : callable, optional
+        Returns what is measured of second order, along a direction; a peer may have none.
     cells : collection of str, optional
         The cells that it has, by their names in the registry; all by default.
     limited : bool
@@ -47,6 +52,7 @@ class Peer:
     set_threads: Callable[[int], str]
     make: Callable[[Problem], Contender]
     train: Callable[[Network], Trainer]
+    second: Second | None = None
     cells: Collection[str] | None = None
     limited: bool = True
 
@@ -69,7 +75,13 @@ def _same(cell: Definition, other: Definition) -> bool:
 
 
 def _pytorch(
-    name: str, what: str, layer: Callable[[Problem], pytorch.Layer], cells: Collection[str] | None = None, *, limited: bool = True
+    name: str,
+    what: str,
+    layer: Callable[[Problem], pytorch.Layer],
+    second: Second | None = None,
+    *,
+    cells: Collection[str] | None = None,
+    limited: bool = True,
 ) -> Peer:
     """Return a peer that is a layer of PyTorch."""
     return Peer(
@@ -79,6 +91,7 @@ def _pytorch(
         pytorch.set_threads,
         lambda p: pytorch.contender(p, layer(p)),
         lambda network: pytorch_network.trainer(network, layer(network.p)),
+        second,
         cells,
         limited,
     )
@@ -87,16 +100,16 @@ def _pytorch(
 PEERS = {
     peer.name: peer
     for peer in (
-        _pytorch("torch.nn", "PyTorch's own layer", pytorch.built_in, pytorch.LAYERS, limited=False),
+        _pytorch("torch.nn", "PyTorch's own layer", pytorch.built_in, pytorch_second.built_in, cells=pytorch.LAYERS, limited=False),
         _pytorch(
             "nn-compile",
             "the same under torch.compile, max-autotune, weights frozen in inference; unrolled but for the LSTM's inference",
             pytorch_compiled.frozen,
-            pytorch.LAYERS,
+            cells=pytorch.LAYERS,
             limited=False,
         ),
-        _pytorch("eager", "the cell written in PyTorch, in a loop over time", pytorch.looped),
-        _pytorch("compile", "the same, its step compiled by torch.compile", pytorch_compiled.step),
+        _pytorch("eager", "the cell written in PyTorch, in a loop over time", pytorch.looped, pytorch_second.looped),
+        _pytorch("compile", "the same, its step compiled by torch.compile", pytorch_compiled.step, pytorch_second.compiled),
         _pytorch("scan", "the cell under PyTorch's scan, a prototype, all compiled by torch.compile", pytorch_compiled.scan),
         Peer(
             "jax",
@@ -105,6 +118,7 @@ PEERS = {
             jax_scan.set_threads,
             jax_scan.scan,
             jax_scan.trainer,
+            jax_second.scan,
         ),
     )
 }

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 PHASES = INFERENCE, TRAINING, MODEL = ("inference", "training", "model")
 ALONE = (INFERENCE, TRAINING)  # the cell itself, without a network around it
+SECOND = PENALTY, TANGENT, HVP, KEPT, MEMORY = ("penalty", "tangent", "hvp", "second", "memory")  # of second order
+TIMED = (PENALTY, TANGENT, HVP, KEPT)  # those of second order that are a time
+
 BACKWARD = 2  # of each product of the forward pass, the backward pass makes two: by the vector and by the matrix
+PRODUCTS: Mapping[str, int] = {
+    INFERENCE: 1,
+    TRAINING: 1 + BACKWARD,
+    PENALTY: 1 + BACKWARD + 2 + BACKWARD,  # the adjoint of both of these by the one operand that has a cotangent, and the pass through
+    TANGENT: 1 + 2,  # one with the tangent of each operand
+    HVP: 1 + BACKWARD + 2 + 2 * BACKWARD,  # tangents of the forward pass, and those of the backward pass, operand by operand
+    KEPT: BACKWARD,
+}
+"""How many products a call makes of each product of the forward pass."""

@@ -27,8 +27,8 @@ from ..package.folder import Files, complete
 from ..package.memory import import_from
 from ..verify.problem import initial
 from ..verify.witnesses import arguments
-from .compare import Size, size_for
-from .contender import sizes_of, threads_of
+from .compare import size_for
+from .contender import Size, sizes_of, threads_of
 from .phases import BACKWARD
 from .stamps import ELEMENTWISE, OVER_STEPS, PACKING, PRODUCTS, SHARED, STATES, SUMS, table
 from .table import pipes

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ..language.definition import Definition
 from ..verify.problem import Problem
 from .contender import Array, Contender
 from .transcript import transcribe
@@ -29,12 +30,29 @@ class Layer:
         The leaves that are trained, by the layer's own names.
     named : callable
         From arrays by the layer's names, of values or of gradients, to those of the cell's parameters.
+    function : callable, optional
+        From tensors in place of all leaves, by name, to the output at every step; a layer that is compiled has none.
     """
 
     run: Callable[[Sequence[Any]], Any]
     data: Mapping[str, Any]
     weights: Mapping[str, Any]
     named: Callable[[Mapping[str, Array]], Mapping[str, Array]] = dict
+    function: Callable[[Mapping[str, Any]], Any] | None = None
+
+    def wanted(self, p: Problem) -> dict[str, Any]:
+        """Return the leaves that gradients are asked for by: those of the data that can have one, and all weights."""
+        return {name: leaf for name, leaf in self.data.items() if name in p.differentiable} | dict(self.weights)
+
+    def gradients(self, p: Problem, found: Sequence[Any]) -> dict[str, Array]:
+        """Return gradients by what is `wanted` as arrays by the cell's names; None is zero."""
+        leaves = self.wanted(p)
+        grads = {
+            name: numbers(_torch().zeros_like(leaf) if grad is None else grad)
+            for (name, leaf), grad in zip(leaves.items(), found, strict=True)
+        }
+        of_data = {name: grads.pop(name).reshape(p.arrays[name].shape) for name in self.data if name in grads}
+        return of_data | dict(self.named(grads))
 
 
 @dataclass(frozen=True)
@@ -67,21 +85,17 @@ def contender(p: Problem, layer: Layer) -> Contender:
     """Return what is measured of a layer alone."""
     torch, dy = _torch(), tensor(p.dy)
     inputs = [layer.data[name] for name in p.cell.inputs]
-    given = [name for name in layer.data if name in p.differentiable]
-    wanted = [*(layer.data[name] for name in given), *layer.weights.values()]
-
+    wanted = [*layer.wanted(p).values()]
     plain = [x.detach() for x in inputs]  # the compiler has another program for an LSTM whose input could have a gradient
 
     def infer() -> Any:
         with torch.inference_mode():
             return layer.run(plain)
 
-    def named(found: Sequence[Any]) -> dict[str, Array]:
-        grads = [numbers(torch.zeros_like(leaf) if grad is None else grad) for leaf, grad in zip(wanted, found, strict=True)]
-        of_data = {name: grad.reshape(p.arrays[name].shape) for name, grad in zip(given, grads, strict=False)}
-        return of_data | dict(layer.named(dict(zip(layer.weights, grads[len(given) :], strict=True))))
+    def train() -> Any:
+        return torch.autograd.grad(layer.run(inputs), wanted, dy, allow_unused=True)
 
-    return Contender(infer, lambda: torch.autograd.grad(layer.run(inputs), wanted, dy, allow_unused=True), named)
+    return Contender(infer, train, lambda found: layer.gradients(p, found))
 
 
 def built_in(p: Problem, make: Callable[[Any], Any] = lambda layer: layer) -> Layer:
@@ -102,7 +116,12 @@ def built_in(p: Problem, make: Callable[[Any], Any] = lambda layer: layer) -> La
         layer.train(torch.is_grad_enabled())  # cuDNN keeps what a backward pass needs unless it is told that there will be none
         return call(inputs[0], state)[0]
 
-    return Layer(run, {"x": tensor(p.arrays["x"], requires_grad=True), **first}, dict(layer.named_parameters()), named)
+    def function(values: Mapping[str, Any]) -> Any:
+        states = tuple(values[name] for name in first)
+        weights = {key: values[key] for key in blocks}
+        return torch.func.functional_call(layer, weights, (values["x"], states if len(states) > 1 else states[0]))[0]
+
+    return Layer(run, {"x": tensor(p.arrays["x"], requires_grad=True), **first}, dict(layer.named_parameters()), named, function)
 
 
 def _blocks(gates: Gates) -> dict[str, tuple[str, ...]]:
@@ -121,18 +140,19 @@ def _block(p: Problem, name: str) -> Any:
 def looped(p: Problem, make: Callable[[Any], Any] = lambda step: step) -> Layer:
     """Return the cell's step, as `make` leaves it, in a Python loop over time."""
     torch, cell = _torch(), p.cell
-    leaves, (prepare, step), still, first = written(p)
+    leaves, (prepare, step), *_ = written(p)
     made = make(step)
 
-    def run(inputs: Sequence[Any]) -> Any:
-        fixed, state, outputs = prepare(*still), first, []
-        sequences = [x.unbind(0) for x in inputs]  # an index at every step would make a gradient of the whole sequence at every step
+    def function(values: Mapping[str, Any]) -> Any:
+        values = {**leaves, **values}
+        fixed, state, outputs = prepare(*_still(cell, values)), _first(cell, values), []
+        sequences = [values[name].unbind(0) for name in cell.inputs]  # an index would make a gradient of the whole sequence at every step
         for t in range(p.steps):
             y, state = made(*(x[t] for x in sequences), *state, *fixed)
             outputs.append(y)
         return torch.stack(outputs)
 
-    return layer_of(cell, leaves, run)
+    return replace(layer_of(cell, leaves, lambda inputs: function(dict(zip(cell.inputs, inputs, strict=True)))), function=function)
 
 
 def written(p: Problem) -> tuple[dict[str, Any], tuple[Any, Any], list[Any], list[Any]]:
@@ -140,8 +160,15 @@ def written(p: Problem) -> tuple[dict[str, Any], tuple[Any, Any], list[Any], lis
     cell = p.cell
     leaves = {name: tensor(value, requires_grad=name in p.differentiable) for name, value in p.arrays.items()}
     program = transcribe(cell, {name: value.detach()[0] if name in cell.inputs else value.detach() for name, value in leaves.items()})
-    still = [leaves[name] for name in (*cell.parameters, *cell.context)]
-    return leaves, (program.prepare, program.step), still, [leaves[f"{s}_prev"] for s in cell.states]
+    return leaves, (program.prepare, program.step), _still(cell, leaves), _first(cell, leaves)
+
+
+def _still(cell: Definition, values: Mapping[str, Any]) -> list[Any]:
+    return [values[name] for name in (*cell.parameters, *cell.context)]
+
+
+def _first(cell: Definition, values: Mapping[str, Any]) -> list[Any]:
+    return [values[f"{s}_prev"] for s in cell.states]
 
 
 def layer_of(cell: Any, leaves: Mapping[str, Any], run: Callable[[Sequence[Any]], Any]) -> Layer:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .goals import RATIO, at_peak
+from .goals import RATIO, at_peak, wanted
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,26 @@ class Timing:
     runs: int
     how: str = ""
 
+    @property
+    def amount(self) -> float:
+        return self.seconds
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most memory that `runs` calls took at any time, in bytes beyond what there was before the first; `how` as that of a `Timing`."""
+
+    bytes: int
+    runs: int
+    how: str = ""
+
+    @property
+    def amount(self) -> float:
+        return float(self.bytes)
+
+
+Measured = Timing | Peak
+
 
 @dataclass(frozen=True)
 class Row:
@@ -33,10 +53,10 @@ class Row:
     cell, phase : str
     batch, steps, d, n : int
     operations : int
-        Of all matrix products of the call; a multiplication and its addition are two.
-    ours : Timing
+        Of all matrix products of the call; a multiplication and its addition are two.  0 where they are not counted.
+    ours : Timing or Peak
     peers : mapping
-        By name, a peer's `Timing`, or why there is none.
+        By name, the same of a peer, or why there is none.
     """
 
     cell: str
@@ -46,8 +66,8 @@ class Row:
     d: int
     n: int
     operations: int
-    ours: Timing
-    peers: Mapping[str, Timing | str]
+    ours: Measured
+    peers: Mapping[str, Measured | str]
 
     @property
     def size(self) -> str:
@@ -56,12 +76,21 @@ class Row:
     @property
     def gigaflops(self) -> float:
         """Rate of the matrix products, in 10⁹ operations a second, over all of our time."""
-        return self.operations / self.ours.seconds / 1e9
+        return self.operations / self.ours.seconds / 1e9 if isinstance(self.ours, Timing) else 0.0
 
     def ratio(self, peer: str) -> float | None:
-        """Return how many times the peer's time is ours; None if it was not measured."""
-        found = self.peers.get(peer)
-        return found.seconds / self.ours.seconds if isinstance(found, Timing) else None
+        """Return how many times the peer's time, or memory, is ours; None if it was not measured, or if ours is nothing."""
+        found, own = self.peers.get(peer), self.ours.amount
+        return None if found is None or isinstance(found, str) or not own else found.amount / own
+
+    def goal(self, peer: str) -> float:
+        """Return the ratio to a peer that is wanted."""
+        return wanted(self.cell, self.phase, peer) or RATIO
+
+    @property
+    def goals(self) -> dict[str, float]:
+        """The ratios that are wanted, by peer, where they are not just that no peer is faster."""
+        return {peer: goal for peer in self.peers if (goal := wanted(self.cell, self.phase, peer)) is not None}
 
 
 @dataclass(frozen=True)
@@ -104,7 +133,7 @@ class Record:
 
     def meets(self, row: Row) -> bool:
         """Say whether a row has the ratio that it should have, to every peer that was measured, or is at the peak."""
-        return self.at_peak(row) or all(ratio >= RATIO for peer in row.peers if (ratio := row.ratio(peer)) is not None)
+        return self.at_peak(row) or all(ratio >= row.goal(peer) for peer in row.peers if (ratio := row.ratio(peer)) is not None)
 
     def json(self) -> str:
         """Return the record as JSON: all fields, and what follows from them for each row."""
@@ -112,7 +141,8 @@ class Record:
         return json.dumps({**_flat(self), "rows": rows}, indent=1, ensure_ascii=False) + "\n"
 
     def _standing(self, row: Row) -> dict[str, Any]:
-        return {"peak_share": self.share(row), "at_peak": self.at_peak(row), "meets": self.meets(row)}
+        goals = {"goals": row.goals} if row.goals else {}
+        return {"peak_share": self.share(row), "at_peak": self.at_peak(row), **goals, "meets": self.meets(row)}
 
 
 def _flat(value: Record | Row) -> dict[str, Any]:
@@ -120,7 +150,7 @@ def _flat(value: Record | Row) -> dict[str, Any]:
 
 
 def _row_fields(row: Row) -> dict[str, Any]:
-    peers = {k: asdict(v) | {"ratio": row.ratio(k)} if isinstance(v, Timing) else {"missing": v} for k, v in row.peers.items()}
+    peers = {k: {"missing": v} if isinstance(v, str) else asdict(v) | {"ratio": row.ratio(k)} for k, v in row.peers.items()}
     return _flat(row) | {"ours": asdict(row.ours), "gigaflops": row.gigaflops, "peers": peers}
 
 
@@ -147,10 +177,12 @@ def load(path: Path) -> Record:
 
 
 def _row(found: Mapping[str, Any]) -> Row:
-    peers = {k: v["missing"] if "missing" in v else _timing(v) for k, v in found["peers"].items()}
+    peers = {k: v["missing"] if "missing" in v else _measured(v) for k, v in found["peers"].items()}
     values = {f.name: found[f.name] for f in fields(Row)}
-    return Row(**values | {"ours": _timing(found["ours"]), "peers": peers})
+    return Row(**values | {"ours": _measured(found["ours"]), "peers": peers})
 
 
-def _timing(found: Mapping[str, Any]) -> Timing:
+def _measured(found: Mapping[str, Any]) -> Measured:
+    if "bytes" in found:
+        return Peak(found["bytes"], found["runs"], found["how"])
     return Timing(found["seconds"], found["spread"], found["runs"], found.get("how", ""))

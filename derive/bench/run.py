@@ -12,16 +12,17 @@ from ..cells.load import cells_named
 from ..language.definition import Definition
 from ..package.memory import compile_all
 from ..runtime.cpu import threads as runtime_threads
-from . import chart, machine, network, profile, stamps
-from .compare import Settings, Size, compare, size_for
-from .contender import threads_of
+from . import chart, machine, memory, network, profile, second, stamps
+from .compare import Settings, compare, size_for
+from .contender import Size, threads_of
+from .goals import FIRST_ORDER
 from .measure import Clock, Limits, wait_until_quiet
 from .options import parse
 from .peak import peak
 from .peers import PEERS
-from .phases import MODEL
+from .phases import HVP, KEPT, MEMORY, MODEL, PHASES, SECOND
 from .record import Record, Row, load
-from .table import LEGEND, about, choices, gaps, header, line, markdown, mean_lines, short
+from .table import LEGEND, SECOND_LEGEND, about, choices, gaps, goals, header, line, markdown, mean_lines, short
 
 Modules = Sequence[tuple[Definition, ModuleType]]
 
@@ -48,7 +49,10 @@ def main(argv: Sequence[str]) -> int:
             return 0
         if options.profile:
             return _profiled(options, _cells(options.cells))
-        found = load(options.source) if options.source else _modules(_cells(options.cells))
+        order = 2 if {*options.phases} & {*SECOND} else 1
+        found = load(options.source) if options.source else _modules(_cells(options.cells), order)
+        if isinstance(found, Record) and not chart.drawn(found):
+            raise ValueError(f"{options.source} has nothing to draw: no row of {', '.join(PHASES)}")
     except ValueError as error:
         return _fail(str(error))
     record = found if isinstance(found, Record) else _measured(options, found)
@@ -68,9 +72,9 @@ def _cells(names: Sequence[str]) -> list[Definition]:
     return list(dict.fromkeys(cell for name in names for cell in cells_named(name)))
 
 
-def _modules(cells: Sequence[Definition]) -> Modules:
+def _modules(cells: Sequence[Definition], order: int) -> Modules:
     """Return cells with their generated modules."""
-    modules = compile_all(cells)
+    modules = compile_all(cells, order=order)
     return [(cell, modules[cell.name]) for cell in cells]
 
 
@@ -90,8 +94,7 @@ def _profiled(options: argparse.Namespace, cells: Sequence[Definition]) -> int:
 def _measured(options: argparse.Namespace, modules: Modules) -> Record:
     """Measure; print each row when it is there, and write what there is to the file that was asked for."""
     notes = _set_threads(options.threads, options.peers, [module for _, module in modules])
-    if MODEL in options.phases:
-        notes += [f"no row for a model: {reason}" for cell, _ in modules if (reason := network.absence(cell))]
+    notes += _absences(options.phases, [cell for cell, _ in modules])
     clock = Clock(quiet=wait_until_quiet if options.pauses else None)
     settings = Settings(options.dtype, tuple(options.peers), tuple(options.phases), Limits(options.runs), clock)
     record = Record(
@@ -101,7 +104,7 @@ def _measured(options: argparse.Namespace, modules: Modules) -> Record:
         runs=options.runs,
         pauses=options.pauses,
         peak=peak(options.dtype),
-        peers=settings.peers,
+        peers=(*settings.peers, *([FIRST_ORDER] if {HVP, KEPT} & {*options.phases} else [])),
         notes=tuple(notes),
         rows=(),
     )
@@ -112,8 +115,17 @@ def _measured(options: argparse.Namespace, modules: Modules) -> Record:
         print(line(row, record), flush=True)
         if options.json:
             options.json.write_text(record.json(), encoding="utf-8")
-    print("\n".join(["", *gaps(record), *choices(record), *short(record), "", *mean_lines(record), *LEGEND]))
+    legend = [*LEGEND, *(SECOND_LEGEND if {*options.phases} & {*SECOND} else ())]
+    table = [goals(record), ""] if goals(record) else []
+    print("\n".join(["", *gaps(record), *choices(record), *short(record), "", *table, *mean_lines(record), *legend]))
     return record
+
+
+def _absences(phases: Sequence[str], cells: Sequence[Definition]) -> list[str]:
+    """Return what rows there are not, and why."""
+    notes = [f"no row for a model: {reason}" for cell in cells if MODEL in phases and (reason := network.absence(cell))]
+    notes += [reason for cell in cells for phase in phases if phase in SECOND and (reason := second.absence(cell, phase))]
+    return [*notes, *([reason] if MEMORY in phases and (reason := memory.absence()) else [])]
 
 
 def _rows(modules: Modules, sizes: Sequence[Size], settings: Settings) -> Iterator[Row]:

@@ -7,17 +7,23 @@ from collections.abc import Iterable, Sequence
 from math import exp, log
 
 from .deadline import SECONDS
-from .goals import RATIO
+from .goals import FIRST_ORDER, RATIO
 from .peers import FAILED, LIMIT, OVER_LIMIT, TOO_LONG
-from .record import Record, Row, Timing
+from .phases import HVP, KEPT, MEMORY, PHASES, SECOND
+from .record import Measured, Peak, Record, Row, Timing
 
 LEGEND = (
     "± is the interquartile range over the median; × is the peer's time over ours: above 1, ours is faster.",
     "GF/s counts the products of matrices; peak is their share of what multiply-adds alone reached in this run.",
     "*: at the peak, where a ratio says nothing: such sizes are left out of the means.",
 )
+SECOND_LEGEND = (
+    f"{MEMORY}: the most that a penalty takes at any time; × is the peer's over ours.",
+    f"{FIRST_ORDER}: our own; beside {HVP} a step of training, beside {KEPT} the same without it. 1/3: ours takes three times as long.",
+)
 WIDTHS = {"cell": 22, "phase": 10, "B": 5, "T": 6, "d": 6, "n": 6, "ms": 10, "±": 6, "GF/s": 8, "peak": 7}
 PEER_WIDTHS = (15, 8)
+PLACE = ("cell", "phase", "B, T, d, n")
 WORDS = {OVER_LIMIT: "limit", TOO_LONG: "too long"}  # where there is no time
 
 
@@ -45,8 +51,7 @@ def line(row: Row, record: Record) -> str:
     """Return a row of the table for a terminal."""
     peers = record.peers
     start = [row.cell, row.phase, *map(str, (row.batch, row.steps, row.d, row.n)), *_timed(row.ours)]
-    columns = [text for peer in peers for text in (milliseconds(row.peers.get(peer)), times(row.ratio(peer)))]
-    return _aligned([*start, *columns, *_rate(row, record)], peers)
+    return _aligned([*start, *_beside(row, peers), *_rate(row, record)], peers)
 
 
 def _aligned(texts: Sequence[str], peers: Sequence[str]) -> str:
@@ -57,29 +62,65 @@ def _aligned(texts: Sequence[str], peers: Sequence[str]) -> str:
 
 
 def markdown(record: Record) -> str:
-    """Return the rows, and below them the geometric means of the ratios over all sizes of a cell and phase."""
-    heads = ["cell", "phase", "B, T, d, n", "ms", "±", *(text for p in record.peers for text in (f"{p} ms", "×")), "GF/s", "peak"]
-    body = [
-        [
-            *(row.cell, row.phase, row.size, *_timed(row.ours)),
-            *(text for peer in record.peers for text in (milliseconds(row.peers.get(peer)), times(row.ratio(peer)))),
-            *_rate(row, record),
-        ]
-        for row in record.rows
-    ]
+    """Return the rows, and below them geometric means of the ratios over the sizes of a cell and phase, and what was reached of goals."""
+    rows = [row for row in record.rows if row.phase in PHASES]
+    tables = [_times(rows, record, _others(record))] if rows else []
+    tables += [_second(found, record) for phase in SECOND if (found := [row for row in record.rows if row.phase == phase])]
     means = [[cell, phase, *map(times, values)] for (cell, phase), values in geometric_means(record).items()]
-    remarks = "\n".join([*gaps(record), *choices(record), *short(record)])
-    parts = [listed(about(record)), pipes(heads, body), remarks, pipes(["cell", "phase", *record.peers], means)]
-    return "\n\n".join(part for part in parts if part)
+    below = pipes(["cell", "phase", *_others(record)], means) if means else ""
+    remarks = [*gaps(record), *choices(record), *short(record)]
+    told = listed(remarks) if len(remarks) > 1 else "".join(remarks)
+    return "\n\n".join(part for part in (listed(about(record)), *tables, told, below, goals(record)) if part)
+
+
+def _second(rows: Sequence[Row], record: Record) -> str:
+    """Return the table of one phase of second order, with the peers that it has."""
+    peers = [peer for peer in record.peers if any(shown(row.peers.get(peer)) != "-" for row in rows)]
+    if rows[0].phase != MEMORY:
+        return _times(rows, record, peers)
+    heads = [*PLACE, "ours", *(text for peer in peers for text in (peer, "×"))]
+    return pipes(heads, ([*_place(row), shown(row.ours), *_beside(row, peers)] for row in rows))
+
+
+def _times(rows: Sequence[Row], record: Record, peers: Sequence[str]) -> str:
+    heads = [*PLACE, "ms", "±", *(text for peer in peers for text in (f"{peer} ms", "×")), "GF/s", "peak"]
+    return pipes(heads, ([*_place(row), *_timed(row.ours), *_beside(row, peers), *_rate(row, record)] for row in rows))
+
+
+def _place(row: Row) -> tuple[str, ...]:
+    return row.cell, row.phase, row.size
+
+
+def _beside(row: Row, peers: Sequence[str]) -> list[str]:
+    """Return what each peer took, and its ratio to ours."""
+    return [text for peer in peers for text in (shown(row.peers.get(peer)), times(row.ratio(peer), peer))]
+
+
+def goals(record: Record) -> str:
+    """Return a table in Markdown of the ratios that have a goal; empty if there are none."""
+    body = [
+        [*_place(row), peer, times(ratio, peer), times(goal, peer), "yes" if ratio >= goal else "no"]
+        for row in record.rows
+        for peer, goal in row.goals.items()
+        if (ratio := row.ratio(peer)) is not None
+    ]
+    return pipes([*PLACE, "beside", "×", "goal", "reached"], body) if body else ""
 
 
 def geometric_means(record: Record) -> dict[tuple[str, str], list[float | None]]:
-    """Return, by cell and phase, the mean ratio to each peer over the sizes that it was measured at and that are not at the peak."""
-    rows: dict[tuple[str, str], list[Row]] = {(row.cell, row.phase): [] for row in record.rows}
+    """Return, by cell and phase, the mean ratio to each peer over the sizes that it was measured at and that are not at the peak.
+
+    Of phases of first order alone: those of second order are told by their goals.
+    """
+    rows: dict[tuple[str, str], list[Row]] = {(row.cell, row.phase): [] for row in record.rows if row.phase in PHASES}
     for row in record.rows:
-        if not record.at_peak(row):
+        if row.phase in PHASES and not record.at_peak(row):
             rows[row.cell, row.phase].append(row)
-    return {key: [_mean(row.ratio(peer) for row in found) for peer in record.peers] for key, found in rows.items()}
+    return {key: [_mean(row.ratio(peer) for row in found) for peer in _others(record)] for key, found in rows.items()}
+
+
+def _others(record: Record) -> list[str]:
+    return [peer for peer in record.peers if peer != FIRST_ORDER]
 
 
 def _mean(ratios: Iterable[float | None]) -> float | None:
@@ -89,7 +130,7 @@ def _mean(ratios: Iterable[float | None]) -> float | None:
 
 def mean_lines(record: Record) -> list[str]:
     """Return the geometric means for a terminal."""
-    found = [(f"{cell} {phase}", zip(record.peers, values, strict=True)) for (cell, phase), values in geometric_means(record).items()]
+    found = [(f"{cell} {phase}", zip(_others(record), values, strict=True)) for (cell, phase), values in geometric_means(record).items()]
     texts = [(of, ", ".join(f"{peer} {mean:.2f}" for peer, mean in means if mean is not None)) for of, means in found]
     return [f"mean × of {of}: {text}" for of, text in texts if text]
 
@@ -105,22 +146,26 @@ def pipes(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "\n".join([lines[0], f"|{'---|' * len(heads)}", *lines[1:]])
 
 
-def _timed(found: Timing) -> tuple[str, str]:
-    return milliseconds(found), f"{found.spread:.0%}"
+def _timed(found: Measured) -> tuple[str, str]:
+    return shown(found), f"{found.spread:.0%}" if isinstance(found, Timing) else "-"
 
 
-def milliseconds(found: Timing | str | None) -> str:
-    """Return a peer's time; for a gap a word, or a dash where there never is one."""
+def shown(found: Measured | str | None) -> str:
+    """Return a time in milliseconds, or memory with its unit; for a gap a word, or a dash where there never is anything."""
     if isinstance(found, Timing):
         return f"{found.seconds * 1e3:.{2 if found.seconds >= 0.01 else 3}f}"
+    if isinstance(found, Peak):
+        return f"{found.bytes / 2**20:.1f} MiB"
     if found in WORDS:
         return WORDS[found]
     return FAILED if (found or "").startswith(FAILED) else "-"
 
 
-def times(ratio: float | None) -> str:
-    """Return a ratio, or a dash where there is none."""
-    return "-" if ratio is None else f"{ratio:.2f}"
+def times(ratio: float | None, peer: str = "") -> str:
+    """Return a ratio, or a dash where there is none; beside our own first order, how many times it ours takes."""
+    if ratio is None:
+        return "-"
+    return f"1/{1 / ratio:.2f}" if peer == FIRST_ORDER else f"{ratio:.2f}"
 
 
 def _rate(row: Row, record: Record) -> tuple[str, str]:
@@ -143,18 +188,18 @@ def gaps(record: Record) -> list[str]:
 def choices(record: Record) -> list[str]:
     """Return, line by line, what contenders that had a choice have taken, and in how many rows."""
     found = Counter(
-        (peer, timed.how) for row in record.rows for peer, timed in row.peers.items() if isinstance(timed, Timing) and timed.how
+        (peer, found.how) for row in record.rows for peer, found in row.peers.items() if not isinstance(found, str) and found.how
     )
     taken = {peer: [f"{how} in {count}" for (of, how), count in sorted(found.items()) if of == peer] for peer, _ in sorted(found)}
     return [f"{peer}: {', '.join(texts)} rows" for peer, texts in taken.items()]
 
 
 def short(record: Record) -> list[str]:
-    """Return, line by line, where a peer is faster and we are not at the peak."""
-    rows = [row for row in record.rows if not record.meets(row)]
-    return [f"slower: {row.cell}, {row.phase}, {row.size}: {_faster(row)}" for row in rows]
+    """Return, line by line, where a peer is faster, or takes less memory, and we are not at the peak."""
+    found = [(row, text) for row in record.rows if not record.at_peak(row) and (text := _better(row))]
+    return [f"{'larger' if row.phase == MEMORY else 'slower'}: {row.cell}, {row.phase}, {row.size}: {text}" for row, text in found]
 
 
-def _faster(row: Row) -> str:
-    found = {peer: row.ratio(peer) for peer in row.peers}
+def _better(row: Row) -> str:
+    found = {peer: row.ratio(peer) for peer in row.peers if peer != FIRST_ORDER}
     return ", ".join(f"{peer} {ratio:.2f}" for peer, ratio in found.items() if ratio is not None and ratio < RATIO)

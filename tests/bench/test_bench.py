@@ -453,7 +453,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Rows, gaps and the file say the same."""
-    monkeypatch.setattr(run, "compile_all", lambda cells: {cell.name: generated(cell.name) for cell in cells})
+    monkeypatch.setattr(run, "compile_all", lambda cells, order: {cell.name: generated(cell.name) for cell in cells})
     hide(monkeypatch, "jax")
     path = tmp_path / "bench.json"
     sizes = [f"{B},{T},{D},{N}", f"{B},{T},{N},{N}"]
@@ -478,7 +478,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_no_peers_at_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(run, "compile_all", lambda cells: {cell.name: generated(cell.name) for cell in cells})
+    monkeypatch.setattr(run, "compile_all", lambda cells, order: {cell.name: generated(cell.name) for cell in cells})
     hide(monkeypatch, "torch", "jax")
     assert bench.main(["--cells", "rnn", "--sizes", "1,2,3,5", "--runs", "1", "--phases", "inference", "--peers"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from ..compare import Size
+from ..contender import Size
 from ..pytorch import LAYERS
 
 BUILT_IN, LOOPS = ("torch.nn",), ("eager", "compile")

@@ -26,6 +26,8 @@ class DeviceRow(Row):
         By name, the largest error of a peer's results beside ours.
     """
 
+    ours: Timing
+    peers: Mapping[str, Timing | str]
     kind: str
     floors: tuple[Floor, ...]
     disagreements: Mapping[str, float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..table import listed, milliseconds, pipes, times
+from ..table import listed, pipes, shown, times
 from .device_record import DeviceRecord, DeviceRow
 
 LEGEND = (
@@ -34,8 +34,8 @@ def cells_of_row(row: DeviceRow, peers: Sequence[str]) -> list[str]:
     """Return the texts of a row."""
     start = [row.cell, row.kind, row.phase, *map(str, (row.batch, row.steps, row.d, row.n))]
     plans = " ".join(f"{floor.members}x{floor.rows}" for floor in row.floors) or "-"
-    columns = [text for peer in peers for text in (milliseconds(row.peers.get(peer)), times(row.ratio(peer)))]
-    return [*start, milliseconds(row.ours), f"{row.ours.spread:.0%}", _microseconds(row.step), _microseconds(row.floor), plans, *columns]
+    columns = [text for peer in peers for text in (shown(row.peers.get(peer)), times(row.ratio(peer)))]
+    return [*start, shown(row.ours), f"{row.ours.spread:.0%}", _microseconds(row.step), _microseconds(row.floor), plans, *columns]
 
 
 def _microseconds(seconds: float | None) -> str:
