@@ -165,7 +165,7 @@ class Code(HostCode):
     @property
     def arrays(self) -> Iterable[str]:
         """The names of arrays of Python's making that are never nothing."""
-        perhaps = {"NOTHING", "some", "part_room"}
+        perhaps = {"NOTHING", "some", "part_room", "workspace"}
         return [made for made, statement in self.made.items() if perhaps.isdisjoint(statement.reads)]
 
     @property
