@@ -210,7 +210,8 @@ class _Reverse:
             case Outer():
                 self.contribute(name, Made(contribution, f"d{name}", batched=False), sign)
             case Made(node=node, wish=wish, batched=batched):
-                self.contributions[name].append(sign * self.part(node, wish, Type(self.types[name].shape, batched)))
+                label = Label("part", name) if sign > 0 else PART
+                self.contributions[name].append(sign * self.part(node, wish, Type(self.types[name].shape, batched), label))
             case Placed(part=part, cotangent=dy):
                 self.slices[name].append((part, dy))
             case _ if contribution != 0:
@@ -262,7 +263,7 @@ class _Reverse:
             names += [*zeros(part.start + end * -1), dy]
             end = part.start + part.size
         names += zeros(whole[0] + end * -1)
-        return self.part(Concat(tuple(names)), f"d{name}_part", kind)
+        return self.part(Concat(tuple(names)), f"d{name}_part", kind, Label("part", name))
 
     def cotangent_name(self, name: str) -> str:
         label = self.labels[name]
@@ -319,7 +320,10 @@ class _Reverse:
         there is.
         """
         if not shown and (node, kind) in self.made:
-            return self.made[node, kind]
+            known = self.made[node, kind]
+            if self.labels[known] != label and not self.labels[known].role and self.labels[known].kind == "part":
+                self.labels[known] = PART  # a contribution to several cotangents is that of none
+            return known
         self.made.setdefault((node, kind), name)
         self.types[name], self.labels[name] = kind, label
         self.equations.append(Equation(name, node, self.next_tag() if shown else "", shown))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from ..language.definition import Definition
 from .chain import BACKWARD, FORWARD, Derivation, Link
 from .lower import lower
+from .shown import Shown
 
 
 def primal(cell: Definition) -> Derivation:
@@ -23,4 +25,6 @@ def differentiate(cell: Definition) -> Derivation:
     constant = {*cell.fixed, *cell.constant_arrays}
     chain = primal(cell)
     rec = chain[FORWARD].recurrence
-    return chain.differentiated(BACKWARD, FORWARD, wrt=[n for n in (*rec.statics, *rec.contexts, *rec.sequences) if n not in constant])
+    found = chain.differentiated(BACKWARD, FORWARD, wrt=[n for n in (*rec.statics, *rec.contexts, *rec.sequences) if n not in constant])
+    first = found[BACKWARD]
+    return replace(found, links=(found[FORWARD], replace(first, recurrence=Shown(first.recurrence, "B", rec, first.recurrence).numbered())))

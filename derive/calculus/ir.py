@@ -39,7 +39,7 @@ class Label:
     ``kind`` is one of ``own`` (the author's name), ``previous`` (state `of` at t-1), ``preactivation`` (the argument of the function
     that makes `of`), ``part`` (an unnamed subexpression), ``cotangent`` (of `of`), ``carried`` (the cotangent of state `of` that later
     steps hand back).  A part that is known by what it is to `of` has a `role`: ``mean``, ``std``, ``normalised`` (`of` less its
-    mean, over its ``std``); one that has an `of` and no role is a step's contribution to the cotangent of that.
+    mean, over its ``std``); one that has an `of` and no role is a contribution to the cotangent of that.
     """
 
     kind: str

@@ -18,14 +18,11 @@ over reverse: Pearlmutter 1994, Neural Computation 6(1):147-160).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
 from dataclasses import replace
-
-import sympy as sp
 
 from ..language.definition import Definition
 from .chain import BACKWARD, FORWARD, Derivation, Link
-from .ir import Equation, Label, Map, Recurrence
+from .shown import Shown
 
 TWICE, THROUGH, TANGENT, ALONG, HESSIAN = "backward_backward", "through", "tangent", "along", "hessian"
 BY_INPUTS = "backward_backward_inputs"
@@ -55,60 +52,30 @@ def second_order(found: Derivation) -> Derivation:
     return _numbered(found.differentiated(HESSIAN, TWICE, wrt=_given(found[TWICE]), tag=TAGS[HESSIAN]))
 
 
+def parts(found: Derivation, link: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Return what a link adds to an earlier one, as double backward adds `THROUGH` to `TWICE`: by each value that both hand out, that of
+    the earlier link; and the link's static values on the way, which stay apart.
+    """
+    if link != THROUGH or TWICE not in (other.name for other in found):
+        return {}, frozenset()
+    rec, before = found[THROUGH].recurrence, found[TWICE]
+    handed = {*rec.written, *rec.results}
+    added = {own: before.cotangent[v] for v, own in found[THROUGH].cotangent.items() if own in handed and v in before.cotangent}
+    names = {eq.name for eq in (*rec.accumulators, *rec.epilogue)} - handed
+    twice = {eq.name for eq in before.recurrence.equations()}
+    return added, frozenset(n for n in names if rec.labels[n].of in {before.recurrence.labels[name].of for name in twice})
+
+
 def by_parameters(found: Derivation) -> set[str]:
     """Return the names of a chain's gradients by parameters: results of its backward pass, as are those by contexts."""
     return {cotangent for name, cotangent in found[BACKWARD].cotangent.items() if name in found.cell.parameters}
 
 
-def mark(name: str, label: Callable[[str], Label], first: Container[str]) -> tuple[str, str]:
-    """Return what a value is of another one, and that: itself (``""``), its cotangent (``bar``), its tangent (``dot``), or the tangent of
-    its cotangent (``bars``).
-
-    A cotangent of a cotangent is a tangent, as the first is linear in the second.
-
-    Parameters
-    ----------
-    name : str
-    label : callable
-        Given a name, its label.
-    first : names
-        Those of the backward pass: other cotangents of the forward pass's values are tangents of these.
-    """
-    known = label(name)
-    if known.kind not in ("seed", "carried", "cotangent") and not (known.kind == "part" and known.of and not known.role):
-        return "", name
-    before, value = mark(known.of, label, first)
-    return {"": "bar" if name in first else "bars", "bar": "dot", "dot": "bars", "bars": "dot"}[before], value
-
-
 def _numbered(found: Derivation) -> Derivation:
-    """Return the chain with the equations of second order numbered anew, without those that pass on what people call the same."""
-    first = found[BACKWARD].recurrence.types
-    links = (replace(k, recurrence=_told(k.recurrence, TAGS[k.name], first)) if k.name in TAGS else k for k in found)
+    """Return the chain with those equations of second order numbered that people are shown."""
+    ends = (found[FORWARD].recurrence, found[BACKWARD].recurrence)
+    links = (replace(k, recurrence=Shown(k.recurrence, TAGS[k.name], *ends).numbered()) if k.name in TAGS else k for k in found)
     return replace(found, links=tuple(links))
-
-
-def _told(rec: Recurrence, letter: str, first: Container[str]) -> Recurrence:
-    count = 0
-
-    def told(eq: Equation) -> Equation:
-        nonlocal count
-        if not (eq.shown and eq.tag.startswith(letter)):
-            return eq
-        if isinstance(eq.node, Map) and isinstance(eq.node.expr, sp.Symbol):
-            ends = [mark(name, rec.labels.__getitem__, first) for name in (eq.name, eq.node.expr.name)]
-            if ends[0] == ends[1]:
-                return replace(eq, tag="", shown=False)
-        count += 1
-        return replace(eq, tag=f"{letter}{count}")
-
-    return replace(
-        rec,
-        prologue=tuple(map(told, rec.prologue)),
-        body=tuple(map(told, rec.body)),
-        accumulators=tuple(map(told, rec.accumulators)),
-        epilogue=tuple(map(told, rec.epilogue)),
-    )
 
 
 def _differentiable(found: Derivation) -> list[str]:

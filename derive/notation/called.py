@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from string import ascii_lowercase, ascii_uppercase
 
-from ..calculus.ir import Equation, Label, Map, MatVec, MatVecT
-from ..calculus.rowfunctions import Normalised, Softmax
+from ..calculus.ir import Equation, Label
+from ..calculus.lettered import lettered
 from ..language.definition import Definition
 
 ARGUMENTS, PROBABILITIES, MATRICES = "uqas", "pwym", "MAKQ"  # letters to begin with
+FUNCTIONS_ARGUMENTS = "azvs"
 UNFIT = "dehjltIL"  # differential, unit vector, state, indices, loss, time and the identity
 
 
@@ -22,20 +23,21 @@ def called(cell: Definition, equations: Iterable[Equation], label: Callable[[str
     """Return names for arguments of `layer_norm`, results of `softmax` and sums of matrices that have none: a letter that is free,
     numbered if need be.
     """
-    equations = tuple(equations)
-    matrices = {eq.node.matrix for eq in equations if isinstance(eq.node, MatVec | MatVecT)}
-    arguments = dict.fromkeys(eq.node.value for eq in equations if isinstance(eq.node, Normalised))
-    results = dict.fromkeys(eq.name for eq in equations if isinstance(eq.node, Softmax) and eq.name not in arguments)
-    made = dict.fromkeys(eq.name for eq in equations if eq.name in matrices and isinstance(eq.node, Map) and not eq.node.expr.is_Mul)
     taken = {name.partition("_")[0] for name in (*cell.shapes, *cell.constants, *cell.sizes)} | set(UNFIT)
     found: dict[str, str] = {}
-    for names, wishes in ((arguments, ARGUMENTS), (results, PROBABILITIES), (made, MATRICES)):
+    for nameless, wishes in zip(lettered(equations, label), (ARGUMENTS, PROBABILITIES, MATRICES), strict=True):
         letters = ascii_uppercase if wishes.isupper() else ascii_lowercase
         letter = next(wish for wish in (*wishes, *letters, *(2 * c for c in letters)) if wish not in taken)
         taken.add(letter)
-        nameless = [name for name in names if label(name).kind in ("part", "preactivation")]
         found |= {name: f"{letter}_{k}" if len(nameless) > 1 else letter for k, name in enumerate(nameless, 1)}
     return found
+
+
+def argument_letter(cell: Definition) -> str:
+    """Return the letter of functions' arguments, a_v for that of v, which no name of the author's looks like."""
+    names = {*cell.shapes, *cell.constants}
+    lines = [name for line in cell.equations for name in line.targets]
+    return next(wish for wish in (*FUNCTIONS_ARGUMENTS, *ascii_lowercase) if names.isdisjoint(f"{wish}_{name}" for name in lines))
 
 
 def numbered(equations: Iterable[Equation], label: Callable[[str], Label]) -> dict[str, int]:

@@ -49,8 +49,10 @@ GREEK = [
 ]
 SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly what is written binds
 ROMAN = {"layer_norm": "LN"}  # functions whose name in the text is not what is typeset
-MACRON, CIRCUMFLEX, DOT, TWO_BARS = "\u0304", "\u0302", "\u0307", "\u033f"
-SUPERSCRIPTS = str.maketrans("0123456789-/.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ·")
+CIRCUMFLEX = "\u0302"
+MARKS = {"": "", "bar": "\u0304", "dot": "\u0307", "bars": "\u033f"}
+ACCENTS = {"bar": ("bar", "overline"), "dot": ("dot", "dot"), "hat": ("hat", "widehat")}  # of TeX: narrow, and wide
+SUPERSCRIPTS = str.maketrans("0123456789-+/.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᐟ·")
 
 
 @dataclass(frozen=True)
@@ -76,44 +78,34 @@ class Notation(ABC):
         return self.name(identifier, "t")
 
     @abstractmethod
+    def marked(self, mark: str, text: str) -> str:
+        """Return what is written as `text` with a mark: ``bar``, the cotangent; ``dot``, the tangent; ``bars``, the tangent of the
+        cotangent; or none.
+        """
+
+    @abstractmethod
+    def marked_name(self, mark: str, identifier: str, time: str) -> str:
+        """Return an author's name with a mark."""
+
     def bar(self, text: str) -> str:
         """Return the cotangent of what is written as `text`."""
+        return self.marked("bar", text)
 
-    @abstractmethod
     def barred_name(self, identifier: str, time: str) -> str:
         """Return the cotangent of an author's name."""
+        return self.marked_name("bar", identifier, time)
 
     @abstractmethod
-    def dotted(self, text: str) -> str:
-        """Return the tangent of what is written as `text`."""
+    def hatted_name(self, identifier: str, time: str, mark: str = "") -> str:
+        """Return the normalised value of an author's name, with a mark."""
 
     @abstractmethod
-    def dotted_name(self, identifier: str, time: str) -> str:
-        """Return the tangent of an author's name."""
+    def sigma(self, identifier: str, time: str, mark: str = "") -> str:
+        """Return the standard deviation of an author's name, with a mark."""
 
     @abstractmethod
-    def doubled(self, text: str) -> str:
-        """Return the tangent of the cotangent of what is written as `text`."""
-
-    @abstractmethod
-    def doubled_name(self, identifier: str, time: str) -> str:
-        """Return the tangent of the cotangent of an author's name."""
-
-    @abstractmethod
-    def direct(self, text: str) -> str:
-        """Return the part of such a tangent that comes from the backward pass alone."""
-
-    @abstractmethod
-    def hatted_name(self, identifier: str, time: str) -> str:
-        """Return the normalised value of an author's name."""
-
-    @abstractmethod
-    def barred_hat(self, identifier: str, time: str) -> str:
-        """Return the cotangent of the normalised value of an author's name."""
-
-    @abstractmethod
-    def sigma(self, identifier: str, time: str) -> str:
-        """Return the standard deviation of an author's name."""
+    def argument(self, letter: str, identifier: str, time: str, number: int = 0, mark: str = "") -> str:
+        """Return the argument of a function in the line that makes a name, called by a letter; of several, `number` says which."""
 
     @abstractmethod
     def delta(self, identifier: str, time: str, number: int = 0) -> str:
@@ -124,8 +116,12 @@ class Notation(ABC):
         """Return formulas beside one another."""
 
     @abstractmethod
+    def raised(self, text: str, signs: str) -> str:
+        """Return what is written as `text` with signs that say which part of a cotangent it is: ``+``, ``0``, ``1``, or none."""
+
     def carried(self, text: str) -> str:
         """Return the cotangent that later steps hand back."""
+        return self.raised(text, "+")
 
     def group(self, text: str) -> str:
         return f"({text})"
@@ -180,40 +176,28 @@ class Latex(Notation):
         head = "\\" + word if word in GREEK else word if len(word) == 1 else rf"\mathit{{{word}}}"
         return f"{head}^{{({digits})}}" if digits and len(word) == 1 else head + digits
 
-    def bar(self, text: str) -> str:
-        return self._over(text, "bar", "overline", text)
+    def marked(self, mark: str, text: str) -> str:
+        return rf"\left({text}\right)^{{\cdot}}" if mark == "dot" and " " in text else self._over(text, mark, text)
 
-    @staticmethod
-    def _over(letters: str, narrow: str, wide: str, text: str) -> str:
-        """Return `text` with an accent, the wide one if its letters, scripts aside, are several."""
-        return rf"\{wide if len(re.sub(r'_{.*?}', '', letters)) > 2 else narrow}{{{text}}}"
+    def marked_name(self, mark: str, identifier: str, time: str) -> str:
+        return self._accented(identifier, time, lambda head: self._over(head, mark, head))
 
-    def barred_name(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, self.bar)
+    def hatted_name(self, identifier: str, time: str, mark: str = "") -> str:
+        return self._accented(identifier, time, lambda head: self._over(head, mark, self._over(head, "hat", head)))
 
-    def dotted(self, text: str) -> str:
-        return rf"\dot{{{text}}}"
+    def sigma(self, identifier: str, time: str, mark: str = "") -> str:
+        return self._of(r"\sigma", identifier, time, mark)
 
-    def dotted_name(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, self.dotted)
+    def argument(self, letter: str, identifier: str, time: str, number: int = 0, mark: str = "") -> str:
+        return self._of(letter, identifier, time, mark, number)
 
-    def doubled(self, text: str) -> str:
-        return rf"\bar{{\bar{{{text}}}}}"
-
-    def doubled_name(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, self.doubled)
-
-    def direct(self, text: str) -> str:
-        return rf"{self._single(text)}^{{0}}"
-
-    def hatted_name(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, self._hat)
-
-    def barred_hat(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, lambda head: self._over(head, "bar", "overline", self._hat(head)))
-
-    def _hat(self, text: str) -> str:
-        return self._over(text, "hat", "widehat", text)
+    @classmethod
+    def _over(cls, letters: str, mark: str, text: str) -> str:
+        """Return `text` with a mark, the wide one if its letters, scripts aside, are several."""
+        if mark == "bars":
+            return cls._over(letters, "bar", cls._over(letters, "bar", text))
+        wide = len(re.sub(r"\\[a-zA-Z]+(?![a-zA-Z{])", "x", re.sub(r"_{.*?}", "", letters))) > 2
+        return rf"\{ACCENTS[mark][wide]}{{{text}}}" if mark else text
 
     def _accented(self, identifier: str, time: str, accent: Callable[[str], str]) -> str:
         """Return a name with an accent over its letter, not over its scripts."""
@@ -221,24 +205,21 @@ class Latex(Notation):
         return full.replace(head, accent(head), 1) if full.startswith(head) else accent(full)
 
     def delta(self, identifier: str, time: str, number: int = 0) -> str:
-        return self._of(r"\delta", identifier, time) + (f"^{{({number})}}" if number else "")
+        return self._of(r"\delta", identifier, time, number=number)
 
-    def sigma(self, identifier: str, time: str) -> str:
-        return self._of(r"\sigma", identifier, time)
-
-    def _of(self, letter: str, identifier: str, time: str) -> str:
+    def _of(self, letter: str, identifier: str, time: str, mark: str = "", number: int = 0) -> str:
         """Return a letter that has a name as its subscript."""
-        inner = self.name(identifier)
-        return f"{letter}_{{{inner},{time}}}" if time else f"{letter}_{{{inner}}}"
+        head, inner = self.marked(mark, letter) if mark else letter, self.name(identifier)
+        return (f"{head}_{{{inner},{time}}}" if time else f"{head}_{{{inner}}}") + (f"^{{({number})}}" if number else "")
 
     def nabla(self, text: str) -> str:
         return rf"\nabla {text}"
 
-    def seed(self, text: str) -> str:
-        return rf"\frac{{\partial L_{{t}}}}{{\partial {text}}}"
+    def seed(self, text: str, mark: str = "") -> str:
+        return rf"\frac{{\partial {self.marked(mark, 'L')}_{{t}}}}{{\partial {text}}}"
 
-    def carried(self, text: str) -> str:
-        return rf"{self._single(text)}^{{+}}"
+    def raised(self, text: str, signs: str) -> str:
+        return rf"{self._single(text)}^{{{signs}}}" if signs else text
 
     def group(self, text: str) -> str:
         return rf"\left({text}\right)"
@@ -299,37 +280,19 @@ class Text(Notation):
     def current(self, identifier: str) -> str:
         return f"{identifier}_t"
 
-    def bar(self, text: str) -> str:
-        return self._over(text, MACRON, f"bar({text})")
+    def marked(self, mark: str, text: str) -> str:
+        """Return a letter with an accent, and what is longer in words."""
+        if not mark:
+            return text
+        return normalize("NFC", text + MARKS[mark]) if len(normalize("NFD", text)) == 1 else f"{mark}({text})"
 
-    @staticmethod
-    def _over(text: str, accent: str, words: str) -> str:
-        """Return a letter with an accent, and what is longer in `words`."""
-        return normalize("NFC", text + accent) if len(normalize("NFD", text)) == 1 else words
+    def marked_name(self, mark: str, identifier: str, time: str) -> str:
+        if mark == "dot" and identifier.partition("_")[0][-1] in "ij":  # which have a dot: nobody would see this one
+            return f"dot({self.name(identifier, time)})"
+        return self._accented(identifier, time, MARKS[mark])
 
-    def barred_name(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, MACRON)
-
-    def dotted(self, text: str) -> str:
-        return self._over(text, DOT, f"dot({text})")
-
-    def dotted_name(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, DOT)
-
-    def doubled(self, text: str) -> str:
-        return self._over(text, TWO_BARS, f"bar(bar({text}))")
-
-    def doubled_name(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, TWO_BARS)
-
-    def direct(self, text: str) -> str:
-        return f"{text}⁰"
-
-    def hatted_name(self, identifier: str, time: str) -> str:
-        return self._accented(identifier, time, CIRCUMFLEX)
-
-    def barred_hat(self, identifier: str, time: str) -> str:
-        return f"bar({self.hatted_name(identifier, time)})"  # two marks over a letter are hard to read
+    def hatted_name(self, identifier: str, time: str, mark: str = "") -> str:
+        return self.marked(mark, self._accented(identifier, time, CIRCUMFLEX))  # in words: two marks over a letter are hard to read
 
     @staticmethod
     def _accented(identifier: str, time: str, accent: str) -> str:
@@ -338,11 +301,18 @@ class Text(Notation):
         return normalize("NFC", head + accent) + tail + Text._before(time)
 
     def delta(self, identifier: str, time: str, number: int = 0) -> str:
-        raised = f"⁽{str(number).translate(SUPERSCRIPTS)}⁾" if number else ""
-        return f"δ_{identifier}{raised}{self._before(time)}"
+        return self._of("δ", identifier, time, number=number)
 
-    def sigma(self, identifier: str, time: str) -> str:
-        return f"σ_{identifier}{self._before(time)}"
+    def sigma(self, identifier: str, time: str, mark: str = "") -> str:
+        return self._of("σ", identifier, time, mark)
+
+    def argument(self, letter: str, identifier: str, time: str, number: int = 0, mark: str = "") -> str:
+        return self._of(letter, identifier, time, mark, number)
+
+    def _of(self, letter: str, identifier: str, time: str, mark: str = "", number: int = 0) -> str:
+        """Return a letter that has a name as its subscript."""
+        raised = f"⁽{str(number).translate(SUPERSCRIPTS)}⁾" if number else ""
+        return f"{self.marked(mark, letter)}_{identifier}{raised}{self._before(time)}"
 
     @staticmethod
     def _before(time: str) -> str:
@@ -352,11 +322,11 @@ class Text(Notation):
     def nabla(self, text: str) -> str:
         return f"∇{text}"
 
-    def seed(self, text: str) -> str:
-        return f"∂L_t/∂{text}"
+    def seed(self, text: str, mark: str = "") -> str:
+        return f"∂{self.marked(mark, 'L')}_t/∂{text}"
 
-    def carried(self, text: str) -> str:
-        return f"{text}⁺"
+    def raised(self, text: str, signs: str) -> str:
+        return text + signs.translate(SUPERSCRIPTS)
 
     def concat(self, parts: list[str]) -> str:
         return f"[{', '.join(parts)}]"

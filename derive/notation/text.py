@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..calculus.chain import BACKWARD, Derivation
 from ..calculus.derivation import differentiate
 from ..calculus.ir import Equation
+from ..calculus.second import parts
 from ..language.definition import Definition
 from .formula import Formulas
 from .lines import LineFormulas
@@ -21,7 +22,8 @@ def formulas_of(derivation: Derivation, link: str, style: Style) -> Formulas:
     """Return the formulas of a link, which know those before it."""
     names = [other.name for other in derivation]
     earlier = tuple(derivation[name].recurrence for name in names[: names.index(link)])
-    return Formulas(derivation.cell, derivation[link].recurrence, style, earlier)
+    rest, apart = parts(derivation, link)
+    return Formulas(derivation.cell, derivation[link].recurrence, style, earlier, rest, apart)
 
 
 def definitions(cell: Definition, style: Style | None = None) -> list[str]:

@@ -165,9 +165,9 @@ def _cells(site: Site, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
     modules = contents.files(site.cells, sources=site.sources, cuda=False)
-    notation = "../derivations.html" if site.docs else ""
+    told = ("../derivations.html", "../theory/second.html") if site.docs else ("", "")
     for cell in site.cells:
-        page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), notation)
+        page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), *told)
         (folder / f"{cell.name}.md").write_text(markdown(page), encoding="utf-8")
 
 

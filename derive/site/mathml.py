@@ -27,7 +27,7 @@ RENDER = """function render(tex, display) {
 # MathML Core knows no `mathvariant` but normal: letters of another kind are characters of their own.
 ALPHABETS = {"bold": (0x1D400, 0x1D41A, 0x1D7CE), "script": (0x1D49C, 0x1D4B6, None), "double-struck": (0x1D538, 0x1D552, 0x1D7D8)}
 EXCEPTIONS = {"script": dict(zip("BEFHILMRego", "ℬℰℱℋℐℒℳℛℯℊℴ", strict=True)), "double-struck": dict(zip("CHNPQRZ", "ℂℍℕℙℚℝℤ", strict=True))}
-OVERLINE = "‾"
+OVERLINE, DOT = "‾", "˙"
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 ElementTree.register_namespace("", NAMESPACE)
 # KaTeX writes the bars of a norm as the signs of parallels and of divisors, which stand apart as relations do.
@@ -82,6 +82,10 @@ def _mend(element: ElementTree.Element) -> None:
         element.tag = f"{{{NAMESPACE}}}mrow"  # a border: a stretched sign is drawn too short over what is long
         element.attrib = {"class": "over"}
         del element[1]
+    elif name == "mover" and (element[0].tag == element.tag or (element[1].text == DOT and element[0].text in ("i", "j"))):
+        lower = ElementTree.Element(f"{{{NAMESPACE}}}mrow", {"class": "lower"})  # or the upper mark would all but touch the lower
+        lower.append(element[0])
+        element[0] = lower
 
 
 def _letter(variant: str, letter: str) -> str:

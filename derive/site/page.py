@@ -36,6 +36,8 @@ class Page:
         The entry of `derive check --json` for the cell.
     notation : str
         Where the notation is explained, relative to the page; empty if nowhere.
+    second : str
+        Where second order is explained, likewise.
     """
 
     cell: Cell
@@ -44,6 +46,7 @@ class Page:
     package: str = "generated"
     check: Mapping[str, Any] | None = None
     notation: str = ""
+    second: str = ""
 
     @cached_property
     def style(self) -> Latex:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..cell import Cell
 from ..picture import svg
-from . import facts, mathematics, programs
+from . import facts, mathematics, programs, second
 from .page import Page
 
 CAPTION = (
@@ -23,6 +23,7 @@ SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
     ("Backpropagation through time", mathematics.recursion),
     ("Gradients of the parameters", mathematics.sums),
     ("As an explicit double sum", mathematics.explicit),
+    ("Second order", second.second),
     ("The tape", facts.tape),
     ("Structure", facts.structure),
     ("Verified", facts.verified),

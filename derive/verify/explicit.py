@@ -1,6 +1,7 @@
-"""The gradient of a sequence as an explicit double sum over steps, with ordered products of Jacobians.
+"""The gradient of a sequence as an explicit double sum over steps, and a tangent as a sum, with ordered products of Jacobians.
 
     ∂L/∂W = Σ_t Σ_{k≥t} (∂⁺s_t/∂W)ᵀ (∂s_{t+1}/∂s_t)ᵀ ⋯ (∂s_k/∂s_{k-1})ᵀ ∂L_k/∂s_k
+    ṡ_k   = Σ_{t≤k} (∂s_k/∂s_{k-1}) ⋯ (∂s_{t+1}/∂s_t) ((∂⁺s_t/∂W) Ẇ + (∂⁺s_t/∂x_t) ẋ_t) + (∂s_k/∂s_{k-1}) ⋯ (∂s_1/∂s_0) ṡ_0
 
 (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063, eqs. 3-5; ∂⁺ is the immediate derivative, with s_{t-1} held constant.)  Here it is
 summed as it stands: T (T + 1) / 2 terms, each with up to T - 1 Jacobians; the recursion of `derive.calculus.derivation` gives the same in T
@@ -20,7 +21,7 @@ from ..calculus.derivation import differentiate
 from ..calculus.jacobian import jacobian
 from ..language.definition import Definition
 from ..language.names import previous
-from .interpret import Run, run
+from .interpret import run
 from .jacobian import block_values
 
 Array = np.ndarray
@@ -163,33 +164,46 @@ def immediate_gradients(path: Trajectory, cotangents: Array) -> dict[str, Array]
     cotangents : array
         Of s_t for t = 0, …, T-1: `(T, B, N)`.
     """
-    derivation = path.derivation
-    forward = derivation[FORWARD].recurrence
-    wanted = {
-        name: derivation[BACKWARD].cotangent[name]
-        for name in (*forward.statics, *forward.contexts, *forward.sequences)
-        if name in derivation[BACKWARD].cotangent
-    }
     steps = [_one_step_back(path, t, path.unpack(cotangents[t])) for t in range(path.steps)]
-    gradients = {}
-    for name, cotangent in wanted.items():
-        if cotangent in derivation[BACKWARD].recurrence.written:
-            gradients[name] = np.stack([step.sequences[cotangent][0] for step in steps])
-        else:
-            gradients[name] = np.sum([step.results[cotangent] for step in steps], axis=0)
-    return gradients
+    stacked = {name: np.stack([step[name] for step in steps]) for name in steps[0]}
+    inputs = path.derivation.cell.inputs
+    return {name: value if name in inputs else value.sum(axis=0) for name, value in stacked.items()}
 
 
-def _one_step_back(path: Trajectory, t: int, cotangents: Mapping[str, Array]) -> Run:
-    """Run the backward pass over step `t` alone, from the cotangents of its states and its output."""
+def immediate_tangents(path: Trajectory, along: Mapping[str, Array]) -> Array:
+    """Return (∂⁺s_t/∂θ) θ̇ + (∂⁺s_t/∂x_t) ẋ_t for each step, `(T, B, N)`: how the state moves with the state before held constant.
+
+    Row by row of the Jacobians, each by one step of the backward pass.
+
+    Parameters
+    ----------
+    path : Trajectory
+    along : mapping
+        The direction: θ̇ of parameters and contexts, ẋ of inputs, `(T, B, ·)`, by name.
+    """
+    found = np.zeros((path.steps, path.batch, sum(path.widths)))
+    for t, b, i in np.ndindex(found.shape):
+        unit = np.zeros(found.shape[1:])
+        unit[b, i] = 1.0
+        gradients = _one_step_back(path, t, path.unpack(unit))
+        inputs = path.derivation.cell.inputs
+        found[t, b, i] = sum(np.sum(gradient * (along[name][t] if name in inputs else along[name])) for name, gradient in gradients.items())
+    return found
+
+
+def _one_step_back(path: Trajectory, t: int, cotangents: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the gradients of parameters, contexts and inputs of step `t` alone, from the cotangents of its states and its output."""
     derivation = path.derivation
-    cell, backward = derivation.cell, derivation[BACKWARD].recurrence
+    cell, forward, backward = derivation.cell, derivation[FORWARD].recurrence, derivation[BACKWARD].recurrence
     constant = {*backward.statics, *backward.contexts}
     given = {name: value if name in constant else value[t : t + 1] for name, value in path.values.items()}
     output = cotangents[cell.output][None]
     given[derivation[BACKWARD].cotangent[cell.output]] = np.zeros_like(output) if cell.output in cell.states else output
     given |= {carry.previous: cotangents[state] for state, carry in zip(cell.states, backward.carries, strict=True)}
-    return run(backward, given, path.sizes, 1, path.batch)
+    result = run(backward, given, path.sizes, 1, path.batch)
+    found = {**result.results, **{name: rows[0] for name, rows in result.sequences.items()}}
+    named = derivation[BACKWARD].cotangent
+    return {name: found[named[name]] for name in (*forward.statics, *forward.contexts, *forward.sequences) if name in named}
 
 
 def explicit_gradients(
@@ -218,3 +232,27 @@ def explicit_gradients(
     totals = explicit_cotangents(step_jacobians(path), direct)
     initial = path.unpack(totals[0])
     return immediate_gradients(path, totals[1:]) | {previous(state): initial[state] for state in cell.states}
+
+
+def explicit_tangents(cell: Definition, values: Mapping[str, Array], sizes: Mapping[str, int], along: Mapping[str, Array]) -> Array:
+    """Return the tangents of the state (and the output, if it is no state) after each step by the explicit sum, `(T, B, N)`.
+
+    Parameters
+    ----------
+    cell : Definition
+        With an input of numbers, which says how many steps and sequences there are.
+    values, sizes : mapping
+        As in `trajectory`.
+    along : mapping
+        The direction: tangents of parameters, contexts, inputs, and previous states (``h_prev``, before the first step), by name.
+    """
+    steps, batch = next(along[name].shape[:2] for name in cell.inputs if name in along)
+    path = trajectory(cell, values, sizes, steps, batch)
+    jacobians, local = step_jacobians(path), immediate_tangents(path, along)
+    start = path.pack({state: along[previous(state)] for state in cell.states})
+    found = np.zeros_like(local)
+    for k in range(steps):
+        found[k] = np.einsum("bij,bj->bi", sensitivity(jacobians, k, -1), start)
+        for t in range(k + 1):
+            found[k] += np.einsum("bij,bj->bi", sensitivity(jacobians, k, t), local[t])
+    return found

@@ -18,11 +18,13 @@ from derive.calculus.linear import Block, Column, Diag, Matrix, Range, Row, Sele
 from derive.cell import Cell
 from derive.language.names import previous
 from derive.language.sizes import Size
-from derive.notation.explicit import explicit_latex
+from derive.notation.explicit import explicit_latex, explicit_tangent_latex
 from derive.notation.jacobian import latex_lines, text_lines
+from derive.verify.evaluate import unroll
 from derive.verify.explicit import (
     explicit_cotangents,
     explicit_gradients,
+    explicit_tangents,
     immediate_gradients,
     sensitivity,
     step_jacobians,
@@ -30,7 +32,7 @@ from derive.verify.explicit import (
 )
 from derive.verify.interpret import run
 from derive.verify.jacobian import block_values, step_values
-from derive.verify.problem import Problem, Scales, sample
+from derive.verify.problem import Problem, Scales, directions, sample
 
 SIZES = {"d": 3, "n": 4, "k": 5, "q": 2, "p": 3}
 LRU = Cell(
@@ -360,3 +362,41 @@ def test_latex_of_the_explicit_sum() -> None:
     assert explicit_latex(LSTM, "W_f").endswith(r"\qquad \mathbf{s}_{t} = \begin{bmatrix} c_{t} \\ h_{t} \end{bmatrix}")
     with pytest.raises(ValueError, match="no explicit sum for `x`"):
         explicit_latex(LSTM, "x")
+
+
+# Tangents as an explicit sum
+
+
+@EVERY
+def test_the_explicit_sum_of_tangents_is_forward_mode(cell: Cell) -> None:
+    """Against the derivative of the cell's text along the direction, by PyTorch."""
+    p = drawn(cell, steps=4)
+    along = directions(p, 1)
+    explicit = explicit_tangents(cell, {**cell.array_constants, **p.arrays}, SIZES, along)
+    names = tuple(dict.fromkeys((*cell.states, cell.output)))
+
+    def states(moved: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return what the explicit sum is of, after each step."""
+        rows, state = [], {state: moved[previous(state)] for state in cell.states}
+        for t in range(p.steps):
+            inputs = {name: moved[name][t : t + 1] for name in cell.inputs}
+            given = {name: moved[name] for name in cell.parameters}
+            y, state = unroll(cell, inputs, given, state, torch, context={name: moved[name] for name in cell.context})
+            rows.append(torch.cat([torch.reshape({**state, cell.output: y[0]}[name], (p.batch, -1)) for name in names], dim=-1))
+        return torch.stack(rows)
+
+    rest = {name: torch.tensor(value) for name, value in p.arrays.items() if name not in along}
+    start, direction = (tuple(torch.tensor(arrays[name]) for name in along) for arrays in (p.arrays, along))
+    _, expected = torch.autograd.functional.jvp(lambda *moved: states(rest | dict(zip(along, moved, strict=True))), start, direction)
+    np.testing.assert_allclose(explicit, expected.numpy(), rtol=1e-10, atol=1e-11 * float(expected.abs().max()))
+
+
+def test_latex_of_the_explicit_sum_of_tangents() -> None:
+    assert explicit_tangent_latex(GRU) == (
+        r"\dot{h}_{k} = \sum_{t=1}^{k} \frac{\partial h_{k}}{\partial h_{k-1}} \cdots \frac{\partial h_{t+1}}{\partial h_{t}} "
+        r"\left(\frac{\partial^{+} h_{t}}{\partial \theta}\, \dot{\theta} + \frac{\partial^{+} h_{t}}{\partial x_{t}}\, \dot{x}_{t}\right)"
+        r" + \frac{\partial h_{k}}{\partial h_{k-1}} \cdots \frac{\partial h_{1}}{\partial h_{0}}\, \dot{h}_{0}"
+    )
+    assert r"\dot{\mathbf{s}}_{k} = " in explicit_tangent_latex(LSTM)
+    with pytest.raises(ValueError, match="a cell with states is needed"):
+        explicit_tangent_latex(Cell("y = tanh(W @ x)", name="readout", output="y"))

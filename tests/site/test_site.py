@@ -20,12 +20,13 @@ import pytest
 from conftest import ROOT, generated, python
 
 from derive.__main__ import main
+from derive.calculus.second import TANGENT, THROUGH, TWICE, second_order
 from derive.cell import Cell
 from derive.cells import REGISTRY, SOURCES
 from derive.language.errors import CellError
 from derive.notation.reasons import reasons
 from derive.notation.style import Latex
-from derive.notation.text import backward_lines, forward_lines
+from derive.notation.text import adjoint_lines, backward_lines, forward_lines
 from derive.package import contents
 from derive.verify.problem import complete_sizes
 from derive.verify.tolerances import TOLERANCES
@@ -82,6 +83,37 @@ def test_every_equation_has_its_place_and_its_reason(name: str) -> None:
     assert places == list(lines_of(cell))
     assert set(reasons(cell)) == set(backward_lines(cell, Latex({})))
     assert all(len(reason) > 10 and "$$" not in reason for reason in reasons(cell).values())
+
+
+@every_cell
+def test_second_order_is_all_there(name: str) -> None:
+    """Tangents, and double backward without those of its lines that are the tangents' own, each in its place."""
+    found, style = second_order(page(name).derivation), page(name).style
+    tangents, twice, through = (adjoint_lines(found, link, style) for link in (TANGENT, TWICE, THROUGH))
+    again = [tag for tag, line in twice.items() if line in tangents.values()]
+    assert len(again) == len(tangents) and again == list(twice)[: len(again)]  # as the page says
+    places = re.findall(r'<div class="equation" id="([TCD]\d+)">', text(name))
+    assert places == [*tangents, *(tag for tag in twice if tag not in again), *through]
+    section = text(name).partition("## Second order")[2].partition("\n## ")[0]
+    assert section.count("<details") == section.count("</details>") == 2
+    assert (r"\sum_{t=1}^{k}" in section) == bool(REGISTRY[name].states)
+
+
+def test_signs_of_second_order_are_told_where_they_stand() -> None:
+    for name, argument, zero, parts in (
+        ("rnn", "a_{v,t}", False, False),
+        ("lstm_layernorm", "z_{v,t}", True, False),
+        ("lru", "", True, True),
+    ):
+        section = text(name).partition("## Second order")[2].partition("\n## ")[0]
+        told = re.findall(r"\((\w_\{v,t\})\\\)</span> is the argument", section)
+        assert told == ([argument] if argument else []), name
+        assert ("is zero, as the backward pass" in section, "on the way to a parameter" in section) == (zero, parts), name
+
+
+def test_second_order_leads_to_what_explains_it() -> None:
+    alone, project = (Page(REGISTRY["gru"], page("gru").module, second=where) for where in ("", "../theory/second.html"))
+    assert '<a href="../theory/second.html">' in markdown(project) and "theory/second" not in markdown(alone)
 
 
 @every_cell
@@ -222,6 +254,11 @@ def test_a_number_is_a_place_once() -> None:
 def test_letters_of_other_alphabets_are_characters() -> None:
     assert "𝐬" in mathml(r"\mathbf{s}", False) and "𝟏" in mathml(r"\mathbf{1}", False)
     assert "𝒲" in mathml(r"\mathcal{W}", False) and "ℝ" in mathml(r"\mathbb{R}", False)
+
+
+def test_a_mark_above_a_mark_is_given_room() -> None:
+    for tex, count in ((r"\bar{\bar{h}}_t", 1), (r"\bar{\bar{\hat{u}}}", 2), (r"\dot{i}", 1), (r"\dot{h} + \bar{x} + \bar{i}", 0)):
+        assert mathml(tex, False).count('<mrow class="lower">') == count, tex
 
 
 def test_a_formula_that_is_refused_is_named() -> None:

@@ -1,0 +1,117 @@
+"""Second order on a cell's page: tangents, and double backward."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..calculus.chain import Derivation
+from ..calculus.second import TANGENT, THROUGH, TWICE, second_order
+from ..notation.called import argument_letter
+from ..notation.explicit import explicit_tangent_latex
+from ..notation.second import unread
+from ..notation.text import adjoint_lines
+from . import markup
+from .mathml import display
+from .page import Page
+
+MANY = 10  # lines of tangents: those that are more are folded
+WRITTEN_OUT = (
+    r"Written out, with all parameters as one long vector $\theta$: what moves the state at a step $t$ is carried to step $k$ by the "
+    "Jacobians of the steps between."
+)
+READ = r"Its derivative by $v_t$ is $\bar{\bar{v}}_t$. A part, $\bar{\bar{v}}_t^{0}$, comes through the backward pass, which reads $v_t$:"
+SYMMETRIC = (
+    "For an input, a parameter or an initial state, this derivative of $M$ is at the same time the derivative of its gradient along the "
+    "direction, a Hessian times a vector: Hessians are symmetric."
+)
+
+
+def second(page: Page) -> str:
+    """The tangents of the lines, and how the derivatives of a function of the gradients go back through both passes."""
+    found = second_order(page.derivation)
+    link = f' <a href="{page.second}">What this is for, and why it holds</a>.' if page.second else ""
+    return "\n\n".join([f"<p>{markup.sentence(_direction(page))}{link}</p>", _tangents(page, found), _double_backward(page, found)])
+
+
+def _given(page: Page) -> list[tuple[str, str]]:
+    """Return what is given and moves, with its time: an input, the parameters, other inputs, the context, the states before."""
+    cell = page.cell
+    inputs = [(name, "t") for name in cell.inputs if name not in cell.integers]
+    static = [(name, "") for name in (*cell.parameters, *cell.context) if name not in cell.fixed]
+    return [*inputs[:1], *static, *inputs[1:], *((state, "0") for state in cell.states)]
+
+
+def _listed(formulas: list[str]) -> str:
+    """Return the first two formulas as examples of all."""
+    shown = [f"${formula}$" for formula in formulas[:2]]
+    return f"{', '.join(shown)} and so on" if len(formulas) > 2 else " and ".join(shown)
+
+
+def _direction(page: Page) -> str:
+    """Say what a dot means."""
+    moves = [f"{page.style.name(*name)}$ by ${page.style.marked_name('dot', *name)}" for name in _given(page)]
+    return (
+        f"The lines above, differentiated once more. Let all that is given move along one direction, {_listed(moves)}: "
+        r"$\dot{v}_t$ is the derivative of $v_t$ along it."
+    )
+
+
+def _tangents(page: Page, found: Derivation) -> str:
+    """Forward mode, line by line and as a sum over steps."""
+    lines, letter = adjoint_lines(found, TANGENT, page.style), argument_letter(page.cell)
+    parts = [markup.equations(lines)]
+    if any(re.search(rf"\\dot{{{letter}}}_{{.*?,t}}", line) for line in lines.values()):
+        parts.append(_sentence(f"${letter}_{{v,t}}$ is the argument of the function in the line that makes $v_t$."))
+    if page.cell.states:
+        block = f'<div class="block">{display(explicit_tangent_latex(page.cell))}</div>'
+        parts += [_sentence(WRITTEN_OUT), f'<div class="blocks" data-search-exclude>{block}</div>']
+    order = ", from the first step to the last" if page.cell.states else ""
+    return _folded(f"Tangents{order}", parts, unfolded=len(lines) <= MANY)
+
+
+def _double_backward(page: Page, found: Derivation) -> str:
+    """Double backward, without those of its lines that are the tangents' own."""
+    tangents, twice, through = (adjoint_lines(found, link, page.style) for link in (TANGENT, TWICE, THROUGH))
+    rest = {tag: line for tag, line in twice.items() if line not in tangents.values()}
+    parts = [_sentence(f"{_function(page)} {_again(tangents)} {READ}"), markup.equations(rest)]
+    parts += [_sentence(_then(page, found, through)), markup.equations(through), _sentence(SYMMETRIC)]
+    return _folded("Double backward: the derivatives of a function of the gradients", parts)
+
+
+def _function(page: Page) -> str:
+    """Say what is differentiated."""
+    style = page.style
+    by = [style.marked_name("bar", name, time) if time else style.nabla(style.name(name)) for name, time in _given(page)]
+    dotted = [style.marked_name("dot", *name) for name in _given(page)]
+    return f"Let $M$ be a function of the gradients, whose derivatives by {_listed(by)} are {_listed(dotted)}."
+
+
+def _again(tangents: Mapping[str, str]) -> str:
+    first, *_, last = [*tangents, *tangents]
+    lines = {1: f"[{first}]", 2: f"[{first}] and [{last}]"}.get(len(tangents), f"[{first}] to [{last}]")
+    told = rf"Its derivative by any $\bar{{v}}_t$ is the tangent $\dot{{v}}_t$, by {lines} as above"
+    return f"{told}: the backward pass is linear in its cotangents."
+
+
+def _then(page: Page, found: Derivation, through: Mapping[str, str]) -> str:
+    """Say how the rest comes about, and what the signs mean that stand in it."""
+    style, said = page.style, "".join(through.values())
+    parts = ["The rest comes through the values of the forward pass" + (", from the last step to the first." if page.cell.states else ".")]
+    if page.cell.states:
+        parts.append(f"${style.carried('{}')}$ marks what later steps hand back.")
+    seed = style.raised(style.marked_name("bars", page.cell.output, "t"), "0")
+    if unread(found) and seed in said:
+        parts.append(f"${seed}$ is zero, as the backward pass of a step does not read ${style.name(page.cell.output, 't')}$.")
+    if "^{1}" in said:
+        parts.append("$v^{1}$ marks what is added here to $v^{0}$ on the way to a parameter.")
+    return " ".join(parts)
+
+
+def _sentence(text: str) -> str:
+    return f"<p>{markup.sentence(text)}</p>"
+
+
+def _folded(title: str, parts: list[str], *, unfolded: bool = False) -> str:
+    inside = "\n".join(parts)
+    return f"<details{' open' if unfolded else ''}><summary>{title}</summary>\n{inside}\n</details>"
