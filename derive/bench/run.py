@@ -94,6 +94,7 @@ def _profiled(options: argparse.Namespace, cells: Sequence[Definition]) -> int:
 def _measured(options: argparse.Namespace, modules: Modules) -> Record:
     """Measure; print each row when it is there, and write what there is to the file that was asked for."""
     notes = _set_threads(options.threads, options.peers, [module for _, module in modules])
+    notes += [busy] if (busy := machine.busy()) else []
     notes += _absences(options.phases, [cell for cell, _ in modules])
     clock = Clock(quiet=wait_until_quiet if options.pauses else None)
     settings = Settings(options.dtype, tuple(options.peers), tuple(options.phases), Limits(options.runs), clock)

@@ -62,7 +62,7 @@ def _aligned(texts: Sequence[str], peers: Sequence[str]) -> str:
 
 
 def markdown(record: Record) -> str:
-    """Return the rows, and below them geometric means of the ratios over the sizes of a cell and phase, and what was reached of goals."""
+    """Return what was reached of goals, the rows, and below them geometric means of the ratios over the sizes of a cell and phase."""
     rows = [row for row in record.rows if row.phase in PHASES]
     tables = [_times(rows, record, _others(record))] if rows else []
     tables += [_second(found, record) for phase in SECOND if (found := [row for row in record.rows if row.phase == phase])]
@@ -70,7 +70,7 @@ def markdown(record: Record) -> str:
     below = pipes(["cell", "phase", *_others(record)], means) if means else ""
     remarks = [*gaps(record), *choices(record), *short(record)]
     told = listed(remarks) if len(remarks) > 1 else "".join(remarks)
-    return "\n\n".join(part for part in (listed(about(record)), *tables, told, below, goals(record)) if part)
+    return "\n\n".join(part for part in (listed(about(record)), goals(record), *tables, told, below) if part)
 
 
 def _second(rows: Sequence[Row], record: Record) -> str:

@@ -19,7 +19,7 @@ import pytest
 import torch
 from conftest import generated
 
-from derive.bench import chart, jax_scan, options, pytorch, run
+from derive.bench import chart, jax_scan, machine, options, pytorch, run
 from derive.bench.agreement import disagreement
 from derive.bench.compare import Settings, compare, measure, size_for
 from derive.bench.contender import Contender, ours, sizes_of
@@ -454,6 +454,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Rows, gaps and the file say the same."""
     monkeypatch.setattr(run, "compile_all", lambda cells, order: {cell.name: generated(cell.name) for cell in cells})
+    monkeypatch.setattr(machine, "busy", lambda: "")
     hide(monkeypatch, "jax")
     path = tmp_path / "bench.json"
     sizes = [f"{B},{T},{D},{N}", f"{B},{T},{N},{N}"]
@@ -475,6 +476,13 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert {*record.notes} <= {*out.splitlines()} and not record.pauses
     assert (record.threads, record.runs, record.dtype, record.peers) == (1, 2, "float32", ("torch.nn", "eager", "jax"))
     assert record.machine["cores"] >= 1 and record.machine["versions"].keys() >= {"python", "numpy", "numba", "torch"}
+
+
+def test_other_programs_at_work_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = machine.describe()["cores"]
+    for value, told in ((cores + 0.5, f"a load of {cores + 0.5} on {cores} cores"), (cores, "")):
+        monkeypatch.setattr(os, "getloadavg", lambda value=value: (value, 0.0, 0.0), raising=False)
+        assert told in machine.busy() and bool(machine.busy()) == bool(told)
 
 
 def test_no_peers_at_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
