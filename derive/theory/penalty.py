@@ -111,7 +111,7 @@ def measure() -> Data:
 
 def draw(data: Data, figure: Any) -> None:
     """Draw disturbed test losses over the clean one: a line for each way, a point for each strength."""
-    panels = {"wrong notes": "a fifth of the notes a semitone off", "worst": "every step moved by 0.3 in the worst direction"}
+    panels = {"wrong notes": "a fifth of the notes a semitone off", "worst": "moved by 0.3 in the worst direction"}
     for axes, (kind, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         for name, strengths in STRENGTHS.items():
             runs = [data["ways"][name][f"{strength:g}"] for strength in strengths]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -63,28 +65,46 @@ def test_a_descent_goes_down_and_its_eigenvalue_is_the_slope_of_the_gradient(cel
     np.testing.assert_allclose(slope, value * curvature.whole(vector), rtol=0, atol=3e-4 * value)
 
 
+def test_a_jump_of_the_gradient_is_measured_at_once():
+    whole, found = (curvature.descend(rnn, small_batch(), 0.4, 0, steps=4, every=every, hidden=3) for every in (1, 4))
+    ratios = [b / a for a, b in pairwise(whole["gradient"])]
+    jumps = [step for step, ratio in enumerate(ratios, 1) if not 1 / curvature.JUMP < ratio < curvature.JUMP]
+    assert found["step"] == sorted({0, 4, *jumps}) and 2 < len(found["step"]) < 5
+    assert found["eigenvalue"] == [whole["eigenvalue"][step] for step in found["step"]]
+
+
 def test_a_summary_looks_before_and_after_the_first_step_above():
-    curves = {"gradient": [9, 2, 1, 5, 3], "eigenvalue": [99, 1, 4, 11, 9], "recurrent": [0.9, 0, 0.2, 0.7, 0.4], "loss": [5, 4, 3, 2, 1]}
-    found = curvature.summary(curves, 0.2, every=10, settled=10)
-    assert found["first above"] == 30 and found["share above"] == 0.25 and found["largest eigenvalue"] == 11
+    curves = {
+        "step": [0, 5, 10, 12, 15],
+        "gradient": [9, 2, 1, 5, 3],
+        "eigenvalue": [99, 1, 4, 11, 9],
+        "recurrent": [0.9, 0, 0.2, 0.7, 0.4],
+    }
+    curves["loss"] = [5, 4, 3, 2, 1]
+    found = curvature.summary(curves, 0.2, settled=5)
+    assert found["first above"] == 12 and found["largest eigenvalue"] == 11
     assert found["largest gradient"] == [2, 5] and found["recurrent"] == [0.2, 0.7] and found["loss"] == 1
-    never = curvature.summary(curves, 0.1, every=10, settled=10)
+    never = curvature.summary(curves, 0.1, settled=5)
     assert never["first above"] is None and never["largest gradient"] == [5, None] and never["recurrent"] == [pytest.approx(0.3), None]
-    always = curvature.summary(curves, 3.0, every=10, settled=10)
-    assert always["first above"] == 10 and always["largest gradient"] == [None, 5] and always["recurrent"] == [None, pytest.approx(0.3)]
+    always = curvature.summary(curves, 3.0, settled=5)
+    assert always["first above"] == 5 and always["largest gradient"] == [None, 5] and always["recurrent"] == [None, pytest.approx(0.3)]
 
 
 def test_summaries_are_those_of_the_curves():
     data = theory.read("curvature")
     settings = data["settings"]
-    assert settings["steps"] == curvature.STEPS and settings["every"] == curvature.EVERY and settings["settled"] == curvature.SETTLED
+    assert [settings[name] for name in ("steps", "every", "jump", "settled")] == [
+        *(curvature.STEPS, curvature.EVERY),
+        *(curvature.JUMP, curvature.SETTLED),
+    ]
     assert {title: {*rates} for title, rates in data["runs"].items()} == {
         title: {f"{rate:g}" for rate in curvature.RATES} for title in curvature.CELLS
     }
     for rates in data["runs"].values():
         for rate, runs in rates.items():
             assert len(runs["seeds"]) == len(curvature.SEEDS)
-            assert {len(curve) for curve in runs["curves"].values()} == {curvature.STEPS // curvature.EVERY + 1}
+            assert len({len(curve) for curve in runs["curves"].values()}) == 1
+            assert {*range(0, curvature.STEPS + 1, curvature.EVERY)} <= {*runs["curves"]["step"]}
             assert theory.rounded(curvature.summary(runs["curves"], float(rate))) == runs["seeds"][0]
 
 

@@ -87,3 +87,35 @@ def test_data_are_of_every_way_strength_and_seed():
         assert {*data["ways"][name]} == {f"{strength:g}" for strength in strengths}
         for losses in data["ways"][name].values():
             assert all(len(values) == len(penalty.SEEDS) for values in losses.values())
+
+
+def test_what_the_page_says_of_the_penalty():
+    ways = theory.read("penalty")["ways"]
+
+    def of(name, strength, key):
+        return np.array(ways[name][strength][key])
+
+    def least(name, key):
+        return min(ways[name], key=lambda strength: of(name, strength, key).mean())
+
+    plain = of("nothing", "0", "clean")
+    chosen = {name: least(name, "validation") for name in ("penalty", "noise", "decay")}
+    assert chosen == {"penalty": "0.01", "noise": "0.1", "decay": "0.0003"}
+    clean = {name: of(name, strength, "clean") for name, strength in chosen.items()}
+    assert all((losses < plain).all() for losses in clean.values())
+    assert (clean["decay"] < clean["penalty"]).all() and (clean["decay"] < clean["noise"]).all()
+
+    assert 3.7 < np.mean(of("nothing", "0", "worst") - plain) < 4
+    alike = {"penalty": "0.03", "decay": "0.001", "noise": "0.1"}
+    assert all(9.155 < of(name, strength, "clean").mean() < 9.185 for name, strength in alike.items())
+    worst = {name: of(name, strength, "worst") for name, strength in alike.items()}
+    assert (worst["penalty"] < worst["decay"]).all() and (worst["penalty"] < worst["noise"]).all()
+    others = [of(name, strength, "worst") for name in ways for strength in ways[name] if (name, strength) != ("penalty", "0.1")]
+    assert (of("penalty", "0.1", "worst") < np.array(others)).all()
+
+    best = {name: of(name, least(name, "wrong notes"), "wrong notes").mean() for name in chosen}
+    assert max(best.values()) - min(best.values()) < 0.1
+    noise = {(name, strength): of(name, strength, "noise").mean() for name in ways for strength in ways[name]}
+    assert min(noise, key=noise.get) == ("noise", "0.2")
+    assert of("penalty", "0.1", "clean").mean() > plain.mean()
+    assert all(np.mean(runs["best_epoch"]) > 95 for runs in ways["penalty"].values())
