@@ -42,7 +42,7 @@ class Experiment:
 EXPERIMENTS: dict[str, Experiment] = {
     "linear": Experiment(eigenvalues.measure, eigenvalues.draw, (7.6, 4.0)),
     "norms": Experiment(norms.measure, norms.draw, (7.6, 4.8)),
-    "curvature": Experiment(curvature.measure, curvature.draw, (7.6, 5.6)),
+    "curvature": Experiment(curvature.measure, curvature.draw, (7.6, 7.0)),
     "truncation": Experiment(truncation.measure, truncation.draw, (7.6, 4.2)),
     "penalty": Experiment(penalty.measure, penalty.draw, (7.6, 4.2)),
     "abridged": Experiment(abridged.measure, abridged.draw, (7.6, 4.2)),

@@ -30,6 +30,9 @@ RATES = {0.1: BLUE, 0.2: RED}
 SEEDS = range(3)  # of the initial parameters; the curves are those of the first
 HIDDEN, PIECES, STEPS, EVERY = 32, 16, 800, 5
 JUMP = 1.1  # a factor of the gradient's norm from one step to the next
+BACK = 20  # steps that a gradient goes back
+FARTHEST = {"tanh RNN": (-32, 2, 10), "LSTM": (-6.4, 0.4, 2)}  # powers of ten on the axis of what is left of a gradient
+MEASURED = ("step", "loss", "gradient", "eigenvalue", "recurrent", "reach")
 SETTLED = 50  # steps, after which the loss no longer falls from far above
 
 
@@ -68,11 +71,25 @@ def recurrent(vector: Params) -> float:
     return float(sum(np.sum(part**2) for name, part in vector.cell._asdict().items() if name.startswith("U")))
 
 
+def reach(cell: Any, params: Params, batch: Batch) -> float:
+    """Return what is left of a gradient `BACK` steps back: ‖∂(v · h_t)/∂s_(t - BACK)‖ with a random v of length 1, the most of all pieces.
+
+    Of the first two times `BACK` steps; the state s is h, for an LSTM c and h side by side.
+    """
+    _, state = cell.infer(batch.x[:BACK], params.cell)
+    _, final, tape = cell.forward(batch.x[BACK : 2 * BACK], params.cell, state)
+    v = np.random.default_rng(9).standard_normal(final.h.shape)
+    nothing = cell.State(*(np.zeros_like(part) for part in final))
+    found = cell.backward(None, tape, dfinal=nothing._replace(h=v / np.linalg.norm(v, axis=1, keepdims=True))).state
+    return float(np.linalg.norm(np.concatenate(found, axis=1), axis=1).max())
+
+
 def descend(cell: Any, batch: Batch, rate: float, seed: int, steps: int = STEPS, every: int = EVERY, hidden: int = HIDDEN) -> Data:
     """Run gradient descent on one batch; return what is measured at every `every`-th step, and where the gradient's norm jumps.
 
     ``loss`` in nats a step; ``gradient``, the norm of its gradient by all parameters; ``eigenvalue``, the largest of its Hessian;
-    ``recurrent``, the share that the recurrent matrices have in the squared length of that one's eigenvector.
+    ``recurrent``, the share that the recurrent matrices have in the squared length of that one's eigenvector; ``reach``, what is left of a
+    gradient `BACK` steps back.
     """
     params = start(cell, seed, hidden)
     rows: list[tuple[float, ...]] = []
@@ -83,21 +100,23 @@ def descend(cell: Any, batch: Batch, rate: float, seed: int, steps: int = STEPS,
         norm, before = float(np.linalg.norm(whole(gradient))), norm
         if step % every == 0 or not 1 / JUMP < norm / before < JUMP:
             value, vector = sharpest(cell, params, run)
-            rows.append((step, run.loss, norm, value, recurrent(vector)))
+            rows.append((step, run.loss, norm, value, recurrent(vector), reach(cell, params, batch)))
         params = tree_map(lambda p, g: p - rate * g, params, gradient)
-    return dict(zip(("step", "loss", "gradient", "eigenvalue", "recurrent"), map(list, zip(*rows, strict=True)), strict=True))
+    return dict(zip(MEASURED, map(list, zip(*rows, strict=True)), strict=True))
 
 
-def summary(curves: Data, rate: float, settled: int = SETTLED) -> Data:
+def summary(curves: Data, rate: float, settled: int = SETTLED, every: int = EVERY) -> Data:
     """Return what a descent did once it had settled: before and after its eigenvalue was above 2 / `rate` for the first time, if ever."""
-    step, gradient, eigenvalue, recurrent = (np.array(curves[name]) for name in ("step", "gradient", "eigenvalue", "recurrent"))
+    step, _, gradient, eigenvalue, recurrent, reached = (np.array(curves[name]) for name in MEASURED)
     late, above = step >= settled, eigenvalue > 2 / rate
     first = step[late & above].min(initial=step[-1] + 1)
     return {
         "first above": int(first) if first in step else None,
         "largest eigenvalue": float(eigenvalue[late].max()),
         "largest gradient": [_of(np.max, gradient[late & part]) for part in (step < first, step >= first)],
+        "share above": float(np.mean(above[late & (step % every == 0)])),
         "recurrent": [_of(np.median, recurrent[late & part]) for part in (~above, above)],
+        "reach": [_of(np.median, reached[late & part]) for part in (~above, above)],
         "loss": curves["loss"][-1],
     }
 
@@ -118,23 +137,24 @@ def measure() -> Data:
             descents = [descend(cell, batch, rate, seed) for seed in SEEDS]
             runs.setdefault(title, {})[f"{rate:g}"] = {"curves": descents[0], "seeds": [summary(curves, rate) for curves in descents]}
     sizes = {"pieces": PIECES, "steps of the longest": len(batch.x), "predicted": batch.steps, "n": HIDDEN}
-    return {"settings": sizes | {"steps": STEPS, "every": EVERY, "jump": JUMP, "settled": SETTLED}, "runs": runs}
+    return {"settings": sizes | {"steps": STEPS, "every": EVERY, "jump": JUMP, "back": BACK, "settled": SETTLED}, "runs": runs}
 
 
 def draw(data: Data, figure: Any) -> None:
-    """Draw the gradient's norm above the largest eigenvalue, with 2 / η as a dashed line."""
-    panels = figure.subplots(2, len(CELLS), sharex=True, sharey="row")
-    for (above, under), title in zip(panels.T, CELLS, strict=True):
+    """Draw the gradient's norm, the largest eigenvalue with 2 / η as a dashed line, and how much of a gradient goes far back."""
+    panels = figure.subplots(3, len(CELLS), sharex=True)
+    for (top, middle, bottom), title in zip(panels.T, CELLS, strict=True):
         for rate, colour in RATES.items():
             curves = data["runs"][title][f"{rate:g}"]["curves"]
-            steps = curves["step"]
-            above.plot(steps, curves["gradient"], color=colour, linewidth=1.2, label=f"η = {rate:g}")
-            under.plot(steps, curves["eigenvalue"], color=colour, linewidth=1.2, label=f"η = {rate:g}")
-            under.axhline(2 / rate, color=colour, linestyle="--", linewidth=1.2, label=f"2 / η = {2 / rate:g}")
-        above.set(title=title)
-        under.set(xlabel="step", xlim=(0, steps[-1]))
-        powers(above.yaxis, -1.4, 1.6, 1)
-        powers(under.yaxis, 0.5, 3.2, 1)
-        below(under, 2)
-    panels[0, 0].set(ylabel="norm of the gradient")
-    panels[1, 0].set(ylabel="largest eigenvalue")
+            for axes, name in ((top, "gradient"), (middle, "eigenvalue"), (bottom, "reach")):
+                axes.plot(curves["step"], curves[name], color=colour, linewidth=1.2, label=f"η = {rate:g}")
+            middle.axhline(2 / rate, color=colour, linestyle="--", linewidth=1.2)
+            bottom.plot([], [], "--", color=colour, linewidth=1.2, label=f"2 / η = {2 / rate:g}")
+        top.set(title=title)
+        bottom.set(xlabel="step", xlim=(0, data["settings"]["steps"]))
+        powers(top.yaxis, -1.4, 1.6, 1)
+        powers(middle.yaxis, 0.5, 3.2, 1)
+        powers(bottom.yaxis, *FARTHEST[title])
+        below(bottom, 2)
+    for axes, label in zip(panels[:, 0], ("norm of the gradient", "largest eigenvalue", "gradient, 20 steps back"), strict=True):
+        axes.set(ylabel=label)
