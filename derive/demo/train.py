@@ -59,6 +59,21 @@ class Result(NamedTuple):
     test: float
 
 
+class Trained(NamedTuple):
+    """What a descent went through."""
+
+    params: Params
+    """The last ones."""
+    best: Params
+    """Those of the least validation loss, after epoch `best_epoch`, counted from 1."""
+    best_epoch: int
+    epochs: list[Epoch]
+
+
+Gradients = Callable[[Module, Params, Batch], tuple[float, Params]]
+"""Of a cell, its parameters with those of the readout, and a batch: mean nats a step, and the gradient to go down along."""
+
+
 def init(cell: Module, n: int, seed: int) -> Params:
     """Parameters of a cell with hidden size n and of its readout, float32."""
     return Params(cell.init(KEYS, n, seed=seed, dtype=np.float32), linear.init(n, KEYS, seed=seed + 1, dtype=np.float32))
@@ -139,25 +154,40 @@ def fit(
     train, validation, test = (batches(rolls, settings.batch_size) for rolls in data)
     if not (train and validation and test):
         raise ValueError("training, validation and test set each need a piece of at least two steps")
+    n = hidden_size(cell, settings.parameters)
+    run = descend(cell, init(cell, n, settings.seed), train, validation, settings, report=report)
+    losses = (evaluate(cell, run.best, part) for part in (train, validation, test))
+    return Result(n, count(run.params), run.epochs, evaluate(cell, run.params, train), run.best_epoch, *losses)
+
+
+def descend(
+    cell: Module,
+    params: Params,
+    train: Sequence[Batch],
+    validation: Sequence[Batch],
+    settings: Settings,
+    gradients: Gradients = gradients,
+    report: Callable[[Epoch], None] = lambda epoch: None,
+) -> Trained:
+    """Train from given parameters, by gradients that may be those of another loss; ValueError if `settings.epochs` is less than 1."""
     if settings.epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {settings.epochs}")
-    n = hidden_size(cell, settings.parameters)
-    params = best = init(cell, n, settings.seed)
     optimiser = Adam(settings.learning_rate)
     rng = np.random.default_rng(settings.seed)
+    best, best_epoch = params, 0
     epochs: list[Epoch] = []
-    best_epoch = 0
     for done in range(settings.epochs):
-        params, loss = _epoch(cell, params, optimiser, [train[i] for i in rng.permutation(len(train))], settings.max_norm)
+        params, loss = _epoch(cell, params, optimiser, [train[i] for i in rng.permutation(len(train))], settings.max_norm, gradients)
         epochs.append(Epoch(loss, evaluate(cell, params, validation)))
         report(epochs[-1])
         if best_epoch == 0 or epochs[-1].validation < epochs[best_epoch - 1].validation:
             best, best_epoch = params, done + 1
-    losses = (evaluate(cell, best, part) for part in (train, validation, test))
-    return Result(n, count(params), epochs, evaluate(cell, params, train), best_epoch, *losses)
+    return Trained(params, best, best_epoch, epochs)
 
 
-def _epoch(cell: Module, params: Params, optimiser: Adam, data: Sequence[Batch], max_norm: float) -> tuple[Params, float]:
+def _epoch(
+    cell: Module, params: Params, optimiser: Adam, data: Sequence[Batch], max_norm: float, gradients: Gradients
+) -> tuple[Params, float]:
     nats = 0.0
     for batch in data:
         loss, grads = gradients(cell, params, batch)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import abridged, chorales, eigenvalues, norms, time_constants, truncation
+from . import abridged, chorales, curvature, eigenvalues, norms, penalty, time_constants, truncation
 from .appearance import Data, Draw, svg
 from .diagrams import DIAGRAMS
 
@@ -42,7 +42,9 @@ class Experiment:
 EXPERIMENTS: dict[str, Experiment] = {
     "linear": Experiment(eigenvalues.measure, eigenvalues.draw, (7.6, 4.0)),
     "norms": Experiment(norms.measure, norms.draw, (7.6, 4.8)),
+    "curvature": Experiment(curvature.measure, curvature.draw, (7.6, 7.0)),
     "truncation": Experiment(truncation.measure, truncation.draw, (7.6, 4.2)),
+    "penalty": Experiment(penalty.measure, penalty.draw, (7.6, 4.2)),
     "abridged": Experiment(abridged.measure, abridged.draw, (7.6, 4.2)),
     "constants": Experiment(time_constants.measure, time_constants.draw, (7.6, 4.2)),
     "chorales": Experiment(chorales.measure, chorales.draw, (7.6, 4.0)),
