@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..calculus.ir import Equation
+from ..calculus.ir import Concat, Equation
 from .imperative import Place, Program
 
 Dependence = dict[str, frozenset[str]]
@@ -21,15 +21,23 @@ def dependence(program: Program, given: Iterable[str]) -> Dependence:
         All that it is linear in, all together: values from before the first step are among them.
     """
     found: Dependence = {name: frozenset((name,)) for name in given}
+    every = frozenset(found)
     equations = (*program.rec.equations(), *(eq for eq, _ in _stored(program)))  # a copy of a value stands in the program alone
     while True:
         before = dict(found)
         for eq in equations:
-            found[eq.name] = NOTHING.union(*(found.get(name, NOTHING) for name in eq.node.operands()))
+            found[eq.name] = _together(eq, [found.get(name, NOTHING) for name in eq.node.operands()], every)
         for carry in program.rec.carries:
             found[carry.previous] = found.get(carry.previous, NOTHING) | found.get(carry.value, NOTHING)
         if found == before:
             return found
+
+
+def _together(eq: Equation, operands: list[frozenset[str]], every: frozenset[str]) -> frozenset[str]:
+    """Return on what a value depends; on `every` one, if some of what lies in it side by side depends on none: all of it is never zero."""
+    if isinstance(eq.node, Concat) and not all(operands) and any(operands):
+        return every
+    return NOTHING.union(*operands)
 
 
 def of_arrays(program: Program, values: Dependence) -> Dependence:

@@ -46,6 +46,10 @@ class Given:
         found = self.values.get(value, self.arrays.get(value, NOTHING))
         return NOTHING if found == frozenset(self.sources) else found
 
+    def perhaps(self, values: Iterable[str]) -> bool:
+        """Say whether one of some values may be nothing."""
+        return any(self.behind(value) for value in values)
+
     def behind_array(self, array: str) -> frozenset[str]:
         """Return the same for an array of the program."""
         found = self.arrays.get(array, NOTHING)

@@ -217,9 +217,8 @@ class Code(HostCode):
             self.stacked[eq.name] = eq.node.parts
             return
         axes = [*([name("batch")] if kind.batched else []), *(map(self.size, kind.shape) if kind.shape else [Source("1")])]
-        on = self.linear.behind(eq.name)
-        stacked = on and isinstance(eq.node, Concat)  # of which a part may be nothing
-        target = self.new(eq.name, self.zeros(*axes) if stacked else self.empty(*axes), on)
+        in_part = isinstance(eq.node, Concat) and self.linear.perhaps(eq.node.parts)
+        target = self.new(eq.name, self.zeros(*axes) if in_part else self.empty(*axes), self.linear.behind(eq.name))
         statements += [*self.say(eq), *static_work(self, eq, target)]
 
     # Rows
@@ -254,7 +253,7 @@ class Code(HostCode):
             k, n = (rows, columns) if transposed else (columns, rows)
             made = code("panel_room({}, {}, dtype)", self.size(k), self.size(n), uses=("panel_room", "dtype"))
             on = self.linear.behind(value)
-            if on and value in self.stacked:
+            if self.linear.perhaps(self.stacked.get(value, ())):
                 parts = tuple_of(self.passed.get(self.source(p).text, self.source(p)) for p in self.stacked[value])
                 made = code("part_room({}, {}, {}, dtype)", parts, self.size(k), self.size(n), uses=("part_room", "dtype"))
                 on = frozenset()

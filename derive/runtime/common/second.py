@@ -90,7 +90,7 @@ class SecondOrder(BaseLayer):
         call, kept = self.retaken(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
         given = self._roles(v, "v", "hvp")
         moved = self.linked("along", along, call, given, kept, "v")
-        bent = curvature(self._or_zero(call, moved[output], OVER_TIME, self.output)) if curvature else None
+        bent = curvature(self._or_zero(call, moved.get(output), OVER_TIME, self.output)) if curvature else None
         given |= _kept(moved) | {"dy": bent, "first.dy": self._first(call, tape2)}
         return grads, self.records["Grads"](*self._fields(call, self.linked("hessian", hessian, call, given, kept, "v")))
 
@@ -140,8 +140,8 @@ class SecondOrder(BaseLayer):
 
     def _outputs(self, call: Any, found: Mapping[str, Any]) -> tuple[Array, Any]:
         """Return what belongs to the output and to the final states, from values by role."""
-        final = [self._or_zero(call, found[f"dfinal.{name}"], BY_SEQUENCE, shape) for name, shape in self.state.items()]
-        return self._or_zero(call, found["dy"], OVER_TIME, self.output), self.records["State"](*final)
+        final = [self._or_zero(call, found.get(f"dfinal.{name}"), BY_SEQUENCE, shape) for name, shape in self.state.items()]
+        return self._or_zero(call, found.get("dy"), OVER_TIME, self.output), self.records["State"](*final)
 
     def _roles(self, grads: Any, argument: str, function: str) -> Values:
         """Return what a `Grads` has, by role; None is zero."""
