@@ -155,6 +155,6 @@ def draw(data: Data, figure: Any) -> None:
         powers(top.yaxis, -1.4, 1.6, 1)
         powers(middle.yaxis, 0.5, 3.2, 1)
         powers(bottom.yaxis, *FARTHEST[title])
-        below(bottom, 2)
+        below(bottom, 2, bbox_to_anchor=(0.5, -0.25))
     for axes, label in zip(panels[:, 0], ("norm of the gradient", "largest eigenvalue", "gradient, 20 steps back"), strict=True):
         axes.set(ylabel=label)
