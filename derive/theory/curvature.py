@@ -107,7 +107,7 @@ def descend(cell: Any, batch: Batch, rate: float, seed: int, steps: int = STEPS,
 
 def summary(curves: Data, rate: float, settled: int = SETTLED, every: int = EVERY) -> Data:
     """Return what a descent did once it had settled: before and after its eigenvalue was above 2 / `rate` for the first time, if ever."""
-    step, _, gradient, eigenvalue, recurrent, reached = (np.array(curves[name]) for name in MEASURED)
+    step, _, gradient, eigenvalue, shares, reached = (np.array(curves[name]) for name in MEASURED)
     late, above = step >= settled, eigenvalue > 2 / rate
     first = step[late & above].min(initial=step[-1] + 1)
     return {
@@ -115,7 +115,7 @@ def summary(curves: Data, rate: float, settled: int = SETTLED, every: int = EVER
         "largest eigenvalue": float(eigenvalue[late].max()),
         "largest gradient": [_of(np.max, gradient[late & part]) for part in (step < first, step >= first)],
         "share above": float(np.mean(above[late & (step % every == 0)])),
-        "recurrent": [_of(np.median, recurrent[late & part]) for part in (~above, above)],
+        "recurrent": [_of(np.median, shares[late & part]) for part in (~above, above)],
         "reach": [_of(np.median, reached[late & part]) for part in (~above, above)],
         "loss": curves["loss"][-1],
     }
