@@ -68,7 +68,8 @@ def powers(axis: Any, low: float, high: float, step: int) -> None:
 
 def below(axes: Any, columns: int, **options: Any) -> None:
     """Put the legend under an axes, where it hides no line."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=columns, columnspacing=1.2, handlelength=1.8, **options)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17)}
+    axes.legend(**{**place, **options}, ncols=columns, columnspacing=1.2, handlelength=1.8)
 
 
 def power(value: float) -> str:

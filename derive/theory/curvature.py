@@ -107,7 +107,7 @@ def descend(cell: Any, batch: Batch, rate: float, seed: int, steps: int = STEPS,
 
 def summary(curves: Data, rate: float, settled: int = SETTLED, every: int = EVERY) -> Data:
     """Return what a descent did once it had settled: before and after its eigenvalue was above 2 / `rate` for the first time, if ever."""
-    step, _, gradient, eigenvalue, recurrent, reached = (np.array(curves[name]) for name in MEASURED)
+    step, _, gradient, eigenvalue, shares, reached = (np.array(curves[name]) for name in MEASURED)
     late, above = step >= settled, eigenvalue > 2 / rate
     first = step[late & above].min(initial=step[-1] + 1)
     return {
@@ -115,7 +115,7 @@ def summary(curves: Data, rate: float, settled: int = SETTLED, every: int = EVER
         "largest eigenvalue": float(eigenvalue[late].max()),
         "largest gradient": [_of(np.max, gradient[late & part]) for part in (step < first, step >= first)],
         "share above": float(np.mean(above[late & (step % every == 0)])),
-        "recurrent": [_of(np.median, recurrent[late & part]) for part in (~above, above)],
+        "recurrent": [_of(np.median, shares[late & part]) for part in (~above, above)],
         "reach": [_of(np.median, reached[late & part]) for part in (~above, above)],
         "loss": curves["loss"][-1],
     }
@@ -155,6 +155,6 @@ def draw(data: Data, figure: Any) -> None:
         powers(top.yaxis, -1.4, 1.6, 1)
         powers(middle.yaxis, 0.5, 3.2, 1)
         powers(bottom.yaxis, *FARTHEST[title])
-        below(bottom, 2)
+        below(bottom, 2, bbox_to_anchor=(0.5, -0.25))
     for axes, label in zip(panels[:, 0], ("norm of the gradient", "largest eigenvalue", "gradient, 20 steps back"), strict=True):
         axes.set(ylabel=label)
