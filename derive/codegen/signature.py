@@ -60,19 +60,20 @@ def given(cell: Definition, link: Stored) -> tuple[str, ...]:
     return tuple(n for n in (*rec.statics, *rec.contexts, *rec.sequences) if n not in known and n not in link.link.reads)
 
 
-def linear(cell: Definition, compiled: Compiled, link: Stored) -> dict[str, Source]:
-    """Return what a link is linear in, by value: cotangents or tangents of a chain's second order, those before the first step too."""
+def linear(cell: Definition, compiled: Compiled, link: Stored) -> dict[str, str]:
+    """Return the roles of what a link is linear in: cotangents or tangents of a chain's second order, those before the first step too."""
     if link.name in (FORWARD, BACKWARD):
         return {}
     values = (*given(cell, link), *(carry.previous for carry in link.program.rec.carries))
-    return {value: by_role(compiled, link, value) for value in values if not of_first(compiled, link, value)}
-
-
-def of_first(compiled: Compiled, link: Stored, value: str) -> bool:
-    """Say whether a value that a link is given is what the backward pass was given."""
-    return role(compiled.derivation, link.link, value).startswith(f"{FIRST}.")
+    roles = {value: role(compiled.derivation, link.link, value) for value in values}
+    return {value: known for value, known in roles.items() if not known.startswith(f"{FIRST}.")}  # what the backward pass was given
 
 
 def by_role(compiled: Compiled, link: Stored, value: str) -> Source:
     """Return the source of a value that is given by its role."""
-    return code('given["{}"]', role(compiled.derivation, link.link, value), uses=("given",))
+    return as_given(role(compiled.derivation, link.link, value))
+
+
+def as_given(known: str) -> Source:
+    """Return the source of what is given by a role."""
+    return code('given["{}"]', known, uses=("given",))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ...program.dependence import Dependence, dependence, of_arrays
+from ...program.dependence import NOTHING, Dependence, dependence, of_arrays
 from ...program.imperative import Program
+from ..signature import as_given
 from ..source import Source
-
-NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -21,17 +19,17 @@ class Given:
     Attributes
     ----------
     program : Program
-    sources : mapping
-        Python's expression of each value; none for a pass whose caller gives all.
+    roles : mapping
+        What each value is given as; none for a pass whose caller gives all.
     """
 
     program: Program
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def values(self) -> Dependence:
         """On which of them each value of the recurrence depends."""
-        return dependence(self.program, self.sources)
+        return dependence(self.program, self.roles)
 
     @cached_property
     def arrays(self) -> Dependence:
@@ -43,8 +41,7 @@ class Given:
 
         One of all of them is given, or the pass would not run.
         """
-        found = self.values.get(value, self.arrays.get(value, NOTHING))
-        return NOTHING if found == frozenset(self.sources) else found
+        return self._unless_all(self.values.get(value, self.arrays.get(value, NOTHING)))
 
     def perhaps(self, values: Iterable[str]) -> bool:
         """Say whether one of some values may be nothing."""
@@ -52,14 +49,16 @@ class Given:
 
     def behind_array(self, array: str) -> frozenset[str]:
         """Return the same for an array of the program."""
-        found = self.arrays.get(array, NOTHING)
-        return NOTHING if found == frozenset(self.sources) else found
+        return self._unless_all(self.arrays.get(array, NOTHING))
 
-    def named(self, values: Iterable[str]) -> tuple[str, list[Source]]:
+    def _unless_all(self, found: frozenset[str]) -> frozenset[str]:
+        return NOTHING if found == frozenset(self.roles) else found
+
+    def named(self, values: frozenset[str]) -> tuple[str, list[Source]]:
         """Return a name for the condition that one of some values is something, ``with_W`` for W_i and W_f, and their expressions."""
-        found = [self.sources[value] for value in self.sources if value in set(values)]
-        roles = [re.sub(r'^given\["(?:\w+\.)?|"\]$', "", source.text) for source in found]
+        found = [role for value, role in self.roles.items() if value in values]
+        ends = [role.rpartition(".")[2] for role in found]
         alike = 0
-        while len({role[: alike + 1] for role in roles}) == 1 and alike < len(roles[0]):
+        while len({end[: alike + 1] for end in ends}) == 1 and alike < len(ends[0]):
             alike += 1
-        return f"with_{roles[0][:alike].strip('_') or 'some'}", found
+        return f"with_{ends[0][:alike].strip('_') or 'some'}", [as_given(role) for role in found]

@@ -82,7 +82,7 @@ class Code(HostCode):
     stacked : dict
         The parts of static matrices that are only packed: no array holds the whole.
     optional : mapping
-        Python's expression of each value that the recurrence is linear in and that may be nothing.
+        The role of each value that the recurrence is linear in and that may be nothing.
     some : dict
         The variables that say whether one of several such values is something.
     """
@@ -96,7 +96,7 @@ class Code(HostCode):
     gathered: dict[str, str] = field(default_factory=dict)
     sized: list[Source] = field(default_factory=list)
     stacked: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    optional: Mapping[str, Source] = field(default_factory=dict)
+    optional: Mapping[str, str] = field(default_factory=dict)
     some: dict[frozenset[str], str] = field(default_factory=dict)
 
     @cached_property

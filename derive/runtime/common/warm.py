@@ -91,11 +91,14 @@ def compile_all(names: Sequence[str], dtypes: Sequence[str], second: Sequence[Se
             for dtype in dtypes:
                 begin = time.perf_counter()
                 module = importlib.import_module(f"{__package__}.{name}")
+                if said := next(filter(None, (unfit(module, fields) for fields in second)), ""):
+                    print(f"warm: {said}", file=sys.stderr)
+                    return 1
                 call_all(module, dtype)
                 for fields in second:
                     call_second(module, dtype, fields)
                 print(f"{name} {dtype}: {time.perf_counter() - begin:.1f} s", flush=True)
-    except (cache.NotKeptWarning, ValueError, NotImplementedError) as warning:
+    except cache.NotKeptWarning as warning:
         print(f"warm: {warning}", file=sys.stderr)
         return 1
     return 0
@@ -120,15 +123,22 @@ def call_all(module: Any, dtype: str) -> None:
                 module.step(None if x is None else x[0], weights, state, **now)
 
 
+def unfit(module: Any, fields: Sequence[str]) -> str:
+    """Return why a module's second order cannot be called where only some fields of a `Grads` are given; empty if it can."""
+    layer, known = module.LAYER, module.Grads._fields
+    if not layer.links:
+        return str(layer.no_second_order("backward with second=True"))
+    unknown = sorted(set(fields) - set(known))
+    return f"{layer.name} has no field `{unknown[0]}` in its Grads; there are: {', '.join(known)}" if unknown else ""
+
+
 def call_second(module: Any, dtype: str, fields: Sequence[str]) -> None:
-    """Call the functions of second order where only some fields of a `Grads` are given: ValueError for one that it has not."""
+    """Call the functions of second order where only some fields of a `Grads` are given."""
     layer, rows = module.LAYER, importlib.import_module(f"{__package__}.runtime.cpu.tile").ROWS
     x, others, state = _arguments(layer, dict.fromkeys(layer.sizes, SIZE), rows, dtype)
     params = layer.init(dict.fromkeys(layer.sizes, SIZE), 0, dtype)
     y, final, tape = module.forward(x, params, state, **others, **({} if layer.inputs else {"steps": 2}))
     grads, tape2 = module.backward(y, tape, final, second=True)
-    if unknown := set(fields) - set(grads._fields):
-        raise ValueError(f"{layer.name} has no field `{min(unknown)}` in its Grads; there are: {', '.join(grads._fields)}")
     given = grads._replace(**dict.fromkeys(set(grads._fields) - set(fields)))
     module.backward_backward(given, tape2)
     module.tangent(given, tape)

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core.imputils import lower_builtin, lower_cast, lower_getattr
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global, signature
 from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
 
-from .compiling import OPTIONS
+from .compiling import inner
 
 
 class _Nothing:
@@ -83,24 +83,54 @@ def optional(dispatcher: Any) -> Any:
     return dispatcher
 
 
-_itself = njit(**OPTIONS, no_cpython_wrapper=True)(lambda value: value)
+def _instead(dispatcher: Any, other: Callable[[tuple[types.Type, ...]], Any]) -> Any:
+    """Let a function be compiled as another one for the types of arguments for which there is one, with as many arguments."""
+    compile_given = dispatcher.compile
+
+    def compile_one(given: Any) -> Any:
+        kinds = tuple(getattr(given, "args", given))
+        if (found := other(kinds)) is None:
+            return compile_given(given)
+        if kinds not in dispatcher.overloads:
+            found.compile(kinds)
+            dispatcher.add_overload(found.overloads[kinds])
+        return dispatcher.overloads[kinds].entry_point
+
+    dispatcher.compile = compile_one
+    return dispatcher
+
+
+@inner
+def _clear(out):  # type: ignore[no-untyped-def]
+    out[...] = 0
+
+
+_ITSELF = inner(lambda value: value)
+_DROPPED = {2: inner(lambda a, b: None), 3: inner(lambda a, b, c: None), 4: inner(lambda a, b, c, d: None)}
+_CLEARED = {2: inner(lambda a, b: _clear(a)), 3: inner(lambda a, b, c: _clear(a)), 4: inner(lambda a, b, c, d: _clear(a))}
 
 
 def linear(dispatcher: Any) -> Any:
     """Let a compiled function of one array, which is linear in it, be called with nothing: it returns nothing."""
-    compile_given = dispatcher.compile
+    return _instead(dispatcher, lambda kinds: _ITSELF if kinds == (nothing,) else None)
 
-    def compile_or_pass(given: Any) -> Any:
-        kinds = tuple(getattr(given, "args", given))
-        if kinds != (nothing,):
-            return compile_given(given)
-        if kinds not in dispatcher.overloads:
-            _itself.compile(kinds)
-            dispatcher.add_overload(_itself.overloads[kinds])
-        return dispatcher.overloads[kinds].entry_point
 
-    dispatcher.compile = compile_or_pass
-    return dispatcher
+def passing(dispatcher: Any) -> Any:
+    """Let a compiled function be called with nothing: it does nothing where an argument is."""
+    return _instead(dispatcher, lambda kinds: _DROPPED[len(kinds)] if nothing in kinds else None)
+
+
+def clearing(dispatcher: Any) -> Any:
+    """Let a compiled function that writes its first argument be called with nothing: it writes zeros where another argument is, and does
+    nothing where the first is.
+    """
+
+    def other(kinds: tuple[types.Type, ...]) -> Any:
+        if nothing not in kinds:
+            return None
+        return (_DROPPED if kinds[0] == nothing else _CLEARED)[len(kinds)]
+
+    return _instead(dispatcher, other)
 
 
 @intrinsic

@@ -6,7 +6,7 @@ Nothing here copies to or from the host, and nothing waits for the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from math import prod
 from typing import Any, ClassVar, NamedTuple
@@ -154,12 +154,10 @@ class Layer(SecondOrder):
         with self.queued(stream, inputs, params) as like:
             return _each(like, super().step_tangent(forward, work, inputs, params, state, v, **options))
 
-    @contextmanager
-    def _queued_again(self, stream: Any, taped: Any) -> Iterator[Callable[[Array], Array]]:
+    def _queued_again(self, stream: Any, taped: Any) -> AbstractContextManager[Callable[[Array], Array]]:
         """Queue what is done with a tape, or a `Tape2`, as `queued` does."""
         tape = getattr(taped, "tape", taped)
-        with self.queued(stream, *(getattr(tape, name, ()) for name in ("inputs", "params", "saved"))) as like:
-            yield like
+        return self.queued(stream, *(getattr(tape, name, ()) for name in ("inputs", "params", "saved")))
 
     def retaken(self, tape: Any) -> Call:
         return self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=True)[0]
