@@ -95,22 +95,18 @@ def functions(cell: Definition, interface: Interface, *, device: bool = False) -
         return [f"{', '.join(FUNCTIONS)} = {interface.own['LAYER']}.without_second_order()"]
     layer, dy = interface.own["LAYER"], axes_text("T", "B", shape=cell.shapes[cell.output])
     lean = BY_INPUTS if by_parameters(interface.compiled.derivation) else TWICE
-    found = [_twice(layer, lean), _tangent(layer), _hvp(cell, layer, dy), _step(cell, interface)]
-    return list(map(_on_stream, found)) if device else found
+    keyword, passed = (", *, stream=None", ", stream=stream") if device else ("", "")
+    array = "Any" if device else "np.ndarray"
+    return [
+        _twice(layer, lean, keyword, passed),
+        _tangent(layer, array, keyword, passed),
+        _hvp(cell, layer, dy, keyword.replace("*, ", ""), passed),
+        _step(cell, interface, array, device=device),
+    ]
 
 
-def _on_stream(function: str) -> str:
-    """Return the text of a function that takes a stream, and a step's way of products, too."""
-    head, *rest = function.split("\n")
-    step = head.startswith("def step_tangent")
-    given, passed = ("tf32=False, stream=None", "tf32=tf32, stream=stream") if step else ("stream=None", "stream=stream")
-    between = ", " if ", *" in head else ", *, "
-    head = head.replace(") ->", f"{between}{given}) ->", 1)
-    return "\n".join([head, *rest[:-1], f"{rest[-1][:-1]}, {passed})"]).replace("np.ndarray", "Any")
-
-
-def _twice(layer: str, lean: str) -> str:
-    return f'''def backward_backward(u, tape2) -> Second:
+def _twice(layer: str, lean: str, keyword: str, passed: str) -> str:
+    return f'''def backward_backward(u, tape2{keyword}) -> Second:
     """Gradients of Σ ⟨u, gradients⟩: the backward pass of `backward`.
 
     Parameters
@@ -120,11 +116,11 @@ def _twice(layer: str, lean: str) -> str:
     tape2 : Tape2
         From ``backward(…, second=True)``; not altered.
     """
-    return {layer}.backward_backward(_{TWICE}, _{lean}, _through, u, tape2)'''
+    return {layer}.backward_backward(_{TWICE}, _{lean}, _through, u, tape2{passed})'''
 
 
-def _tangent(layer: str) -> str:
-    return f'''def tangent(v, tape) -> tuple[np.ndarray, State]:
+def _tangent(layer: str, array: str, keyword: str, passed: str) -> str:
+    return f'''def tangent(v, tape{keyword}) -> tuple[{array}, State]:
     """Derivatives of output and final state along `v`.
 
     Parameters
@@ -134,11 +130,11 @@ def _tangent(layer: str) -> str:
     tape : Tape
         From `forward`; not altered.
     """
-    return {layer}.tangent(_forward, _tangent, v, tape)'''
+    return {layer}.tangent(_forward, _tangent, v, tape{passed})'''
 
 
-def _hvp(cell: Definition, layer: str, dy: str) -> str:
-    return f'''def hvp(v, tape, dy, dfinal=None, *, curvature=None) -> tuple[Grads, Grads]:
+def _hvp(cell: Definition, layer: str, dy: str, keyword: str, passed: str) -> str:
+    return f'''def hvp(v, tape, dy, dfinal=None, *, curvature=None{keyword}) -> tuple[Grads, Grads]:
     """The gradients that `backward` returns, and their derivatives along `v`: the Hessian times v.
 
     Parameters
@@ -154,18 +150,19 @@ def _hvp(cell: Definition, layer: str, dy: str) -> str:
     curvature : callable, optional
         Given the derivative of the output along `v`, that of `dy`; by default it is zero: the loss is linear in the output.
     """
-    return {layer}.hvp(_forward, _backward, _along, _hessian, "{KEPT}.{cell.output}", v, tape, dy, dfinal, curvature)'''
+    return {layer}.hvp(_forward, _backward, _along, _hessian, "{KEPT}.{cell.output}", v, tape, dy, dfinal, curvature{passed})'''
 
 
-def _step(cell: Definition, interface: Interface) -> str:
+def _step(cell: Definition, interface: Interface, array: str, *, device: bool) -> str:
     names = [*cell.inputs, *cell.context]
     keywords = names[1:] if cell.inputs else names
     head, own = cell.inputs[0] if cell.inputs else Names(keywords).fresh("x"), interface.own
     v = Names(names).fresh("v")
-    star = ", *" + "".join(f", {k}" for k in keywords) if keywords else ""
-    return f'''def step_tangent({head}, params, state, {v}{star}) -> tuple[np.ndarray, State, np.ndarray, State]:
+    options, passed = (["tf32=False", "stream=None"], ", tf32=tf32, stream=stream") if device else ([], "")
+    star = "".join(f", {word}" for word in ("*", *keywords, *options)) if keywords or options else ""
+    return f'''def step_tangent({head}, params, state, {v}{star}) -> tuple[{array}, State, {array}, State]:
     """Run one step; return output, state, and the derivatives of both along `{v}`.
 
     Parameters are as for `step`, and `{v}` a Grads with tangents of the step's inputs `(B, ·)`, of parameters and of the state before it.
     """
-    return {own["LAYER"]}.step_tangent(_forward, _tangent, {own["Inputs"]}({", ".join(names)}), params, state, {v})'''
+    return {own["LAYER"]}.step_tangent(_forward, _tangent, {own["Inputs"]}({", ".join(names)}), params, state, {v}{passed})'''
