@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from ..language.definition import Definition
-from ..verify.problem import Problem, initial
+from ..verify.problem import Problem, directions, initial
 from . import agreement, memory, network, pytorch_network, second
 from .agreement import Results
 from .contender import Contender, Size, Trainer, ours, sizes_of
@@ -109,7 +109,7 @@ def _model(match: Match) -> Row:
 
 def _second(match: Match, phases: Sequence[str]) -> Iterator[Row]:
     if phases:
-        p, v = match.p, second.direction(match.p)
+        p, v = match.p, directions(match.p)
         peers = match.peers(lambda peer: peer.second(p, v) if peer.second else NOT_IN_PHASE)
         peers[FIRST_ORDER] = second.first_order(match.module, p)
         own = second.ours(match.module, p, v)

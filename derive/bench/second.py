@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from ..language.definition import Definition
-from ..verify.problem import Arrays, Problem, directions
+from ..verify.problem import Arrays, Problem
 from ..verify.second import grads_of
 from ..verify.witnesses import arguments, gradients
 from .contender import Array, threads_of
@@ -66,11 +66,6 @@ class Chosen:
         if self.phase not in self.choices:
             self.choices[self.phase] = fastest(self.ways)
         return self.ways[self.choices[self.phase]]()
-
-
-def direction(p: Problem) -> dict[str, Array]:
-    """Return the direction that all contenders go along: normal numbers, of the problem's dtype."""
-    return {name: value.astype(p.dy.dtype) for name, value in directions(p).items()}
 
 
 def penalized(cell: Definition) -> list[str]:

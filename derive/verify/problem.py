@@ -245,9 +245,11 @@ def initial(
 
 
 def directions(p: Problem, seed: int = 0) -> dict[str, Array]:
-    """Return normal numbers for each differentiable name of a problem: a direction to go along, or cotangents of the gradients."""
+    """Return normal numbers for each differentiable name of a problem, of its dtype: a direction to go along, or cotangents of the
+    gradients.
+    """
     random = np.random.default_rng(seed)
-    return {name: random.standard_normal(p.arrays[name].shape) for name in p.differentiable}
+    return {name: random.standard_normal(p.arrays[name].shape).astype(p.dy.dtype) for name in p.differentiable}
 
 
 def _reached(p: Problem) -> Problem:

@@ -33,7 +33,7 @@ from derive.cell import Cell
 from derive.cells import REGISTRY
 from derive.command import bench
 from derive.program.pipeline import compile_cell
-from derive.verify.problem import Problem, initial
+from derive.verify.problem import Problem, directions, initial
 
 B, T, D, N = 2, 3, 3, 5
 CAN_COMPILE = shutil.which("g++") is not None and (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file()
@@ -58,7 +58,7 @@ def problem(name: str, **options: Any) -> Problem:
 def peer(name: str, p: Problem) -> SecondOrder:
     make = PEERS[name].second
     assert make is not None
-    return make(p, second.direction(p))
+    return make(p, directions(p))
 
 
 def results(contender: SecondOrder, phase: str) -> dict[str, Array]:
@@ -110,7 +110,7 @@ def test_compiled_pytorch_has_tangents_and_no_double_backward(name: str) -> None
 @pytest.mark.parametrize("name", ["rnn", "softmax_cross_entropy"])
 def test_ours_is_the_cell(name: str) -> None:
     p = problem(name)
-    v = second.direction(p)
+    v = directions(p)
     own, eager = second.ours(generated(name), p, v), peer("eager", p)
     for phase in (PENALTY, TANGENT, HVP):
         same(results(own, phase), results(eager, phase))

@@ -29,10 +29,6 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"generated.cuda.{name}")
 
 
-def direction(p: Problem) -> dict[str, np.ndarray]:
-    return {name: value.astype(p.dy.dtype) for name, value in directions(p, 7).items()}
-
-
 def on_device(name: str, shape: Shape | None, given: Problem, u: dict[str, np.ndarray]) -> Second:
     """Return what a cell's kernels compute that are run as a shape says, and see that those that stay on the chip were launched."""
     device, made = Forced(shape), module(name)
@@ -48,7 +44,7 @@ def on_device(name: str, shape: Shape | None, given: Problem, u: dict[str, np.nd
 def worst(name: str, shape: Shape | None) -> float:
     """Return the largest error of second order beside PyTorch's at the same numbers, in float64, relative to each array's norm."""
     given = problem(name, shape)
-    u = direction(given)
+    u = directions(given, 7)
     found = on_device(name, shape, given, u).named()
     wanted = autograd(given.cast(np.float64), {key: value.astype(np.float64) for key, value in u.items()}).named()
     assert found.keys() == wanted.keys()
@@ -90,9 +86,9 @@ def taped(name: str) -> tuple[ModuleType, Problem, Any, Any]:
 def test_nothing_is_zero() -> None:
     with using(Forced(SPREAD), current):
         made, p, tape, tape2 = taped("gru")
-        zeros = {key: np.zeros_like(value) for key, value in direction(p).items()}
+        zeros = {key: np.zeros_like(value) for key, value in directions(p, 7).items()}
         for chosen in ("x",), ():
-            some = {key: value for key, value in direction(p).items() if key in chosen}
+            some = {key: value for key, value in directions(p, 7).items() if key in chosen}
             one, two = grads_of(made, p, some), grads_of(made, p, zeros | some)
             assert_close(made.backward_backward(one, tape2), made.backward_backward(two, tape2))
             assert_close(made.tangent(one, tape), made.tangent(two, tape))
@@ -108,7 +104,7 @@ def test_a_backward_pass_that_keeps_nothing_gives_the_same_bits() -> None:
 def test_one_step() -> None:
     with using(Forced(SPREAD), current):
         made, p, tape, _ = taped("gru")
-        v = grads_of(made, p, direction(p))
+        v = grads_of(made, p, directions(p, 7))
         want, final = made.tangent(v, tape)
         (x, params, state), _ = arguments(made, p)
         carried = v.state
@@ -124,7 +120,7 @@ def test_a_cell_in_memory() -> None:
     made = memory.compile(cell, cuda=True, order=2)
     place = importlib.import_module(f"{made.__name__.rsplit('.', 2)[0]}.runtime.cuda.current")
     given = problem("ugrnn", SPREAD)
-    u = direction(given)
+    u = directions(given, 7)
     with using(Forced(SPREAD), place):
         found = kernels(made, given, u).named()
     for key, want in autograd(given, u).named().items():
