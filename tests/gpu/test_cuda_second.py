@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from conftest import assert_close, assert_same_bits
 from device import using
-from test_resident import SHAPES, SPREAD, TOLERANCE, Forced, Shape, problem
+from mutants import barriers, mutant
+from simulator import Deadlock, Race
+from test_resident import ALONE, FIRST, SHAPES, SPREAD, TOLERANCE, Forced, Shape, problem
 
 from derive.cells import SECOND, get
 from derive.package import memory
@@ -74,6 +76,35 @@ def test_resident(name: str, variant: str) -> None:
 @pytest.mark.parametrize("name", SECOND)
 def test_every_module_in_every_shape(name: str, variant: str) -> None:
     assert worst(name, SHAPES[variant]) <= bound(SHAPES[variant])
+
+
+# Mutants: with a barrier taken out, what is emitted must fail.
+
+BARRIERS = [(name, *found) for name in ("gru_v3", "lstm", "slstm") for found in barriers(name) if found[0] not in FIRST]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("name", "link", "number"), BARRIERS)
+def test_without_a_barrier_it_fails(name: str, link: str, number: int) -> None:
+    made = mutant(name, number)
+    assert any(fails(name, made, shape, link) for shape in (ALONE, SPREAD))
+
+
+def test_without_a_barrier_of_double_backward_it_fails() -> None:
+    number = next(number for link, number in barriers("gru_v3") if link == "backward_backward_resident")
+    test_without_a_barrier_it_fails("gru_v3", "backward_backward_resident", number)
+
+
+def fails(name: str, made: ModuleType, shape: Shape, link: str) -> bool:
+    """Say whether a module is caught; the link by inputs alone runs where no parameter has a cotangent."""
+    given = problem(name, shape)
+    u = {key: value for key, value in directions(given, 7).items() if "inputs" not in link or key not in given.cell.parameters}
+    try:
+        with using(Forced(shape), current):
+            found, wanted = (kernels(which, given, u).named() for which in (made, module(name)))
+    except (Race, Deadlock):
+        return True
+    return any(magnitude(found[key] - value) > 1e-9 * max(magnitude(value), 1e-3) for key, value in wanted.items())
 
 
 def taped(name: str) -> tuple[ModuleType, Problem, Any, Any]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from device import SimulatedDevice, using
+from mutants import barriers, mutant
 from simulator import Deadlock, Race
 
 from derive.cells import REGISTRY
@@ -155,7 +154,7 @@ def run(name: str, shape: Shape) -> None:
     device = Forced(shape)
     assert compared(name, device, problem(name, shape), kind=shape.kind) <= TOLERANCE[shape.kind]
     module = importlib.import_module(f"generated.cuda.{name}")
-    expected = {kernel for kernel in ("forward_resident", "backward_resident") if hasattr(module, f"make_{kernel}")}
+    expected = {kernel for kernel in FIRST if hasattr(module, f"make_{kernel}")}
     assert {kernel for kernel in device.launched if kernel.endswith("resident")} == expected
 
 
@@ -171,37 +170,14 @@ def test_the_order_of_threads_changes_no_bit() -> None:
 
 # Mutants: with a barrier taken out, what is emitted must fail.
 
-BARRIER = re.compile(r"^ +(cuda\.syncthreads\(\)|wait\(.*\)|arrive\(.*\))\n", re.MULTILINE)
+FIRST = ("forward_resident", "backward_resident")
+BARRIERS = [(name, *found) for name in ("gru_v3", "lstm", "mut1", "slstm", "fastrnn") for found in barriers(name) if found[0] in FIRST]
 
 
-def barriers(name: str) -> list[str]:
-    """Return the barriers of a module's resident kernels, by their number."""
-    return [f"{name}-{k}" for k, _ in enumerate(BARRIER.finditer(resident_text(name)))]
-
-
-def resident_text(name: str) -> str:
-    spec = importlib.util.find_spec(f"generated.cuda.{name}")
-    assert spec is not None and spec.origin is not None
-    with open(spec.origin, encoding="utf-8") as file:
-        return file.read()
-
-
-def mutant(name: str, number: int) -> ModuleType:
-    """Return a cell's module without one barrier of its resident kernels."""
-    text = resident_text(name)
-    found = list(BARRIER.finditer(text))[number]
-    gone = found[0].replace(found[1], "pass")
-    module = ModuleType(f"generated.cuda._{name}_{number}")
-    module.__package__ = "generated.cuda"
-    sys.modules[module.__name__] = module
-    exec(compile(text[: found.start()] + gone + text[found.end() :], module.__name__, "exec"), module.__dict__)
-    return module
-
-
-@pytest.mark.parametrize("which", [which for name in ("gru_v3", "lstm", "mut1", "slstm", "fastrnn") for which in barriers(name)])
-def test_without_a_barrier_it_fails(which: str) -> None:
-    name, _, number = which.rpartition("-")
-    assert any(fails(name, mutant(name, int(number)), shape) for shape in (ALONE, SPREAD))
+@pytest.mark.parametrize(("name", "link", "number"), BARRIERS)
+def test_without_a_barrier_it_fails(name: str, link: str, number: int) -> None:
+    made = mutant(name, number)
+    assert any(fails(name, made, shape) for shape in (ALONE, SPREAD))
 
 
 def fails(name: str, module: ModuleType | None, shape: Shape) -> bool:
