@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib
 import multiprocessing
-import sys
 from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..language.definition import Definition
-from ..package.memory import import_from
+from ..package.memory import imported
 from ..verify.problem import initial
 from .contender import Size, sizes_of, threads_of
 from .peers import PEERS
@@ -74,7 +72,7 @@ def peak(of: Task, contender: str = OURS) -> Peak:
 
 def measured(of: Task) -> Peak:
     """Return the most memory of a penalty in this process; of a call that can be made in several ways, that of the one that takes least."""
-    module = _imported(of)
+    module = imported(of.module, of.folder)
     threads_of(module).set_threads(of.threads)
     if of.contender != OURS:
         PEERS[of.contender].set_threads(of.threads)
@@ -84,14 +82,6 @@ def measured(of: Task) -> Peak:
     found = {how: _most(call) for how, call in ways.items()}
     how = min(found, key=found.__getitem__)
     return Peak(found[how], CALLS, how)
-
-
-def _imported(of: Task) -> ModuleType:
-    """Return the generated module, from the folder where the parent has it with all that is compiled."""
-    package = of.module.rpartition(".")[0]
-    if package not in sys.modules:
-        import_from(of.folder, package)
-    return importlib.import_module(of.module)
 
 
 def _contender(of: Task, module: ModuleType, size: Size) -> SecondOrder:

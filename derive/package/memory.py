@@ -111,6 +111,14 @@ def import_from(folder: Path, name: str) -> None:
     spec.loader.exec_module(sys.modules[name])
 
 
+def imported(name: str, folder: Path) -> ModuleType:
+    """Return a module of a package by its name, as another process has imported it from a folder, with all that is compiled there."""
+    package = name.rpartition(".")[0]
+    if package not in sys.modules:
+        import_from(folder, package)
+    return importlib.import_module(name)
+
+
 def _kept(package: Files, name: str) -> Path:
     """Return the folder that holds a package: in the cache, else a temporary one."""
     try:

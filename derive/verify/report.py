@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +23,12 @@ import numpy as np
 from ..calculus.doubts import doubts
 from ..language.definition import Definition
 from ..package import memory
+from ..runtime.cpu.threads import get_threads
 from .problem import Problem, Result, sample
 from .tolerances import AUTOGRAD, DIFFERENCES, FLOAT32, INTERPRETER, TOLERANCES, relative
 from .witnesses import autograd, differences, interpreter, kernel
+
+GROUP = 4  # cells that a process checks before it ends
 
 
 @dataclass(frozen=True)
@@ -165,8 +170,7 @@ def run(
         What prints a text.
     """
     begin = time.perf_counter()
-    modules = memory.compile_all(cells, order=order)
-    reports = [check(cell, module=modules[cell.name]) for cell in cells]
+    reports = checked(cells, check, order)
     show(table(reports))
     for cell in cells:
         for doubt in doubts(cell):
@@ -175,3 +179,33 @@ def run(
     if json_path is not None:
         Path(json_path).write_text(json.dumps([asdict(r) | {"ok": r.ok} for r in reports], indent=1) + "\n", encoding="utf-8")
     return 0 if all(report.ok for report in reports) else 1
+
+
+def checked(cells: Sequence[Definition], check: Callable[..., Report], order: int) -> list[Report]:
+    """Check cells, of one package; many of them in processes that end after some, as what is compiled stays in a process's memory."""
+    modules = memory.compile_all(cells, order=order)
+    if len(cells) <= GROUP:
+        return [check(cell, module=modules[cell.name]) for cell in cells]
+    tasks = [Task(check, cell, modules[cell.name].__name__, Path(str(modules[cell.name].__file__)).parent) for cell in cells]
+    groups = [tasks[k : k + GROUP] for k in range(0, len(tasks), GROUP)]
+    with ThreadPoolExecutor(get_threads()) as processes:
+        return [report for reports in processes.map(_apart, groups) for report in reports]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process is to check: a cell, and the name and folder of its module."""
+
+    check: Callable[..., Report]
+    cell: Definition
+    module: str
+    folder: Path
+
+
+def _apart(tasks: list[Task]) -> list[Report]:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_reports, tasks).result()
+
+
+def _reports(tasks: list[Task]) -> list[Report]:
+    return [task.check(task.cell, module=memory.imported(task.module, task.folder)) for task in tasks]

@@ -226,6 +226,13 @@ def test_run_prints_and_writes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, c
     assert entry["cell"] == "rnn" and entry["ok"] and entry["errors"][AUTOGRAD]["W"] <= 1e-10
 
 
+def test_many_cells_are_checked_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.memory, "compile_all", lambda cells, order: {cell.name: generated(cell.name) for cell in cells})
+    cells = [REGISTRY[name] for name in ("rnn", "rnn_nobias", "gru", "lstm", "indrnn")]
+    assert len(cells) > checks.GROUP
+    assert checks.checked(cells, check, 1) == [check(cell, module=generated(cell.name)) for cell in cells]
+
+
 def test_run_fails_when_a_cell_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = altered(lambda name, grad: grad * 1.5 if name == "b" else grad)
     monkeypatch.setattr(checks.memory, "compile_all", lambda cells, order: {"rnn": wrong, "gru": generated("gru")})
