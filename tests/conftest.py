@@ -6,7 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +36,12 @@ def kernel_cache() -> Iterator[Path]:
         if "DERIVE_CACHE_DIR" not in os.environ:
             patch.setenv("DERIVE_CACHE_DIR", str(ROOT / ".pytest_cache" / "kernels"))
         yield memory.cache_folder()
+
+
+def ordinary(cases: Iterable[Any], chosen: Container[Any]) -> list[Any]:
+    """Return the cases of a test; those that are not chosen for an ordinary run are left to the exhaustive one."""
+    values = [(case, case if isinstance(case, tuple) else (case,)) for case in cases]
+    return [pytest.param(*each, marks=() if case in chosen else pytest.mark.exhaustive) for case, each in values]
 
 
 @pytest.fixture

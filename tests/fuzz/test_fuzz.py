@@ -284,7 +284,7 @@ def test_cells_that_once_failed(found: Drawn) -> None:
     assert verify(found.cell, found.sizes, simulate=True) <= 1
 
 
-@settings(max_examples=40, derandomize=True, deadline=None, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=24, derandomize=True, deadline=None, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
 @given(cells())
 def test_random_cells(drawn: Drawn) -> None:
     if drawn.cell is None:

@@ -47,11 +47,17 @@ CELLS = (
     "softmax_cross_entropy",
 )
 ORDINARY = ("steps", "bfloat16, members")
-THOROUGH = ("lstm", "gru_v3")  # in every variant
+FORMS = ("rnn", "gru_v3", "slstm", "lstm_layernorm")  # of an ordinary run, in ordinary variants; the LSTM in all
+THOROUGH = ("lstm", "gru_v3")  # in every variant in the data
+
+
+def quick(name: str, variant: str) -> bool:
+    """Say whether a case is one of the tests' ordinary run."""
+    return name == "lstm" or (name in FORMS and variant in ORDINARY) or variant == "steps"
 
 
 def cases(every: bool = False) -> list[tuple[str, str]]:
-    """Return what is measured: cells and variants; `every` cell in every variant, or those of the ordinary run."""
+    """Return what is measured: cells and variants; `every` cell in every variant, or those of the data."""
     if every:
         return [(name, variant) for name in REGISTRY for variant in VARIANTS]
     return [(name, variant) for name in CELLS for variant in (VARIANTS if name in THOROUGH else ORDINARY)]

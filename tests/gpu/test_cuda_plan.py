@@ -6,6 +6,7 @@ from functools import cache
 from itertools import product
 
 import pytest
+from conftest import ordinary
 
 from derive.__main__ import main
 from derive.cells import REGISTRY
@@ -61,7 +62,7 @@ def holds(plan: Plan, steps: Steps, sizes: dict[str, int], kind: Kind, limits: L
 
 
 @pytest.mark.parametrize("limits", (H200, SMALL), ids=("H200", "small"))
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", ordinary(CELLS, ("lstm", "lstmp", "gru_v3", "slstm", "lmu", "indrnn")))
 def test_a_plan_holds_or_there_is_none(name: str, limits: Limits) -> None:
     found = 0
     for steps, kind, n, batch in product(loops(name).values(), KINDS.values(), HIDDEN, BATCHES):

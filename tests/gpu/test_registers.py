@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from registers import CELLS, DATA, VARIANTS, cases, measured
+from conftest import ordinary
+from registers import CELLS, DATA, VARIANTS, cases, measured, quick
 from report import available
 
 from derive.cells import SECOND
@@ -25,7 +26,7 @@ def checked(name: str, variant: str, *, second: bool = False) -> dict[str, int]:
     return {kernel: made.registers for kernel, made in reports.items()}
 
 
-@pytest.mark.parametrize(("name", "variant"), cases())
+@pytest.mark.parametrize(("name", "variant"), ordinary(cases(), [case for case in cases() if quick(*case)]))
 def test_registers(name: str, variant: str) -> None:
     found, recorded = checked(name, variant), json.loads(DATA.read_text(encoding="utf-8"))[name][variant]
     assert set(found) == set(recorded), "measure anew: python tests/gpu/registers.py"
@@ -39,7 +40,7 @@ def test_every_kernel(name: str, variant: str) -> None:
     checked(name, variant)
 
 
-@pytest.mark.parametrize(("name", "variant"), [("gru", "bfloat16, members")])
+@pytest.mark.parametrize(("name", "variant"), [("rnn", "bfloat16, members")])
 def test_second_order(name: str, variant: str) -> None:
     found = set(checked(name, variant, second=True))
     links = ("backward_backward", "backward_backward_inputs", "through", "tangent", "along", "hessian")

@@ -102,12 +102,12 @@ def test_loops_are_packed_and_call_nothing(triple: str, cpu: str, form: Format, 
 
 # Other tests, as another processor
 
-CELLS = ("rnn", "lstm", "gru", "gru_v3", "slstm", "lstm_layernorm")
+CELLS = ("rnn", "lstm", "gru_v3")
 PRODUCTS = ("more_than_one_block", "strides_and_transposes", "pack_layout", "nan_and_infinity_stay_in_their_row")
 FUNCTIONS = ("exp", "tanh", "sigmoid", "log", "sin")
 SLICE = [
     *(f"tests/verify/test_gradients.py::test_gradients[{name}]" for name in CELLS),
-    *(f"tests/verify/test_torch.py::test_layer_is_that_of_pytorch[{name}]" for name in CELLS[:3]),
+    *(f"tests/verify/test_torch.py::test_layer_is_that_of_pytorch[{name}]" for name in CELLS[:2]),
     *(f"tests/runtime/test_product.py::test_{name}" for name in PRODUCTS),
 ]
 REST = [
