@@ -76,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
     add("--from", dest="source", type=Path, metavar="FILE.json", help="measure nothing: draw --chart from what --json wrote")
     add("--table", type=Path, metavar="FILE.json", help="measure nothing: print what --json wrote as Markdown")
-    add("--profile", action="store_true", help="no peers: print in which phase of a pass the time goes, as Markdown")
+    add(
+        "--profile",
+        action="store_true",
+        help="no peers: print as Markdown in which phase of a pass, with --second of second order, the time goes",
+    )
     add("--cuda", action="store_true", help="measure on the CUDA device, with options of its own: derive bench --cuda --help")
     return parser
 

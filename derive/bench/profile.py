@@ -25,16 +25,17 @@ from ..language.definition import Definition
 from ..package.contents import digest, files
 from ..package.folder import Files, complete
 from ..package.memory import import_from
-from ..verify.problem import initial
+from ..verify.problem import Problem, directions, initial
+from ..verify.second import grads_of
 from ..verify.witnesses import arguments
 from .compare import size_for
 from .contender import Size, sizes_of, threads_of
-from .phases import BACKWARD
-from .stamps import ELEMENTWISE, OVER_STEPS, PACKING, PRODUCTS, SHARED, STATES, SUMS, table
+from .phases import BACKWARD, HVP, INFERENCE, PENALTY, PRODUCTS, TANGENT, TRAINING
+from .second import penalized
+from .stamps import ELEMENTWISE, MULTIPLYING, OVER_STEPS, PACKING, SHARED, STATES, SUMS, table
 from .table import pipes
 from .work import operations
 
-PASSES = ("infer", "forward", "backward")
 SECONDS = 1.0  # for which a pass is measured, and at least
 LEAST = 11  # calls
 HOST = {
@@ -43,7 +44,7 @@ HOST = {
     **dict.fromkeys(("outer_sums", "total"), SUMS),
     "share": SHARED,
 }  # by what a statement of a host function calls; whatever else there is moves states
-KERNEL = {"multiply": PRODUCTS}  # by what a statement of a kernel calls; whatever else there is goes through elements
+KERNEL = {"multiply": MULTIPLYING}  # by what a statement of a kernel calls; whatever else there is goes through elements
 COLUMNS = ("products of a step", "elementwise", "waiting", "products of all steps", "sums", "packing", "states", "call")
 
 
@@ -75,14 +76,14 @@ class Profile:
     def shares(self) -> dict[str, float]:
         """Return the share of each of the `COLUMNS` in the time of a call."""
         of = self.phases
-        waiting = of[SHARED] - of[PRODUCTS] - of[ELEMENTWISE]
+        waiting = of[SHARED] - of[MULTIPLYING] - of[ELEMENTWISE]
         call = self.seconds - sum(of[phase] for phase in (PACKING, STATES, OVER_STEPS, SUMS, SHARED))
-        values = (of[PRODUCTS], of[ELEMENTWISE], waiting, of[OVER_STEPS], of[SUMS], of[PACKING], of[STATES], call)
+        values = (of[MULTIPLYING], of[ELEMENTWISE], waiting, of[OVER_STEPS], of[SUMS], of[PACKING], of[STATES], call)
         return {name: value / self.seconds for name, value in zip(COLUMNS, values, strict=True)}
 
     def multiplying(self) -> float:
         """Return the rate of products while they are made, in 10⁹ operations a second; 0 if there are none."""
-        seconds = sum(self.phases[phase] for phase in (PRODUCTS, OVER_STEPS, SUMS))
+        seconds = sum(self.phases[phase] for phase in (MULTIPLYING, OVER_STEPS, SUMS))
         return self.operations / seconds / 1e9 if seconds else 0.0
 
 
@@ -123,9 +124,9 @@ def _stamped(body: Sequence[ast.stmt], first: str, kinds: dict[str, int], rest: 
             yield from ast.parse(f"_clock = _spent({first}, {phase}, _clock)").body
 
 
-def profiled(cell: Definition, folder: Path) -> ModuleType:
+def profiled(cell: Definition, folder: Path, order: int = 1) -> ModuleType:
     """Return the module of a cell that notes down its time; its package lies in a folder that must stay."""
-    package = stamped(files([cell], "a cell that is profiled", cuda=False), cell.name)
+    package = stamped(files([cell], "a cell that is profiled", cuda=False, orders={cell.name: order}), cell.name)
     name = f"_derive_profile_{digest(*package.values())}"
     if name not in sys.modules:
         complete(package, folder / name)
@@ -136,30 +137,52 @@ def profiled(cell: Definition, folder: Path) -> ModuleType:
 # Measuring
 
 
-def profile(cell: Definition, sizes: Sequence[Size], dtype: str, threads: int) -> Iterator[Profile]:
-    """Yield the profile of each pass at each size."""
+def profile(cell: Definition, sizes: Sequence[Size], dtype: str, threads: int, order: int = 1) -> Iterator[Profile]:
+    """Yield the profile of each pass of an order at each size."""
     with tempfile.TemporaryDirectory(prefix="derive-profile-") as folder:
-        module = profiled(cell, Path(folder))
+        module = profiled(cell, Path(folder), order)
         threads_of(module).set_threads(threads)
         for size in dict.fromkeys(size_for(cell, size) for size in sizes):
-            yield from _passes(cell, module, size, dtype)
+            yield from _passes(cell, module, size, dtype, PASSES[order])
 
 
-def _passes(cell: Definition, module: ModuleType, size: Size, dtype: str) -> Iterator[Profile]:
+def _passes(cell: Definition, module: ModuleType, size: Size, dtype: str, passes: Passes) -> Iterator[Profile]:
     batch, steps, d, n = size
     named = sizes_of(cell, d, n)
     p = initial(module, cell, sizes=named, steps=steps, batch=batch, dtype=dtype)
+    work = operations(cell, named, steps, batch)
+    for name, (call, products) in passes(module, p).items():
+        seconds, phases = _measured(call)
+        yield Profile(cell.name, name, size, seconds, work * products, phases)
+
+
+Passes = Callable[[ModuleType, Problem], dict[str, tuple[Callable[[], object], int]]]  # calls, and products of each one forward
+
+
+def _first(module: ModuleType, p: Problem) -> dict[str, tuple[Callable[[], object], int]]:
     given, keywords = arguments(module, p)
     tape = module.forward(*given, **keywords)[2]
-    calls: dict[str, Callable[[], object]] = {
-        "infer": lambda: module.infer(*given, **keywords),
-        "forward": lambda: module.forward(*given, **keywords),
-        "backward": lambda: module.backward(p.dy, tape),
+    return {
+        "infer": (lambda: module.infer(*given, **keywords), 1),
+        "forward": (lambda: module.forward(*given, **keywords), 1),
+        "backward": (lambda: module.backward(p.dy, tape), BACKWARD),
     }
-    work = operations(cell, named, steps, batch)
-    for name in PASSES:
-        seconds, phases = _measured(calls[name])
-        yield Profile(cell.name, name, size, seconds, work * (BACKWARD if name == "backward" else 1), phases)
+
+
+def _second(module: ModuleType, p: Problem) -> dict[str, tuple[Callable[[], object], int]]:
+    given, keywords = arguments(module, p)
+    tape = module.forward(*given, **keywords)[2]
+    tape2, v = module.backward(p.dy, tape, second=True)[1], directions(p)
+    along, u = grads_of(module, p, v), grads_of(module, p, {name: v[name] for name in penalized(p.cell)})
+    return {
+        "backward, kept": (lambda: module.backward(p.dy, tape, second=True), BACKWARD),
+        "double backward": (lambda: module.backward_backward(u, tape2), PRODUCTS[PENALTY] - PRODUCTS[TRAINING]),
+        "tangent": (lambda: module.tangent(along, tape), PRODUCTS[TANGENT] - PRODUCTS[INFERENCE]),
+        "hvp": (lambda: module.hvp(along, tape, p.dy), PRODUCTS[HVP] - PRODUCTS[INFERENCE]),
+    }
+
+
+PASSES: dict[int, Passes] = {1: _first, 2: _second}
 
 
 def _measured(call: Callable[[], object]) -> tuple[float, tuple[float, ...]]:

@@ -83,7 +83,8 @@ def _profiled(options: argparse.Namespace, cells: Sequence[Definition]) -> int:
     if not stamps.SUPPORTED:
         return _fail("--profile needs the clock of a POSIX system")
     runtime_threads.set_threads(options.threads)
-    found = [row for cell in cells for row in profile.profile(cell, options.sizes, options.dtype, options.threads)]
+    order = 2 if options.second else 1
+    found = [row for cell in cells for row in profile.profile(cell, options.sizes, options.dtype, options.threads, order)]
     told = machine.describe(), options.dtype, options.threads, peak(options.dtype)
     if options.json:
         options.json.write_text(profile.as_json(found, *told), encoding="utf-8")

@@ -15,7 +15,7 @@ from ..runtime.cpu.compiling import inner
 from ..runtime.cpu.words import I32, I64, WORD, cell, forever, from_cell, read, word_of, write
 
 # What the caller's thread does. SHARED is all of a kernel that threads share, what its own part does among it: the rest is waiting.
-PHASES = PACKING, STATES, OVER_STEPS, SUMS, SHARED, PRODUCTS, ELEMENTWISE = range(7)
+PHASES = PACKING, STATES, OVER_STEPS, SUMS, SHARED, MULTIPLYING, ELEMENTWISE = range(7)
 SUPPORTED = os.name == "posix"
 
 _CLOCK, _TABLE, _MONOTONIC = "derive_bench_clock", "derive_bench_table", 1

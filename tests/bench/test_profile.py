@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from conftest import ordinary
 
 from derive.bench import profile, stamps
 from derive.bench.run import main
@@ -43,12 +44,12 @@ def test_a_profiled_module_gives_the_same_bits(name: str, modules: dict[str, tup
 
 @pytest.mark.parametrize("name", CELLS)
 def test_phases_are_the_time_of_a_call(name: str, modules: dict[str, tuple[ModuleType, ModuleType]]) -> None:
-    rows = list(profile._passes(REGISTRY[name], modules[name][1], SIZE, "float32"))
+    rows = list(profile._passes(REGISTRY[name], modules[name][1], SIZE, "float32", profile.PASSES[1]))
     assert [row.name for row in rows] == ["infer", "forward", "backward"]
     for row in rows:
         assert sum(row.shares().values()) == pytest.approx(1.0)
-        assert row.seconds > sum(row.phases[:5]) > 0 and row.phases[stamps.PRODUCTS] > 0 and row.phases[stamps.ELEMENTWISE] > 0
-        assert row.phases[stamps.SHARED] >= row.phases[stamps.PRODUCTS] + row.phases[stamps.ELEMENTWISE]
+        assert row.seconds > sum(row.phases[:5]) > 0 and row.phases[stamps.MULTIPLYING] > 0 and row.phases[stamps.ELEMENTWISE] > 0
+        assert row.phases[stamps.SHARED] >= row.phases[stamps.MULTIPLYING] + row.phases[stamps.ELEMENTWISE]
         assert (row.phases[stamps.SUMS] > 0) == (row.name == "backward") and row.phases[stamps.PACKING] > 0
         assert row.multiplying() > 0
 
@@ -65,22 +66,28 @@ def test_every_statement_of_a_pass_is_of_some_phase() -> None:
     assert set(phases("weights_pass")) == {stamps.PACKING}
     assert set(phases("forward_pass")) == {stamps.STATES, stamps.OVER_STEPS, stamps.SHARED}
     assert set(phases("backward_pass")) == {stamps.PACKING, stamps.STATES, stamps.OVER_STEPS, stamps.SUMS, stamps.SHARED}
-    assert set(phases("forward_steps")) == set(phases("backward_steps")) == {stamps.PRODUCTS, stamps.ELEMENTWISE}
+    assert set(phases("forward_steps")) == set(phases("backward_steps")) == {stamps.MULTIPLYING, stamps.ELEMENTWISE}
     assert "_spent" not in ast.unparse(functions["_forward"])
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+FIRST, SECOND = ("infer", "forward", "backward"), ("backward, kept", "double backward", "tangent", "hvp")
+
+
+@pytest.mark.parametrize(("options", "passes"), ordinary([((), FIRST), (("--second",), SECOND)], [((), FIRST)]))
+def test_the_command(
+    options: tuple[str, ...], passes: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(profile, "SECONDS", 0.0)
     out = tmp_path / "profile.json"
-    assert main(["--profile", "--cells", "gru", "--sizes", "3,6,4,5", "--threads", "1", "--json", str(out)]) == 0
+    assert main(["--profile", "--cells", "gru", "--sizes", "3,6,4,5", "--threads", "1", "--json", str(out), *options]) == 0
     told, empty, head, rule, *rows = capsys.readouterr().out.splitlines()
     assert (
         told.startswith("float32, 1 threads; ")
         and empty == ""
         and head.startswith("| cell | pass | B, T, d, n | ms | products of a step |")
     )
-    assert [row.split(" | ")[1:3] for row in rows] == [[name, "3, 6, 4, 5"] for name in profile.PASSES]
+    assert [row.split(" | ")[1:3] for row in rows] == [[name, "3, 6, 4, 5"] for name in passes]
     assert {row.count("|") for row in (head, rule, *rows)} == {14}
     found = json.loads(out.read_text())
-    assert found["peak"] > 0 and [row["name"] for row in found["rows"]] == list(profile.PASSES)
+    assert found["peak"] > 0 and [row["name"] for row in found["rows"]] == list(passes)
     assert all(row["shares"].keys() == set(profile.COLUMNS) for row in found["rows"])
