@@ -110,8 +110,12 @@ class Names(ABC):
 
     @property
     def known(self) -> tuple[Equation, ...]:
-        """The equations, those of the links that it reads first."""
-        return (*(eq for rec in self.earlier for eq in rec.equations()), *self.rec.equations())
+        """The equations, those of the links that it reads first; what it takes out of a whole that one of them keeps is theirs."""
+        found: list[Equation] = []
+        for rec in (*self.earlier, self.rec):
+            made = {eq.name for eq in found}
+            found += (eq for eq in rec.equations() if not (isinstance(eq.node, Slice) and {eq.name, eq.node.value} <= made))
+        return tuple(found)
 
     def label(self, name: str) -> Label:
         return self.labels.get(name, Label("part"))

@@ -26,15 +26,19 @@ from .passes.hoist import Regions, hoist
 from .passes.invert import invert
 from .passes.numbers import numbers
 from .passes.recompute import recompute
+from .passes.reuse import reuse
 from .passes.schedule import schedule
 from .passes.share import share
 from .passes.stack import stack
 from .passes.storage import store
+from .passes.zeros import zeros
 
 PASSES: tuple[tuple[str, Callable[[Derivation], Derivation]], ...] = (
     ("numbers", numbers),  # before what weighs and compares expressions
     ("recompute", recompute),  # early, so that what is made again takes part in everything below
+    ("zeros", zeros),
     ("stack", stack),  # before `accumulate`, which wants one product a sum
+    ("reuse", reuse),
     ("accumulate", accumulate),
     ("invert", invert),
     ("share", share),  # last: it names what the final expressions have in common

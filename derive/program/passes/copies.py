@@ -107,7 +107,8 @@ class _Copies:
             return False
         state = eq.name in self.states
         places = [state, state and eq.name in self.elsewhere, eq.name in self.kept.outputs, eq.name in self.kept.rows]
-        return sum(places) > (0 if isinstance(eq.node, Slice | Concat) else 1)
+        own = 1 if eq.name in self.kept.rows else 0  # a concatenation lies in an array of its own, which can be kept
+        return sum(places) > {Slice: 0, Concat: own}.get(type(eq.node), 1)
 
     def copy(self, name: str) -> Equation:
         copy = self.names.fresh(f"{name}_copy")

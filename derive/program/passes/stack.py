@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 
 import sympy as sp
@@ -22,14 +23,16 @@ from ...language.sizes import Size
 
 def stack(derivation: Derivation) -> Derivation:
     """Return `derivation` with products that share an operand stacked."""
-    return derivation.mapped(lambda rec: _Stacking(rec).stacked())
+    values = dict.fromkeys(eq.name for link in derivation for eq in link.recurrence.body)
+    order = {name: k for k, name in enumerate(values)}  # of the whole chain, so that links concatenate equal values alike
+    return derivation.mapped(lambda rec: _Stacking(rec, order).stacked())
 
 
 class _Stacking:
     """A recurrence as far as it is stacked."""
 
-    def __init__(self, rec: Recurrence) -> None:
-        self.rec = rec
+    def __init__(self, rec: Recurrence, order: Mapping[str, int]) -> None:
+        self.rec, self.order = rec, order
         self.types, self.labels, self.names = dict(rec.types), dict(rec.labels), rec.names()
         self.prologue, self.body = list(rec.prologue), list(rec.body)
         self.accumulators, self.epilogue = list(rec.accumulators), list(rec.epilogue)
@@ -119,12 +122,11 @@ class _Stacking:
         self.body = [eq for eq in self.body if eq not in members]
 
     def in_order(self, members: list[Equation]) -> list[Equation]:
-        """Sort products by where their vector is made, so that equal sets of vectors are concatenated alike."""
-        position = {eq.name: k for k, eq in enumerate(self.body)}
+        """Sort products by where their vector is made first, so that equal sets of vectors are concatenated alike."""
 
         def key(eq: Equation) -> int:
             assert isinstance(eq.node, MatVecT | Outer | Total)
-            return position.get(eq.node.operands()[0 if isinstance(eq.node, Outer | Total) else 1], -1)
+            return self.order.get(eq.node.operands()[0 if isinstance(eq.node, Outer | Total) else 1], -1)
 
         return sorted(members, key=key)
 
