@@ -62,38 +62,51 @@ def _made(link: Link) -> Iterator[Whole]:
 
 def _reading(link: Link, wholes: Mapping[tuple[str, ...], Whole]) -> Link:
     """Return a link that reads the concatenations of earlier ones in the place of its own."""
-    rec = link.recurrence
-    own = {eq.name: wholes[eq.node.parts] for eq in rec.body if isinstance(eq.node, Concat) and eq.node.parts in wholes}
-    twins = {name: whole for name, whole in own.items() if whole.name == name or whole.name not in rec.types}
-    names = {name: whole.name for name, whole in twins.items()}
-    body = tuple(eq for eq in rec.body if eq.name not in twins)
-    changed = replace(rec, body=_renamed(body, names), accumulators=_renamed(rec.accumulators, names))
-    return _given(replace(link, recurrence=changed), twins.values())
+    twins = {eq.name: wholes[eq.node.parts] for eq in link.recurrence.body if isinstance(eq.node, Concat) and eq.node.parts in wholes}
+    body = tuple(eq for eq in link.recurrence.body if eq.name not in twins)
+    rec = _renamed(replace(link.recurrence, body=body), {name: f"{name} of {link.name}" for name in twins})  # else it might be a twin's
+    link = _given(replace(link, recurrence=rec), twins.values())
+    rec = _renamed(link.recurrence, {f"{name} of {link.name}": whole.name for name, whole in twins.items()})
+    return replace(link, recurrence=prune(rec))
 
 
 def _slicing(link: Link, kept: Iterable[Whole]) -> Link:
     """Return a link that reads slices of what is kept as a whole in the place of its parts."""
     for whole in kept:
         parts = [part for part in whole.slices if link.reads.get(part) == whole.of]
-        if parts and (link.reads.get(whole.name) == whole.of or whole.name not in link.recurrence.types):
+        if parts:
+            link = _given(link, [whole])
             rec, reads = link.recurrence, {name: of for name, of in link.reads.items() if name not in parts}
             body = (*(Equation(part, whole.slices[part], shown=False) for part in parts), *rec.body)
             changed = replace(rec, sequences=tuple(n for n in rec.sequences if n not in parts), body=body)
-            link = _given(replace(link, recurrence=changed, reads=reads), [whole])
+            link = replace(link, recurrence=prune(changed), reads=reads)
     return link
 
 
 def _given(link: Link, wholes: Iterable[Whole]) -> Link:
-    """Return a link that reads concatenations of earlier ones too, without what it computes for nobody."""
-    rec, of = link.recurrence, {whole.name: whole for whole in wholes}
-    changed: Recurrence = replace(
+    """Return a link that reads concatenations of earlier ones too; what has the name of one of them in it gets another."""
+    for whole in wholes:
+        rec = link.recurrence
+        if link.reads.get(whole.name) != whole.of:
+            rec = _renamed(rec, {whole.name: rec.names().fresh(whole.name)} if whole.name in rec.types else {})
+            types, labels = {**rec.types, whole.name: whole.type}, {**rec.labels, whole.name: Label("part")}
+            rec = replace(rec, types=types, labels=labels, sequences=(*rec.sequences, whole.name))
+            link = replace(link, recurrence=rec, reads={**link.reads, whole.name: whole.of})
+    return link
+
+
+def _renamed(rec: Recurrence, names: Mapping[str, str]) -> Recurrence:
+    """Return a recurrence with values renamed, none of which is given, handed out or a state."""
+
+    def renamed(equations: Iterable[Equation]) -> tuple[Equation, ...]:
+        return tuple(replace(eq, name=names.get(eq.name, eq.name), node=eq.node.rename(names)) for eq in equations)
+
+    return replace(
         rec,
-        types={**rec.types, **{name: whole.type for name, whole in of.items()}},
-        labels={**rec.labels, **{name: Label("part") for name in of}},
-        sequences=tuple(dict.fromkeys((*rec.sequences, *of))),
+        types={names.get(name, name): kind for name, kind in rec.types.items()},
+        labels={names.get(name, name): label for name, label in rec.labels.items()},
+        prologue=renamed(rec.prologue),
+        body=renamed(rec.body),
+        accumulators=renamed(rec.accumulators),
+        epilogue=renamed(rec.epilogue),
     )
-    return replace(link, recurrence=prune(changed), reads={**link.reads, **{name: whole.of for name, whole in of.items()}})
-
-
-def _renamed(equations: Iterable[Equation], names: Mapping[str, str]) -> tuple[Equation, ...]:
-    return tuple(replace(eq, node=eq.node.rename(names)) for eq in equations)

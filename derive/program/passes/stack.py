@@ -13,19 +13,40 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 
 import sympy as sp
 
 from ...calculus.chain import Derivation
 from ...calculus.ir import Concat, Equation, Label, Map, MatVec, MatVecT, Node, Outer, Recurrence, Slice, Total, Type, prune, validate
 from ...language.sizes import Size
+from .overlap import overlapped
 
 
 def stack(derivation: Derivation) -> Derivation:
     """Return `derivation` with products that share an operand stacked."""
-    values = dict.fromkeys(eq.name for link in derivation for eq in link.recurrence.body)
-    order = {name: k for k, name in enumerate(values)}  # of the whole chain, so that links concatenate equal values alike
-    return derivation.mapped(lambda rec: _Stacking(rec, order).stacked())
+    order = _order(derivation)
+    return derivation.mapped(lambda rec: overlapped(_Stacking(rec, order).stacked(), _joint_name))
+
+
+def _order(derivation: Derivation) -> dict[str, int]:
+    """Return an order of the values of a whole chain, in which links concatenate: that in which they are made, but where two
+    concatenations share some of their parts, these are the last of one and the first of the other.
+    """
+    made = {name: k for k, name in enumerate(dict.fromkeys(eq.name for link in derivation for eq in link.recurrence.body))}
+    groups: dict[frozenset[str], None] = {}
+    for link in derivation:
+        lefts: dict[str, set[str]] = defaultdict(set)
+        for eq in link.recurrence.accumulators:
+            if isinstance(eq.node, Outer) and eq.node.left in made:
+                lefts[eq.node.right].add(eq.node.left)
+        groups |= dict.fromkeys(map(frozenset, lefts.values()))
+    joined: dict[str, None] = {}
+    for one, other in combinations(groups, 2):
+        shared = one & other
+        if shared and one - other and other - one and joined.keys().isdisjoint(one | other):
+            joined |= dict.fromkeys(name for part in (one - other, shared, other - one) for name in sorted(part, key=made.__getitem__))
+    return {name: k for k, name in enumerate((*joined, *(name for name in made if name not in joined)))}
 
 
 class _Stacking:
