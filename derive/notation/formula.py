@@ -30,6 +30,7 @@ from ..calculus.ir import (
 from ..calculus.order import order
 from ..calculus.rowfunctions import Normalised, Softmax, Std
 from ..calculus.symbols import EYE, constant_name, extent, extent_name, is_constant, is_extent
+from ..language.sizes import Size
 from .names import Names
 from .rowsums import Mean, Total, averaged, tidied, total
 from .style import ATOM, PRODUCT, SUM, Latex
@@ -107,12 +108,24 @@ class Formulas(Names):
             case Slice(value=v, start=a, size=n):
                 if part := self.part(node):
                     return part, ATOM
+                within = self.inline.get(v) if self.is_inside(v) else None
+                if isinstance(within, Concat) and (parts := self.between(within, a, n)):
+                    return (style.concat([self.name(p) for p in parts]), ATOM) if len(parts) > 1 else (self.operand(parts[0]), ATOM)
                 return style.picked(self.operand(v), style.span(a, a + n)), ATOM
             case Pick(value=v, index=k):
                 return style.picked(self.operand(v), self.name(k)), ATOM
             case Spread(value=v, index=k):
                 return f"{self.operand(v)}{style.space}{style.unit(self.name(k))}", PRODUCT
         raise TypeError(f"no formula for {type(node).__name__}")
+
+    def between(self, whole: Concat, start: Size, size: Size) -> tuple[str, ...]:
+        """Return the parts of a concatenation that a slice of it is made of; none if it begins or ends within a part."""
+        ends = [Size()]
+        for part in whole.parts:
+            ends.append(ends[-1] + self.types[part].shape[0])
+        if start not in ends or start + size not in ends:
+            return ()
+        return whole.parts[ends.index(start) : ends.index(start + size)]
 
     def _plus(self, product: str, plus: str) -> tuple[str, int]:
         return (f"{product} + {self.operand(plus, SUM)}", SUM) if plus else (product, PRODUCT)

@@ -167,6 +167,24 @@ class _Stacking:
             once = isinstance(node, Concat) and len(set(node.parts)) == len(node.parts)
             if self.types[whole].batched and isinstance(node, Concat) and once and all(p in totals for p in node.parts):
                 self.sum([totals[p] for p in node.parts], Total(whole))
+        for node, whole in tuple(self.made.items()):
+            if isinstance(node, Concat) and any(isinstance(eq.node, Outer) and eq.node.left == whole for eq in self.accumulators):
+                self.rest(node, whole)
+
+    def rest(self, node: Concat, whole: str) -> None:
+        """Take plain sums of some parts of a concatenation out of that of the whole, which the sum of outer products reads anyway."""
+        left = {eq.node.value: eq for eq in self.accumulators if isinstance(eq.node, Total) and eq.node.value in node.parts}
+        if not left:
+            return
+        total, start = self.names.fresh(f"{whole}_sum"), Size()
+        self.types[total], self.labels[total] = replace(self.types[whole], batched=False), Label("part")
+        self.accumulators = [eq for eq in self.accumulators if eq not in left.values()]
+        self.accumulators.append(Equation(total, Total(whole), shown=False))
+        for part in node.parts:
+            size = self.types[part].shape[0]
+            if part in left:
+                self.epilogue.insert(0, replace(left.pop(part), node=Slice(total, start, size)))
+            start = start + size
 
     def sum(self, members: list[Equation], node: Node) -> None:
         whole = self.names.fresh(_joint_name(tuple(eq.name for eq in members)))
