@@ -7,8 +7,11 @@ import sympy as sp
 
 from derive import Cell
 from derive.calculus.chain import BACKWARD, FORWARD
-from derive.calculus.ir import Concat, Map, MatVec, MatVecT, Outer, Recurrence
+from derive.calculus.derivation import differentiate
+from derive.calculus.ir import Concat, Map, MatVec, MatVecT, Outer, Recurrence, Slice, Total
+from derive.calculus.second import BY_INPUTS, TWICE, second_order
 from derive.cells import get
+from derive.language.sizes import Size
 from derive.program.passes.hoist import hoist
 from derive.program.pipeline import PASSES, compile_cell, stages
 
@@ -130,3 +133,72 @@ def test_parts_of_a_concatenation_are_stored_in_place() -> None:
     assert len(whole) == 1 and len({stores[f"delta_{g}"][0].start for g in "ifgo"}) == 4
     assert not any(isinstance(eq.node, Map) and eq.name.endswith("_copy") for eq in program.rec.body)
     assert any(isinstance(eq.node, Concat) for eq in program.rec.body)
+
+
+def concatenations(rec: Recurrence) -> list[tuple[str, ...]]:
+    """Return the parts of what is concatenated at each step."""
+    return [eq.node.parts for eq in rec.body if isinstance(eq.node, Concat)]
+
+
+def test_concatenations_that_share_parts_lie_in_one() -> None:
+    """With `h`, the GRU's cotangents of gates are summed beside one of the candidate, and with `x` beside another."""
+    rec = after("stack", get("gru"))[BACKWARD].recurrence
+    (parts,) = concatenations(rec)
+    assert parts == ("delta_g", "delta_z", "delta_r", "dU_n_h_prev")
+    where = {eq.name: parts[k : k + 3] for eq in nodes(rec, Slice) for k in (0, 1) if eq.node.start == Size((("n", k),) if k else ())}
+    read = ({eq.node.left for eq in nodes(rec, Outer)}, {eq.node.vector for eq in nodes(rec, MatVecT)})
+    assert all({where[name] for name in names} == {parts[:3], parts[1:]} for names in read)
+
+
+def test_one_concatenation_lies_in_another() -> None:
+    assert concatenations(after("stack", get("gru_v3"))[BACKWARD].recurrence) == [("delta_g", "delta_z", "delta_r")]
+
+
+def test_a_concatenation_that_is_read_before_the_other_can_be_made_stays() -> None:
+    text = "a = A @ x + B @ h_prev\nb = C @ x + D @ h_prev\ng = G @ x + E @ tanh(a * b)\nh = tanh(g)"
+    rec = after("stack", Cell(text, name="early", output="h"))[BACKWARD].recurrence
+    place = {eq.name: k for k, eq in enumerate(rec.body)}
+    for eq in nodes(rec, Concat):
+        assert all(place.get(part, -1) < place.get(eq.name, len(place)) for part in eq.node.parts)
+
+
+def test_plain_sums_come_with_those_of_outer_products() -> None:
+    rec = after("stack", get("gru"))[BACKWARD].recurrence
+    lefts = {eq.node.left for eq in nodes(rec, Outer)}
+    assert {eq.node.value for eq in nodes(rec, Total)} == lefts
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("lstm", {"dc", "dh", "delta_ogfi"}), ("gru", {"dh", "deltas_2"}), ("gru_v3", {"U_hT_delta_g", "dh", "delta_gzr"})]
+)
+def test_second_order_reads_what_the_backward_pass_has_stacked(name: str, kept: set[str]) -> None:
+    found = compile_cell(get(name), 2)
+    assert {field.value for field in found[BACKWARD].keeps} == kept
+    (whole,) = (eq for eq in nodes(found[BACKWARD].link.recurrence, Concat) if eq.name in kept)
+    for link in (TWICE, BY_INPUTS):
+        rec = found[link].link.recurrence
+        assert whole.name in rec.sequences and not {*whole.node.parts} & {
+            eq.name for eq in rec.body if not isinstance(eq.node, Slice | Map)
+        }
+        assert whole.node.parts not in concatenations(rec)
+
+
+def test_what_has_the_name_of_a_kept_concatenation_gets_another() -> None:
+    found = compile_cell(get("gru"), 2)
+    for link in found:
+        made = {eq.name for eq in link.link.recurrence.equations()}
+        assert made.isdisjoint(link.link.reads)
+
+
+def test_functions_that_a_link_computes_anyway_cost_nothing() -> None:
+    """ō = h̄ ⊙ tanh(c) is no value of the tape: double backward takes the hyperbolic tangent of c as it is."""
+    found = compile_cell(get("lstm"), 2)
+    assert "do" not in found[TWICE].link.reads and "do" in {eq.name for eq in found[TWICE].link.recurrence.body}
+
+
+def test_zeros_are_not_handed_out() -> None:
+    for name in ("rnn", "lstm", "gru"):
+        derived = second_order(differentiate(get(name)))
+        zero = {eq.name for eq in derived[BY_INPUTS].recurrence.body if isinstance(eq.node, Map) and eq.node.expr == 0}
+        assert zero and zero <= {*derived[BY_INPUTS].handed}
+        assert zero.isdisjoint(compile_cell(get(name), 2)[BY_INPUTS].link.handed)

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import sympy as sp
+
 from ...calculus.chain import Derivation, Link
-from ...calculus.functions import cost
+from ...calculus.functions import Elementwise, cost
 from ...calculus.ir import Concat, Equation, Map, Slice, downstream, prune
 
 # A load, a store and the memory they take weigh about as much as this many arithmetic operations.
@@ -70,8 +72,9 @@ def _remakeable(maker: Link, reader: Link) -> set[str]:
     varying = downstream(rec.body, {*rec.sequences, *previous})
     once = {eq.name for eq in rec.body} - varying - {*maker.handed, *states}
     found: set[str] = set()
+    there = _applied(reader)
     for eq in rec.body:
-        worth = eq.name in once or (eq.name not in states and _cheap(eq))
+        worth = eq.name in once or (eq.name not in states and _cheap(eq, there))
         # a concatenation's states are saved in its stead, being smaller
         within = at_hand | found | (previous if isinstance(eq.node, Concat) else set())
         if worth and within.issuperset(eq.node.operands()):
@@ -79,10 +82,16 @@ def _remakeable(maker: Link, reader: Link) -> set[str]:
     return found
 
 
-def _cheap(eq: Equation) -> bool:
+def _applied(link: Link) -> set[sp.Expr]:
+    """Return the functions of values that a link computes in any case, which cost nothing more."""
+    maps = [eq.node.expr for eq in link.recurrence.body if isinstance(eq.node, Map)]
+    return {part for expr in maps for part in sp.preorder_traversal(expr) if isinstance(part, Elementwise)}
+
+
+def _cheap(eq: Equation, there: set[sp.Expr]) -> bool:
     match eq.node:
         case Map(expr=expr):
-            return cost(expr) <= CHEAP
+            return cost(expr.xreplace(dict.fromkeys(there, sp.Symbol("value")))) <= CHEAP
         case Concat() | Slice():
             return True
     return False
