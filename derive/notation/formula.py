@@ -5,7 +5,7 @@ The same code writes LaTeX and text; `style` knows how each primitive looks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import sympy as sp
@@ -108,15 +108,23 @@ class Formulas(Names):
             case Slice(value=v, start=a, size=n):
                 if part := self.part(node):
                     return part, ATOM
-                within = self.inline.get(v) if self.is_inside(v) else None
-                if isinstance(within, Concat) and (parts := self.between(within, a, n)):
-                    return (style.concat([self.name(p) for p in parts]), ATOM) if len(parts) > 1 else (self.operand(parts[0]), ATOM)
-                return style.picked(self.operand(v), style.span(a, a + n)), ATOM
+                return self.within(v, a, n) or (style.picked(self.operand(v), style.span(a, a + n)), ATOM)
             case Pick(value=v, index=k):
                 return style.picked(self.operand(v), self.name(k)), ATOM
             case Spread(value=v, index=k):
                 return f"{self.operand(v)}{style.space}{style.unit(self.name(k))}", PRODUCT
         raise TypeError(f"no formula for {type(node).__name__}")
+
+    def within(self, name: str, start: Size, size: Size) -> tuple[str, int] | None:
+        """Return how a slice is written of what stands for parts one after the other, or for the products of such a matrix; else None."""
+        whole = self.inline.get(name) if self.is_inside(name) else None
+        if isinstance(whole, MatVec) and isinstance(stacked := self.inline.get(whole.matrix), Concat):
+            parts = self.between(stacked, start, size)
+            return self.node(replace(whole, matrix=parts[0])) if len(parts) == 1 else None
+        parts = self.between(whole, start, size) if isinstance(whole, Concat) else ()
+        if len(parts) > 1:
+            return self.style.concat([self.name(part) for part in parts]), ATOM
+        return (self.operand(parts[0]), ATOM) if parts else None
 
     def between(self, whole: Concat, start: Size, size: Size) -> tuple[str, ...]:
         """Return the parts of a concatenation that a slice of it is made of; none if it begins or ends within a part."""
