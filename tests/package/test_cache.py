@@ -101,6 +101,23 @@ def warm(folder: Path, *arguments: str) -> str:
     return subprocess.run([sys.executable, "-m", "kernels.warm", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
+USE = """
+import numpy as np
+from {name} import leaky
+x = np.arange(6, dtype=np.float64).reshape(3, 2, 1)
+y, _, tape = leaky.forward(x, leaky.Params(np.full(1, 0.5)))
+print(y.sum(), leaky.backward(np.ones_like(y), tape).params.a)
+"""
+
+
+def test_a_folder_may_have_another_name(tmp_path: Path) -> None:
+    """Machine code that was compiled for the package under one name is not in the way under another."""
+    write(contents.files([LEAKY]), tmp_path / "kernels")
+    printed = python(USE.format(name="kernels"), path=tmp_path)
+    (tmp_path / "kernels").rename(tmp_path / "others")
+    assert python(USE.format(name="others"), path=tmp_path) == printed == python(USE.format(name="others"), path=tmp_path)
+
+
 # Without write access
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -145,6 +146,9 @@ class _Folder(caching.FunctionCache):
         return self._place.doubt()
 
 
+UNREADABLE = (ImportError, AttributeError, EOFError, pickle.UnpicklingError)  # what a package left that had another name, or half a file
+
+
 class _Files(caching.IndexDataCacheFile):
     """Numba's files, where each says whose code it has.
 
@@ -156,8 +160,17 @@ class _Files(caching.IndexDataCacheFile):
         super().save(key, (self._source_stamp, key, data))
 
     def load(self, key: Any) -> Any:
-        found = super().load(key)
+        try:
+            found = super().load(key)
+        except UNREADABLE:
+            return None
         return found[2] if found is not None and found[:2] == (self._source_stamp, key) else None
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()
+        except UNREADABLE:
+            return {}
 
 
 class _Implementation(caching.CompileResultCacheImpl):
