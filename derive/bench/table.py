@@ -97,14 +97,18 @@ def _beside(row: Row, peers: Sequence[str]) -> list[str]:
 
 
 def goals(record: Record) -> str:
-    """Return a table in Markdown of the ratios that have a goal; empty if there are none."""
+    """Return a table in Markdown of the ratios that have a goal, and the share of the peak that each asks for; empty if there are none."""
     body = [
-        [*_place(row), peer, times(ratio, peer), times(goal, peer), "yes" if ratio >= goal else "no"]
+        [*_place(row), peer, times(ratio, peer), times(goal, peer), "yes" if ratio >= goal else "no", _asked(record, row, goal / ratio)]
         for row in record.rows
         for peer, goal in row.goals.items()
         if (ratio := row.ratio(peer)) is not None
     ]
-    return pipes([*PLACE, "beside", "×", "goal", "reached"], body) if body else ""
+    return pipes([*PLACE, "beside", "×", "goal", "reached", "peak at the goal"], body) if body else ""
+
+
+def _asked(record: Record, row: Row, faster: float) -> str:
+    return f"{record.share(row) * faster:.0%}" if row.operations else "-"
 
 
 def geometric_means(record: Record) -> dict[tuple[str, str], list[float | None]]:

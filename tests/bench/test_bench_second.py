@@ -319,13 +319,13 @@ def test_each_phase_has_a_table_with_its_own_peers() -> None:
 def test_goals_are_told_in_a_table() -> None:
     told = [text.split(" | ")[1:] for text in goals(RECORD).splitlines()[2:]]
     assert told == [
-        ["penalty", "4, 10, 8, 16", "torch.nn", "5.00", "4.00", "yes |"],
-        ["penalty", "4, 10, 8, 16", "torch.nn", "3.00", "3.50", "no |"],
-        ["tangent", "4, 10, 8, 16", "compile", "5.00", "5.00", "yes |"],
-        ["tangent", "4, 10, 8, 16", "jax", "1.50", "1.50", "no |"],
-        ["hvp", "4, 10, 8, 16", FIRST_ORDER, "1/4.00", "1/4.00", "yes |"],
-        ["second", "4, 10, 8, 16", FIRST_ORDER, "1/1.10", "1/1.07", "no |"],
-        ["memory", "4, 10, 8, 16", "torch.nn", "2.50", "2.00", "yes |"],
+        ["penalty", "4, 10, 8, 16", "torch.nn", "5.00", "4.00", "yes", "8% |"],
+        ["penalty", "4, 10, 8, 16", "torch.nn", "3.00", "3.50", "no", "- |"],
+        ["tangent", "4, 10, 8, 16", "compile", "5.00", "5.00", "yes", "- |"],
+        ["tangent", "4, 10, 8, 16", "jax", "1.50", "1.50", "no", "- |"],
+        ["hvp", "4, 10, 8, 16", FIRST_ORDER, "1/4.00", "1/4.00", "yes", "- |"],
+        ["second", "4, 10, 8, 16", FIRST_ORDER, "1/1.10", "1/1.07", "no", "- |"],
+        ["memory", "4, 10, 8, 16", "torch.nn", "2.50", "2.00", "yes", "- |"],
     ]
     assert goals(replace(RECORD, rows=())) == ""
 
