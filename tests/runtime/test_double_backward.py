@@ -63,6 +63,16 @@ def test_it_is_pytorchs(name: str) -> None:
     agrees_with_pytorch(made(name), problem(name))
 
 
+def test_an_input_without_influence_has_zeros() -> None:
+    """Its gradient is zero, and so are all of the second order."""
+    text = "h = h_prev\ns = s_prev + 0.5 * h_prev\na, b = split([x, x], 2)"
+    cell = Cell(text, name="idle", output="h", inputs=("x",), shapes={"x": "d", "h": "n", "s": "n"})
+    module, p = memory.compile(cell, order=2), sample(cell, steps=3, batch=2, seed=1)
+    agrees_with_pytorch(module, p)
+    given, keywords = arguments(module, p)
+    assert not module.hvp(grads_of(module, p, directions(p)), module.forward(*given, **keywords)[2], p.dy)[1].x.any()
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", REGISTRY)
 def test_all_cells_are_pytorchs(name: str) -> None:
