@@ -168,6 +168,16 @@ def test_plain_sums_come_with_those_of_outer_products() -> None:
     assert {eq.node.value for eq in nodes(rec, Total)} == lefts
 
 
+def test_a_gradient_by_a_context_is_a_sum_for_each_sequence() -> None:
+    """What is summed for all sequences together is no place for it."""
+    cell = Cell(
+        "q = W @ x + 0.5 * q_prev + mean(v)\nh = u + U @ x + 0 * q", name="driven", output="h", context=("u", "v"), shapes={"v": "p"}
+    )
+    for _, derivation in stages(cell):
+        rec = derivation[BACKWARD].recurrence
+        assert rec.types["du"].batched and any(eq.name == "du" and isinstance(eq.node, Total) for eq in rec.accumulators)
+
+
 @pytest.mark.parametrize(
     ("name", "kept"), [("lstm", {"dc", "dh", "delta_ogfi"}), ("gru", {"dh", "deltas_2"}), ("gru_v3", {"U_hT_delta_g", "dh", "delta_gzr"})]
 )

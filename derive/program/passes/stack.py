@@ -173,7 +173,8 @@ class _Stacking:
 
     def rest(self, node: Concat, whole: str) -> None:
         """Take plain sums of some parts of a concatenation out of that of the whole, which the sum of outer products reads anyway."""
-        left = {eq.node.value: eq for eq in self.accumulators if isinstance(eq.node, Total) and eq.node.value in node.parts}
+        totals = [eq for eq in self.accumulators if isinstance(eq.node, Total) and not self.types[eq.name].batched]
+        left = {eq.node.value: eq for eq in totals if isinstance(eq.node, Total) and eq.node.value in node.parts}
         if not left:
             return
         total, start = self.names.fresh(f"{whole}_sum"), Size()
