@@ -212,3 +212,32 @@ def test_zeros_are_not_handed_out() -> None:
         zero = {eq.name for eq in derived[BY_INPUTS].recurrence.body if isinstance(eq.node, Map) and eq.node.expr == 0}
         assert zero and zero <= {*derived[BY_INPUTS].handed}
         assert zero.isdisjoint(compile_cell(get(name), 2)[BY_INPUTS].link.handed)
+
+
+def test_what_several_links_compute_is_read_or_computed_again_but_not_both() -> None:
+    """`z` is a slice that the backward pass makes again; double backward, which reads both passes, needs it for values of either."""
+    text = """
+dW, z = split(sin(q @ (s / (1 + (tau.T @ (s2 @ hard_tanh(i @ (cos(beta) + x / (softplus(x) + 0.1) + x)))) ** 2))), 2)
+tau2 = final
+f2 = maximum(where(u @ (f.T @ minimum(final, layer_norm(2 / (softplus(p @ [x]) + 0.1)))) > 0.001, z, 0.1), 1)
+m = w.T
+R = softplus(first)
+W = tanh(sum(dx) * dW) * f2 + u @ f2 + s
+"""
+    shapes = {
+        "x": "n",
+        "dx": "d",
+        "q": "2*p, p",
+        "s": "p",
+        "tau": "d, p",
+        "s2": "d, p",
+        "i": "p, n",
+        "beta": "n",
+        "final": "3",
+        "tau2": "3",
+    }
+    shapes |= {"u": "p, p", "f": "3, p", "p": "3, n", "f2": "p", "w": "n, 3", "first": "", "R": "", "W": "p"}
+    cell = Cell(text, name="twice", output="f2", context=("dx",), fixed=("beta", "u"), shapes=shapes)
+    for link in compile_cell(cell, 2):
+        rec = link.link.recurrence
+        assert {eq.name for eq in rec.equations()}.isdisjoint(rec.inputs)

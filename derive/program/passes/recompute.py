@@ -47,12 +47,14 @@ def _recomputed(maker: Link, reader: Link) -> Link:
     def given(now: tuple[str, ...], of: set[str]) -> tuple[str, ...]:
         return tuple(n for n in dict.fromkeys((*now, *(o for o in read if o in of))) if n not in names)
 
+    sequences = given(rec.sequences, {*source.sequences, *previous})
+    there = {*names, *sequences}  # of another maker, it may be computed already, or read now
     changed = replace(
         rec,
-        sequences=given(rec.sequences, {*source.sequences, *previous}),
+        sequences=sequences,
         statics=given(rec.statics, {*source.statics}),
         contexts=given(rec.contexts, {*source.contexts}),
-        body=(*again, *(eq for eq in rec.body if eq.name not in names)),  # of another maker, it may be there already
+        body=(*again, *(eq for eq in rec.body if eq.name not in there)),
     )
     more = {n: maker.name if n in previous else maker.reads[n] for n in read if n in previous or n in maker.reads}
     return replace(reader, recurrence=prune(changed), reads={**reader.reads, **more})
