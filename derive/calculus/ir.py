@@ -281,6 +281,15 @@ def downstream(equations: Iterable[Equation], sources: set[str]) -> set[str]:
     return found
 
 
+def slices(whole: str, parts: Iterable[str], types: Mapping[str, Type]) -> list[Slice]:
+    """Return the slices of `whole` in which parts lie one after the other."""
+    start, found = Size(), []
+    for part in parts:
+        found.append(Slice(whole, start, types[part].shape[0]))
+        start = start + found[-1].size
+    return found
+
+
 def prune(rec: Recurrence) -> Recurrence:
     """Return `rec` without equations whose value reaches no result, and without inputs (other than carries) that nothing reads."""
     needed = {*rec.outputs}

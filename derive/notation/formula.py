@@ -128,9 +128,7 @@ class Formulas(Names):
 
     def between(self, whole: Concat, start: Size, size: Size) -> tuple[str, ...]:
         """Return the parts of a concatenation that a slice of it is made of; none if it begins or ends within a part."""
-        ends = [Size()]
-        for part in whole.parts:
-            ends.append(ends[-1] + self.types[part].shape[0])
+        ends = [Size(), *(piece.start + piece.size for piece in ir.slices("", whole.parts, self.types))]
         if start not in ends or start + size not in ends:
             return ()
         return whole.parts[ends.index(start) : ends.index(start + size)]

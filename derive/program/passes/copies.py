@@ -107,8 +107,7 @@ class _Copies:
             return False
         state = eq.name in self.states
         places = [state, state and eq.name in self.elsewhere, eq.name in self.kept.outputs, eq.name in self.kept.rows]
-        own = 1 if eq.name in self.kept.rows else 0  # a concatenation lies in an array of its own, which can be kept
-        return sum(places) > {Slice: 0, Concat: own}.get(type(eq.node), 1)
+        return sum(places) > {Slice: 0, Concat: places[-1]}.get(type(eq.node), 1)  # the array of a concatenation can be kept as it is
 
     def copy(self, name: str) -> Equation:
         copy = self.names.fresh(f"{name}_copy")

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ...calculus.chain import Derivation, Link
-from ...calculus.ir import Concat, Equation, Label, Recurrence, Slice, Type, prune
-from ...language.sizes import Size
+from ...calculus.ir import Concat, Equation, Label, Recurrence, Slice, Type, prune, slices
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,8 @@ def _made(link: Link) -> Iterator[Whole]:
     own = {eq.name for eq in rec.body}
     for eq in rec.body:
         if isinstance(eq.node, Concat) and own.issuperset(eq.node.parts):
-            start, slices = Size(), dict[str, Slice]()
-            for part in eq.node.parts:
-                size = rec.types[part].shape[0]
-                slices[part] = Slice(eq.name, start, size)
-                start = start + size
-            yield Whole(link.name, eq.name, rec.types[eq.name], slices)
+            parts = eq.node.parts
+            yield Whole(link.name, eq.name, rec.types[eq.name], dict(zip(parts, slices(eq.name, parts, rec.types), strict=True)))
 
 
 def _reading(link: Link, wholes: Mapping[tuple[str, ...], Whole]) -> Link:

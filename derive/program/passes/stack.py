@@ -18,7 +18,22 @@ from itertools import combinations
 import sympy as sp
 
 from ...calculus.chain import Derivation
-from ...calculus.ir import Concat, Equation, Label, Map, MatVec, MatVecT, Node, Outer, Recurrence, Slice, Total, Type, prune, validate
+from ...calculus.ir import (
+    Concat,
+    Equation,
+    Label,
+    Map,
+    MatVec,
+    MatVecT,
+    Node,
+    Outer,
+    Recurrence,
+    Total,
+    Type,
+    prune,
+    slices,
+    validate,
+)
 from ...language.sizes import Size
 from .overlap import overlapped
 
@@ -89,12 +104,8 @@ class _Stacking:
 
     def slices(self, whole: str, equations: list[Equation]) -> list[Equation]:
         """Return `equations`' values as slices of `whole`, in order."""
-        start, made = Size(), []
-        for eq in equations:
-            size = self.types[eq.name].shape[0]
-            made.append(replace(eq, node=Slice(whole, start, size)))
-            start = start + size
-        return made
+        nodes = slices(whole, (eq.name for eq in equations), self.types)
+        return [replace(eq, node=node) for eq, node in zip(equations, nodes, strict=True)]
 
     def products(self) -> None:
         """Stack ``A @ v``, ``B @ v`` … into one product at the place of the first."""
@@ -163,7 +174,7 @@ class _Stacking:
                 left = self.concat(tuple(eq.node.left for eq in members if isinstance(eq.node, Outer)), self.body, len(self.body))
                 self.sum(members, Outer(left, right))
         for node, whole in tuple(self.made.items()):
-            totals = {eq.node.value: eq for eq in self.accumulators if isinstance(eq.node, Total) and not self.types[eq.name].batched}
+            totals = self.totals()
             once = isinstance(node, Concat) and len(set(node.parts)) == len(node.parts)
             if self.types[whole].batched and isinstance(node, Concat) and once and all(p in totals for p in node.parts):
                 self.sum([totals[p] for p in node.parts], Total(whole))
@@ -173,19 +184,20 @@ class _Stacking:
 
     def rest(self, node: Concat, whole: str) -> None:
         """Take plain sums of some parts of a concatenation out of that of the whole, which the sum of outer products reads anyway."""
-        totals = [eq for eq in self.accumulators if isinstance(eq.node, Total) and not self.types[eq.name].batched]
-        left = {eq.node.value: eq for eq in totals if isinstance(eq.node, Total) and eq.node.value in node.parts}
+        left = {part: eq for part, eq in self.totals().items() if part in node.parts}
         if not left:
             return
-        total, start = self.names.fresh(f"{whole}_sum"), Size()
+        total = self.names.fresh(f"{whole}_sum")
         self.types[total], self.labels[total] = replace(self.types[whole], batched=False), Label("part")
         self.accumulators = [eq for eq in self.accumulators if eq not in left.values()]
         self.accumulators.append(Equation(total, Total(whole), shown=False))
-        for part in node.parts:
-            size = self.types[part].shape[0]
+        for part, piece in zip(node.parts, slices(total, node.parts, self.types), strict=True):
             if part in left:
-                self.epilogue.insert(0, replace(left.pop(part), node=Slice(total, start, size)))
-            start = start + size
+                self.epilogue.insert(0, replace(left.pop(part), node=piece))
+
+    def totals(self) -> dict[str, Equation]:
+        """Return, by the value that is summed, the plain sums over all steps and sequences."""
+        return {eq.node.value: eq for eq in self.accumulators if isinstance(eq.node, Total) and not self.types[eq.name].batched}
 
     def sum(self, members: list[Equation], node: Node) -> None:
         whole = self.names.fresh(_joint_name(tuple(eq.name for eq in members)))
