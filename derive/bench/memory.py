@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..language.definition import Definition
-from ..package.memory import imported
+from ..package.memory import imported, located
 from ..verify.problem import initial
 from .contender import Size, sizes_of, threads_of
 from .peers import PEERS
@@ -60,8 +60,7 @@ class Task:
 
 def task(cell: Definition, module: ModuleType, size: Size, dtype: str) -> Task:
     """Return what is to be measured of a generated module."""
-    assert module.__file__ is not None
-    return Task(OURS, cell, module.__name__, Path(module.__file__).parent, size, dtype, threads_of(module).get_threads())
+    return Task(OURS, cell, *located(module), size, dtype, threads_of(module).get_threads())
 
 
 def peak(of: Task, contender: str = OURS) -> Peak:

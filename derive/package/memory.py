@@ -111,6 +111,12 @@ def import_from(folder: Path, name: str) -> None:
     spec.loader.exec_module(sys.modules[name])
 
 
+def located(module: ModuleType) -> tuple[str, Path]:
+    """Return the name of a package's module, and the folder where it lies: from these, another process imports it."""
+    assert module.__file__ is not None
+    return module.__name__, Path(module.__file__).parent
+
+
 def imported(name: str, folder: Path) -> ModuleType:
     """Return a module of a package by its name, as another process has imported it from a folder, with all that is compiled there."""
     package = name.rpartition(".")[0]

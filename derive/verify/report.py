@@ -186,7 +186,7 @@ def checked(cells: Sequence[Definition], check: Callable[..., Report], order: in
     modules = memory.compile_all(cells, order=order)
     if len(cells) <= GROUP:
         return [check(cell, module=modules[cell.name]) for cell in cells]
-    tasks = [Task(check, cell, modules[cell.name].__name__, Path(str(modules[cell.name].__file__)).parent) for cell in cells]
+    tasks = [Task(check, cell, *memory.located(modules[cell.name])) for cell in cells]
     groups = [tasks[k : k + GROUP] for k in range(0, len(tasks), GROUP)]
     with ThreadPoolExecutor(get_threads()) as processes:
         return [report for reports in processes.map(_apart, groups) for report in reports]
