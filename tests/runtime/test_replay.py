@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT, assert_same_bits, generated, leaves
 from test_interface import CELLS, gru, own
 
-import derive.runtime.cpu.replay as source
 from derive.cells import REGISTRY
+from derive.runtime.cpu import spans
 from derive.verify.problem import sample
 from derive.verify.witnesses import arguments
 from generated.runtime.cpu import replay
@@ -278,5 +278,5 @@ def test_memory_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_views_of_any_form_are_made_again() -> None:
     base, other = np.arange(24.0).reshape(6, 4), np.arange(24.0, 48.0).reshape(6, 4)
     for cut in (lambda a: a, lambda a: a.reshape(2, 3, 4), lambda a: a[1:3], lambda a: a[:, 1:3], lambda a: a[::2], lambda a: a[2]):
-        view = source._view(base, cut(base))
+        view = spans.view_of(base, cut(base))
         np.testing.assert_array_equal(other if view is None else view(other), cut(other))

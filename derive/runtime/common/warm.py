@@ -108,6 +108,7 @@ def call_all(module: Any, dtype: str) -> None:
     """Call all that a cell's module has, on small arrays, in each of the ways that use kernels of their own."""
     rows = importlib.import_module(f"{__package__}.runtime.cpu.tile").ROWS
     threads = importlib.import_module(f"{__package__}.runtime.cpu.threads").get_threads()
+    often = importlib.import_module(f"{__package__}.runtime.cpu.quick").OFTEN
     sizes = dict.fromkeys(module.LAYER.sizes, SIZE)
     params = module.LAYER.init(sizes, 0, dtype)
     for batch in (2, rows * threads):  # products of the inputs before all steps, and at each
@@ -119,7 +120,9 @@ def call_all(module: Any, dtype: str) -> None:
         for weights in (params, module.pack(params)):
             module.infer(x, weights, state, **others, **steps)
             now = {name: value[0] if name in module.LAYER.inputs else value for name, value in others.items()}
-            for _ in range(2):  # the first call of a packed step records it
+            for _ in range(
+                1 + often if weights is not params else 1
+            ):  # after the first, so many are done as recorded: then its entry is compiled
                 module.step(None if x is None else x[0], weights, state, **now)
 
 

@@ -26,6 +26,7 @@ from .division import is_light, step_by_step
 from .memory import LARGE, empty, unlocked
 from .nothing import NOTHING
 from .out import Out
+from .quick import Quickly
 from .replay import Given, Path, Recording, Recordings, Trace, flattened, key_of
 from .segments import Marks, Segment
 from .threads import ATTENTION, call_workers, division
@@ -47,6 +48,7 @@ class Packed(NamedTuple):
     weights: tuple[Any, ...]
     shapes: Signature
     recordings: Recordings
+    quickly: Quickly
     seal: Seal
 
     def __reduce__(self) -> Any:
@@ -64,7 +66,7 @@ class Layer(SecondOrder):
     def pack(self, make: Pass, params: Any) -> Packed:
         """Return a copy of parameters with what the kernels make of it."""
         params, dtype, sizes = self.copied(params)
-        return sealed(Packed, make, params, self.run(make, Call(sizes, dtype, params)), signature(params), Recordings())
+        return sealed(Packed, make, params, self.run(make, Call(sizes, dtype, params)), signature(params), Recordings(), Quickly())
 
     def forward(
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, lengths: Any, reverse: bool, tape: str
@@ -105,6 +107,10 @@ class Layer(SecondOrder):
 
     def step(self, run: Pass, inputs: Any, params: Any, state: Any, out: Any) -> tuple[Array, Any]:
         """Return output and state of one step, written to `out` as far as that is given: the output, or output and state."""
+        if out is None and type(params) is Packed and type(params.quickly) is Quickly:
+            done = params.quickly.step(run, params, inputs, state)
+            if done is not None:
+                return done
 
         def work(trace: Trace | None, inputs: Any, state: Any, params: Any = params) -> tuple[Array, Any]:
             steps = None if self.inputs else 1
@@ -125,7 +131,9 @@ class Layer(SecondOrder):
         result: tuple[Array, Any] = recording(arrays, made, None if recording.light else division(False))
         if recording.heavy:
             recording.ended = time.perf_counter()
-        params.recordings.give(recording)
+        given = (run, params, type(state), self.records["State"], arrays)
+        if into is not None or self.indices or not params.quickly.learn(recording, *given):
+            params.recordings.give(recording)
         return result if into is None else into.take(*result)
 
     def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool = False) -> Any:

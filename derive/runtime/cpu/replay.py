@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from .call import Call, Work
+from .entry import Entry
 from .product import SHARED
+from .spans import Places, View, view_of
 from .threads import division
 
 Array = np.ndarray
 Given = tuple[Any, ...]  # a call's arguments: records of arrays, arrays, or None
 Path = Callable[..., Any]  # the ordinary way of a call: given a Trace or None, and its arguments
-View = Callable[[Array], Array]
 
 KEPT = 16  # kinds of calls that are remembered
 STAYS = 1 << 19  # bytes that a recording keeps at most, in arrays that are nobody else's
@@ -67,6 +68,10 @@ class Recording:
         Of the arrays of the result.
     ended : float
         When it was last done, for who wants to know.
+    divided : (int, int)
+        On what threads it runs, if nothing else is asked.
+    made : list of shapes and dtypes
+        New arrays, in the order in which the result has them.
     """
 
     def __init__(self, key: Any, trace: Trace, arrays: Sequence[Array], result: Any) -> None:
@@ -74,11 +79,11 @@ class Recording:
         self.key, self.ended, self.light = key, 0.0, trace.light
         self.heavy = call.batch * max((weight.size for weight in call.weights or ()), default=0) >= SHARED
         self.call = call._replace(params=None, weights=None, inputs=None, state=None, rows=None, record=None)
-        leaves, source = _leaves(result), _Memory(trace.made)
+        leaves, source = _leaves(result), Places(trace.made)
         made = [trace.made[k] for k in dict.fromkeys(map(source.of, leaves)) if k is not None]
-        self._made = [(array.shape, array.dtype) for array in made]
+        self.made = [(array.shape, array.dtype) for array in made]
         self.handed = [leaf.shape for leaf in leaves if isinstance(leaf, Array)]
-        source = _Memory([*arrays, *made])
+        source = Places([*arrays, *made])
         values = [*(value for _, given in trace.works for value in given), *leaves]
         stay = {id(value): value for value in values if source.of(value) is None}
         first, second = len(source.arrays), len(source.arrays) + len(stay)
@@ -92,7 +97,7 @@ class Recording:
                 base = staying[id(value)]
                 view: View | None = methodcaller("copy") if out and isinstance(value, Array) else None
             else:
-                view = _view(source.arrays[base], value)
+                view = view_of(source.arrays[base], value)
             if view is None:
                 return base
             views.append((base, view))
@@ -100,7 +105,8 @@ class Recording:
 
         self._works = [(work, _picks([place(value) for value in given])) for work, given in trace.works]
         self._build = _builder(result, partial(place, out=True))
-        self._stay, self._views, self._divided = list(stay.values()), views, (call.parts, call.how)
+        self._stay, self._views, self.divided = list(stay.values()), views, (call.parts, call.how)
+        self._plain = not views and list(map(source.of, leaves)) == list(range(len(arrays), first))
 
     @property
     def size(self) -> int:
@@ -108,18 +114,29 @@ class Recording:
         return sum(value.nbytes for value in self._stay if isinstance(value, Array))
 
     def new(self) -> list[Array]:
-        """Return new arrays for what it makes, in the order in which the result has them."""
-        return [np.empty(shape, dtype) for shape, dtype in self._made]
+        """Return new arrays for what it makes."""
+        return [np.empty(shape, dtype) for shape, dtype in self.made]
 
     def __call__(self, arrays: Sequence[Array], made: Sequence[Array] | None = None, divided: tuple[int, int] | None = None) -> Any:
         """Do it on other arrays; return the result, in new arrays or those of `made`, divided as it was or otherwise."""
-        parts, how = divided or self._divided
+        parts, how = divided or self.divided
         values = [*arrays, *(made or self.new()), *self._stay]
         if self._views:
             values += [view(values[k]) for k, view in self._views]
         for work, pick in self._works:
             work(parts, how, *pick(values))
         return self._build(values)
+
+    def entry(self, arrays: Sequence[Array]) -> Entry | None:
+        """Return how its compiled function is entered with the caller's arrays and new ones, which then are the arrays of the result.
+
+        None where that is not all of it.
+        """
+        if len(self._works) != 1 or not self._plain:
+            return None
+        given = [*map(np.copy, arrays), *self.new()]  # of which no two overlap
+        work, pick = self._works[0]
+        return Entry.of(work, (*self.divided, *pick([*given, *self._stay])), given)
 
     @classmethod
     def of(cls, key: Any, given: Given, work: Path) -> Recording:
@@ -213,47 +230,6 @@ def _copied(item: Any) -> Any:
     if item is None:
         return None
     return item.copy() if isinstance(item, Array) else item._make([value.copy() for value in item])
-
-
-# Where arrays lie
-
-
-def _span(array: Array) -> tuple[int, int]:
-    """Return the first address of an array and the one after its last."""
-    start = array.__array_interface__["data"][0]
-    return start, start + sum((n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)) + array.itemsize
-
-
-class _Memory:
-    """Arrays, and where they lie."""
-
-    def __init__(self, arrays: Sequence[Array]) -> None:
-        self.arrays = arrays
-        self._spans = [(k, *_span(array)) for k, array in enumerate(arrays) if array.size]
-
-    def of(self, value: Any) -> int | None:
-        """Return which of the arrays a value lies in; None for none, or if it has no memory."""
-        if not isinstance(value, Array) or not value.size:
-            return None
-        first, last = _span(value)
-        return next((k for k, start, end in self._spans if start <= first and last <= end), None)
-
-
-def _view(base: Array, value: Array) -> View | None:
-    """Return how a value is made of the array that it lies in; None if it is all of it."""
-    offset = _span(value)[0] - _span(base)[0]
-    if value.shape == base.shape and value.strides == base.strides:
-        return None
-    if value.nbytes == base.nbytes and value.flags.c_contiguous:
-        return methodcaller("reshape", value.shape)
-    if value.strides == base.strides and value.shape[1:] == base.shape[1:] and offset % base.strides[0] == 0:
-        first = offset // base.strides[0]
-        return itemgetter(slice(first, first + len(value)))
-    return partial(_strided, value.shape, offset, value.strides)
-
-
-def _strided(shape: tuple[int, ...], offset: int, strides: tuple[int, ...], base: Array) -> Array:
-    return np.ndarray(shape, base.dtype, base, offset, strides)
 
 
 # Results: records of arrays and of other records
