@@ -30,8 +30,11 @@ def run(options: argparse.Namespace) -> int:
         return 2
     cells = [cell for name in options.files for cell in cells_of(name)] or list(REGISTRY.values())
     source = ", ".join(Path(name).name for name in options.files) or "derive/cells"
-    package = contents.files(cells, source, {} if options.files else SOURCES, orders=_orders(options, cells))
     out = options.out or Path("generated")
+    hides = _hides(out)
+    package = contents.files(cells, source, {} if options.files else SOURCES, torch=not hides, orders=_orders(options, cells))
+    if hides:
+        print(f"{out}: no module `torch`: Python looks for modules there, and would take it for PyTorch; a folder of a package can have it")
     return _compared(package, out) if options.check else _written(package, out)
 
 
@@ -40,6 +43,11 @@ def _orders(options: argparse.Namespace, cells: Sequence[Cell]) -> dict[str, int
     if options.order is None:
         return {} if options.files else dict.fromkeys(SECOND, 2)
     return dict.fromkeys((cell.name for cell in cells), options.order)
+
+
+def _hides(out: Path) -> bool:
+    """Say whether modules in a folder hide others of their names: Python looks for modules there."""
+    return out.resolve() in {Path(place).resolve() for place in ("", *sys.path)}
 
 
 def _compared(package: dict[str, str], out: Path) -> int:

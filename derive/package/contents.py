@@ -17,13 +17,21 @@ from .folder import MARK
 RUNTIME = Path(__file__).parents[1] / "runtime"
 MADE_FROM = "# Made from "
 TRAINING, WARM = "training", "warm"
-CUDA = "cuda"
+CUDA, TORCH = "cuda", "torch"
+OWN = ""  # the part of the runtime that every package has, and that its kernels are compiled with
 BESIDE = {f"{name}.py": f"common/{name}.py" for name in (TRAINING, WARM)}  # files of the runtime that lie beside the cells
-RESERVED = ("runtime", TRAINING, WARM, CUDA, "torch", "jax", "flax")
+RESERVED = ("runtime", TRAINING, WARM, CUDA, TORCH, "jax", "flax")
 ARGUMENTS = (
     *("params", "state", "steps", "lengths", "reverse", "tape", "out", "dtype", "seed", "batch", "self", "tf32", "stream"),
     *("dy", "dfinal", "second", "curvature"),
 )
+
+LAYERS = '''"""The kernels of this package as layers of PyTorch: see `runtime.torch`."""
+
+from .runtime.torch import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell, convert, layer
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "convert", "layer"]
+'''
 
 
 def files(
@@ -32,6 +40,7 @@ def files(
     sources: Mapping[str, str] | None = None,
     *,
     cuda: bool = True,
+    torch: bool = True,
     orders: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """Return the files of the package generated for `cells`, by path.
@@ -47,6 +56,8 @@ def files(
         The same for single cells, by name, where it is known more closely.
     cuda : bool
         Whether there are modules for CUDA devices too.
+    torch : bool
+        Whether there is a module `torch`, with layers of PyTorch.
     orders : mapping, optional
         By cell, the order of its derivatives: 1, as by default, or 2.
 
@@ -57,14 +68,18 @@ def files(
     """
     cells = tuple(cells)
     _check_names(cells)
-    runtime = {name: text for name, text in _runtime_files().items() if cuda or not name.startswith(CUDA)}
-    digests = {False: digest(*(text for name, text in runtime.items() if not name.startswith(CUDA))), True: digest(*runtime.values())}
-    own = digests[False]  # kernels of the CPU do not change with what is for devices
+    left = {part for part, wanted in ((CUDA, cuda), (TORCH, torch)) if not wanted}
+    runtime = {name: text for name, text in _runtime_files().items() if _part(name) not in left}
+    parts = {part: [text for name, text in runtime.items() if _part(name) == part] for part in (OWN, CUDA, TORCH)}
+    own = digest(*parts[OWN])  # kernels of the CPU do not change with what is for devices or for frameworks
+    digests = {OWN: own, **{part: digest(*parts[OWN], *parts[part]) for part in (CUDA, TORCH)}}
     found = {
-        f"runtime/{name}": _stamped(text, f"derive/runtime/{name}", digests[name.startswith(CUDA)])
+        f"runtime/{name}": _stamped(text, f"derive/runtime/{name}", digests[_part(name)])
         for name, text in runtime.items()
         if name not in BESIDE.values()
     }
+    if torch:
+        found[f"{TORCH}.py"] = _stamped(LAYERS, f"derive/runtime/{TORCH}", digests[TORCH])
     found |= {path: _stamped(runtime[name], f"derive/runtime/{name}", own) for path, name in BESIDE.items()}
     found["__init__.py"] = _init(cells, source, "Recurrent layers: kernels with their gradients, on NumPy and Numba alone.")
     if cuda:
@@ -74,8 +89,14 @@ def files(
         compiled = compile_cell(cell, 2) if second else compile_cell(cell)  # as others ask for it: it is done once
         found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
         if cuda:
-            found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digests[True])
+            found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digests[CUDA])
     return dict(sorted(found.items()))
+
+
+def _part(name: str) -> str:
+    """Return which part of the runtime a file of it belongs to."""
+    folder = name.partition("/")[0]
+    return folder if folder in (CUDA, TORCH) else OWN
 
 
 def _check_names(cells: tuple[Definition, ...]) -> None:

@@ -25,10 +25,12 @@ SMALL = tuple(REGISTRY[name] for name in ("rnn", "gru", "lstm_stacked", "softmax
 ALONE = """
 import sys
 sys.modules["sympy"] = sys.modules["derive"] = None  # importing either is an error
-import importlib, pkgutil
+import importlib, pathlib
 import numpy as np
 import {package}
-names = [m.name for m in pkgutil.walk_packages({package}.__path__, "{package}.")]
+root = pathlib.Path({package}.__path__[0])
+files = [path.relative_to(root.parent).with_suffix("") for path in root.rglob("*.py") if "__pycache__" not in path.parts]
+names = [".".join(path.parts).removesuffix(".__init__") for path in files if "torch" not in path.parts]
 for name in names:
     importlib.import_module(name)
 from {package} import rnn

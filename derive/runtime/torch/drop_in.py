@@ -1,0 +1,168 @@
+"""`RNN`, `LSTM` and `GRU` in place of those of `torch.nn`.
+
+They are subclasses, so arguments, weights and their names, initialisation and `state_dict` are PyTorch's own; what runs is ours.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from .forms import BIASES, GATES, NO_BIASES
+from .passes import Passes, named
+from .precision import run_wide
+
+PACKAGE = __name__.rpartition(".runtime.")[0]
+
+
+def _known() -> dict[tuple[str, bool, bool], Passes]:
+    """Return the passes of all cells that this package has of those that `torch.nn` has layers of, by name, biases, direction.
+
+    All at once, when they are imported: a compiler that looks through a layer finds them made.
+    """
+    names = [name for name in GATES if importlib.util.find_spec(f"{PACKAGE}.{name}")]
+    keys = [(name, bias, reverse) for name in names for bias in (False, True) for reverse in (False, True)]
+    return {key: named(f"{PACKAGE}.{key[0]} {BIASES if key[1] else NO_BIASES}", key[2]) for key in keys}
+
+
+PASSES = _known()
+
+
+def passes(name: str, bias: bool, reverse: bool) -> Passes:
+    """Return the passes of a cell that computes what a layer of `torch.nn` does."""
+    found = PASSES.get((name, bias, reverse))
+    if found is None:
+        raise ValueError(f"{PACKAGE} was generated without the cell `{name}`")
+    return found
+
+
+class _Layer(nn.RNNBase):
+    """What all three do."""
+
+    lowered = True
+    """Whether PyTorch's own has results of lower precision under `torch.autocast`."""
+
+    def cell(self) -> str:
+        """Return the name of the cell."""
+        raise NotImplementedError
+
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
+        """Run the layer, as `torch.nn` describes it."""
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx)
+        if input.dim() not in (2, 3):
+            kind = " tensor" if isinstance(self, nn.RNN) else ""
+            raise ValueError(f"{self._get_name()}: Expected input to be 2D or 3D, got {input.dim()}D{kind} instead")
+        return self._padded(input, hx)
+
+    def _padded(self, input: Tensor, hx: Any) -> tuple[Tensor, Any]:
+        alone = input.dim() == 2
+        states = self._states(hx)
+        self._check_axes(states, "unbatched" if alone else "batched", input.dim())
+        x = input.unsqueeze(1) if alone else input.transpose(0, 1) if self.batch_first else input
+        states = None if states is None else tuple(value.unsqueeze(1) if alone else value for value in states)
+        y, final = self._checked(x, states, None)
+        if alone:
+            return y.squeeze(1), self._as_given([value.squeeze(1) for value in final])
+        return (y.transpose(0, 1) if self.batch_first else y), self._as_given(final)
+
+    def _check_axes(self, states: tuple[Tensor, ...] | None, kind: str, axes: int) -> None:
+        """Refuse states with a batch for an input without one, and the other way, in PyTorch's words."""
+        if states is None or all(value.dim() == axes for value in states):
+            return
+        names = " and ".join(("hx", "cx")[: len(states)])
+        got = f"{states[0].dim()}-D tensor" if len(states) == 1 else f"({', '.join(f'{value.dim()}-D' for value in states)}) tensors"
+        raise RuntimeError(f"For {kind} {axes}-D input, {names} should also be {axes}-D but got {got}")
+
+    def _packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+        """Run sequences of unequal length, the longest first, as they lie in a `PackedSequence`."""
+        data, batch_sizes, order, back = packed
+        x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))
+        states = self._states(hx)
+        if states is not None and order is not None:
+            states = tuple(value.index_select(1, order) for value in states)
+        y, final = self._checked(x, states, lengths)
+        rows = pack_padded_sequence(y, lengths).data
+        final = final if back is None else [value.index_select(1, back) for value in final]
+        return PackedSequence(rows, batch_sizes, order, back), self._as_given(final)
+
+    def _states(self, hx: Any) -> tuple[Tensor, ...] | None:
+        return None if hx is None else hx if isinstance(hx, tuple) else (hx,)
+
+    def _as_given(self, final: Any) -> Any:
+        """Return final states as `torch.nn` does: h alone, or h and c."""
+        return final[0]
+
+    def _checked(self, x: Tensor, states: Any, lengths: Any) -> tuple[Tensor, list[Tensor]]:
+        """Run `x` `(T, B, ·)` from states `(layers, B, ·)`; return the output, and the final states likewise, all in PyTorch's order."""
+        states = self._zeros(x) if states is None else states
+        self.check_forward_args(x.transpose(0, 1) if self.batch_first else x, self._as_given(states), None)
+        return self._layers(x, states, None if lengths is None else lengths.numpy().astype(np.int64))
+
+    def _zeros(self, x: Tensor) -> tuple[Tensor, ...]:
+        layers = self.num_layers * (1 + self.bidirectional)
+        return (x.new_zeros(layers, x.shape[1], self.proj_size or self.hidden_size),)
+
+    def _layers(self, x: Tensor, states: tuple[Tensor, ...], lengths: Any) -> tuple[Tensor, list[Tensor]]:
+        name, row = self.cell(), 0
+        finals: list[Any] = []
+        for layer in range(self.num_layers):
+            outputs: list[Tensor] = []
+            for direction in ("", "_reverse")[: 1 + self.bidirectional]:
+                how = replace(passes(name, self.bias, bool(direction)), lengths=lengths)
+                weights = [getattr(self, f"{weight}_l{layer}{direction}") for weight in _weights(self)]
+                y, *final = run_wide(how, [x], weights, self._ordered([value[row] for value in states]), lowered=self.lowered)
+                outputs.append(y)
+                finals.append(self._ordered(final))
+                row += 1
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+            if self.dropout and layer < self.num_layers - 1:
+                x = functional.dropout(x, self.dropout, self.training)
+        return x, [torch.stack(parts) for parts in zip(*finals, strict=True)]
+
+    def _ordered(self, states: list[Tensor]) -> list[Tensor]:
+        """Return the states of a cell in PyTorch's order for those in the cell's, and the other way: h and c, or c and h."""
+        return states[::-1]
+
+
+def _weights(layer: nn.RNNBase) -> list[str]:
+    return ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if layer.bias else []), *(["weight_hr"] if layer.proj_size else [])]
+
+
+class RNN(_Layer, nn.RNN):
+    """`torch.nn.RNN`."""
+
+    def cell(self) -> str:
+        return "rnn" if self.nonlinearity == "tanh" else "rnn_relu"
+
+
+class GRU(_Layer, nn.GRU):
+    """`torch.nn.GRU`."""
+
+    lowered = False
+
+    def cell(self) -> str:
+        return "gru"
+
+
+class LSTM(_Layer, nn.LSTM):
+    """`torch.nn.LSTM`."""
+
+    def cell(self) -> str:
+        return "lstmp" if self.proj_size else "lstm"
+
+    def _states(self, hx: Any) -> tuple[Tensor, ...] | None:
+        return None if hx is None else tuple(hx)
+
+    def _as_given(self, final: Any) -> Any:
+        return tuple(final)
+
+    def _zeros(self, x: Tensor) -> tuple[Tensor, ...]:
+        return *super()._zeros(x), x.new_zeros(self.num_layers * (1 + self.bidirectional), x.shape[1], self.hidden_size)

@@ -1,0 +1,303 @@
+"""What autograd knows of a layer: functions of tensors, each with its derivative, its tangent, and its rule for a mapped axis.
+
+    Forward      values                                    → results, saved
+    Backward     cotangents, values, saved                 → gradients, kept        what Forward's backward is
+    Twice        u, cotangents, values, saved, kept        → gradients of ⟨u, gradients⟩        what Backward's backward is
+    Tangent      tangents, values, saved                   → tangents of results        what Forward's forward mode is
+    Transposed   cotangents, tangents, values, saved       → gradients of ⟨cotangents, tangents of results⟩        Tangent's backward
+    Along        tangents of cotangents and values, …      → tangents of gradients        what Backward's forward mode is
+
+A list of tensors has None where there is none. Saved and kept arrays are constants to autograd: derivatives by values cover what hangs on
+them. A third derivative is refused.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+from torch.autograd import Function, forward_ad
+
+from . import operators
+from .forms import Maybe
+from .legacy import each, is_mapped
+from .passes import Passes
+
+Tensors = Sequence[Any]
+COMPILED = "in compiled code a recurrent layer has neither forward mode nor the transformations of torch.func: compile what is inside"
+THIRD = "a third derivative of a recurrent layer is not offered: its kernels go to the second order"
+
+
+def run(passes: Passes, values: Tensors) -> tuple[Any, ...]:
+    """Return output and final states of a layer, to be differentiated if any value is."""
+    if torch.compiler.is_compiling():
+        if transformed():
+            raise NotImplementedError(COMPILED)
+        return operators.run(passes, values)
+    if not transformed():
+        if not torch.is_grad_enabled() or not any(value.requires_grad for value in values):
+            return computed(passes.infer, values)
+        found: tuple[Any, ...] = Straight.apply(passes, *values)
+        return found
+    return Forward.apply(_plain(passes), *values)[: passes.results]
+
+
+def transformed() -> bool:
+    """Say whether more than `backward` may ask for derivatives: a transformation of `torch.func`, or forward mode."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def _plain(passes: Passes) -> Passes:
+    """Return the same, but so that what the backward pass keeps is no result of a function: it would be mapped and stacked."""
+    return replace(passes, keep=False)
+
+
+# Tensors and arrays: the same memory
+
+
+def computed(work: Callable[..., Sequence[Maybe]], *groups: Tensors) -> tuple[Any, ...]:
+    """Return what a pass makes of lists of tensors."""
+    try:
+        given = [[None if value is None else value.detach().numpy() for value in group] for group in groups]
+    except RuntimeError:
+        if not any(map(is_mapped, chain(*groups))):
+            raise
+        return each(partial(computed, work), groups)
+    return tuple([None if value is None else torch.from_numpy(value) for value in _run(work, given)])
+
+
+def _run(work: Callable[..., Sequence[Maybe]], given: Sequence[Any]) -> Sequence[Maybe]:
+    """Run a pass; a compiler that is at work on what calls it does not look into it."""
+    compiler: Any = sys.modules.get("torch._dynamo")  # it takes seconds to load, so it is not asked for
+    return work(*given) if compiler is None else compiler.disable(work)(*given)
+
+
+def _parted(values: Tensors, *counts: int) -> list[Tensors]:
+    """Return so many of the values, so many of the next, and so on; and the rest."""
+    found, start = list[Tensors](), 0
+    for count in counts:
+        found.append(values[start : start + count])
+        start += count
+    return [*found, values[start:]]
+
+
+def _remember(ctx: Any, passes: Passes, *groups: Tensors) -> None:
+    """Keep tensors for a function's derivatives: PyTorch sees to it that nobody alters them, and lets go of them in time."""
+    values = [value for group in groups for value in group]
+    ctx.passes = passes
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*values)
+    ctx.save_for_forward(*values)
+
+
+def _where(given: Tensors, found: Tensors) -> list[Any]:
+    """Return gradients by what was given, and no others."""
+    return [None if value is None else grad for value, grad in zip(given, found, strict=False)]
+
+
+def _nothing(values: Tensors) -> list[Any]:
+    """Return what stands for gradients by values that are `Fixed`: nobody reads it, one who would is refused."""
+    return [None if value is None else value.detach() for value in values]
+
+
+# Functions
+
+
+class _Mapped(Function):
+    """A function that is called for each element of a mapped axis."""
+
+    @classmethod
+    def vmap(cls, info: Any, axes: Sequence[int | None], *given: Any) -> Any:
+        def picked(k: int) -> list[Any]:
+            return [value if axis is None else value.select(axis, k) for value, axis in zip(given, axes, strict=True)]
+
+        found = [cls.apply(*picked(k)) for k in range(info.batch_size)]
+        stacked = tuple([None if parts[0] is None else torch.stack(parts) for parts in zip(*found, strict=True)])
+        return stacked, tuple([None if value is None else 0 for value in stacked])
+
+
+class Fixed(_Mapped):
+    """A value by which a second derivative is not differentiated again."""
+
+    @staticmethod
+    def forward(value: Any) -> Any:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Tensors, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> Any:
+        raise NotImplementedError(THIRD)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(THIRD)
+
+    @classmethod
+    def vmap(cls, info: Any, axes: Sequence[int | None], *given: Any) -> Any:
+        return cls.apply(given[0]), axes[0]
+
+
+def _fixed(values: Tensors) -> list[Any]:
+    return [None if value is None else Fixed.apply(value) for value in values]
+
+
+class _Linear(_Mapped):
+    """A second derivative: it is linear in a direction, by which alone it is differentiated again."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
+        _remember(ctx, inputs[0], inputs[1:])
+
+
+class Twice(_Linear):
+    @staticmethod
+    def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
+        return computed(passes.twice, *_parted(given, passes.values, passes.results, passes.values, passes.saved))
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+        passes, given = ctx.passes, ctx.saved_tensors
+        u, at, kept = _parted(given, passes.values, passes.results + passes.values + passes.saved)
+        found = Along.apply(passes, *cotangents, *_fixed(at))
+        return None, *_where(u, found), *_nothing(at), *[None] * len(kept)
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:
+        passes = ctx.passes
+        return Twice.apply(passes, *tangents[: passes.values], *ctx.saved_tensors[passes.values : len(tangents)])
+
+
+class Along(_Linear):
+    @staticmethod
+    def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
+        return computed(passes.along, *_parted(given, passes.results, passes.values, passes.results, passes.values))
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+        passes, given = ctx.passes, ctx.saved_tensors
+        direction, at = _parted(given, passes.results + passes.values)
+        found = Twice.apply(passes, *cotangents, *_fixed(at))  # what the backward pass keeps is made again
+        return None, *_where(direction, found), *_nothing(at)
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:
+        passes = ctx.passes
+        count = passes.results + passes.values
+        return Along.apply(passes, *tangents[:count], *ctx.saved_tensors[count : len(tangents)])
+
+
+class Transposed(_Mapped):
+    @staticmethod
+    def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
+        return computed(passes.transposed, *_parted(given, passes.results, passes.values, passes.values))
+
+    setup_context, backward, jvp = Fixed.setup_context, Fixed.backward, Fixed.jvp
+
+
+class Backward(_Mapped):
+    @staticmethod
+    def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
+        return computed(passes.backward_kept, *_parted(given, passes.results, passes.values))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
+        passes, *given = inputs
+        kept = output[passes.values :]
+        ctx.mark_non_differentiable(*kept)
+        _remember(ctx, passes, given, kept)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+        passes, given = ctx.passes, ctx.saved_tensors
+        found = Twice.apply(passes, *cotangents[: passes.values], *_fixed(given))
+        return None, *_where(given, found), *[None] * passes.saved
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:
+        passes, given = ctx.passes, ctx.saved_tensors[: len(tangents)]
+        found = Along.apply(passes, *tangents[: passes.results + passes.values], *_fixed(given))
+        return *found, *[None] * passes.kept
+
+
+class Tangent(_Mapped):
+    @staticmethod
+    def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
+        return computed(passes.tangent, *_parted(given, passes.values, passes.values))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
+        _remember(ctx, inputs[0], inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+        passes, given = ctx.passes, ctx.saved_tensors
+        return None, *_where(given, Transposed.apply(passes, *cotangents, *given)), *[None] * passes.saved
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError("forward mode of forward mode is not offered for a recurrent layer: take one of both in reverse")
+
+
+def _backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+    """Return the gradients of a layer: by a function that can be differentiated again, or by none."""
+    passes, given = ctx.passes, (*cotangents[: ctx.passes.results], *ctx.saved_tensors)
+    if torch.is_grad_enabled() or transformed():
+        return None, *Backward.apply(passes, *given)[: passes.values]
+    return None, *computed(passes.backward, *_parted(given, passes.results, passes.values))
+
+
+class Straight(Function):
+    """A layer where nothing but `backward` asks for derivatives: what is saved is no result."""
+
+    @staticmethod
+    def forward(ctx: Any, passes: Passes, *values: Any) -> tuple[Any, ...]:
+        found = computed(passes.forward, values)
+        _remember(ctx, passes, values, found[passes.results :])
+        return found[: passes.results]
+
+    backward = staticmethod(_backward)
+
+
+class Forward(_Mapped):
+    @staticmethod
+    def forward(passes: Passes, *values: Any) -> tuple[Any, ...]:
+        return computed(passes.forward, values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
+        passes, *values = inputs
+        saved = output[passes.results :]
+        ctx.mark_non_differentiable(*saved)
+        _remember(ctx, passes, values, saved)
+
+    backward = staticmethod(_backward)
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:
+        return *Tangent.apply(ctx.passes, *tangents, *ctx.saved_tensors), *[None] * ctx.passes.saved
+
+    @classmethod
+    def vmap(cls, info: Any, axes: Sequence[int | None], *given: Any) -> tuple[tuple[Any, ...], tuple[int | None, ...]]:
+        """Where weights are not mapped, all elements are one larger batch."""
+        (passes, *values), (_, *mapped), times = given, axes, info.batch_size
+        own = passes.axes_of_values
+        if any(axis is not None for axis, of in zip(mapped, own, strict=True) if of is None):
+            return super().vmap(info, axes, *given)
+        folded = [value if of is None else _fold(value, axis, of, times) for value, axis, of in zip(values, mapped, own, strict=True)]
+        found = cls.apply(passes.repeated(times), *folded)
+        of_found = (*passes.axes_of_results, *[1] * passes.saved)
+        return tuple([value.unflatten(axis, (times, -1)) for value, axis in zip(found, of_found, strict=True)]), of_found
+
+
+def _fold(value: Any, mapped: int | None, axis: int, times: int) -> Any:
+    """Return a value with its mapped axis, or so many copies of it, as part of its `axis`."""
+    value = value.unsqueeze(axis).expand(*value.shape[:axis], times, *value.shape[axis:]) if mapped is None else value.movedim(mapped, axis)
+    return value.flatten(axis, axis + 1)

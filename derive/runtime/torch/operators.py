@@ -1,0 +1,91 @@
+"""A layer as operators that PyTorch's compilers take as they are: `torch.compile`, `torch.export`, AOTInductor.
+
+They have two derivatives less than `functions`: compiled code is differentiated once, in reverse. Forward mode is refused there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .passes import Passes, named
+
+NAMESPACE = __name__.rpartition(".runtime.")[0].replace(".", "_")  # of the package: two may be loaded
+
+
+def run(passes: Passes, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return output and final states of a layer, in code that is compiled."""
+    found = forward(list(values), passes.key, _lengths(passes), passes.reverse, passes.steps)
+    return tuple(found[: passes.results])
+
+
+def _lengths(passes: Passes) -> Any:
+    return None if passes.lengths is None else torch.from_numpy(np.asarray(passes.lengths))
+
+
+def _passes(key: str, lengths: Tensor | None, reverse: bool, steps: int | None) -> Passes:
+    """Return the passes of a call. Lengths say how many rows there are, which a compiler is not told: then nothing is saved."""
+    found = named(key, reverse, steps)
+    return found if lengths is None else replace(found, lengths=lengths.numpy(), keep=False)
+
+
+def _arrays(values: Sequence[Tensor]) -> list[Any]:
+    return [value.detach().numpy() for value in values]
+
+
+def _tensors(values: Sequence[Any], like: Sequence[Tensor]) -> list[Tensor]:
+    """Return results of a pass; those that are None are zero, and as their values are."""
+    return [_zero(value) if found is None else torch.from_numpy(found) for found, value in zip(values, like, strict=True)]
+
+
+def _zero(value: Tensor) -> Tensor:
+    return torch.zeros(value.shape, dtype=value.dtype)
+
+
+@torch.library.custom_op(f"{NAMESPACE}::forward", mutates_args=())
+def forward(values: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None) -> list[Tensor]:
+    """Return results, and what is saved."""
+    return [torch.from_numpy(value) for value in _passes(key, lengths, reverse, steps).forward(_arrays(values))]
+
+
+@torch.library.custom_op(f"{NAMESPACE}::backward", mutates_args=())
+def backward(
+    cotangents: list[Tensor], values: list[Tensor], saved: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None
+) -> list[Tensor]:
+    """Return the gradients by values."""
+    found = _passes(key, lengths, reverse, steps).backward(*map(_arrays, (cotangents, values, saved)))
+    return _tensors(found, values)
+
+
+@forward.register_fake
+def _(values: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None) -> list[Tensor]:
+    passes = replace(named(key, reverse, steps), keep=lengths is None, lengths=None if lengths is None else np.zeros(0))
+    return [values[-1].new_empty(shape) for shape in passes.shapes(values)]
+
+
+@backward.register_fake
+def _(cotangents: list[Tensor], values: list[Tensor], saved: list[Tensor], *_: Any) -> list[Tensor]:
+    return [value.new_empty(value.shape) for value in values]
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    values, *ctx.how = inputs
+    key, _, reverse, steps = ctx.how
+    ctx.results = named(key, reverse, steps).results
+    ctx.count, ctx.shapes = len(values), [value.shape for value in output[: ctx.results]]
+    ctx.save_for_backward(*values, *output[ctx.results :])
+
+
+def _differentiate(ctx: Any, cotangents: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    values, saved = list(ctx.saved_tensors[: ctx.count]), list(ctx.saved_tensors[ctx.count :])
+    given = zip(cotangents[: ctx.results], ctx.shapes, strict=True)
+    full = [values[-1].new_zeros(shape) if value is None else value for value, shape in given]
+    return backward(full, values, saved, *ctx.how), None, None, None, None
+
+
+forward.register_autograd(_differentiate, setup_context=_remember)

@@ -1,0 +1,248 @@
+"""The passes of one layer, from arrays to arrays: what autograd's functions compute.
+
+What goes in and comes out of each is a flat list, since that is what PyTorch differentiates:
+
+    values     inputs and contexts, weights, states before the first step
+    cotangents of the output and of the final states; results are output and final states
+    saved      what the forward pass keeps, and
+    kept       what the backward pass keeps for double backward
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .forms import Array, Form, Maybe, form
+
+Arrays = Sequence[Maybe]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """One layer of one cell, and how it is called.
+
+    Attributes
+    ----------
+    module : module
+        Generated.
+    form : Form
+        Of its weights.
+    lengths : array (B,), optional
+    reverse : bool
+    steps : int, optional
+        How many, for a cell without inputs.
+    keep : bool
+        Whether passes keep what others read, whatever its axes; else only what has an axis for sequences is saved, and the rest is computed
+        again where it is asked for.
+    """
+
+    module: Any
+    form: Form
+    lengths: Array | None = None
+    reverse: bool = False
+    steps: int | None = None
+    keep: bool = True
+
+    @property
+    def threads(self) -> Any:
+        """The module of the cell's package that says on which threads kernels run: here, on PyTorch's."""
+        return _threads(self.module.__name__.rpartition(".")[0])
+
+    # How many there are
+
+    @property
+    def given(self) -> int:
+        """How many inputs and contexts."""
+        return len(self.module.Inputs._fields)
+
+    @property
+    def results(self) -> int:
+        return 1 + len(self.module.State._fields)
+
+    @property
+    def values(self) -> int:
+        return self.given + self.form.count + len(self.module.State._fields)
+
+    @property
+    def by_step(self) -> bool:
+        """Whether what is kept has an axis for steps and one for sequences: else it has rows, of all together."""
+        return self.lengths is None and not self.reverse
+
+    @property
+    def saved(self) -> int:
+        return len(self.module.Saved._fields) if self.keep or self.by_step else 0
+
+    @property
+    def key(self) -> str:
+        """A text from which `named` makes the same cell and form again, in another process too."""
+        return f"{self.module.__name__} {self.form.key}"
+
+    @property
+    def kept(self) -> int:
+        return len(self.module.SavedBackward._fields) if self.keep and self.module.LAYER.links else 0
+
+    def shapes(self, values: Sequence[Any]) -> list[tuple[int, ...]]:
+        """Return the shapes of results and of what is saved, of values that are arrays or tensors of whatever kind."""
+        layer, (inputs, params, state) = self.module.LAYER, self._arguments(values)
+        sizes = layer.find_sizes(inputs._asdict(), params, state)
+        steps, batch = inputs[0].shape[:2] if layer.inputs else (self.steps or 0, (*inputs, *state)[0].shape[0])
+        kept = [(*self._lead(steps, batch, extra), *layer.shape(shape, sizes)) for shape, extra in layer.saved.values()]
+        final = [(batch, *layer.shape(shape, sizes)) for shape in layer.state.values()]
+        return [(steps, batch, *layer.shape(layer.output, sizes)), *final, *(kept if self.saved else ())]
+
+    def _lead(self, steps: int, batch: int, extra: int | None) -> tuple[int, ...]:
+        """Return the axes of what is saved before a row's own."""
+        if extra is None:
+            return ()
+        return (steps + extra, batch) if not self.reverse else ((steps + extra) * batch,)
+
+    # The axis of sequences, None where there is none
+
+    @property
+    def axes_of_values(self) -> list[int | None]:
+        layer = self.module.LAYER
+        axes: list[int | None] = [1 if name in layer.inputs else 0 for name in self.module.Inputs._fields]
+        return [*axes, *[None] * self.form.count, *[0] * len(self.module.State._fields)]
+
+    @property
+    def axes_of_results(self) -> list[int]:
+        return [1, *[0] * len(self.module.State._fields)]
+
+    def repeated(self, times: int) -> Passes:
+        """Return the same for so many batches, sequence by sequence of the first, then of the second."""
+        return self if self.lengths is None else replace(self, lengths=np.tile(self.lengths, times))
+
+    # Passes
+
+    def infer(self, values: Arrays) -> list[Maybe]:
+        """Return the results."""
+        inputs, params, state = self._arguments(values)
+        with self.threads.pool("torch"):
+            y, final = self._called(self.module.infer, inputs, params, state)
+        return [y, *final]
+
+    def forward(self, values: Arrays) -> list[Maybe]:
+        """Return results, and what is saved."""
+        y, final, tape = self._run(values)
+        return [y, *final, *(tape.saved if self.saved else ())]
+
+    def backward(self, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
+        """Return the gradients by all values, None for one that has none."""
+        tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
+        with self.threads.pool("torch"):
+            return self._flat(self.module.backward(dy, tape, dfinal))
+
+    def backward_kept(self, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
+        """Return the gradients, and what is kept for `twice`."""
+        if not self.kept:
+            return self.backward(cotangents, values, saved)
+        tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
+        with self.threads.pool("torch"):
+            grads, tape2 = self.module.backward(dy, tape, dfinal, second=True)
+        return [*self._flat(grads), *tape2.saved]
+
+    def twice(self, u: Arrays, cotangents: Arrays, values: Arrays, saved: Arrays, kept: Arrays) -> list[Maybe]:
+        """Return the gradients of Σ ⟨u, gradients⟩ by cotangents and by values."""
+        tape, (dy, dfinal), module = self._tape(values, saved), self._cotangents(cotangents, values), self.module
+        with self.threads.pool("torch"):
+            tape2 = module.Tape2(tape, dy, module.SavedBackward(*kept)) if kept else module.backward(dy, tape, dfinal, second=True)[1]
+            found = module.backward_backward(self._grads(u), tape2)
+        return [found.dy, *found.dfinal, *self._flat(found)]
+
+    def tangent(self, tangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
+        """Return the derivatives of the results along a direction."""
+        with self.threads.pool("torch"):
+            y, final = self.module.tangent(self._grads(tangents), self._tape(values, saved))
+        return [y, *final]
+
+    def transposed(self, cotangents: Arrays, tangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
+        """Return the gradients of ⟨cotangents, derivatives along a direction⟩ by the direction and by values."""
+        tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
+        with self.threads.pool("torch"):
+            grads, tape2 = self.module.backward(dy, tape, dfinal, second=True)
+            found = self.module.backward_backward(self._grads(tangents), tape2)
+        return [*self._flat(grads), *self._flat(found)]
+
+    def along(self, moved: Arrays, tangents: Arrays, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
+        """Return the derivatives of the gradients along a direction of values, and of cotangents, which `moved` is."""
+        tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
+        turned, ends = self._cotangents(moved, values)
+        with self.threads.pool("torch"):
+            if all(tangent is None for tangent in tangents):
+                return self._flat(self.module.backward(turned, tape, ends))
+            bent = None if turned is None else lambda _: turned
+            found = self._flat(self.module.hvp(self._grads(tangents), tape, dy, dfinal, curvature=bent)[1])
+            rest = [None] * len(found) if ends is None else self._flat(self.module.backward(None, tape, ends))
+        return [_sum(a, b) for a, b in zip(found, rest, strict=True)]
+
+    # Records of the module
+
+    def _arguments(self, values: Arrays) -> tuple[Any, Any, Any]:
+        given, weights, state = self._split(values)
+        return self.module.Inputs(*given), self.form.parameters(weights), self.module.State(*state)
+
+    def _split(self, values: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+        end = self.given + self.form.count
+        return values[: self.given], values[self.given : end], values[end:]
+
+    def _called(self, function: Any, inputs: Any, params: Any, state: Any) -> Any:
+        first, *others = zip(inputs._fields, inputs, strict=True) if self.module.LAYER.inputs else [("", None), *inputs._asdict().items()]
+        options = dict(others) if self.steps is None else {**dict(others), "steps": self.steps}
+        return function(first[1], params, state, **options, lengths=self.lengths, reverse=self.reverse)
+
+    def _run(self, values: Arrays) -> tuple[Array, Any, Any]:
+        inputs, params, state = self._arguments(values)
+        with self.threads.pool("torch"):
+            found: tuple[Array, Any, Any] = self._called(self.module.forward, inputs, params, state)
+        return found
+
+    def _tape(self, values: Arrays, saved: Arrays) -> Any:
+        """Return the tape of a call; where nothing was saved, the forward pass is run again."""
+        if not saved and self.module.LAYER.saved:
+            return self._run(values)[2]
+        inputs, params, state = self._arguments(values)
+        steps = self.steps if self.steps is not None else len(inputs[0])
+        return self.module.Tape(inputs, params, state, self.module.Saved(*saved), steps, self.lengths, self.reverse)
+
+    def _cotangents(self, cotangents: Arrays, values: Arrays) -> tuple[Maybe, Any]:
+        dy, *dfinal = cotangents
+        if all(value is None for value in dfinal):
+            return dy, None
+        _, _, state = self._split(values)
+        full = [np.zeros_like(like) if value is None else value for value, like in zip(dfinal, state, strict=True)]
+        return dy, self.module.State(*full)
+
+    def _grads(self, values: Arrays) -> Any:
+        """Return a `Grads` of cotangents or tangents in the order of values."""
+        given, weights, state = self._split(values)
+        kind = self.module.Grads
+        fields = {name: value for name, value in zip(self.module.Inputs._fields, given, strict=True) if name in kind._fields}
+        return kind(**fields, params=self.form.parameters(weights), state=self.module.State(*state))
+
+    def _flat(self, grads: Any) -> list[Maybe]:
+        """Return what a `Grads` or a `Second` has, in the order of values."""
+        given = [getattr(grads, name, None) for name in self.module.Inputs._fields]
+        return [*given, *self.form.gradients(grads.params), *grads.state]
+
+
+def _sum(a: Maybe, b: Maybe) -> Maybe:
+    return b if a is None else a if b is None else a + b
+
+
+@lru_cache(maxsize=64)
+def _threads(package: str) -> Any:
+    return importlib.import_module(f"{package}.runtime.threads")
+
+
+@lru_cache(maxsize=256)
+def named(key: str, reverse: bool = False, steps: int | None = None) -> Passes:
+    """Return the passes of a key: of a generated module, by its name, with weights in some form."""
+    name, _, of = key.partition(" ")
+    module = importlib.import_module(name)
+    return Passes(module, form(of, module.LAYER.name, module.Params), reverse=reverse, steps=steps)

@@ -1,0 +1,33 @@
+"""In what precision a layer computes: float32 where its tensors have less, and what comes out has their dtype again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .functions import run
+from .passes import Passes
+
+NARROW = torch.bfloat16
+
+
+def run_wide(
+    passes: Passes, inputs: Sequence[Tensor], weights: Sequence[Tensor], states: Sequence[Tensor], *, lowered: bool = False
+) -> tuple[Tensor, ...]:
+    """Return output and final states of a layer; those of bfloat16 tensors, and under `torch.autocast`, are computed in float32.
+
+    Parameters
+    ----------
+    lowered : bool
+        Whether results under `torch.autocast` have its dtype, and not that of the inputs: so it is with some layers of `torch.nn`.
+    """
+    values, dtype = [*inputs, *weights, *states], inputs[0].dtype if inputs else weights[0].dtype
+    mixed = torch.is_autocast_enabled("cpu")
+    if mixed or dtype == NARROW:
+        values = [value.float() if value.dtype == NARROW else value for value in values]
+    if mixed and lowered and dtype == torch.float32:
+        dtype = torch.get_autocast_dtype("cpu")
+    found = run(passes, values)
+    return tuple([value.to(dtype) for value in found]) if found[0].dtype != dtype else found
