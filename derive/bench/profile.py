@@ -111,7 +111,7 @@ def _stamp(function: ast.FunctionDef, *, host: bool) -> None:
 
 def _stamped(body: Sequence[ast.stmt], first: str, kinds: dict[str, int], rest: int) -> Iterator[ast.stmt]:
     for statement in body:
-        if isinstance(statement, ast.For) and isinstance(statement.target, ast.Name) and statement.target.id == "t":
+        if isinstance(statement, ast.For) and _of_steps(statement):
             statement.body = list(_stamped(statement.body, first, kinds, rest))
             yield statement
             continue
@@ -122,6 +122,13 @@ def _stamped(body: Sequence[ast.stmt], first: str, kinds: dict[str, int], rest: 
         if not isinstance(statement, ast.Assign) or called & {*kinds}:
             phase = next((kinds[name] for name in kinds if name in called), rest)
             yield from ast.parse(f"_clock = _spent({first}, {phase}, _clock)").body
+
+
+def _of_steps(loop: ast.For) -> bool:
+    """Say whether a loop goes through steps, or through pieces of some steps."""
+    return isinstance(loop.target, ast.Name) and (
+        loop.target.id == "t" or "pieces" in {n.id for n in ast.walk(loop.iter) if isinstance(n, ast.Name)}
+    )
 
 
 def profiled(cell: Definition, folder: Path, order: int = 1) -> ModuleType:

@@ -164,7 +164,7 @@ def cost(expr: sp.Expr) -> int:
         elif node.is_Add or node.is_Mul:
             total += len(node.args) - 1
         elif node.is_Pow:
-            total += 4 if node.exp.is_Integer and node.exp > 0 else 10
+            total += 1 if node.exp == 2 else 4 if node.exp.is_Integer and node.exp > 0 else 10
     return total
 
 

@@ -66,11 +66,15 @@ class HostCode(ABC):
         self.allocate()
         self.rows("once", program.once, Source("call.batch"))
         self.rows("before", program.before, self.count)
-        self.time_loop(program.loop)
-        self.rows("after", program.after, self.count)
-        self.totals()
+        self.steps()
         for eq in self.rec.epilogue:
             self.static(eq, self.statements)
+
+    def steps(self) -> None:
+        """Run the time loop, and what follows it."""
+        self.time_loop(self.program.loop)
+        self.rows("after", self.program.after, self.count)
+        self.totals()
 
     def made_of_weights(self) -> Iterable[str]:
         """Return the variables that are made of parameters alone."""
@@ -177,9 +181,14 @@ class HostCode(ABC):
 
     def columns(self, rows: Source, place: Place, width: Size) -> Source:
         """Return the columns of rows where a value lies."""
+        taken = self.taken_rows(place)
         if place.start == Size() and width == self.program.arrays[place.array].width:
-            return rows
-        return code("{}[:, {} : {}]", rows, self.size(place.start), self.size(place.start + width))
+            return code("{}[{}]", rows, taken) if taken.text != ":" else rows
+        return code("{}[{}, {} : {}]", rows, taken, self.size(place.start), self.size(place.start + width))
+
+    def taken_rows(self, place: Place) -> Source:
+        """Return which rows of an array the statements at hand are about: all."""
+        return Source(":")
 
     def operand(self, value: str) -> Source:
         """Return the rows of a value that is summed over steps."""

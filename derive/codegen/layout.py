@@ -23,6 +23,8 @@ INSIDE = frozenset(
         "state",
         "ring",
         "ahead",
+        "piece",
+        "pieces",
         "active",
         "inline",
         "sequence",

@@ -6,7 +6,7 @@ Kept apart from the mathematics: here there are arrays, places in them, stages a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..calculus.ir import Equation, Recurrence
 from ..language.sizes import Shape, Size
@@ -21,6 +21,7 @@ class Array:
     | space      | rows                                                                        |
     |------------|-----------------------------------------------------------------------------|
     | `sequence` | one for each step and batch index: ``row[t] + b``                           |
+    | `piece`    | the same, of the steps that run before what follows the loop does its part  |
     | `tape`     | the same if a tape is kept, else two steps' worth in turn                   |
     | `carry`    | two steps' worth in turn                                                    |
     | `scratch`  | one for each batch index, of the current step                               |
@@ -123,6 +124,16 @@ class Program:
     def ahead(self) -> tuple[Product, ...]:
         """The products that may be formed for all steps at once or just before each."""
         return tuple(p for stage in self.before for p in stage.products if self.arrays[p.out.array].space == "ahead")
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether the loop may run some steps at a time, and what follows it after each such piece: see `passes.pieces`."""
+        return any(array.space == "piece" for array in self.arrays.values())
+
+    def over_time(self) -> Program:
+        """Return the program with rows of all steps where there are those of a piece: for who runs the whole loop first."""
+        arrays = {name: replace(array, space="sequence") if array.space == "piece" else array for name, array in self.arrays.items()}
+        return replace(self, arrays=arrays)
 
     def written_arrays(self) -> set[str]:
         """Return the arrays that a product or a loop stores to."""

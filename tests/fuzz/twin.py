@@ -90,16 +90,16 @@ def _workspace(dtype: Any, total: int, parts: int, *sizes: tuple[int, int]) -> l
     return [(total, size) for size in sizes]
 
 
-def _outer_sums(parts: int, how: int, memory: Any, u: np.ndarray, v: Any, out_v: Any, w: Any, out_w: Any, total: Any) -> None:
+def _outer_sums(parts: int, how: int, memory: Any, u: np.ndarray, v: Any, out_v: Any, w: Any, out_w: Any, total: Any, add: bool) -> None:
     pairs = [(x, out) for x, out in ((v, out_v), (w, out_w)) if x is not None and out is not NOTHING]
     for x, out in pairs:
-        if x is NOTHING or u is NOTHING:
+        if (x is NOTHING or u is NOTHING) and not add:
             out[...] = 0
     if u is NOTHING:
         return
     factors = [(x, out) for x, out in pairs if x is not NOTHING]
     columns = sum(x.shape[1] for x, _ in factors)
-    enough = [size for rows, size in memory if rows == len(u) and size[0] == u.shape[1] and size[1] >= columns]
+    enough = [size for rows, size in memory if rows >= len(u) and size[0] == u.shape[1] and size[1] >= columns]
     assert enough, "memory for a sum of outer products"
     assert u.ndim == 2 and all(x.ndim == 2 and len(u) == len(x) and u.dtype == x.dtype for x, _ in factors), (
         "rows of a sum of outer products"
@@ -107,9 +107,9 @@ def _outer_sums(parts: int, how: int, memory: Any, u: np.ndarray, v: Any, out_v:
     for array in (u, *(x for pair in factors for x in pair)):
         _dense(array)
     for x, out in factors:
-        out[...] = _like(out, u.T @ x)
+        out[...] = _like(out, u.T @ x) + (out if add else 0)
     if total is not None and total is not NOTHING:
-        total[...] = _like(total, u.sum(axis=0))
+        total[...] = _like(total, u.sum(axis=0)) + (total if add else 0)
 
 
 def _like(out: np.ndarray, value: np.ndarray) -> np.ndarray:

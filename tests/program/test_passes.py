@@ -9,7 +9,7 @@ from derive import Cell
 from derive.calculus.chain import BACKWARD, FORWARD
 from derive.calculus.derivation import differentiate
 from derive.calculus.ir import Concat, Map, MatVec, MatVecT, Outer, Recurrence, Slice, Total
-from derive.calculus.second import BY_INPUTS, TWICE, second_order
+from derive.calculus.second import BY_INPUTS, THROUGH, TWICE, second_order
 from derive.cells import get
 from derive.language.sizes import Size
 from derive.program.passes.hoist import hoist
@@ -204,6 +204,42 @@ def test_functions_that_a_link_computes_anyway_cost_nothing() -> None:
     """ō = h̄ ⊙ tanh(c) is no value of the tape: double backward takes the hyperbolic tangent of c as it is."""
     found = compile_cell(get("lstm"), 2)
     assert "do" not in found[TWICE].link.reads and "do" in {eq.name for eq in found[TWICE].link.recurrence.body}
+
+
+def spaces(name: str, link: str, order: int = 2) -> dict[str, str]:
+    return {array.name: array.space for array in compile_cell(get(name), order)[link].program.arrays.values()}
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "order", "found"),
+    [
+        ("lstm", FORWARD, 2, set()),
+        ("lstm", BACKWARD, 1, {"delta_ogfi_rows"}),
+        ("lstm", BACKWARD, 2, set()),  # they are kept
+        ("lstm", BY_INPUTS, 2, {"ddh_prev_next_2_copy_rows"}),
+        ("lstm", THROUGH, 2, {"deltas_rows"}),
+        ("rnn", BACKWARD, 2, {"delta_h_rows"}),
+        ("rnn", BY_INPUTS, 2, {"delta_h_rows", "ddh_prev_next_2_copy_rows"}),
+    ],
+)
+def test_what_only_follows_the_loop_reads_has_memory_for_a_piece(name: str, link: str, order: int, found: set[str]) -> None:
+    assert {array for array, space in spaces(name, link, order).items() if space == "piece"} == found
+    program = compile_cell(get(name), order)[link].program
+    assert program.in_pieces == bool(found) and not program.over_time().in_pieces
+
+
+def test_sums_for_each_sequence_are_of_all_steps() -> None:
+    cell = Cell("h = tanh(U @ h_prev + u)", name="u", output="h", inputs=(), context=("u",), shapes={"u": "n"})
+    assert not compile_cell(cell)[BACKWARD].program.in_pieces
+
+
+def test_delta_is_made_again_where_it_is_summed() -> None:
+    """It takes a multiplication of what is read anyway: no tape holds it, and no product asks for it before the loop."""
+    found = compile_cell(get("rnn"), 2)
+    assert {field.value for field in found[BACKWARD].keeps} == {"dh"}
+    assert [field.value for field in found[FORWARD].keeps] == ["h"]
+    regions = hoist(found[TWICE].link.recurrence)
+    assert "delta_h" in {eq.name for eq in regions.loop} and {"dx", "dh_prev"} <= {eq.name.rsplit("_", 1)[0] for eq in regions.after}
 
 
 def test_zeros_are_not_handed_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -61,6 +62,24 @@ def agrees_with_pytorch(module: ModuleType, p: Problem) -> None:
 @every_cell
 def test_it_is_pytorchs(name: str) -> None:
     agrees_with_pytorch(made(name), problem(name))
+
+
+@pytest.mark.parametrize("options", [{}, {"reverse": True}, {"lengths": np.array([2, 5, 4])}])
+@every_cell
+def test_it_is_the_same_piece_by_piece(name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the loop runs at a time before what follows it does its part: a step, two, or all."""
+    addresses = import_module(f"{type(made(name).LAYER).__module__.rpartition('.')[0]}.addresses")
+    found = []
+    for rows in (1000, B + 1, 1):
+        monkeypatch.setattr(addresses, "piece_rows", lambda count, rows=rows: rows)
+        addresses.dense.cache_clear()
+        module, p, u, tape, tape2, _ = taped(name, **options)
+        again = module.backward_backward(u, tape2)
+        assert_same_bits(module.backward_backward(u, tape2), again)  # the tapes are as they were
+        found.append((module.backward(p.dy, tape), again, module.hvp(u, tape, p.dy)))
+    addresses.dense.cache_clear()
+    for other in found[1:]:
+        assert_close(other, found[0], 1e-14)
 
 
 def test_an_input_without_influence_has_zeros() -> None:

@@ -29,7 +29,7 @@ def product():
     return bool((out == u.T @ v).all())
 def both():
     summed, total = np.empty((40, 30), np.float32), np.empty(40, np.float32)
-    outer_sums(1, LIGHT, workspace(u.dtype, 300, 1, (40, 30)), u, v, summed, None, None, total)
+    outer_sums(1, LIGHT, workspace(u.dtype, 300, 1, (40, 30)), u, v, summed, None, None, total, False)
     return product() and bool((summed == u.T @ v).all() and (total == u.sum(0)).all())
 def until_it_returns(call, error):
     failed = 0

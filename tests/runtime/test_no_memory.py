@@ -81,7 +81,7 @@ from derive.runtime.cpu.outer import outer_sums, workspace
 u, v = np.ones((256, 192)), np.ones((256, 20))
 def sums(u, v):
     product, total = np.empty((192, 20)), np.empty(192)
-    outer_sums(1, LIGHT, workspace(u.dtype, len(u), 1, (192, 20)), u, v, product, None, None, total)
+    outer_sums(1, LIGHT, workspace(u.dtype, len(u), 1, (192, 20)), u, v, product, None, None, total, False)
     return product, total
 sums(u[:4], v[:4])  # compiles
 with open("/proc/self/statm") as file:

@@ -36,7 +36,7 @@ def outer_rows(u: np.ndarray, v: Any, w: Any, out_v: Any, out_w: Any, total: Any
 
 def summed(parts: int, how: int, u: np.ndarray, v: Any, w: Any, out_v: Any, out_w: Any, total: Any) -> None:
     columns = sum(x.shape[1] for x in (v, w) if x is not None)
-    outer_sums(parts, how, workspace(u.dtype, len(u), parts, (u.shape[1], columns)), u, v, out_v, w, out_w, total)
+    outer_sums(parts, how, workspace(u.dtype, len(u), parts, (u.shape[1], columns)), u, v, out_v, w, out_w, total, False)
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -331,7 +331,7 @@ def first_calls():
     products, sums = np.empty((64, 30)), np.empty(64)
     gate.wait()
     ready()
-    outer_sums(4, WAKING, workspace(u.dtype, 600, 4, (64, 30)), u, v, products, None, None, sums)
+    outer_sums(4, WAKING, workspace(u.dtype, 600, 4, (64, 30)), u, v, products, None, None, sums, False)
     if not ((products == u.T @ v).all() and (sums == u.sum(0)).all()):
         wrong.append(1)
 threads = [threading.Thread(target=first_calls) for _ in range(4)]

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from ...calculus.ir import Carry, Concat, Equation, MatVec, MatVecT, Outer, Slice
 from ...language.sizes import Size
-from ...program.imperative import Array, Product, Stage
+from ...program.imperative import Array, Place, Product, Stage
 from ..host import ONE, HostCode
 from ..kernel import Kernel
 from ..source import (
@@ -34,13 +34,14 @@ from ..source import (
     tuple_of,
 )
 from .given import Given
-from .kernel import INDICES, RowKernel
+from .kernel import BY_STEP, INDICES, RowKernel
 from .static import static_work, typed_constants
 
 COUNTS = {
     "sequence": name("count"),
     "tape": attribute("rows", "kept_count"),
     "ahead": attribute("rows", "ahead_count"),
+    "piece": attribute("rows", "piece_count"),
     "once": name("batch"),
     "scratch": name("batch"),
 }  # of the rows of an array, as Python has it
@@ -55,6 +56,14 @@ class HostFunction:
     code: Block
     arguments: tuple[str, ...]
     finals: tuple[Source, ...]
+
+
+@dataclass
+class Around:
+    """The statements before the pieces of a time loop, and those after them."""
+
+    before: list[Tree] = field(default_factory=list)
+    after: list[Tree] = field(default_factory=list)
 
 
 @dataclass
@@ -85,6 +94,8 @@ class Code(HostCode):
         The role of each value that the recurrence is linear in and that may be nothing.
     some : dict
         The variables that say whether one of several such values is something.
+    around : Around, optional
+        While statements of a piece of the loop are made: what stands around that.
     """
 
     panels: dict[tuple[str, bool], str] = field(default_factory=dict)
@@ -98,6 +109,7 @@ class Code(HostCode):
     stacked: dict[str, tuple[str, ...]] = field(default_factory=dict)
     optional: Mapping[str, str] = field(default_factory=dict)
     some: dict[frozenset[str], str] = field(default_factory=dict)
+    around: Around | None = None
 
     @cached_property
     def linear(self) -> Given:
@@ -118,6 +130,7 @@ class Code(HostCode):
     def run(self) -> None:
         self.passed |= {"batch": name("batch"), "count": name("count")}
         self.passed |= {index: attribute("rows", index) for index in INDICES}
+        self.passed |= {"pieces": attribute("rows", "pieces")}
         self.passed |= {size: name(size) for size in self.sizes.values()}
         given = {value: source for value, source in self.given.items() if value not in self.carried()}
         self.given |= {value: self.taken(value, source) for value, source in given.items()}
@@ -230,7 +243,8 @@ class Code(HostCode):
             room = self.room(f"{array.name}_before", taken, self.linear.behind_array(array.name))
             self.gathered[array.name] = room.text
             filled = code("gather({}, {}, state, active)", room, own, uses=("gather", "state", "active"))
-            self.statements.append(block(code("if gathered:", uses=("gathered",)), [do(filled)]))
+            statements = self.around.before if self.around else self.statements
+            statements.append(block(code("if gathered:", uses=("gathered",)), [do(filled)]))
         return name(self.gathered[array.name])
 
     def over_time(self, rows: Source, width: Size) -> Source:
@@ -294,6 +308,33 @@ class Code(HostCode):
 
     # Kernels
 
+    def steps(self) -> None:
+        """Run the time loop and what follows it: piece by piece, where there is memory for one (see ``program.passes.pieces``)."""
+        if not self.program.in_pieces:
+            super().steps()
+            return
+        statements, self.statements, self.around = self.statements, [], Around()
+        super().steps()
+        pieces = code("range(pieces.size - 2, -1, -1)" if self.rec.reverse else "range(pieces.size - 1)", uses=("pieces",))
+        head = code("for at in {}:  # some steps at a time, each with all that follows them", pieces)
+        steps = assign(("t", "end"), code("pieces[at], pieces[at + 1]", uses=("pieces", "at")))
+        rows = assign(("first", "last"), code("row[t], row[end]", uses=("row", "t", "end")))
+        body = [*needed([steps, rows], self.statements), *self.statements]
+        self.statements = [*statements, *self.around.before, block(head, body, defines=("at",)), *self.around.after]
+        self.around = None
+
+    def taken_rows(self, place: Place) -> Source:
+        if self.around is None:
+            return super().taken_rows(place)
+        piece = self.program.arrays[place.array].space == "piece"
+        return code(": last - first" if piece else "first : last", uses=("first", "last"))
+
+    def indexed(self, argument: str, given: Source) -> Source:
+        """Return what a kernel is given for an argument: where the rows of steps begin, from the first step of the piece on."""
+        if self.around is None or argument not in (*BY_STEP, "active"):
+            return given
+        return code("{}[t : end]" if argument == "active" else "{}[t:]", given, uses=("t", "end") if argument == "active" else ("t",))
+
     def run_stage(self, region: str, number: int, stage: Stage, count: Source) -> list[Tree]:
         kernel = RowKernel(self, region).kernel(self.names.fresh(f"{self.prefix}_{region}{number or ''}"), stage)
         return self.called(kernel, name("batch" if region == "once" else "count"), name("parts"))
@@ -316,7 +357,7 @@ class Code(HostCode):
     def called(self, kernel: Kernel, count: Source, parts: Source) -> list[Tree]:
         """Add a kernel, and return its call."""
         self.kernels.append(kernel)
-        given = [count, parts, name("how"), name(kernel.name), *(host for _, host in kernel.arguments)]
+        given = [count, parts, name("how"), name(kernel.name), *(self.indexed(*argument) for argument in kernel.arguments)]
         return [spelt(code("share(", uses=("share",)), given, ")")]
 
     # Sums
@@ -341,7 +382,7 @@ class Code(HostCode):
             made.setdefault(right, (target, width))
         total, _ = made.pop(None, (None, ONE))
         self.summed(left, p, total, [(right, *rest) for right, rest in made.items() if right is not None])
-        self.statements += copies
+        (self.around.after if self.around else self.statements).extend(copies)
 
     def width_of(self, value: str) -> Size:
         shape = self.rec.types[value].shape
@@ -353,14 +394,16 @@ class Code(HostCode):
 
     def summed(self, left: Source, p: Size, total: Source | None, factors: list[tuple[Source, Source, Size]]) -> None:
         """Add the statements of sums of one left operand, p wide, and their memory."""
-        none = Source("None")
+        none, add = Source("None"), Source("False")
+        if self.around:  # the first piece that is run makes what the others add to
+            add = code("at < pieces.size - 2" if self.rec.reverse else "at > 0", uses=("at", "pieces") if self.rec.reverse else ("at",))
         for k in range(0, max(len(factors), 1), 2):
             pair = factors[k : k + 2]
             self.sized.append(code("({}, {})", self.size(p), self.size(sum((width for *_, width in pair), Size()))))
             given = [source for right, target, _ in pair for source in (right, target)] + [none] * (4 - 2 * len(pair))
             column = total if k == 0 and total is not None else none
             head = code("outer_sums(", uses=("outer_sums",))
-            self.statements.append(spelt(head, [name("parts"), name("how"), name("memory"), left, *given, column], ")"))
+            self.statements.append(spelt(head, [name("parts"), name("how"), name("memory"), left, *given, column, add], ")"))
         head = code("memory = workspace(dtype, ", uses=("workspace", "dtype"))
         self.made["memory"] = replace(spelt(head, [name("count"), Source("call.parts"), *self.sized], ")"), defines=("memory",))
 

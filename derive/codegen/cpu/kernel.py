@@ -15,7 +15,8 @@ from ..sizes import size_source
 from ..source import Comment, Source, Statement, Tree, assign, block, code, do, listed, name, needed, spelt
 from .row import StageRow
 
-INDICES = ("row", "kept", "state", "ring", "ahead", "active", "inline", "gathered", "sequence")
+BY_STEP = ("row", "kept", "state", "ring", "ahead", "piece")  # where the rows of a step begin
+INDICES = (*BY_STEP, "active", "inline", "gathered", "sequence")
 
 
 class Host(Protocol):
@@ -174,7 +175,7 @@ class RowKernel:
     def offset(self, array: Array, shift: int) -> Source:
         """Return where the rows of the current step begin, and a plus; nothing where an array has those of one step."""
         over_time = "state" if array.extra else "row" if array.space == "sequence" else "kept"
-        index = {"sequence": over_time, "tape": over_time, "carry": "ring", "ahead": "ahead"}.get(array.space)
+        index = {"sequence": over_time, "tape": over_time, "carry": "ring", "ahead": "ahead", "piece": "piece"}.get(array.space)
         if index is None:
             return Source("")
         self.indices.add(index)

@@ -39,7 +39,7 @@ class CudaModule(Module[Code]):
     def code(self, link: Stored) -> Code:
         handed = {link.outputs.get(n, n) for n in link.link.handed} & link.program.arrays.keys()
         outputs = frozenset(handed | {field.array for field in link.keeps})
-        made = Code(link.program, link.name, self.comments(link.name), {}, {}, Names([*OWN, *RUNTIME]), outputs=outputs)
+        made = Code(link.program.over_time(), link.name, self.comments(link.name), {}, {}, Names([*OWN, *RUNTIME]), outputs=outputs)
         if link.name not in (FORWARD, BACKWARD):
             made.static_kept |= {n for n in (*given(self.cell, link), *link.reads) if not self.is_batched(link, n)}
         made.static_kept |= {*self.cell.parameters, *(n for n in self.cell.constant_arrays if self.is_matrix(n))}

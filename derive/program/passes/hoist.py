@@ -3,7 +3,7 @@
 - What depends on no state may leave the loop *before* it: the products of a sequence (`W @ x`) become one product over all steps, with
   whatever they need.  What depends on contexts only is computed *once*.
 - What no state depends on may leave the loop *after* it: products that only make an output (`dx = W.T @ δ`, a readout), with whatever
-follows them.
+follows them, even if they could leave it before.
 - Everything elementwise stays in the loop, where it is fused.
 
 Needs: all rewriting done.  Leaves: the equations of a step, parted into regions.
@@ -42,7 +42,7 @@ def hoist(rec: Recurrence) -> Regions:
         return Regions(rec, tuple(eq for eq in rec.body if eq.name in once), tuple(eq for eq in rec.body if eq.name not in once), (), ())
     stateful = downstream(rec.body, {c.previous for c in rec.carries})
     free_products = {eq.name for eq in rec.body if _product(eq) and eq.name not in stateful and eq.name not in once}
-    before = _upstream(rec.body, free_products) - once
+    before = _upstream(rec.body, free_products - _last(rec.body, once)) - once
     early = before.intersection(c.value for c in rec.carries)
     if early:
         return hoist(_handed_on(rec, early))
@@ -79,6 +79,12 @@ def _handed_on(rec: Recurrence, early: set[str]) -> Recurrence:
 
 def _product(eq: Equation) -> bool:
     return isinstance(eq.node, MatVec | MatVecT)
+
+
+def _last(body: tuple[Equation, ...], once: set[str]) -> set[str]:
+    """Return the products that no equation reads, of what each step computes: what they need is made in the loop, where all else is."""
+    read, made = {name for eq in body for name in eq.node.operands()}, {eq.name for eq in body} - once
+    return {eq.name for eq in body if eq.name not in read and isinstance(eq.node, MatVec | MatVecT) and eq.node.vector in made}
 
 
 def _upstream(body: tuple[Equation, ...], targets: set[str]) -> set[str]:

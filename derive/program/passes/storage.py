@@ -4,7 +4,7 @@
 - A slice is a view of its vector; the parts of a concatenation are stored in their places of the whole, without a copy where they are
 computed.
 - A state has a row before the first step: ``s_prev`` of step t and ``s`` of step t-1 are the same row of one array.
-- What crosses regions of the body has a row for every step.
+- What crosses regions of the body has a row for every step, or for those of a piece (see `pieces`).
 
 Needs: regions with copies, scheduled.  Leaves: a `Program`.
 """
@@ -20,6 +20,7 @@ from ...language.sizes import Size
 from ..imperative import Array, Compute, Place, Product, Program, Scalars, Stage, VectorLoop
 from .copies import Kept
 from .hoist import REGIONS, Regions
+from .pieces import pieces
 from .schedule import Draft, Segment
 
 ONE = Size((), 1)
@@ -60,7 +61,12 @@ class _Storage:
         program = Program(self.rec, dict(self.arrays), dict(self.places), **stages)
         ahead = self.ahead(program)
         arrays = {name: replace(array, space="ahead") if name in ahead else array for name, array in program.arrays.items()}
-        return replace(program, arrays=arrays)
+        return pieces(replace(program, arrays=arrays), self.lasting())
+
+    def lasting(self) -> set[str]:
+        """Return the arrays that are handed out or kept."""
+        kept = {self.places[name].array for name in self.kept.rows | self.kept.states if name in self.places}
+        return {*self.kept.outputs.values(), *kept}
 
     def ahead(self, program: Program) -> set[str]:
         """Return the arrays that only products of the inputs fill and only the time loop reads: they need not have rows for all steps."""

@@ -14,6 +14,8 @@ from math import prod
 
 import numpy as np
 
+from .division import piece_rows
+
 Array = np.ndarray
 
 
@@ -98,6 +100,27 @@ class Rows:
     def ahead_count(self) -> int:
         """How many rows a product of the inputs has."""
         return self.batch if self.inline else self.count
+
+    @cached_property
+    def pieces(self) -> Array:
+        """The steps with which pieces of the time loop begin, and the number of all steps: what follows the loop runs after each piece.
+
+        A piece begins with the first step that has all rows of a multiple of `division.piece_rows` before it.
+        """
+        size = piece_rows(self.count)
+        begins = np.unique(np.searchsorted(self.row[: self.steps], np.arange(size, self.count, size)))
+        return np.array([0, *begins[begins < self.steps], self.steps], np.int64)
+
+    @cached_property
+    def piece(self) -> Array:
+        """Where the rows of step t begin in memory for a piece: one for each step, and one."""
+        first = np.repeat(self.row[self.pieces[:-1]], np.diff(self.pieces))
+        return np.append(self.row[:-1] - first, np.int64(0))
+
+    @cached_property
+    def piece_count(self) -> int:
+        """How many rows the largest piece has."""
+        return int(np.diff(self.row[self.pieces]).max())
 
     @cached_property
     def fleeting(self) -> Rows:

@@ -12,6 +12,9 @@ LIGHT_PRODUCT = 4_000_000  # multiplications
 # Where a pass has other work for a worker, to pack a matrix on two threads pays sooner: they have two ways to memory.
 LIGHT_PANELS = 40_000  # elements
 ONCE = 8  # elements of weights that are read once take as long as one of a kernel's others
+STEPS = 256  # of k in a block of a product: a panel of them (16 KiB, or 32 KiB with AVX-512) stays in the first-level cache
+PIECE = 512  # rows that a piece of a time loop has at least
+PIECES = 8  # at most: each has calls of every thread, and memory for one is a small part of that for all
 # Parameters that all stay in the second- and third-level caches while the steps go on.
 CACHED = 4 << 20  # bytes
 # Weights that a thread should not read for less than a tile of rows: a good part of its second-level cache.
@@ -25,6 +28,15 @@ def step_by_step(steps: int, batch: int, parameters: int, threads: int, tile: in
     several steps together use the tile better; and `parameters` (bytes) beyond the cache would come from memory at every step.
     """
     return steps == 1 or (batch >= tile * threads and parameters <= CACHED)
+
+
+def piece_rows(count: int) -> int:
+    """Return of how many rows the pieces of a time loop are, after each of which runs what follows the loop.
+
+    Memory is needed for one piece only, and what the loop has written is in the cache still. Sums over steps take `STEPS` rows together.
+    """
+    number = min(PIECES, count // PIECE)
+    return -(-count // number // STEPS) * STEPS if number > 1 else max(count, 1)
 
 
 def row_parts(batch: int, weights: int, threads: int, tile: int, parts: int = 0) -> int:

@@ -1,7 +1,7 @@
 """Sums of outer products of rows, as gradients by weights are, and of the rows themselves: ``u.T @ v``, ``u.T @ w`` and ``u.sum(axis=0)``.
 
     memory = workspace(dtype, rows, parts, (p, q + r))
-    outer_sums(parts, how, memory, u, v, out_v, w, out_w, total)
+    outer_sums(parts, how, memory, u, v, out_v, w, out_w, total, False)
 
 They are products, as in `product`, whose left operand stands on its side: a block of it is packed too. u is gone through once for all.
 """
@@ -16,13 +16,13 @@ import numpy as np
 from .apart import apart
 from .compiling import compiled, inner
 from .crew import task
-from .division import LIGHT_PRODUCT
+from .division import LIGHT_PRODUCT, STEPS
 from .kernel import part
 from .memory import ALIGNMENT, empty
 from .nothing import optional
 from .openmp import LIGHT, together
 from .pointers import Matrix, Pointer, RowMajor, address, row_major, shift
-from .product import BLOCK_ROWS, STEPS, Left, clear, fill, sweep
+from .product import BLOCK_ROWS, Left, clear, fill, sweep
 from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, move_rows, panel_width, tile_full
 
 BLOCK_COLUMNS = 512  # of v in a block: 512 KiB in float32
@@ -60,15 +60,20 @@ def _gather(u: RowMajor, target: Pointer, between: int, steps: int, m: int) -> N
 
 
 @apart
-def _outer_sums(u: RowMajor, one: Factor, other: Factor, sums: Pointer, summed: int, total: int, m: int, memory: Memory) -> None:
-    """Sum outer products of `total` rows of u, m columns wide, with those of two factors, and where `summed` its rows."""
-    if total == 0:
+def _outer_sums(
+    u: RowMajor, one: Factor, other: Factor, sums: Pointer, summed: int, total: int, m: int, memory: Memory, add_to: int
+) -> None:
+    """Sum outer products of `total` rows of u, m columns wide, with those of two factors, and where `summed` its rows.
+
+    If `add_to`, they are added to what stands where they go.
+    """
+    if total == 0 and add_to == 0:
         clear((one.out, m, one.columns))
         clear((other.out, m, other.columns))
-    if summed != 0:
+    if summed != 0 and add_to == 0:
         clear((RowMajor(sums, m), 1, m))
     for s in range(0, total, STEPS):
-        k, add, top = min(STEPS, total - s), nb.int64(s > 0), shift(u, s * u.row)
+        k, add, top = min(STEPS, total - s), nb.int64(s > 0 or add_to != 0), shift(u, s * u.row)
         more = nb.int64(total > s + k)
         first = Factor(shift(one.rows, s * one.rows.row), one.columns, one.out)
         second = Factor(shift(other.rows, s * other.rows.row), other.columns, other.out)
@@ -164,14 +169,14 @@ _layout = inner(layout)
 
 
 @part
-def _columns(u, one, other, sums, summed, total, memory, share, size, right, block, first, last):  # type: ignore[no-untyped-def]
+def _columns(u, one, other, sums, summed, total, memory, add, share, size, right, block, first, last):  # type: ignore[no-untyped-def]
     """Compute rows `first` to `last` of all results."""
     if last > first:
         piece = shift(memory, first // share * size)
         mine = Factor(one.rows, one.columns, shift(one.out, first * one.out.row))
         yours = Factor(other.rows, other.columns, shift(other.out, first * other.out.row))
         places = Memory(piece, shift(piece, right), shift(piece, block))
-        _outer_sums((shift(u, first), mine, yours, shift(sums, first * summed), summed, total, last - first, places))
+        _outer_sums((shift(u, first), mine, yours, shift(sums, first * summed), summed, total, last - first, places, add))
 
 
 @apart
@@ -184,12 +189,13 @@ def _sums(
     total: int,
     p: int,
     memory: Pointer,
+    add: int,
     parts: int,
     how: int,
     size: int,
 ) -> None:
     pieces, piece, right, block = _layout(total, p, one.columns + other.columns, parts, size)
-    function, data = task(_columns, (u, one, other, sums, summed, total, memory, p // pieces, piece, right, block))
+    function, data = task(_columns, (u, one, other, sums, summed, total, memory, add, p // pieces, piece, right, block))
     together((function, data, p, parts, how))  # a part raises nothing
 
 
@@ -207,14 +213,14 @@ def _start(u, total):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _clear(out):  # type: ignore[no-untyped-def]
-    if out is not None:
+def _clear(out, add):  # type: ignore[no-untyped-def]
+    if out is not None and not add:
         out[...] = 0
 
 
 @optional
 @compiled
-def outer_sums(parts, how, memory, u, v, out_v, w, out_w, total):  # type: ignore[no-untyped-def]
+def outer_sums(parts, how, memory, u, v, out_v, w, out_w, total, add):  # type: ignore[no-untyped-def]
     """Compute ``out_v = u.T @ v`` and ``out_w = u.T @ w``, and ``total = u.sum(axis=0)``, those that are not None.
 
     Parameters
@@ -229,20 +235,22 @@ def outer_sums(parts, how, memory, u, v, out_v, w, out_w, total):  # type: ignor
         In all of these, neighbours in a row are contiguous, rows any distance apart.
     total : array (p,)
         Contiguous. Rows are added in order, `SUMMED` at a time.
+    add : bool
+        Whether the sums are added to what stands in `out_v`, `out_w` and `total`.
 
     Where u, v or w is nothing (see `nothing`), a sum is zero.
     """
     if u is None:
-        _clear(out_v)
-        _clear(out_w)
-        _clear(total)
+        _clear(out_v, add)
+        _clear(out_w, add)
+        _clear(total, add)
         return
     if v is None:
-        _clear(out_v)
+        _clear(out_v, add)
     if w is None:
-        _clear(out_w)
+        _clear(out_w, add)
     rows, p = u.shape
     one, other, summed = _factor(u, v, out_v), _factor(u, w, out_w), nb.int64(total is not None)
     asked = LIGHT if rows * p * (one.columns + other.columns) < LIGHT_PRODUCT else nb.int64(how)
     start, size = _start(u, total), nb.int64(u.itemsize)
-    _sums((row_major(u), one, other, start, summed, rows, p, address(memory, 0), nb.int64(parts), asked, size))
+    _sums((row_major(u), one, other, start, summed, rows, p, address(memory, 0), nb.int64(add), nb.int64(parts), asked, size))

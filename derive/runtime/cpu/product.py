@@ -26,7 +26,7 @@ from . import division
 from .apart import apart
 from .compiling import compiled, inner
 from .crew import divide, task
-from .division import LIGHT_PANELS, LIGHT_PRODUCT
+from .division import LIGHT_PANELS, LIGHT_PRODUCT, STEPS
 from .kernel import part
 from .memory import empty
 from .nothing import NOTHING, optional, some
@@ -34,7 +34,6 @@ from .openmp import LIGHT, REGION, together
 from .pointers import Matrix, Pointer, RowMajor, address, matrix, row_major, shift
 from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, move_columns, panel_width, tile_1, tile_2, tile_4, tile_full, transpose
 
-STEPS = 256  # of k in a block: a panel of them (16 KiB, or 32 KiB with AVX-512) stays in the first-level cache
 BLOCK_ROWS = 192  # of a in a block: 192 KiB in float32, for the second-level cache
 GROUP = 4  # panels that the short tiles take at once
 SHARED = 50_000  # multiplications in a product that other threads may share
