@@ -49,7 +49,7 @@ from .ir import (
     validate,
 )
 from .layers import Layer, layers
-from .rowfunctions import RowFunction
+from .rowfunctions import Across, RowFunction
 from .symbols import is_constant, is_extent
 from .vjp import PART, RULES, Contribution, Made, Placed
 
@@ -120,6 +120,7 @@ class _Reverse:
         self.slices: dict[str, Layer] = defaultdict(list)
         self.equations: list[Equation] = []
         self.made: dict[tuple[Node, Type], str] = {}  # by what those equations say
+        self.across: dict[sp.Expr, Across] = {}  # by contribution, what normalisations hand on
         self.cotangent: dict[str, str] = {}
         self.values = {
             eq.node.expr: sp.Symbol(eq.name)
@@ -228,7 +229,12 @@ class _Reverse:
             symbol = sign * terms[0]
             if isinstance(symbol, sp.Symbol) and self.stands_for(eq, symbol.name, sign, sliced):
                 return sign, str(symbol.name)
-        return 1, self.define(self.cotangent_name(eq.name), Map(sp.Add(*terms)), kind, Label("cotangent", eq.name), shown=True)
+        return 1, self.define(self.cotangent_name(eq.name), self.whole(terms), kind, Label("cotangent", eq.name), shown=True)
+
+    def whole(self, terms: list[sp.Expr]) -> Node:
+        """Return the node of the sum of contributions; what a normalisation hands on keeps its own, which has a rule of its own."""
+        total = sp.Add(*terms)
+        return self.across.get(total) or Map(total)
 
     def stands_for(self, eq: Equation, given: str, sign: int, sliced: bool) -> bool:
         """Say whether the only contribution to a cotangent can stand for it.
@@ -238,6 +244,8 @@ class _Reverse:
         many others read it.
         """
         kind, own = self.types[eq.name], self.labels[eq.name].kind
+        if sp.Symbol(given) in self.across:
+            return False  # it is a line of its own
         if not sliced and self.types[given].batched == kind.batched:
             whole = isinstance(eq.node, FeatureSum | LogSumExp | RowFunction | Transpose | Pick | Spread)
             if self.types[given] == kind if whole else isinstance(eq.node, Map) and own == "part":
@@ -276,7 +284,7 @@ class _Reverse:
         terms, label = self.terms(name), Label("cotangent", name)
         if len(terms) == 1 and isinstance(terms[0], sp.Symbol) and self.labels[terms[0].name] == label:
             return str(terms[0].name)
-        return self.define(self.cotangent_name(name), Map(sp.Add(*terms)), self.types[name], label, shown=True)
+        return self.define(self.cotangent_name(name), self.whole(terms), self.types[name], label, shown=True)
 
     def static_totals(self) -> dict[str, str]:
         """Name the step's contribution to each static and context value; return them by that value."""
@@ -326,6 +334,8 @@ class _Reverse:
             return known
         self.made.setdefault((node, kind), name)
         self.types[name], self.labels[name] = kind, label
+        if isinstance(node, Across):
+            self.across[sp.Symbol(name)] = node
         self.equations.append(Equation(name, node, self.next_tag() if shown else "", shown))
         return name
 

@@ -269,16 +269,23 @@ class _Lowering:
     def normalisation(self, v: str, shape: Shape, name: str) -> Normalised:
         """Return ``(v - mean(v)) / sqrt(mean((v - mean(v))**2) + 1e-5)``, which will be called `name` (Ba et al. 2016,
         arXiv:1607.06450, eq. 3, with ε as in PyTorch).
+
+        Where the mean is large beside the deviations, its rounding shifts all of v̂; but the rule of its cotangent takes v̂ to have mean 0,
+        and makes of a shift an error that all features have in common, which what moves them all alike multiplies by a large number once
+        more.  So the mean that rounding leaves is subtracted too, as in the corrected two-pass algorithm (Chan, Golub, LeVeque 1983,
+        doi:10.2307/2683386): after the division, as a number so small would be lost in a sum with the mean, which may be in any order.
         """
 
         def part(role: str, node: Map) -> sp.Symbol:
             return sp.Symbol(self.named(node, f"{role}_{v}", (), Label("part", v, role)))
 
         self.normalised[v] = name
-        centred = sp.Symbol(v) - part("mean", Map(self.mean_of(v, shape)))
-        squares = self.named(Map(centred**2), f"squares_{v}", shape)
+        deviation = sp.Symbol(v) - part("mean", Map(self.mean_of(v, shape)))
+        centred = self.named(Map(deviation), f"centred_{v}", shape)
+        squares = self.named(Map(sp.Symbol(centred) ** 2), f"squares_{v}", shape)
         std = part("std", Std(fn.sqrt(self.mean_of(squares, shape) + LAYER_NORM_EPSILON), v, name))
-        return Normalised(centred / std, v, str(std))
+        shift = sp.Symbol(self.named(Map(self.mean_of(centred, shape) / std), f"shift_{v}", ()))
+        return Normalised(deviation / std - shift, v, str(std))
 
 
 def _number(value: Fraction | float) -> sp.Expr:

@@ -36,5 +36,16 @@ class Std(RowFunction):
 
 
 @dataclass(frozen=True)
+class Across(RowFunction):
+    """``(v - mean(v) - u mean(v ⊙ u)) / σ``, what a normalisation hands on of a cotangent v: its part across both 1 and u, the `normalised`
+    value, by the `std` σ; `along` names ``mean(v ⊙ u)``.
+    """
+
+    normalised: str
+    along: str
+    std: str
+
+
+@dataclass(frozen=True)
 class Softmax(RowFunction):
     """``exp(v - logsumexp(v))`` over the features."""

@@ -31,7 +31,7 @@ from .ir import (
     Transpose,
     Type,
 )
-from .rowfunctions import Normalised, Softmax, Std
+from .rowfunctions import Across, Normalised, Softmax, Std
 from .symbols import extent
 
 PART = Label("part")
@@ -110,9 +110,27 @@ def _normalised(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     """``(ū - mean(ū) - v̂ mean(ū ⊙ v̂)) / σ``: what would move the mean or the length of v̂ changes nothing."""
     assert isinstance(eq.node, Normalised)
     if eq.node.value in sweep.active:
-        along = _mean(sweep, _aligned(sweep, eq, dy))
+        along = _mean(sweep, _aligned(sweep, eq.name, dy))
         term = (sp.Symbol(dy) - _mean(sweep, dy) - sp.Symbol(eq.name) * along) / sp.Symbol(eq.node.std)
-        yield eq.node.value, sweep.guarded(eq, term)
+        part = Across(term, dy, eq.name, str(along), eq.node.std)
+        kind = Type(sweep.types[eq.name].shape, sweep.types[eq.name].batched or sweep.types[dy].batched)
+        yield eq.node.value, sweep.guarded(eq, sweep.part(part, f"d{eq.node.value}_part", kind, Label("part", eq.node.value)))
+
+
+def _across(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    """The value has mean 0, and so has the normalised one however it changes: what is common to all features of `dy` moves neither.
+
+    It is subtracted before `dy` is multiplied: it may be large beside the rest, and its rounding would be what the cotangents have left.
+    """
+    node = eq.node
+    assert isinstance(node, Across)
+    value, hat, std = (sp.Symbol(name) for name in (node.value, node.normalised, node.std))
+    centred, along = sp.Symbol(dy) - _mean(sweep, dy), _mean(sweep, _aligned(sweep, node.normalised, dy))
+    yield node.value, sweep.guarded(eq, (centred - hat * along) / std)
+    yield node.normalised, sweep.guarded(eq, -centred * sp.Symbol(node.along) / std)
+    yield node.normalised, sweep.guarded(eq, -value * along / std)
+    if node.std in sweep.active:
+        yield node.std, _summed(sweep, sweep.through(eq, dy, -node.expr / std), node.std, sweep.types[eq.name])
 
 
 def _std(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
@@ -125,15 +143,15 @@ def _softmax(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     """``p ⊙ (p̄ - Σ p̄ ⊙ p)``: what would move the sum of p changes nothing."""
     assert isinstance(eq.node, Softmax)
     if eq.node.value in sweep.active:
-        product = _aligned(sweep, eq, dy)
+        product = _aligned(sweep, eq.name, dy)
         total = sweep.part(FeatureSum(product), f"sum_{product}", Type((), sweep.types[product].batched))
         yield eq.node.value, sweep.guarded(eq, sp.Symbol(eq.name) * (sp.Symbol(dy) - total))
 
 
-def _aligned(sweep: Sweep, eq: Equation, dy: str) -> str:
-    """Name the product, feature by feature, of a value and its cotangent."""
-    kind = Type(sweep.types[eq.name].shape, sweep.types[eq.name].batched or sweep.types[dy].batched)
-    return sweep.part(Map(sp.Symbol(dy) * sp.Symbol(eq.name)), f"{dy}_{eq.name}", kind).name
+def _aligned(sweep: Sweep, value: str, dy: str) -> str:
+    """Name the product, feature by feature, of a value and a cotangent."""
+    kind = Type(sweep.types[value].shape, sweep.types[value].batched or sweep.types[dy].batched)
+    return sweep.part(Map(sp.Symbol(dy) * sp.Symbol(value)), f"{dy}_{value}", kind).name
 
 
 def _count(kind: Type) -> sp.Expr:
@@ -224,6 +242,7 @@ RULES: dict[type[Node], Rule] = {
     Map: _map,
     Normalised: _normalised,
     Std: _std,
+    Across: _across,
     Softmax: _softmax,
     MatVec: _matvec,
     MatVecT: _matvec_t,

@@ -49,7 +49,9 @@ def test_a_normalisation_and_its_tangent_look_alike() -> None:
     assert "  (T6)  ż_i = ȧ_i + ḃ_i" in found  # a_i is a name of the author's, so the argument of the function has another letter
     lines = second.text(get("lstm_layernorm")).splitlines()
     assert "  (A19)  σ̇_c = mean(ċ ⊙ ĉ)" in lines
-    inside = "bars(ĉ) - mean(bars(ĉ)) - mean(bar(ĉ) ⊙ ĉ) dot(ĉ) - mean(bars(ĉ) ⊙ ĉ) ĉ - mean(bar(ĉ) ⊙ dot(ĉ)) ĉ"
+    inside = (
+        "bars(ĉ) + mean(bar(ĉ) ⊙ ĉ) mean(dot(ĉ)) - mean(bars(ĉ)) - mean(bar(ĉ) ⊙ ĉ) dot(ĉ) - mean(bars(ĉ) ⊙ ĉ) ĉ - mean(bar(ĉ) ⊙ dot(ĉ)) ĉ"
+    )
     assert any(line.partition(" = ")[2].startswith(f"c̿⁺ + ({inside}) / σ_c - σ̇_c (") for line in lines)
 
 
