@@ -6,7 +6,8 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Container, Iterable, Iterator
+import threading
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +64,15 @@ def package(*cells: Cell) -> dict[str, ModuleType]:
 def generated(name: str) -> ModuleType:
     """Return the module of a cell that comes with the toolkit, from the package in the repository."""
     return importlib.import_module(f"generated.{REGISTRY[name].name}")
+
+
+def at_once(work: Callable[[int], object], count: int = 4) -> None:
+    """Call ``work(0)``, ``work(1)`` … from so many threads, and wait for all."""
+    callers = [threading.Thread(target=work, args=(k,)) for k in range(count)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
 
 
 def python(code: str, *, path: Path = ROOT, **environment: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ordinary
+from conftest import generated, ordinary
 from torch import Tensor, func, nn
 from torch.autograd import functional as autograd
 from torch.autograd import gradcheck, gradgradcheck
@@ -92,11 +92,12 @@ def test_reverse_over_forward(name: str) -> None:
 @pytest.mark.parametrize("lengths", [None, [3, 1]])
 def test_any_cell(cell: str, lengths: Any) -> None:
     torch.manual_seed(0)
-    module = ours.layer(cell, *[D, N][: len(ours_sizes(cell))], dtype=DTYPE) if len(ours_sizes(cell)) <= 2 else None
-    if module is None or len(module.module.Inputs._fields) != 1:
+    table = generated(cell).LAYER
+    if len(table.sizes) > 2 or len(table.inputs) + len(table.context) != 1:
         pytest.skip("of another form: see test_any_layer")
+    module = ours.layer(cell, *[D, N][: len(table.sizes)], dtype=DTYPE)
     names = [name for name, _ in module.named_parameters()]
-    width = module.module.LAYER.spec(T, B, module.sizes)["inputs"][module.module.Inputs._fields[0]]
+    width = table.spec(T, B, module.sizes)["inputs"][next(iter(table.inputs))]
     leaves = [torch.randn(width, dtype=DTYPE, requires_grad=True)]
     leaves += [p.detach().clone().requires_grad_() for p in module.parameters()]
 
@@ -105,10 +106,6 @@ def test_any_cell(cell: str, lengths: Any) -> None:
 
     assert gradcheck(call, leaves, check_forward_ad=True)
     assert gradgradcheck(call, leaves, check_fwd_over_rev=True)
-
-
-def ours_sizes(cell: str) -> tuple[str, ...]:
-    return tuple(ours.Recurrent.of(cell).LAYER.sizes)
 
 
 # Beside PyTorch's own layers

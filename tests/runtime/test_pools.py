@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import at_once
 from test_threads import meet, note
 
 from derive.runtime.cpu import openmp, threads
@@ -206,11 +207,7 @@ def test_callers_in_several_threads_at_once() -> None:
                     wrong.append(number)
                 torch.ones(200, 200) @ torch.ones(200, 200)
 
-    callers = [threading.Thread(target=call, args=(number,)) for number in range(4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
+    at_once(call)
     assert not wrong
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_same_bits, generated, leaves
+from conftest import assert_same_bits, at_once, generated, leaves
 from test_interface import CELLS, own
 from test_packed import ALTERED
 from test_replay import B
@@ -202,11 +201,7 @@ def test_threads_that_step_at_once() -> None:
             if not (np.array_equal(y, want[k][0]) and all(map(np.array_equal, after, want[k][1]))):
                 wrong.append(k)
 
-    callers = [threading.Thread(target=many, args=(k,)) for k in range(4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
+    at_once(many)
     assert not wrong
 
 

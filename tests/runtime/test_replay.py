@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_same_bits, generated, leaves
+from conftest import ROOT, assert_same_bits, at_once, generated, leaves
 from test_interface import CELLS, gru, own
 
 from derive.cells import REGISTRY
@@ -242,11 +241,7 @@ def test_threads_have_recordings_of_their_own() -> None:
             if not (np.array_equal(y, want[k][0]) and all(map(np.array_equal, final, want[k][1]))):
                 wrong.append(k)
 
-    callers = [threading.Thread(target=many, args=(k,)) for k in range(4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
+    at_once(many)
     assert not wrong
 
 

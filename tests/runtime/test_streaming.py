@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_same_bits, generated
+from conftest import assert_same_bits, at_once, generated
 from test_sequences import BATCH, CELLS, STEPS, Given
 
 from derive.cells import REGISTRY
@@ -104,11 +103,7 @@ def test_threads_that_step_at_once() -> None:
             if not np.allclose(y, want[t], rtol=1e-5, atol=1e-6):
                 wrong.append((seed, t))
 
-    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    at_once(work, 6)
     assert not wrong
 
 

@@ -120,9 +120,8 @@ def call_all(module: Any, dtype: str) -> None:
         for weights in (params, module.pack(params)):
             module.infer(x, weights, state, **others, **steps)
             now = {name: value[0] if name in module.LAYER.inputs else value for name, value in others.items()}
-            for _ in range(
-                1 + often if weights is not params else 1
-            ):  # after the first, so many are done as recorded: then its entry is compiled
+            # A packed step goes the ordinary way once, then so many are done as recorded: at the last of these its entry is compiled.
+            for _ in range(1 if weights is params else 1 + often):
                 module.step(None if x is None else x[0], weights, state, **now)
 
 

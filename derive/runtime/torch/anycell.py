@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from .drop_in import PACKAGE
 from .forms import OneByOne
-from .passes import Passes
+from .passes import PACKAGE, Passes
 from .precision import run_wide
+from .stack import REVERSE, places, run_layers
 
 COMPILER = "derive"
 
@@ -97,33 +98,24 @@ class Recurrent(nn.Module):
         name, inputs = module.LAYER.name, module.LAYER.inputs
         if num_layers > 1 and (len(inputs) != 1 or module.LAYER.context):
             raise ValueError(f"{name}: a cell with one input alone can have layers above the first")
-        for place, of in self.places():
-            values = module.LAYER.init(of, int(torch.randint(2**31, ())), np.float64)
-            for parameter, value in zip(values._fields, values, strict=True):
-                made = torch.from_numpy(value).to(device=device, dtype=dtype or torch.get_default_dtype())
-                self.register_parameter(f"{parameter}{place}", nn.Parameter(made))
+        for k in range(num_layers):
+            for place in places(k, bidirectional):
+                values = module.LAYER.init(self._sizes_at(k), int(torch.randint(2**31, ())), np.float64)
+                for parameter, value in zip(values._fields, values, strict=True):
+                    made = torch.from_numpy(value).to(device=device, dtype=dtype or torch.get_default_dtype())
+                    self.register_parameter(f"{parameter}{place}", nn.Parameter(made))
 
     @property
     def module(self) -> ModuleType:
         """The generated module: by its name, so that layers can be copied and pickled."""
         return importlib.import_module(self.name)
 
-    @staticmethod
-    def of(cell: Any) -> ModuleType:
-        """Return the generated module of a cell, as `layer` takes it."""
-        return module_of(cell)
-
-    def places(self) -> list[tuple[str, dict[str, int]]]:
-        """Return, for each layer and direction, what follows the names of its parameters, and its sizes."""
-        ways = ("", "_reverse")[: 1 + self.bidirectional]
-        return [(f"_l{k}{way}", self._sizes_at(k)) for k in range(self.num_layers) for way in ways]
-
-    def _sizes_at(self, k: int) -> dict[str, int]:
+    def _sizes_at(self, layer: int) -> dict[str, int]:
         """Return the sizes of a layer: one above another has that one's output as its input."""
-        if k == 0:
+        if layer == 0:
             return self.sizes
-        layer = self.module.LAYER
-        (width,), (name,) = layer.shape(layer.output, self.sizes), next(iter(layer.inputs.values()))
+        table = self.module.LAYER
+        (width,), (name,) = table.shape(table.output, self.sizes), next(iter(table.inputs.values()))
         return {**self.sizes, name: width * (1 + self.bidirectional)}
 
     def forward(
@@ -150,26 +142,19 @@ class Recurrent(nn.Module):
         state : State
             After the last step.
         """
-        layer = self.module.LAYER
-        finals: list[Any] = []
-        outputs: list[Tensor] = []
+        module = self.module
         given = self._given(x, others)
-        lengths = None if lengths is None else np.asarray(lengths)
-        for k, (place, of) in enumerate(self.places()):
-            if k % (1 + self.bidirectional) == 0:
-                outputs = []
-            weights = [getattr(self, f"{name}{place}") for name in layer.params]
-            before = self._before(state, k, of, given, weights)
-            passes = Passes(self.module, OneByOne(self.module.Params), lengths, place.endswith("_reverse"), steps)
-            y, *final = run_wide(passes, given, weights, before)
-            finals.append(final)
-            outputs.append(y)
-            if len(outputs) == 1 + self.bidirectional:
-                y = torch.cat(outputs, -1) if self.bidirectional else y
-                last = k + 1 == len(self.places())
-                given = [y if last or not self.dropout else functional.dropout(y, self.dropout, self.training)]
-        y = given[0].transpose(0, 1) if self.batch_first else given[0]
-        return y, self.module.State(*[torch.stack(parts) for parts in zip(*finals, strict=True)])
+        forward = Passes(module, OneByOne(module.Params), None if lengths is None else np.asarray(lengths), steps=steps)
+        backward = replace(forward, reverse=True)
+
+        def call(place: str, row: int, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            weights = [getattr(self, f"{name}{place}") for name in module.Params._fields]
+            before = self._before(state, row, given, weights)
+            return run_wide(backward if place.endswith(REVERSE) else forward, given, weights, before)
+
+        options = {"bidirectional": self.bidirectional, "dropout": self.dropout, "training": self.training}
+        y, final = run_layers(call, given, self.num_layers, **options)
+        return (y.transpose(0, 1) if self.batch_first else y), module.State(*final)
 
     def _given(self, x: Tensor | None, others: dict[str, Tensor]) -> list[Tensor]:
         """Return inputs and contexts in the cell's order, steps first."""
@@ -180,11 +165,11 @@ class Recurrent(nn.Module):
             raise TypeError(f"{layer.name}: needs {', '.join(names) or 'no input'}, got {', '.join(found) or 'none'}")
         return [found[name].transpose(0, 1) if self.batch_first and name in layer.inputs else found[name] for name in names]
 
-    def _before(self, state: Any, k: int, sizes: dict[str, int], given: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
-        """Return the states of a layer before the first step."""
+    def _before(self, state: Any, row: int, given: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+        """Return the states of a layer and direction before the first step."""
         if state is not None:
-            return [value[k] for value in state]
-        layer, like = self.module.LAYER, [*given, *weights][0]
+            return [value[row] for value in state]
+        layer, like, sizes = self.module.LAYER, [*given, *weights][0], self._sizes_at(row // (1 + self.bidirectional))
         batch = given[0].shape[1 if layer.inputs else 0]
         return [like.new_full((batch, *layer.shape(shape, sizes)), layer.rules.get(name, 0.0)) for name, shape in layer.state.items()]
 

@@ -6,20 +6,18 @@ They are subclasses, so arguments, weights and their names, initialisation and `
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .forms import BIASES, GATES, NO_BIASES
-from .passes import Passes, named
+from .passes import PACKAGE, Passes, named
 from .precision import run_wide
-
-PACKAGE = __name__.rpartition(".runtime.")[0]
+from .stack import REVERSE, run_layers
 
 
 def _known() -> dict[tuple[str, bool, bool], Passes]:
@@ -111,21 +109,16 @@ class _Layer(nn.RNNBase):
         return (x.new_zeros(layers, x.shape[1], self.proj_size or self.hidden_size),)
 
     def _layers(self, x: Tensor, states: tuple[Tensor, ...], lengths: Any) -> tuple[Tensor, list[Tensor]]:
-        name, row = self.cell(), 0
-        finals: list[Any] = []
-        for layer in range(self.num_layers):
-            outputs: list[Tensor] = []
-            for direction in ("", "_reverse")[: 1 + self.bidirectional]:
-                how = replace(passes(name, self.bias, bool(direction)), lengths=lengths)
-                weights = [getattr(self, f"{weight}_l{layer}{direction}") for weight in _weights(self)]
-                y, *final = run_wide(how, [x], weights, self._ordered([value[row] for value in states]), lowered=self.lowered)
-                outputs.append(y)
-                finals.append(self._ordered(final))
-                row += 1
-            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
-            if self.dropout and layer < self.num_layers - 1:
-                x = functional.dropout(x, self.dropout, self.training)
-        return x, [torch.stack(parts) for parts in zip(*finals, strict=True)]
+        name, names = self.cell(), _weights(self)
+
+        def call(place: str, row: int, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            how = replace(passes(name, self.bias, place.endswith(REVERSE)), lengths=lengths)
+            before = self._ordered([value[row] for value in states])
+            y, *final = run_wide(how, given, [getattr(self, f"{weight}{place}") for weight in names], before, lowered=self.lowered)
+            return y, *self._ordered(final)
+
+        options = {"bidirectional": self.bidirectional, "dropout": self.dropout, "training": self.training}
+        return run_layers(call, [x], self.num_layers, **options)
 
     def _ordered(self, states: list[Tensor]) -> list[Tensor]:
         """Return the states of a cell in PyTorch's order for those in the cell's, and the other way: h and c, or c and h."""

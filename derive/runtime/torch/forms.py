@@ -103,7 +103,7 @@ class Stacked:
             found |= {f"{letter}{gate}": part for gate, part in zip(self.gates, self._parts(weight), strict=True)}
         for names, weight in zip((self.inner, self.outer), weights[2:4] if self.bias else (None, None), strict=True):
             for name, part in zip(names, self._parts(weight), strict=True):
-                found[name] = _sum(found.get(name), part)
+                found[name] = summed(found.get(name), part)
         if self.projected:
             found["W_hr"] = weights[-1]
         if not self.bias and weights[0] is not None:
@@ -125,7 +125,8 @@ class Stacked:
         return [weight[k * n : (k + 1) * n] for k in range(len(self.gates))]
 
 
-def _sum(a: Maybe, b: Maybe) -> Maybe:
+def summed(a: Maybe, b: Maybe) -> Maybe:
+    """Return a sum in which None is zero."""
     return b if a is None else a if b is None else a + b
 
 

@@ -150,48 +150,61 @@ def _fixed(values: Tensors) -> list[Any]:
 
 
 class _Linear(_Mapped):
-    """A second derivative: it is linear in a direction, by which alone it is differentiated again."""
+    """A second derivative: it is linear in a direction, its first tensors, by which alone it is differentiated again."""
+
+    @classmethod
+    def counts(cls, passes: Passes) -> tuple[int, int]:
+        """Return of how many tensors the direction is, and of how many what it is taken at: the rest is what was kept."""
+        raise NotImplementedError
+
+    @classmethod
+    def transpose(cls) -> type[_Linear]:
+        """Return the function that is its transpose, at the same place."""
+        raise NotImplementedError
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
         _remember(ctx, inputs[0], inputs[1:])
 
+    @classmethod
+    def backward(cls, ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+        passes = ctx.passes
+        direction, at, kept = _parted(ctx.saved_tensors, *cls.counts(passes))
+        found = cls.transpose().apply(passes, *cotangents, *_fixed(at))
+        return None, *_where(direction, found), *_nothing(at), *[None] * len(kept)
+
+    @classmethod
+    def jvp(cls, ctx: Any, _: Any, *tangents: Any) -> Any:
+        count, _at = cls.counts(ctx.passes)
+        return cls.apply(ctx.passes, *tangents[:count], *ctx.saved_tensors[count : len(tangents)])
+
 
 class Twice(_Linear):
+    @classmethod
+    def counts(cls, passes: Passes) -> tuple[int, int]:
+        return passes.values, passes.results + passes.values + passes.saved
+
+    @classmethod
+    def transpose(cls) -> type[_Linear]:
+        return Along
+
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
         return computed(passes.twice, *_parted(given, passes.values, passes.results, passes.values, passes.saved))
 
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
-        passes, given = ctx.passes, ctx.saved_tensors
-        u, at, kept = _parted(given, passes.values, passes.results + passes.values + passes.saved)
-        found = Along.apply(passes, *cotangents, *_fixed(at))
-        return None, *_where(u, found), *_nothing(at), *[None] * len(kept)
-
-    @staticmethod
-    def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:
-        passes = ctx.passes
-        return Twice.apply(passes, *tangents[: passes.values], *ctx.saved_tensors[passes.values : len(tangents)])
-
 
 class Along(_Linear):
+    @classmethod
+    def counts(cls, passes: Passes) -> tuple[int, int]:
+        return passes.results + passes.values, passes.results + passes.values + passes.saved
+
+    @classmethod
+    def transpose(cls) -> type[_Linear]:
+        return Twice  # what the backward pass keeps is made again
+
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
         return computed(passes.along, *_parted(given, passes.results, passes.values, passes.results, passes.values))
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
-        passes, given = ctx.passes, ctx.saved_tensors
-        direction, at = _parted(given, passes.results + passes.values)
-        found = Twice.apply(passes, *cotangents, *_fixed(at))  # what the backward pass keeps is made again
-        return None, *_where(direction, found), *_nothing(at)
-
-    @staticmethod
-    def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:
-        passes = ctx.passes
-        count = passes.results + passes.values
-        return Along.apply(passes, *tangents[:count], *ctx.saved_tensors[count : len(tangents)])
 
 
 class Transposed(_Mapped):

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .passes import Passes, named
+from .passes import PACKAGE, Passes, named
 
-NAMESPACE = __name__.rpartition(".runtime.")[0].replace(".", "_")  # of the package: two may be loaded
+NAMESPACE = PACKAGE.replace(".", "_")  # of the package: two may be loaded
 
 
 def run(passes: Passes, values: Sequence[Any]) -> tuple[Any, ...]:

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from .forms import Array, Form, Maybe, form
+from .forms import Array, Form, Maybe, form, summed
 
 Arrays = Sequence[Maybe]
+PACKAGE = __name__.rpartition(".runtime.")[0]  # that has these layers
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class Passes:
             bent = None if turned is None else lambda _: turned
             found = self._flat(self.module.hvp(self._grads(tangents), tape, dy, dfinal, curvature=bent)[1])
             rest = [None] * len(found) if ends is None else self._flat(self.module.backward(None, tape, ends))
-        return [_sum(a, b) for a, b in zip(found, rest, strict=True)]
+        return [summed(a, b) for a, b in zip(found, rest, strict=True)]
 
     # Records of the module
 
@@ -229,10 +230,6 @@ class Passes:
         """Return what a `Grads` or a `Second` has, in the order of values."""
         given = [getattr(grads, name, None) for name in self.module.Inputs._fields]
         return [*given, *self.form.gradients(grads.params), *grads.state]
-
-
-def _sum(a: Maybe, b: Maybe) -> Maybe:
-    return b if a is None else a if b is None else a + b
 
 
 @lru_cache(maxsize=64)
