@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from .cell import Cell
 from .language.errors import CellError
+from .language.transform import masked, recurrent_dropout, resettable, residual, transformed, zoneout
 
 if TYPE_CHECKING:
     from .package.memory import compile
 
-__all__ = ["Cell", "CellError", "compile"]
+__all__ = ["Cell", "CellError", "compile", "masked", "recurrent_dropout", "resettable", "residual", "transformed", "zoneout"]
 
 
 def __getattr__(name: str) -> Any:

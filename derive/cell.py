@@ -42,7 +42,7 @@ class Cell(Definition):
     context : tuple of str
         What is given once a sequence; arrays `(B, ·)`.
     fixed : tuple of str
-        Parameters that get no gradient.
+        Parameters, inputs and contexts that get no gradient.
     shapes : mapping, optional
         Declared shapes by name, such as ``{"P": "p, n", "alpha": ""}`` (kept as `declared_shapes`; `shapes` holds those of all names).
     constants : mapping, optional

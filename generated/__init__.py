@@ -61,4 +61,19 @@
     softmax_cross_entropy       Softmax cross-entropy, integer classes
     soft_cross_entropy          Softmax cross-entropy, soft targets
     sigmoid_cross_entropy       Sigmoid cross-entropy, several outputs at once
+    rnn_recurrent_dropout       Simple (Elman) recurrent network, with recurrent dropout
+    rnn_zoneout                 Simple (Elman) recurrent network, with zoneout
+    rnn_residual                Simple (Elman) recurrent network, with a residual connection
+    rnn_masked                  Simple (Elman) recurrent network, with a mask
+    rnn_resettable              Simple (Elman) recurrent network, with resets
+    lstm_recurrent_dropout      Long short-term memory with forget gate, with recurrent dropout
+    lstm_zoneout                Long short-term memory with forget gate, with zoneout
+    lstm_residual               Long short-term memory with forget gate, with a residual connection
+    lstm_masked                 Long short-term memory with forget gate, with a mask
+    lstm_resettable             Long short-term memory with forget gate, with resets
+    gru_recurrent_dropout       Gated recurrent unit, reset after the product, with recurrent dropout
+    gru_zoneout                 Gated recurrent unit, reset after the product, with zoneout
+    gru_residual                Gated recurrent unit, reset after the product, with a residual connection
+    gru_masked                  Gated recurrent unit, reset after the product, with a mask
+    gru_resettable              Gated recurrent unit, reset after the product, with resets
 """

@@ -23,7 +23,7 @@ for folder in (str(ROOT), str(ROOT / "tests")):  # for `pytest` as for `python -
         sys.path.append(folder)
 
 from derive.cell import Cell  # noqa: E402
-from derive.cells import REGISTRY  # noqa: E402
+from derive.cells import SHIPPED  # noqa: E402
 from derive.package import memory  # noqa: E402
 
 settings.register_profile("derive", deadline=None, max_examples=20, derandomize=True)
@@ -63,7 +63,7 @@ def package(*cells: Cell) -> dict[str, ModuleType]:
 
 def generated(name: str) -> ModuleType:
     """Return the module of a cell that comes with the toolkit, from the package in the repository."""
-    return importlib.import_module(f"generated.{REGISTRY[name].name}")
+    return importlib.import_module(f"generated.{SHIPPED[name].name}")
 
 
 def at_once(work: Callable[[int], object], count: int = 4) -> None:

@@ -70,7 +70,7 @@ class Chosen:
 
 def penalized(cell: Definition) -> list[str]:
     """Return the inputs that a penalty is put on the gradients of."""
-    return [name for name in cell.inputs if name not in cell.integers]
+    return [name for name in cell.inputs if name not in cell.without_gradient]
 
 
 def absence(cell: Definition, phase: str) -> str:

@@ -25,6 +25,7 @@ from . import (
     peephole,
     readouts,
     rnn,
+    transformed,
 )
 
 FAMILIES: tuple[ModuleType, ...] = (
@@ -34,9 +35,14 @@ FAMILIES: tuple[ModuleType, ...] = (
 )
 
 REGISTRY: dict[str, Cell] = {cell.name: cell for family in FAMILIES for cell in family.CELLS}
-"""Every cell by its name, in the order of listing."""
+"""Every cell of the literature by its name, in the order of listing."""
 
-SOURCES: dict[str, str] = {cell.name: f"{family.__name__.replace('.', '/')}.py" for family in FAMILIES for cell in family.CELLS}
+SHIPPED: dict[str, Cell] = {**REGISTRY, **{cell.name: cell for cell in transformed.CELLS}}
+"""Every cell that `generated` has: those, and what transformations make of some."""
+
+SOURCES: dict[str, str] = {
+    cell.name: f"{family.__name__.replace('.', '/')}.py" for family in (*FAMILIES, transformed) for cell in family.CELLS
+}
 """The file that each cell is defined in, by its name."""
 
 SECOND: tuple[str, ...] = (
@@ -54,9 +60,9 @@ def get(name: str) -> Cell:
     LookupError
         If there is none; it proposes the most similar name.
     """
-    if name not in REGISTRY:
-        raise LookupError(f"there is no cell `{name}`{nearest(name, REGISTRY)}; `derive list` names them all")
-    return REGISTRY[name]
+    if name not in SHIPPED:
+        raise LookupError(f"there is no cell `{name}`{nearest(name, SHIPPED)}; `derive list` names them all")
+    return SHIPPED[name]
 
 
-__all__ = ["FAMILIES", "REGISTRY", "SECOND", "SOURCES", "get"]
+__all__ = ["FAMILIES", "REGISTRY", "SECOND", "SHIPPED", "SOURCES", "get"]

@@ -54,8 +54,8 @@ class Interface:
         inputs = [(n, axes_text("T", "B", shape=shapes[n])) for n in cell.inputs]
         inputs += [(n, axes_text("B", shape=shapes[n])) for n in cell.context]
         over = [(f.name, axes_text("T + 1" if f.state else "T", "B", shape=self.value_shape(f.value))) for f in self.keeps]
-        none = "; None for indices" if cell.integers else ""
-        grads = [(n, f"{array}{' | None' if n in cell.integers else ''}", s) for n, s in inputs]
+        none = f"; None for {' and '.join(without(cell))}" if without(cell) else ""
+        grads = [(n, f"{array}{' | None' if n in cell.without_gradient else ''}", s) for n, s in inputs]
         grads += [("params", "Params", "None for what is fixed" if cell.fixed else ""), ("state", "State", "")]
         params = [(n, array, axes_text(shape=shapes[n])) for n in cell.parameters]
         made = [
@@ -219,6 +219,12 @@ class Interface:
         lines += ["", "    Returns", "    -------"]
         lines += [f"    y : array {axes_text('T', 'B', shape=shapes[cell.output])}, of the kind of the inputs"]
         return "\n".join([*lines, "    final : State", "    tape : Tape"])
+
+
+def without(cell: Definition) -> list[str]:
+    """Return what kinds of inputs and contexts get no gradient, in words."""
+    given = {*cell.inputs, *cell.context}
+    return [*(["indices"] if cell.integers else []), *(["what is fixed"] if given & {*cell.fixed} else [])]
 
 
 def record(name: str, doc: str, fields: list[tuple[str, str, str]]) -> str:

@@ -215,7 +215,7 @@ class Module(ABC, Generic[C]):
     def backward_result(self, link: Stored) -> list[Tree]:
         """Return the statements that hand out gradients."""
         cell, made, cotangent = self.cell, self.codes[link.name], link.link.cotangent
-        grads = [Source("None") if n in cell.integers else made.given[cotangent[n]] for n in (*cell.inputs, *cell.context)]
+        grads = [Source("None") if n in cell.without_gradient else made.given[cotangent[n]] for n in (*cell.inputs, *cell.context)]
         params = [Source("None") if n in cell.fixed else self.gradient(n, made.given[cotangent[n]]) for n in cell.parameters]
         result = spelt_source("Grads(", [*grads, name("params"), name("initial")])
         result = code("{}, {}", result, self.kept(link)) if link.keeps else result

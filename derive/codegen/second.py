@@ -41,7 +41,7 @@ def records(cell: Definition, compiled: Compiled) -> list[str]:
     saved = [(f.name, "np.ndarray", axes_text("T + 1" if f.state else "T", "B", shape=over[f.value].shape)) for f in kept]
     tape = [("tape", "Tape", ""), ("dy", "np.ndarray", axes_text("T", "B", shape=shapes[cell.output]))]
     second = [("dy", "np.ndarray", axes_text("T", "B", shape=shapes[cell.output])), ("dfinal", "State", "")]
-    second += [(n, f"np.ndarray{' | None' if n in cell.integers else ''}", axes) for n, axes in inputs]
+    second += [(n, f"np.ndarray{' | None' if n in cell.without_gradient else ''}", axes) for n, axes in inputs]
     second += [("params", "Params", "None for what is fixed" if cell.fixed else ""), ("state", "State", "")]
     return [
         record(tape_record(BACKWARD), "What a backward pass keeps for `backward_backward` and `hvp`.", saved),

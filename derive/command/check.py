@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import sys
 
-from ..cells import REGISTRY
+from ..cells import SHIPPED
 from ..cells.load import cells_named
 from ..verify import report, second
 
@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check cells; return 1 if a kernel is wrong, 2 where a witness is missing."""
-    cells = [cell for name in options.cells for cell in cells_named(name)] or list(REGISTRY.values())
+    cells = [cell for name in options.cells for cell in cells_named(name)] or list(SHIPPED.values())
     if options.order == 1:
         return report.run(cells, options.json)
     if importlib.util.find_spec("torch") is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..cells import REGISTRY
+from ..cells import SHIPPED
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,9 +13,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a line a cell, and how many there are."""
-    width = max(map(len, REGISTRY))
-    for name, cell in REGISTRY.items():
+    width = max(map(len, SHIPPED))
+    for name, cell in SHIPPED.items():
         states = ", ".join(cell.states) or "none"
         print(f"{name:<{width}}  {cell.title}  (states: {states})")
-    print(f"{len(REGISTRY)} cells")
+    print(f"{len(SHIPPED)} cells")
     return 0

@@ -51,7 +51,7 @@ def _check_names(cell: Reading) -> None:
     values = (*cell.inputs, *cell.context, *cell.parameters, *targets, *cell.constants)
     for what, keys, allowed, needed in (
         ("shapes", cell.declared_shapes, values, "a parameter, an input, a state or an assigned name"),
-        ("fixed", cell.fixed, cell.parameters, "a parameter"),
+        ("fixed", cell.fixed, (*cell.parameters, *cell.inputs, *cell.context), "a parameter, an input or a context"),
         ("init", cell.init, (*cell.parameters, *cell.states), "a parameter or a state"),
         ("latex", cell.latex, values, "a name of the text"),
         ("constants", cell.constants, (*read, *words), "a name that the text reads"),

@@ -92,6 +92,11 @@ class Reading:
         return self._inference.integers
 
     @cached_property
+    def without_gradient(self) -> frozenset[str]:
+        """The names that are given and get no gradient: indices, and what is `fixed`."""
+        return self.integers | {*self.fixed}
+
+    @cached_property
     def equal_sizes(self) -> tuple[tuple[str, str], ...]:
         """Pairs of named sizes that the equations make equal; in `shapes` the second name stands for both."""
         return self._inference.equal_sizes

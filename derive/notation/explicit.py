@@ -45,8 +45,8 @@ def explicit_tangent_latex(cell: Definition) -> str:
         return rf"{_derivative(_at(s, 'k'), _at(s, 'k-1'))} \cdots {_derivative(_at(s, f'{last}+1' if last == 't' else '1'), _at(s, last))}"
 
     free = any(name not in cell.fixed for name in cell.parameters)
-    given = [(style.name(name, "t"), style.marked_name("dot", name, "t")) for name in cell.inputs if name not in cell.integers]
-    given += [(style.name(name), style.marked_name("dot", name, "")) for name in cell.context]
+    given = [(style.name(name, "t"), style.marked_name("dot", name, "t")) for name in cell.inputs if name not in cell.without_gradient]
+    given += [(style.name(name), style.marked_name("dot", name, "")) for name in cell.context if name not in cell.fixed]
     moved = [*([(r"\theta", r"\dot{\theta}")] if free else []), *given]
     local = " + ".join(rf"{_immediate(_at(s, 't'), value)}\, {tangent}" for value, tangent in moved)
     dotted = rf"\dot{{{s}}}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from ..cells import FAMILIES, REGISTRY, SOURCES
+from ..cells import FAMILIES, SHIPPED, SOURCES, transformed
 from ..language.errors import CellError
 from ..verify.report import run
 from .builder import ROOT, Site
@@ -26,7 +26,7 @@ def project_site() -> Site:
     """
     if not (DOCS / "nav.yml").is_file():
         raise CellError("the project's site is built from a checkout; for cells of your own: derive docs my_cell.py --out site/")
-    groups = {_title(inspect.getdoc(family) or family.__name__): family.CELLS for family in FAMILIES}
+    groups = {_title(inspect.getdoc(family) or family.__name__): family.CELLS for family in (*FAMILIES, transformed)}
     return Site("derive", groups, SOURCES, "generated", DOCS, _figures, checks(CHECKED))
 
 
@@ -44,5 +44,5 @@ def measure() -> None:
     """Measure again what the project's pages show, and write it to `docs/data`: the check of every cell, and the pages' experiments."""
     from ..theory import measure as experiments
 
-    run(list(REGISTRY.values()), str(CHECKED))
+    run(list(SHIPPED.values()), str(CHECKED))
     experiments(EXPERIMENTS)

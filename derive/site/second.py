@@ -37,7 +37,7 @@ def second(page: Page) -> str:
 def _given(page: Page) -> list[tuple[str, str]]:
     """Return what is given and moves, with its time: an input, the parameters, other inputs, the context, the states before."""
     cell = page.cell
-    inputs = [(name, "t") for name in cell.inputs if name not in cell.integers]
+    inputs = [(name, "t") for name in cell.inputs if name not in cell.without_gradient]
     static = [(name, "") for name in (*cell.parameters, *cell.context) if name not in cell.fixed]
     return [*inputs[:1], *static, *inputs[1:], *((state, "0") for state in cell.states)]
 

@@ -34,8 +34,8 @@ def symbols(cell: Cell) -> list[Symbol]:
 
 
 def _found(cell: Cell) -> Iterator[tuple[str, str]]:
-    yield from ((name, "input: the class, an integer" if name in cell.integers else "input") for name in cell.inputs)
-    yield from ((name, "context: given once a sequence") for name in cell.context)
+    yield from ((name, "input: the class, an integer" if name in cell.integers else _given(cell, name, "input")) for name in cell.inputs)
+    yield from ((name, _given(cell, name, "context: given once a sequence")) for name in cell.context)
     yield from ((f"{state}_prev", _state(cell, state)) for state in cell.states)
     yield from ((name, _parameter(cell, name)) for name in cell.parameters)
     yield from ((name, f"constant, {value}") for name, value in cell.scalar_constants.items())
@@ -49,6 +49,10 @@ def _found(cell: Cell) -> Iterator[tuple[str, str]]:
 def _state(cell: Cell, state: str) -> str:
     start = f"{cell.init[state]:g}" if state in cell.init else "zero"
     return f"state before the step; {start} before the first"
+
+
+def _given(cell: Cell, name: str, what: str) -> str:
+    return f"{what}, without a gradient" if name in cell.fixed else what
 
 
 def _parameter(cell: Cell, name: str) -> str:

@@ -71,8 +71,7 @@ class Problem:
     @property
     def differentiable(self) -> list[str]:
         """The names that have a gradient."""
-        without = {*self.cell.integers, *self.cell.fixed}
-        return [name for name in self.arrays if name not in without]
+        return [name for name in self.arrays if name not in self.cell.without_gradient]
 
     def at(self, name: str, value: Array) -> Problem:
         """Return the problem with one array replaced."""

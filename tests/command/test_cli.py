@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, without_rights
 
 from derive.__main__ import main
+from derive.cells.load import cells_of
 from derive.command import COMMANDS
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -205,6 +206,23 @@ def test_a_file_imports_what_lies_beside_it(tmp_path: Path, capsys: pytest.Captu
     for name in ("one", "other"):
         assert f'name="{name}"' in shown(tmp_path / name / "cells.py", capsys)
     assert sys.path == before and "parts" not in sys.modules
+
+
+def test_generate_with_transformations(mine: Path, tmp_path: Path) -> None:
+    """Each is a cell more, and those with a plus are one; cells are named, or in files."""
+    out = tmp_path / "kernels"
+    assert main(["generate", "gru", str(mine), "--with", "masked,zoneout+residual", "--out", str(out)]) == 0
+    own = next(iter(cells_of(str(mine)))).name
+    expected = {f"{cell}{end}" for cell in ("gru", own) for end in ("", "_masked", "_zoneout_residual")}
+    assert expected == {path.stem for path in out.glob("*.py")} & expected
+    assert main(["generate", "gru", str(mine), "--with", "masked,zoneout+residual", "--out", str(out), "--check"]) == 0
+
+
+def test_generate_with_what_is_no_transformation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "gru", "--with", "zonout", "--out", str(tmp_path / "kernels")]) == 1
+    assert "there is no transformation `zonout` (did you mean `zoneout`?)" in capsys.readouterr().err
+    assert main(["generate", "linear", "--with", "masked", "--out", str(tmp_path / "kernels")]) == 1
+    assert "masked: linear has no state" in capsys.readouterr().err
 
 
 def test_generate_for_files_needs_a_folder(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

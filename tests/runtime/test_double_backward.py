@@ -23,7 +23,8 @@ from derive.verify.second import autograd, grads_of, kernels
 from derive.verify.witnesses import arguments, gradients
 
 SAMPLE = ("gru", "slstm", "softmax_cross_entropy")
-OWN = (MEMORY, TWINS)
+TOLD = Cell("h = tanh(W @ x + U @ (m * h_prev)) * k", name="told", output="h", inputs=("x", "k"), context=("m",), fixed=("m", "k"))
+OWN = (MEMORY, TWINS, TOLD)
 CELLS = {cell.name: cell for cell in (*map(get, SAMPLE), *OWN)}
 T, B = 5, 3
 
@@ -371,3 +372,12 @@ def test_orders() -> None:
     for order in (3, 0):
         with pytest.raises(CellError, match=f"order must be 1 or 2, got {order}"):
             memory.compile(get("rnn"), order=order)
+
+
+def test_a_direction_by_what_is_fixed_is_refused() -> None:
+    """It would have no effect: an input that has no gradient has no tangent."""
+    module, p, v, tape, tape2, _ = taped("told")
+    wrong = v._replace(k=p.arrays["k"])
+    for function, of in (("tangent", tape), ("backward_backward", tape2)):
+        with pytest.raises(ValueError, match=rf"told.{function}: [uv].k must be None: there is no gradient by it"):
+            getattr(module, function)(wrong, of)

@@ -25,6 +25,8 @@ FURTHER = (
     Cell("s = tanh(U @ s_prev + x)\na, b = split([V @ s_prev, s], 2)\nh = a * b", name="late", output="h"),
     Cell("h = tanh(U @ h_prev + b)", name="free", output="h", inputs=()),
     Cell("m = 0.5 * m_prev + s @ x\nh = m * (W @ x)", name="scalar_state", output="h", shapes={"s": "d", "m": ""}),
+    # an input and a context without a gradient
+    Cell("h = tanh(W @ x + U @ (m * h_prev)) * k", name="told", output="h", inputs=("x", "k"), context=("m",), fixed=("m", "k")),
     Cell("s = s_prev + pick(a, k)\nh = softmax(a) * s", name="picked", output="h", inputs=("a", "k"), shapes={"s": ""}),
 )
 CELLS = {cell.name: cell for cell in (*REGISTRY.values(), *FURTHER)}

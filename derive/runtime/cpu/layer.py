@@ -379,8 +379,8 @@ class Layer(SecondOrder):
             return self.backward(forward, run, part.take(dy), again, dstate)
 
         parts = segments.segments(tape.steps, dy.shape[1], tape.saved.every, lengths, tape.reverse)
-        over_time = {name: np.zeros_like(getattr(tape.inputs, name)) for name in self.inputs if name not in self.indices}
-        return segments.backward(parts, differentiate, self._added, tape.saved.states, dfinal, over_time)
+        inputs = {name: getattr(tape.inputs, name) for name in self.inputs}
+        return segments.backward(parts, differentiate, self._added, tape.saved.states, dfinal, inputs)
 
     def _options(self, part: Segment) -> dict[str, Any]:
         """Return how a segment is called."""
@@ -388,9 +388,12 @@ class Layer(SecondOrder):
 
     def _added(self, a: Any, b: Any) -> Any:
         """Return gradients with the sum of those by parameters and contexts."""
-        params = type(a.params)(*(None if p is None else np.asarray(p + q) for p, q in zip(a.params, b.params, strict=True)))
-        context = {name: np.asarray(getattr(a, name) + getattr(b, name)) for name in self.context if name not in self.indices}
-        return a._replace(params=params, **context)
+
+        def added(p: Any, q: Any) -> Any:
+            return None if p is None else np.asarray(p + q)
+
+        params = type(a.params)(*map(added, a.params, b.params))
+        return a._replace(params=params, **{name: added(getattr(a, name), getattr(b, name)) for name in self.context})
 
 
 def _ready(record: Any, kind: type) -> bool:

@@ -5,7 +5,7 @@ About √T steps each, so that the states before all segments and one segment's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isqrt
 from typing import Any, NamedTuple
 
@@ -110,7 +110,7 @@ def backward(
     added: Callable[[Any, Any], Any],
     states: Sequence[Any],
     dstate: Any,
-    over_time: dict[str, Array],
+    inputs: Mapping[str, Array],
 ) -> Any:
     """Run segments from the last to the first; return the gradients of all.
 
@@ -125,14 +125,18 @@ def backward(
         Before each segment.
     dstate : State
         Cotangent of the final state.
-    over_time : mapping from name to array (T, B, ·)
-        Where the gradients by the inputs are written.
+    inputs : mapping from name to array (T, B, ·)
+        Those that have a gradient get one as large.
     """
     total: Any = None
+    over_time: dict[str, Array] = {}
     for part, state in zip(reversed(parts), reversed(states), strict=True):
         grads = differentiate(part, state, dstate)
         dstate = grads.state
-        for name, out in over_time.items():
-            part.put(out, getattr(grads, name))
+        for name, like in inputs.items():
+            if (value := getattr(grads, name)) is not None:
+                if name not in over_time:
+                    over_time[name] = np.zeros_like(like)
+                part.put(over_time[name], value)
         total = grads if total is None else added(total, grads)
     return total._replace(**over_time, state=dstate)

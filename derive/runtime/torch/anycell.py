@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -14,14 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from .forms import OneByOne
-from .passes import PACKAGE, Passes
+from .passes import Passes
 from .precision import run_wide
 from .stack import REVERSE, places, run_layers
+from .transforms import SHARED, Noise, Probabilities, module_of
 
-COMPILER = "derive"
 
-
-def layer(cell: Any, *sizes: int, **options: Any) -> Recurrent:
+def layer(
+    cell: Any,
+    *sizes: int,
+    zoneout: Probabilities = 0.0,
+    recurrent_dropout: Probabilities = 0.0,
+    residual: bool = False,
+    masked: bool = False,
+    resettable: bool = False,
+    **options: Any,
+) -> Recurrent:
     """Return a layer of any cell.
 
     Parameters
@@ -30,6 +37,16 @@ def layer(cell: Any, *sizes: int, **options: Any) -> Recurrent:
         The name of a cell of this package, a generated module, or, where `derive` is installed, a cell that it compiles now.
     *sizes : int
         The cell's sizes, in the order of its `init`, such as d and n; each may also be given by its name.
+    zoneout : float, or mapping from a state to a float
+        The probability that an element of a state stays as it was, drawn at each step in training; after it, states are the mean.
+    recurrent_dropout : float, or mapping from a state to a float
+        The probability that an element of a state is hidden from the cell's matrices, drawn once a sequence in training.
+    residual : bool
+        Whether the input is added to the output.
+    masked : bool
+        Whether the layer is given a `mask` `(T, B)`: a step at which that is 0 is left out, whatever its input holds.
+    resettable : bool
+        Whether the layer is given `reset` `(T, B)`: where that is not 0, the states are cleared before the step.
     **options
         As for `Recurrent`.
 
@@ -38,25 +55,9 @@ def layer(cell: Any, *sizes: int, **options: Any) -> Recurrent:
     ValueError
         It says which cell or size is not known, or missing.
     """
-    return Recurrent(module_of(cell), *sizes, **options)
-
-
-def module_of(cell: Any) -> ModuleType:
-    """Return the generated module of a cell."""
-    if isinstance(cell, str):
-        name = f"{PACKAGE}.{cell}"
-        if not cell.isidentifier() or importlib.util.find_spec(name) is None:
-            raise ValueError(f"{PACKAGE} has no cell `{cell}`")
-        cell = importlib.import_module(name)
-    if hasattr(cell, "LAYER"):
-        return cell
-    if not hasattr(cell, "equations"):
-        raise ValueError(f"a layer needs the name of a cell, a generated module, or a derive.Cell, got {type(cell).__name__}")
-    if importlib.util.find_spec(COMPILER) is None:
-        raise ValueError(
-            f"{cell.name} is a cell to be compiled, for which `{COMPILER}` must be installed; a generated module needs nothing"
-        )
-    return importlib.import_module(COMPILER).compile(cell, order=2)
+    asked = {"recurrent_dropout": recurrent_dropout, "zoneout": zoneout, "residual": residual, "masked": masked, "resettable": resettable}
+    module = module_of(cell, [name for name, value in asked.items() if value])
+    return Recurrent(module, *sizes, noise=Noise.of(module.LAYER, zoneout, recurrent_dropout), **options)
 
 
 class Recurrent(nn.Module):
@@ -76,6 +77,8 @@ class Recurrent(nn.Module):
         Whether inputs and output are `(B, T, ·)`, and not `(T, B, ·)`.
     dropout : float
         The probability that an element of the output of a layer, but the last, is left out in training.
+    noise : Noise, optional
+        Masks of zoneout and recurrent dropout that the layer draws, for a module that has inputs for them.
     device, dtype
         Of the parameters.
     """
@@ -88,6 +91,7 @@ class Recurrent(nn.Module):
         bidirectional: bool = False,
         batch_first: bool = False,
         dropout: float = 0.0,
+        noise: Noise | None = None,
         device: Any = None,
         dtype: Any = None,
         **named: int,
@@ -95,9 +99,9 @@ class Recurrent(nn.Module):
         super().__init__()
         self.name, self.sizes = module.__name__, _sizes(module, sizes, named)
         self.num_layers, self.bidirectional, self.batch_first, self.dropout = num_layers, bidirectional, batch_first, dropout
-        name, inputs = module.LAYER.name, module.LAYER.inputs
-        if num_layers > 1 and (len(inputs) != 1 or module.LAYER.context):
-            raise ValueError(f"{name}: a cell with one input alone can have layers above the first")
+        self.noise = noise or Noise()
+        if num_layers > 1 and len({*self._asked()} - {*SHARED}) != 1:
+            raise ValueError(f"{module.LAYER.name}: a cell with one input alone can have layers above the first")
         for k in range(num_layers):
             for place in places(k, bidirectional):
                 values = module.LAYER.init(self._sizes_at(k), int(torch.randint(2**31, ())), np.float64)
@@ -142,28 +146,47 @@ class Recurrent(nn.Module):
         state : State
             After the last step.
         """
-        module = self.module
-        given = self._given(x, others)
+        module, given = self.module, self._given(x, others)
+        names = [*module.LAYER.inputs, *module.LAYER.context]
         forward = Passes(module, OneByOne(module.Params), None if lengths is None else np.asarray(lengths), steps=steps)
         backward = replace(forward, reverse=True)
 
-        def call(place: str, row: int, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        def call(place: str, row: int, below: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            found = given | dict(zip(names[:1], below, strict=False))
+            found |= self._drawn(row, found)
+            values = [found[name] for name in names]
             weights = [getattr(self, f"{name}{place}") for name in module.Params._fields]
-            before = self._before(state, row, given, weights)
-            return run_wide(backward if place.endswith(REVERSE) else forward, given, weights, before)
+            before = self._before(state, row, values, weights)
+            return run_wide(backward if place.endswith(REVERSE) else forward, values, weights, before)
 
         options = {"bidirectional": self.bidirectional, "dropout": self.dropout, "training": self.training}
-        y, final = run_layers(call, given, self.num_layers, **options)
+        y, final = run_layers(call, [given[name] for name in names[:1]], self.num_layers, **options)
         return (y.transpose(0, 1) if self.batch_first else y), module.State(*final)
 
-    def _given(self, x: Tensor | None, others: dict[str, Tensor]) -> list[Tensor]:
-        """Return inputs and contexts in the cell's order, steps first."""
-        layer = self.module.LAYER
-        names = [*layer.inputs, *layer.context]
+    def _asked(self) -> list[str]:
+        """Return the inputs and contexts that a caller gives, in the cell's order: all but what is drawn."""
+        layer, noise = self.module.LAYER, self.noise
+        drawn = {*(f"zoneout_{state}" for state in noise.zoneout), *(f"dropout_{state}" for state in noise.recurrent_dropout)}
+        return [name for name in (*layer.inputs, *layer.context) if name not in drawn]
+
+    def _given(self, x: Tensor | None, others: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return inputs and contexts by name, steps first."""
+        layer, names = self.module.LAYER, self._asked()
         found = dict(others) if x is None else {names[0]: x, **others}
         if found.keys() != set(names):
             raise TypeError(f"{layer.name}: needs {', '.join(names) or 'no input'}, got {', '.join(found) or 'none'}")
-        return [found[name].transpose(0, 1) if self.batch_first and name in layer.inputs else found[name] for name in names]
+        told = {name: found[name].to(found[names[0]].dtype) for name in SHARED if name in names[1:]}
+        found |= told
+        return {name: value.transpose(0, 1) if self.batch_first and name in layer.inputs else value for name, value in found.items()}
+
+    def _drawn(self, row: int, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the masks that a layer and direction draws for a call."""
+        layer = self.module.LAYER
+        if not (self.noise.zoneout or self.noise.recurrent_dropout):
+            return {}
+        x = given[next(iter(layer.inputs))]
+        found = layer.spec(*x.shape[:2], self._sizes_at(row // (1 + self.bidirectional)))
+        return self.noise.drawn({**found["inputs"], **found["context"]}, x, self.training)
 
     def _before(self, state: Any, row: int, given: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
         """Return the states of a layer and direction before the first step."""
@@ -174,15 +197,22 @@ class Recurrent(nn.Module):
         return [like.new_full((batch, *layer.shape(shape, sizes)), layer.rules.get(name, 0.0)) for name, shape in layer.state.items()]
 
     def extra_repr(self) -> str:
-        sizes = ", ".join(f"{name}={value}" for name, value in self.sizes.items())
+        sizes = _listed(self.sizes)
         more = [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
         more += [name for name in ("bidirectional", "batch_first") if getattr(self, name)]
+        noise = {"zoneout": self.noise.zoneout, "recurrent_dropout": self.noise.recurrent_dropout}
+        more += [f"{name}({_listed(states)})" for name, states in noise.items() if states]
         return ", ".join([self.module.LAYER.name, sizes, *more])
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _sizes(module: ModuleType, sizes: tuple[int, ...], named: dict[str, int]) -> dict[str, int]:
     """Return a cell's sizes by name."""
-    names = module.LAYER.sizes
+    equal = [size for pair in module.LAYER.equal for size in pair]
+    names = sorted({*module.LAYER.sizes, *equal}, key=lambda size: (size != "d", size != "n", size))  # as `init` takes them
     if len(sizes) > len(names) or not set(named) <= set(names[len(sizes) :]) or len(sizes) + len(named) < len(names):
         got = [*map(str, sizes), *(f"{name}={value}" for name, value in named.items())]
         raise TypeError(f"{module.LAYER.name}: needs the sizes {', '.join(names)}, got {', '.join(got) or 'none'}")
