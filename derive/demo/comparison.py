@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 
 from .data import Split, chorales, split
-from .train import Epoch, Result, Settings, fit
+from .train import Epoch, Fit, Result, Settings, fit
 
 CELLS = {"tanh RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}  # as printed: the generated module
 SPLIT_SEED = 0  # the parts of the data stay the same for every --seed
@@ -21,19 +21,24 @@ NOTE = (
 )
 
 
-def trained(settings: Settings) -> dict[str, Result]:
-    """Return what training each cell gave, by its title; progress is shown in bars."""
+def read() -> Split:
+    """Return the chorales, in parts; progress is shown in a bar."""
     from tqdm import tqdm
 
     data = split(chorales(lambda names, total: tqdm(names, "reading chorales", total)), SPLIT_SEED)
     print(f"{len(data.train)} chorales to train on, {len(data.validation)} to validate, {len(data.test)} to test")
-    return {title: _train_one(title, module, data, settings) for title, module in CELLS.items()}
+    return data
 
 
-def _train_one(title: str, module: str, data: Split, settings: Settings) -> Result:
+def trained(settings: Settings, data: Split, fit: Fit = fit, *, bars: bool = True) -> dict[str, Result]:
+    """Return what training each cell gave, by its title; progress is shown in bars."""
+    return {title: _train_one(title, module, data, settings, fit, bars) for title, module in CELLS.items()}
+
+
+def _train_one(title: str, module: str, data: Split, settings: Settings, fit: Fit, bars: bool) -> Result:
     from tqdm import tqdm
 
-    with tqdm(total=settings.epochs, desc=f"{title:<8}", unit="epoch") as bar:
+    with tqdm(total=settings.epochs, desc=f"{title:<8}", unit="epoch", disable=not bars) as bar:
 
         def report(epoch: Epoch) -> None:
             bar.set_postfix(train=f"{epoch.train:.3f}", validation=f"{epoch.validation:.3f}", refresh=False)

@@ -70,6 +70,12 @@ class Trained(NamedTuple):
     epochs: list[Epoch]
 
 
+Report = Callable[[Epoch], None]
+"""What is told of every epoch."""
+
+Fit = Callable[[Module, Split, Settings, Report], Result]
+"""Trains one cell on some data."""
+
 Gradients = Callable[[Module, Params, Batch], tuple[float, Params]]
 """Of a cell, its parameters with those of the readout, and a batch: mean nats a step, and the gradient to go down along."""
 
@@ -127,7 +133,7 @@ def fit(
     cell: Module,
     data: Split,
     settings: Settings,
-    report: Callable[[Epoch], None] = lambda epoch: None,
+    report: Report = lambda epoch: None,
 ) -> Result:
     """Train one cell: Adam, gradients clipped at a joint norm, batches in a new order every epoch.
 
@@ -151,13 +157,24 @@ def fit(
     ValueError
         If a part of the data has no step to predict, or `settings.epochs` is less than 1.
     """
-    train, validation, test = (batches(rolls, settings.batch_size) for rolls in data)
-    if not (train and validation and test):
-        raise ValueError("training, validation and test set each need a piece of at least two steps")
+    train, validation, test = batches_of(data, settings)
     n = hidden_size(cell, settings.parameters)
     run = descend(cell, init(cell, n, settings.seed), train, validation, settings, report=report)
     losses = (evaluate(cell, run.best, part) for part in (train, validation, test))
     return Result(n, count(run.params), run.epochs, evaluate(cell, run.params, train), run.best_epoch, *losses)
+
+
+def batches_of(data: Split, settings: Settings) -> list[list[Batch]]:
+    """Return the batches of training, validation and test set; ValueError if one has no step to predict."""
+    found = [batches(rolls, settings.batch_size) for rolls in data]
+    if not all(found):
+        raise ValueError("training, validation and test set each need a piece of at least two steps")
+    return found
+
+
+def best_of(epochs: Sequence[Epoch]) -> int:
+    """Return the number, counted from 1, of the first epoch with the least validation loss."""
+    return 1 + min(range(len(epochs)), key=lambda k: epochs[k].validation)
 
 
 def descend(
@@ -167,22 +184,22 @@ def descend(
     validation: Sequence[Batch],
     settings: Settings,
     gradients: Gradients = gradients,
-    report: Callable[[Epoch], None] = lambda epoch: None,
+    report: Report = lambda epoch: None,
 ) -> Trained:
     """Train from given parameters, by gradients that may be those of another loss; ValueError if `settings.epochs` is less than 1."""
     if settings.epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {settings.epochs}")
     optimiser = Adam(settings.learning_rate)
     rng = np.random.default_rng(settings.seed)
-    best, best_epoch = params, 0
+    best = params
     epochs: list[Epoch] = []
-    for done in range(settings.epochs):
+    for _ in range(settings.epochs):
         params, loss = _epoch(cell, params, optimiser, [train[i] for i in rng.permutation(len(train))], settings.max_norm, gradients)
         epochs.append(Epoch(loss, evaluate(cell, params, validation)))
         report(epochs[-1])
-        if best_epoch == 0 or epochs[-1].validation < epochs[best_epoch - 1].validation:
-            best, best_epoch = params, done + 1
-    return Trained(params, best, best_epoch, epochs)
+        if best_of(epochs) == len(epochs):
+            best = params
+    return Trained(params, best, best_of(epochs), epochs)
 
 
 def _epoch(

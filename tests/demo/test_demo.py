@@ -6,19 +6,11 @@ import importlib.util
 
 import numpy as np
 import pytest
+from helpers.rolls import random_rolls
 
 from derive.__main__ import main
 from derive.demo import data, train
 from generated import gru, lstm, rnn
-
-
-def random_rolls(seed: int, lengths: list[int]) -> list[np.ndarray]:
-    """A fixed pattern of period 4 at a random phase: predictable from one step to the next."""
-    rng = np.random.default_rng(seed)
-    pattern = np.random.default_rng(99).random((4, data.KEYS)) < 0.1
-    return [
-        np.array([pattern[(t + phase) % 4] for t in range(n)]) for n, phase in zip(lengths, rng.integers(4, size=len(lengths)), strict=True)
-    ]
 
 
 def test_piano_roll_samples_the_score_at_quarters():
