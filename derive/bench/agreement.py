@@ -10,7 +10,7 @@ import numpy as np
 from ..verify.tolerances import root_mean_square
 from .contender import Array, Trainer
 from .network import Network
-from .phases import INFERENCE, TIMED, TRAINING
+from .phases import INFERENCE, TIMED, TORCH, TRAINING
 
 Results = Callable[[Any, Any], Mapping[str, Array]]
 
@@ -18,14 +18,14 @@ TOLERANCE = 0.05  # of the norm: far beyond what rounding in single precision co
 LEAST = 1e-3  # of the largest norm, which smaller ones are measured beside: they may be rounding alone
 
 
-def _of_second_order(phase: str) -> Results:
+def _by_phase(phase: str) -> Results:
     return lambda contender, found: contender.results[phase](found)
 
 
 ALONE: Mapping[str, Results] = {
     INFERENCE: lambda contender, found: {"output": np.asarray(found)},
     TRAINING: lambda contender, found: contender.gradients(found),
-    **{phase: _of_second_order(phase) for phase in TIMED},
+    **{phase: _by_phase(phase) for phase in (*TIMED, *TORCH)},
 }
 """By phase, from a contender and what its call returned to arrays by name."""
 

@@ -10,16 +10,15 @@ from typing import Any, TypeVar
 
 from ..language.definition import Definition
 from ..verify.problem import Problem, directions, initial
-from . import agreement, memory, network, pytorch_network, second
+from . import agreement, layers, memory, network, pytorch_layers, pytorch_network, second
 from .agreement import Results
-from .contender import Contender, Size, Trainer, ours, sizes_of
+from .contender import Calls, Contender, Size, Trainer, ours, sizes_of
 from .deadline import Patience, TooLong, deadline
 from .goals import FIRST_ORDER
 from .measure import Clock, Limits, interleaved, timing, wait_until_quiet
 from .peers import FAILED, NOT_IN_PHASE, PEERS, TOO_LONG, Peer
-from .phases import ALONE, INFERENCE, MEMORY, MODEL, PHASES, PRODUCTS, SECOND, TIMED, TRAINING
+from .phases import ALONE, INFERENCE, MEMORY, MODEL, PHASES, PRODUCTS, SECOND, TIMED, TORCH, TRAINING
 from .record import Row, Timing
-from .second import SecondOrder
 from .work import operations
 
 T = TypeVar("T")
@@ -27,7 +26,7 @@ CALLS: Mapping[str, Callable[[Any], Callable[[], object]]] = {
     INFERENCE: lambda contender: contender.infer,
     TRAINING: lambda contender: contender.train,
     MODEL: lambda trainer: trainer.step,
-    **{phase: partial(lambda phase, contender: contender.calls[phase], phase) for phase in TIMED},
+    **{phase: partial(lambda phase, contender: contender.calls[phase], phase) for phase in (*TIMED, *TORCH)},
 }
 
 
@@ -92,6 +91,9 @@ def compare(cell: Definition, module: ModuleType, size: Size, settings: Settings
     yield from _second(match, [phase for phase in having if phase != MEMORY])
     if MEMORY in having and not memory.absence():
         yield _memory(match)
+    for phase in settings.phases:
+        if phase in TORCH and not layers.absence(cell, phase):
+            yield _layer(match, phase)
 
 
 def _alone(match: Match, phases: Sequence[str]) -> Iterator[Row]:
@@ -126,10 +128,16 @@ def _memory(match: Match) -> Row:
     return Row(match.p.cell.name, MEMORY, *match.size, 0, memory.peak(task), peers)
 
 
+def _layer(match: Match, phase: str) -> Row:
+    own = pytorch_layers.ours(phase, match.p, match.module)
+    peers = match.peers(lambda peer: peer.layers[phase](match.p) if phase in peer.layers else NOT_IN_PHASE)
+    return match.row(phase, layers.operations_of(phase, match.p, match.work), own, peers, agreement.ALONE[phase])
+
+
 def measure(
     phase: str,
-    own: Contender | Trainer | SecondOrder,
-    peers: Mapping[str, Contender | Trainer | SecondOrder | str],
+    own: Contender | Trainer | Calls,
+    peers: Mapping[str, Contender | Trainer | Calls | str],
     settings: Settings,
     results: Results = lambda contender, found: {},
 ) -> dict[str, Timing | str]:

@@ -41,6 +41,24 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class Calls:
+    """Calls by phase; each returns when all is computed.  A contender need not have every phase.
+
+    Attributes
+    ----------
+    calls : mapping
+    results : mapping
+        From what a call returns to NumPy arrays by name.
+    choices : mapping
+        As those of a `Contender`.
+    """
+
+    calls: Mapping[str, Callable[[], Any]]
+    results: Mapping[str, Callable[[Any], Mapping[str, Array]]]
+    choices: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Trainer:
     """A network around the cell, and how it is trained.
 
@@ -52,11 +70,14 @@ class Trainer:
         Returns the parameters of the network as NumPy arrays, by their names in `derive.bench.network`.
     choices : mapping
         As those of a `Contender`.
+    gradients : callable
+        Returns what the last step has left as the gradients of the parameters, by the same names; nothing where they are not kept.
     """
 
     step: Callable[[], Any]
     parameters: Callable[[], Mapping[str, Array]]
     choices: Mapping[str, str] = field(default_factory=dict)
+    gradients: Callable[[], Mapping[str, Array]] = dict
 
 
 def sizes_of(cell: Definition, d: int, n: int) -> dict[str, int]:

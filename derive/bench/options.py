@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import chart
 from .contender import Size
 from .peers import LIMIT, PEERS
-from .phases import PHASES, SECOND
+from .phases import BOTH, CELL, DOUBLE, GRAD, NO_GRAD, PACKED, PHASES, SECOND, STEP, TORCH
 
 CELLS = ("lstm", "gru", "rnn", "lstm_peephole", "mut1", "slstm", "lstm_layernorm")
 SIZES: tuple[Size, ...] = (
@@ -23,6 +23,13 @@ SIZES: tuple[Size, ...] = (
     (128, 50, 1024, 1024),
 )
 SECOND_CELLS, SECOND_SIZES = ("lstm", "gru", "rnn"), ((32, 100, 64, 128),)
+TORCH_CELLS = (*SECOND_CELLS, "lstm_peephole")
+SMALL: tuple[Size, ...] = ((1, 10, 8, 8),)
+TORCH_SIZES: Mapping[str, tuple[Size, ...]] = {
+    STEP: SIZES,
+    **dict.fromkeys((PACKED, DOUBLE, CELL), SECOND_SIZES),
+    **dict.fromkeys((NO_GRAD, GRAD, BOTH), SMALL),
+}
 RUNS = 21
 DESCRIPTION = "Measure kernels beside other ways to run the same cells, in interleaved runs, and print a table."
 
@@ -34,6 +41,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _complete(options)
     if options.source and not options.chart:
         parser.error("--from FILE.json needs --chart FILE: what is to be drawn from it")
+    if options.torch and options.profile:
+        parser.error("--profile has no layers: it cannot go with --torch")
     if options.chart and options.chart.suffix not in chart.SUFFIXES:
         parser.error(f"--chart: {options.chart} must end in {', '.join(chart.SUFFIXES)}")
     if options.chart and not options.source and not {*options.phases} & {*PHASES}:
@@ -45,17 +54,37 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _complete(options: argparse.Namespace) -> None:
-    """Set what was not said: for --second, what is usual there."""
-    second = options.second
-    usual = {
-        "cells": SECOND_CELLS if second else CELLS,
-        "sizes": SECOND_SIZES if second else SIZES,
-        "peers": tuple(name for name, peer in PEERS.items() if peer.second) if second else tuple(PEERS),
-        "phases": SECOND if second else PHASES,
-    }
+    """Set what was not said: for --second and --torch, what is usual there."""
+    if options.torch:
+        usual = _usual(TORCH_CELLS, TORCH_SIZES, _of_layers(), TORCH)
+    elif options.second:
+        usual = _usual(SECOND_CELLS, SECOND_SIZES, _of_second(), SECOND)
+    else:
+        usual = _usual(CELLS, SIZES, tuple(PEERS), PHASES)
     for name, value in usual.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
+
+
+def _usual(cells: Sequence[str], sizes: object, peers: Sequence[str], phases: Sequence[str]) -> dict[str, object]:
+    return {"cells": cells, "sizes": sizes, "peers": peers, "phases": phases}
+
+
+def _of_second() -> tuple[str, ...]:
+    return tuple(name for name, peer in PEERS.items() if peer.second)
+
+
+def _of_layers() -> tuple[str, ...]:
+    return tuple(name for name, peer in PEERS.items() if peer.layers)
+
+
+def plan(options: argparse.Namespace) -> dict[Size, list[str]]:
+    """Return the phases of each size: all of them, unless each phase has sizes of its own."""
+    found: dict[Size, list[str]] = {}
+    for phase in options.phases:
+        for each in options.sizes[phase] if isinstance(options.sizes, Mapping) else options.sizes:
+            found.setdefault(each, []).append(phase)
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,8 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
     add("--runs", type=number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
     add("--peers", nargs="*", metavar="PEER", choices=PEERS, help="(default: all below)")
-    add("--phases", nargs="+", metavar="PHASE", choices=(*PHASES, *SECOND), help=_phases())
-    add("--second", action="store_true", help=_second())
+    add("--phases", nargs="+", metavar="PHASE", choices=(*PHASES, *SECOND, *TORCH), help=_phases())
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--second", action="store_true", help=_second())
+    kinds.add_argument("--torch", action="store_true", help=_torch())
     add("--pauses", action="store_true", help="wait before each turn until the threads of the one before rest")
     add("--json", type=Path, metavar="FILE", help="write everything there")
     add("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
@@ -86,12 +117,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _phases() -> str:
-    return f"{', '.join(PHASES)} (default: these); of second order {', '.join(SECOND)}"
+    return f"{', '.join(PHASES)} (default: these); of second order {', '.join(SECOND)}; of layers {', '.join(TORCH)}"
 
 
 def _second() -> str:
-    own = ", ".join(name for name, peer in PEERS.items() if peer.second)
-    return f"second order: by default its phases, of {', '.join(SECOND_CELLS)}, at {_shown(SECOND_SIZES)}, beside {own}"
+    return f"second order: by default its phases, of {', '.join(SECOND_CELLS)}, at {_shown(SECOND_SIZES)}, beside {', '.join(_of_second())}"
+
+
+def _torch() -> str:
+    sizes = f"{STEP} at the sizes above, {', '.join((NO_GRAD, GRAD, BOTH))} at {_shown(SMALL)}, others at {_shown(SECOND_SIZES)}"
+    return (
+        f"layers of generated.torch, called from PyTorch: by default of {', '.join(TORCH_CELLS)}, {sizes}, beside {', '.join(_of_layers())}"
+    )
 
 
 def _peers() -> str:

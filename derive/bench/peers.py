@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from ..cells import REGISTRY
 from ..language.definition import Definition
 from ..language.unparse import unparse
 from ..verify.problem import Arrays, Problem
-from . import jax_scan, jax_second, pytorch, pytorch_compiled, pytorch_network, pytorch_second
-from .contender import Contender, Trainer
+from . import jax_scan, jax_second, pytorch, pytorch_compiled, pytorch_layers, pytorch_network, pytorch_second
+from .contender import Calls, Contender, Trainer
 from .network import Network
 from .second import SecondOrder
 
@@ -21,6 +21,7 @@ NOT_INSTALLED, NO_LAYER, OVER_LIMIT, FAILED = "not installed", "no such layer", 
 TOO_LONG, NOT_IN_PHASE = "too long to compile", "not measured in this phase"
 
 Second = Callable[[Problem, Arrays], SecondOrder]
+Layers = Mapping[str, Callable[[Problem], Calls]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Peer:
         Returns what is measured of a network around it.
     second : callable, optional
         Returns what is measured of second order, along a direction; a peer may have none.
+    layers : mapping
+        Returns what is measured beside our layers, by phase; a peer need not have them all.
     cells : collection of str, optional
         The cells that it has, by their names in the registry; all by default.
     limited : bool
@@ -53,6 +56,7 @@ class Peer:
     make: Callable[[Problem], Contender]
     train: Callable[[Network], Trainer]
     second: Second | None = None
+    layers: Layers = field(default_factory=dict)
     cells: Collection[str] | None = None
     limited: bool = True
 
@@ -80,6 +84,7 @@ def _pytorch(
     layer: Callable[[Problem], pytorch.Layer],
     second: Second | None = None,
     *,
+    layers: Layers | None = None,
     cells: Collection[str] | None = None,
     limited: bool = True,
 ) -> Peer:
@@ -92,6 +97,7 @@ def _pytorch(
         lambda p: pytorch.contender(p, layer(p)),
         lambda network: pytorch_network.trainer(network, layer(network.p)),
         second,
+        layers or {},
         cells,
         limited,
     )
@@ -100,7 +106,15 @@ def _pytorch(
 PEERS = {
     peer.name: peer
     for peer in (
-        _pytorch("torch.nn", "PyTorch's own layer", pytorch.built_in, pytorch_second.built_in, cells=pytorch.LAYERS, limited=False),
+        _pytorch(
+            "torch.nn",
+            "PyTorch's own layer",
+            pytorch.built_in,
+            pytorch_second.built_in,
+            layers=pytorch_layers.BUILT_IN,
+            cells=pytorch.LAYERS,
+            limited=False,
+        ),
         _pytorch(
             "nn-compile",
             "the same under torch.compile, max-autotune, weights frozen in inference; unrolled but for the LSTM's inference",
@@ -108,8 +122,20 @@ PEERS = {
             cells=pytorch.LAYERS,
             limited=False,
         ),
-        _pytorch("eager", "the cell written in PyTorch, in a loop over time", pytorch.looped, pytorch_second.looped),
-        _pytorch("compile", "the same, its step compiled by torch.compile", pytorch_compiled.step, pytorch_second.compiled),
+        _pytorch(
+            "eager",
+            "the cell written in PyTorch, in a loop over time",
+            pytorch.looped,
+            pytorch_second.looped,
+            layers=pytorch_layers.written(pytorch.looped),
+        ),
+        _pytorch(
+            "compile",
+            "the same, its step compiled by torch.compile",
+            pytorch_compiled.step,
+            pytorch_second.compiled,
+            layers=pytorch_layers.written(pytorch_compiled.step),
+        ),
         _pytorch("scan", "the cell under PyTorch's scan, a prototype, all compiled by torch.compile", pytorch_compiled.scan),
         Peer(
             "jax",

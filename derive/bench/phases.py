@@ -8,6 +8,10 @@ PHASES = INFERENCE, TRAINING, MODEL = ("inference", "training", "model")
 ALONE = (INFERENCE, TRAINING)  # the cell itself, without a network around it
 SECOND = PENALTY, TANGENT, HVP, KEPT, MEMORY = ("penalty", "tangent", "hvp", "second", "memory")  # of second order
 TIMED = (PENALTY, TANGENT, HVP, KEPT)  # those of second order that are a time
+TORCH = STEP, PACKED, NO_GRAD, GRAD, BOTH, DOUBLE, CELL = ("step", "packed", "no-grad", "grad", "both", "double", "cell")
+"""Of layers, ours and those of `torch.nn`, both called from PyTorch: a step of training of a model; two layers in both directions over
+sequences of unequal length, there and back; a call without a gradient, with one to come, and there and back; a penalty on the gradient
+by the input; and of a cell that `torch.nn` does not have, there and back."""
 
 BACKWARD = 2  # of each product of the forward pass, the backward pass makes two: by the vector and by the matrix
 PRODUCTS: Mapping[str, int] = {

@@ -15,6 +15,8 @@ from ..verify.problem import Problem
 from .contender import Array, Contender
 from .transcript import transcribe
 
+Change = Callable[[Any], Any]
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -98,12 +100,17 @@ def contender(p: Problem, layer: Layer) -> Contender:
     return Contender(infer, train, lambda found: layer.gradients(p, found))
 
 
-def built_in(p: Problem, make: Callable[[Any], Any] = lambda layer: layer) -> Layer:
-    """Return the layer of `torch.nn` with the cell's parameters, as `make` leaves it."""
+def module(p: Problem) -> Any:
+    """Return the layer of `torch.nn` with the cell's parameters."""
     torch, gates, like = _torch(), LAYERS[p.cell.name], tensor(p.dy)
     layer = getattr(torch.nn, gates.layer)(p.sizes["d"], p.sizes["n"], dtype=like.dtype, device=like.device)
-    blocks = _blocks(gates)
-    layer.load_state_dict({key: torch.cat([_block(p, name) for name in names]) for key, names in blocks.items()})
+    layer.load_state_dict({key: torch.cat([_block(p, name) for name in names]) for key, names in _blocks(gates).items()})
+    return layer
+
+
+def built_in(p: Problem, make: Change = lambda layer: layer, kind: Change = lambda layer: layer) -> Layer:
+    """Return the layer of `torch.nn` with the cell's parameters, of another kind or its own, as `make` leaves it."""
+    torch, blocks, layer = _torch(), _blocks(LAYERS[p.cell.name]), kind(module(p))
     states = [name for name in ("h_prev", "c_prev") if name in p.arrays]
     first = {name: tensor(p.arrays[name][None], requires_grad=True) for name in states}
     state, call = tuple(first.values()) if len(first) > 1 else first["h_prev"], make(layer)

@@ -15,8 +15,13 @@ from .network import RATE, Network
 from .pytorch import Layer, layer_of, numbers, tensor
 
 
-def trainer(network: Network, layer: Layer, threads: Callable[[], AbstractContextManager[object]] = nullcontext) -> Trainer:
-    """Return plain training with `torch.nn.Linear` on either side of a layer, by `backward` and `torch.optim.SGD`.
+def trainer(
+    network: Network,
+    layer: Layer,
+    threads: Callable[[], AbstractContextManager[object]] = nullcontext,
+    optimizer: Callable[[Sequence[Any]], Any] | None = None,
+) -> Trainer:
+    """Return plain training with `torch.nn.Linear` on either side of a layer, by `backward` and an optimizer, `torch.optim.SGD` by default.
 
     Each step is made within `threads`.
     """
@@ -25,22 +30,23 @@ def trainer(network: Network, layer: Layer, threads: Callable[[], AbstractContex
     for leaf in layer.data.values():
         leaf.requires_grad_(False)
     own = {f"{name}.{key}": leaf for name, dense in (("first", first), ("last", last)) for key, leaf in dense.named_parameters()}
-    optimizer = torch.optim.SGD([*own.values(), *layer.weights.values()], lr=RATE)
+    of = [*own.values(), *layer.weights.values()]
+    descent = optimizer(of) if optimizer else torch.optim.SGD(of, lr=RATE)
     x, target = layer.data[network.input], tensor(network.target)
 
     def step() -> Any:
         with threads():
-            optimizer.zero_grad()
+            descent.zero_grad()
             loss = torch.nn.functional.mse_loss(last(layer.run([first(x)])), target)
             loss.backward()
-            optimizer.step()
+            descent.step()
             return loss.detach()
 
-    def parameters() -> dict[str, Array]:
-        values = {name: numbers(leaf) for name, leaf in layer.weights.items()}
-        return {name: numbers(leaf) for name, leaf in own.items()} | dict(layer.named(values))
+    def named(value: Callable[[Any], Any]) -> dict[str, Array]:
+        values = {name: numbers(value(leaf)) for name, leaf in layer.weights.items()}
+        return {name: numbers(value(leaf)) for name, leaf in own.items()} | dict(layer.named(values))
 
-    return Trainer(step, parameters)
+    return Trainer(step, lambda: named(lambda leaf: leaf), gradients=lambda: named(lambda leaf: leaf.grad))
 
 
 def _linear(network: Network, name: str) -> Any:

@@ -26,10 +26,7 @@ def built_in(p: Problem, v: Arrays) -> SecondOrder:
     if p.cell.name != "lstm":
         return found
     choices = dict[str, str]()
-    calls: dict[str, Callable[[], Any]] = {
-        phase: Chosen({how: partial(_with_one_dnn, on, found.calls[phase]) for how, on in ONE_DNN.items()}, phase, choices)
-        for phase in (PENALTY, HVP)
-    }
+    calls: dict[str, Callable[[], Any]] = {phase: either(found.calls[phase], phase, choices) for phase in (PENALTY, HVP)}
     return SecondOrder({**calls, TANGENT: partial(_with_one_dnn, False, found.calls[TANGENT])}, found.results, choices)
 
 
@@ -71,6 +68,11 @@ def contender(p: Problem, v: Arrays, make: Callable[[Problem], Layer]) -> Second
         HVP: lambda found: of_product(*(layer.gradients(p, part) for part in found)),
     }
     return SecondOrder({PENALTY: penalty, TANGENT: tangent, HVP: product}, results)
+
+
+def either(call: Callable[[], Any], phase: str, choices: dict[str, str]) -> Chosen:
+    """Return a call of an LSTM that is made with oneDNN or without it, whichever is faster, and noted."""
+    return Chosen({how: partial(_with_one_dnn, on, call) for how, on in ONE_DNN.items()}, phase, choices)
 
 
 def _with_one_dnn(on: bool, call: Callable[[], Any]) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 
@@ -12,15 +13,15 @@ from ..cells.load import cells_named
 from ..language.definition import Definition
 from ..package.memory import compile_all
 from ..runtime.cpu import threads as runtime_threads
-from . import chart, machine, memory, network, profile, second, stamps
+from . import chart, layers, machine, memory, network, profile, pytorch, second, stamps
 from .compare import Settings, compare, size_for
 from .contender import Size, threads_of
 from .goals import FIRST_ORDER
 from .measure import Clock, Limits, wait_until_quiet
-from .options import parse
+from .options import parse, plan
 from .peak import peak
 from .peers import PEERS
-from .phases import HVP, KEPT, MEMORY, MODEL, PHASES, SECOND
+from .phases import HVP, KEPT, MEMORY, MODEL, PHASES, SECOND, TORCH
 from .record import Record, Row, load
 from .table import LEGEND, SECOND_LEGEND, about, choices, gaps, goals, header, line, markdown, mean_lines, short
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
             return 0
         if options.profile:
             return _profiled(options, _cells(options.cells))
+        if {*options.phases} & {*TORCH} and not importlib.util.find_spec("torch"):
+            return _fail("layers of PyTorch need torch: pip install torch")
         order = 2 if {*options.phases} & {*SECOND} else 1
         found = load(options.source) if options.source else _modules(_cells(options.cells), order)
         if isinstance(found, Record) and not chart.drawn(found):
@@ -94,7 +97,7 @@ def _profiled(options: argparse.Namespace, cells: Sequence[Definition]) -> int:
 
 def _measured(options: argparse.Namespace, modules: Modules) -> Record:
     """Measure; print each row when it is there, and write what there is to the file that was asked for."""
-    notes = _set_threads(options.threads, options.peers, [module for _, module in modules])
+    notes = _set_threads(options.threads, options.peers, options.phases, [module for _, module in modules])
     notes += [busy] if (busy := machine.busy()) else []
     notes += _absences(options.phases, [cell for cell, _ in modules])
     clock = Clock(quiet=wait_until_quiet if options.pauses else None)
@@ -111,7 +114,7 @@ def _measured(options: argparse.Namespace, modules: Modules) -> Record:
         rows=(),
     )
     print("\n".join([*about(record), "", header(record.peers)]), flush=True)
-    for row in _rows(modules, options.sizes, settings):
+    for row in _rows(modules, plan(options), settings):
         # The best of many: a machine that is shared is slow for a while now and then.
         record = replace(record, rows=(*record.rows, row), peak=max(record.peak, peak(options.dtype)))
         print(line(row, record), flush=True)
@@ -127,18 +130,26 @@ def _absences(phases: Sequence[str], cells: Sequence[Definition]) -> list[str]:
     """Return what rows there are not, and why."""
     notes = [f"no row for a model: {reason}" for cell in cells if MODEL in phases and (reason := network.absence(cell))]
     notes += [reason for cell in cells for phase in phases if phase in SECOND and (reason := second.absence(cell, phase))]
+    for cell in cells:
+        reasons = [layers.absence(cell, phase) for phase in phases if phase in TORCH]
+        notes += reasons if all(reasons) else []  # others have their rows in other phases
     return [*notes, *([reason] if MEMORY in phases and (reason := memory.absence()) else [])]
 
 
-def _rows(modules: Modules, sizes: Sequence[Size], settings: Settings) -> Iterator[Row]:
+def _rows(modules: Modules, planned: Mapping[Size, Sequence[str]], settings: Settings) -> Iterator[Row]:
     for cell, module in modules:
-        for size in dict.fromkeys(size_for(cell, size) for size in sizes):
-            yield from compare(cell, module, size, settings)
+        found: dict[Size, dict[str, None]] = {}
+        for size, phases in planned.items():  # two sizes may be one to a cell
+            found.setdefault(size_for(cell, size), {}).update(dict.fromkeys(phases))
+        for size, once in found.items():
+            yield from compare(cell, module, size, replace(settings, phases=tuple(once)))
 
 
-def _set_threads(threads: int, peers: Sequence[str], modules: Iterable[ModuleType]) -> list[str]:
+def _set_threads(threads: int, peers: Sequence[str], phases: Sequence[str], modules: Iterable[ModuleType]) -> list[str]:
     """Let everyone use as many threads; return what is to be said about peers: those that are not there, or go their own way."""
     runtime_threads.set_threads(threads)
+    if {*phases} & {*TORCH}:  # they run on PyTorch's, whoever is beside them
+        pytorch.set_threads(threads)
     for module in modules:  # threads are common to packages of one version, and this may be another
         threads_of(module).set_threads(threads)
     missing = {PEERS[name].package: [p for p in peers if PEERS[p].package == PEERS[name].package] for name in peers}

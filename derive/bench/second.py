@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -12,32 +12,19 @@ from ..language.definition import Definition
 from ..verify.problem import Arrays, Problem
 from ..verify.second import grads_of
 from ..verify.witnesses import arguments, gradients
-from .contender import Array, threads_of
+from .contender import Array, Calls, threads_of
 from .measure import fastest
 from .phases import HVP, KEPT, MEMORY, PENALTY, TANGENT
 
 
-@dataclass(frozen=True)
-class SecondOrder:
-    """Calls by phase; each returns when all is computed.  A contender need not have every phase.
+class SecondOrder(Calls):
+    """What is measured of second order.
 
-    All are about ``Σ_t ⟨dy_t, y_t⟩`` and all parameters, inputs, contexts and initial states, by which and along which is differentiated:
-    PENALTY gives the gradients of the sum of squares of the gradients by the inputs, TANGENT the output and its derivative along a
-    direction, HVP the gradients and their derivatives along the direction, KEPT the gradients, with what a double backward needs kept.
-
-    Attributes
-    ----------
-    calls : mapping
-    results : mapping
-        From what a call returns to NumPy arrays by name: those by the cell's names after "gradient" or "Hessian" for an HVP, for TANGENT
-        "output" and "tangent".
-    choices : mapping
-        As those of a `Contender`.
+    All calls are about ``Σ_t ⟨dy_t, y_t⟩`` and all parameters, inputs, contexts and initial states, by which and along which is
+    differentiated: PENALTY gives the gradients of the sum of squares of the gradients by the inputs, TANGENT the output and its derivative
+    along a direction, HVP the gradients and their derivatives along the direction, KEPT the gradients, with what a double backward needs
+    kept.  Results go by the cell's names: those of an HVP after "gradient" or "Hessian", those of TANGENT are "output" and "tangent".
     """
-
-    calls: Mapping[str, Callable[[], Any]]
-    results: Mapping[str, Callable[[Any], Mapping[str, Array]]]
-    choices: Mapping[str, str] = field(default_factory=dict)
 
     def ways(self, phase: str) -> Mapping[str, Callable[[], Any]]:
         """Return the ways in which a call can be made, by how they are told."""

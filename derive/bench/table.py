@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from math import exp, log
 
 from .deadline import SECONDS
-from .goals import FIRST_ORDER, RATIO
+from .goals import FIRST_ORDER, MEANS, RATIO
 from .peers import FAILED, LIMIT, OVER_LIMIT, TOO_LONG
-from .phases import HVP, KEPT, MEMORY, PHASES, SECOND
+from .phases import HVP, KEPT, MEMORY, PHASES, SECOND, TORCH
 from .record import Measured, Peak, Record, Row, Timing
 
 LEGEND = (
@@ -65,7 +65,7 @@ def markdown(record: Record) -> str:
     """Return what was reached of goals, the rows, and below them geometric means of the ratios over the sizes of a cell and phase."""
     rows = [row for row in record.rows if row.phase in PHASES]
     tables = [_times(rows, record, _others(record))] if rows else []
-    tables += [_second(found, record) for phase in SECOND if (found := [row for row in record.rows if row.phase == phase])]
+    tables += [_own(found, record) for phase in (*SECOND, *TORCH) if (found := [row for row in record.rows if row.phase == phase])]
     means = [[cell, phase, *map(times, values)] for (cell, phase), values in geometric_means(record).items()]
     below = pipes(["cell", "phase", *_others(record)], means) if means else ""
     remarks = [*gaps(record), *choices(record), *short(record)]
@@ -73,8 +73,8 @@ def markdown(record: Record) -> str:
     return "\n\n".join(part for part in (listed(about(record)), goals(record), *tables, told, below) if part)
 
 
-def _second(rows: Sequence[Row], record: Record) -> str:
-    """Return the table of one phase of second order, with the peers that it has."""
+def _own(rows: Sequence[Row], record: Record) -> str:
+    """Return the table of one phase of second order or of layers, with the peers that it has."""
     peers = [peer for peer in record.peers if any(shown(row.peers.get(peer)) != "-" for row in rows)]
     if rows[0].phase != MEMORY:
         return _times(rows, record, peers)
@@ -99,12 +99,27 @@ def _beside(row: Row, peers: Sequence[str]) -> list[str]:
 def goals(record: Record) -> str:
     """Return a table in Markdown of the ratios that have a goal, and the share of the peak that each asks for; empty if there are none."""
     body = [
-        [*_place(row), peer, times(ratio, peer), times(goal, peer), "yes" if ratio >= goal else "no", _asked(record, row, goal / ratio)]
+        [*_place(row), peer, times(ratio, peer), times(goal, peer), _reached(record, row, ratio, goal), _asked(record, row, goal / ratio)]
         for row in record.rows
         for peer, goal in row.goals.items()
         if (ratio := row.ratio(peer)) is not None
     ]
+    body += _means_wanted(record)
     return pipes([*PLACE, "beside", "×", "goal", "reached", "peak at the goal"], body) if body else ""
+
+
+def _reached(record: Record, row: Row, ratio: float, goal: float) -> str:
+    return "yes" if ratio >= goal else "at the peak" if record.at_peak(row) else "no"
+
+
+def _means_wanted(record: Record) -> list[list[str]]:
+    """Return the lines of the goals that are for the mean over the sizes of a cell and phase."""
+    lines = []
+    for (cell, phase, peer), goal in MEANS.items():
+        mean = _mean(row.ratio(peer) for row in record.rows if (row.cell, row.phase) == (cell, phase))
+        if mean is not None:
+            lines.append([cell, phase, "mean of all", peer, times(mean), times(goal), "yes" if mean >= goal else "no", "-"])
+    return lines
 
 
 def _asked(record: Record, row: Row, faster: float) -> str:

@@ -28,7 +28,7 @@ from derive.bench.goals import SHARES
 from derive.bench.measure import Clock, Limits
 from derive.bench.peak import peak
 from derive.bench.peers import LIMIT, NO_LAYER, NOT_INSTALLED, OVER_LIMIT, PEERS, TOO_LONG
-from derive.bench.phases import ALONE, INFERENCE, PHASES, TRAINING
+from derive.bench.phases import ALONE, INFERENCE, PHASES, STEP, TRAINING
 from derive.bench.record import Record, Row, Timing, load
 from derive.bench.table import about, choices, gaps, geometric_means, header, line, markdown, mean_lines, short
 from derive.bench.transcript import transcribe
@@ -361,7 +361,7 @@ def test_a_row_is_good_enough_by_its_ratios_or_at_the_peak() -> None:
 
 
 def test_shares_are_those_of_cells_and_phases() -> None:
-    assert {cell for cell, _ in SHARES} == {*pytorch.LAYERS} and {phase for _, phase in SHARES} == {*ALONE}
+    assert {cell for cell, _ in SHARES} == {*pytorch.LAYERS} and {phase for _, phase in SHARES} == {*ALONE, STEP}
     assert all(0 < share < 1 for share in SHARES.values())
 
 
