@@ -6,16 +6,20 @@ The comparison of Chung et al. 2014, "Empirical evaluation of gated recurrent ne
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 
 from .data import Split, chorales, split
 from .train import Epoch, Fit, Result, Settings, fit
 
 CELLS = {"tanh RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}  # as printed: the generated module
 SPLIT_SEED = 0  # the parts of the data stay the same for every --seed
-PUBLISHED = 8.54
-NOTE = (
+FIGURES = {"GRU, published": 8.54}
+MEANING = (
     "Nats a step, summed over the 88 keys; `train end` with the last parameters,\n"
-    "the columns right of it with those of the best validation loss.\n"
+    "the columns right of it with those of the best validation loss."
+)
+NOTE = (
+    f"{MEANING}\n"
     "Published: Chung et al. 2014, arXiv:1412.3555, on JSB chorales, with their own split and preparation of the data:\n"
     "beside ours, not the same test."
 )
@@ -25,14 +29,18 @@ def read() -> Split:
     """Return the chorales, in parts; progress is shown in a bar."""
     from tqdm import tqdm
 
-    data = split(chorales(lambda names, total: tqdm(names, "reading chorales", total)), SPLIT_SEED)
+    return told(split(chorales(lambda names, total: tqdm(names, "reading chorales", total)), SPLIT_SEED))
+
+
+def told(data: Split) -> Split:
+    """Return the data, and print of how many pieces they are."""
     print(f"{len(data.train)} chorales to train on, {len(data.validation)} to validate, {len(data.test)} to test")
     return data
 
 
-def trained(settings: Settings, data: Split, fit: Fit = fit, *, bars: bool = True) -> dict[str, Result]:
+def trained(settings: Settings, data: Split, fit: Fit = fit, *, cells: Mapping[str, str] = CELLS, bars: bool = True) -> dict[str, Result]:
     """Return what training each cell gave, by its title; progress is shown in bars."""
-    return {title: _train_one(title, module, data, settings, fit, bars) for title, module in CELLS.items()}
+    return {title: _train_one(title, module, data, settings, fit, bars) for title, module in cells.items()}
 
 
 def _train_one(title: str, module: str, data: Split, settings: Settings, fit: Fit, bars: bool) -> Result:
@@ -47,8 +55,8 @@ def _train_one(title: str, module: str, data: Split, settings: Settings, fit: Fi
         return fit(importlib.import_module(f"generated.{module}"), data, settings, report)
 
 
-def table(results: dict[str, Result]) -> str:
-    """Hidden size, parameters and losses of each cell, the published figure below."""
+def table(results: Mapping[str, Result], published: Mapping[str, float] = FIGURES) -> str:
+    """Hidden size, parameters and losses of each cell, published figures below."""
     heads = ("", "n", "parameters", "train end", "best epoch", "train", "validation", "test")
     rows = [
         (
@@ -59,7 +67,7 @@ def table(results: dict[str, Result]) -> str:
         )
         for name, r in results.items()
     ]
-    rows.append(("GRU, published", "", "", "", "", "", "", f"{PUBLISHED:.2f}"))
+    rows += [(name, "", "", "", "", "", "", f"{figure:.2f}") for name, figure in published.items()]
     widths = [max(len(str(row[i])) for row in (heads, *rows)) for i in range(len(heads))]
     lines = [
         "  ".join(f"{cell!s:>{w}}" if i else f"{cell!s:<{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True)))

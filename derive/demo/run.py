@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .corpora import Corpus
     from .train import Result, Settings
 
 NEEDS = ("music21", "tqdm", "matplotlib")  # the extra `demo`
@@ -25,6 +26,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("demo.png"), help="picture of the learning curves (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the initial parameters and the order of batches (default: %(default)s)")
     add("--no-plot", action="store_true", help="table only")
+    add(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="learn the published data set, with its split: JSB Chorales.pickle, or the same as JSON (default: music21's chorales)",
+    )
     add("--torch", action="store_true", help="by PyTorch, with generated.torch's layers; by all processes that torchrun starts")
     add("--device", choices=DEVICES, default="cpu", help="with --torch: where the layers compute (default: %(default)s)")
     add(
@@ -59,16 +66,21 @@ def run(options: argparse.Namespace) -> int:
     """
     if problem := _problem(options):
         return _fail(problem)
-    from .train import Settings  # it imports the generated kernels
+    from .corpora import corpus  # it imports the generated kernels
 
+    try:
+        what = corpus(options.data)
+    except ValueError as error:
+        return _fail(f"--data: {error}")
     chosen = {} if options.epochs is None else {"epochs": options.epochs}
-    settings = Settings(seed=options.seed, **chosen)
-    return _by_torch(options, settings) if options.torch else _by_kernels(options, settings)
+    settings = what.settings._replace(seed=options.seed, **chosen)
+    return _by_torch(options, settings, what) if options.torch else _by_kernels(options, settings, what)
 
 
 def _problem(options: argparse.Namespace) -> str:
     """Return why nothing can be trained; empty if it can."""
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    needs = [name for name in NEEDS if name != "music21" or not options.data]
+    missing = [name for name in needs if importlib.util.find_spec(name) is None]
     if missing:
         return f"derive demo needs {', '.join(missing)}: pip install 'derive-rnn[demo]' (in a checkout: pip install -e '.[demo]')"
     if options.torch and importlib.util.find_spec("torch") is None:
@@ -81,38 +93,38 @@ def _problem(options: argparse.Namespace) -> str:
     return ""
 
 
-def _by_kernels(options: argparse.Namespace, settings: Settings) -> int:
-    from .comparison import read, trained
+def _by_kernels(options: argparse.Namespace, settings: Settings, what: Corpus) -> int:
+    from .comparison import trained
 
     start = time.perf_counter()
-    _show(options, trained(settings, read()), start)
+    _show(options, trained(settings, what.read(), cells=what.cells), what, start)
     return 0
 
 
-def _by_torch(options: argparse.Namespace, settings: Settings) -> int:
+def _by_torch(options: argparse.Namespace, settings: Settings, what: Corpus) -> int:
     from .checkpoint import CheckpointError
-    from .comparison import read, trained
+    from .comparison import trained
     from .processes import together
     from .pytorch import resumable
 
     start = time.perf_counter()
     with together(options.device) as processes:
-        data = processes.same(read)
+        data = processes.same(what.read)
         try:
             fit = resumable(settings, data, processes, options.checkpoint)
         except CheckpointError as error:
             return _fail(f"--checkpoint: {error}") if processes.first else 1
-        results = trained(settings, data, fit, bars=processes.first)
+        results = trained(settings, data, fit, cells=what.cells, bars=processes.first)
     if processes.first:
-        _show(options, results, start)
+        _show(options, results, what, start)
     return 0
 
 
-def _show(options: argparse.Namespace, results: dict[str, Result], start: float) -> None:
-    from .comparison import NOTE, table
+def _show(options: argparse.Namespace, results: dict[str, Result], what: Corpus, start: float) -> None:
+    from .comparison import table
     from .curves import save
 
-    print(f"\n{table(results)}\n\n{NOTE}\n{time.perf_counter() - start:.0f} s in all")
+    print(f"\n{table(results, what.published)}\n\n{what.note}\n{time.perf_counter() - start:.0f} s in all")
     if not options.no_plot:
         save(options.out, {name: result.epochs for name, result in results.items()})
         print(f"learning curves: {options.out}")
