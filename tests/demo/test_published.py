@@ -15,7 +15,7 @@ from helpers.rolls import random_rolls
 
 from derive.__main__ import main
 from derive.demo import published, run
-from derive.demo.corpora import corpus
+from derive.demo.corpora import CELLS, FIGURES, SETTINGS, corpus
 from derive.demo.data import KEYS, LOWEST
 from derive.demo.train import Settings
 from derive.demo.unpickle import Refused, plain
@@ -218,3 +218,13 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, capsys: pytest.Captu
     assert main(["demo", "--data", str(tmp_path / "absent"), "--no-plot"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("--data: ") and "No such file" in error and "Traceback" not in error
+
+
+def test_the_figures_of_the_page_are_of_these_settings_and_reach_the_paper() -> None:
+    found = json.loads((Path(__file__).parents[2] / "docs" / "data" / "published.json").read_text(encoding="utf-8"))
+    assert found["settings"] == {name: value for name, value in SETTINGS._asdict().items() if name != "seed"}
+    assert {f"{name}, published": figure for name, figure in found["published"].items()} == FIGURES and found[
+        "results"
+    ].keys() == CELLS.keys()
+    test = {name: np.mean(result["test"]) for name, result in found["results"].items()}
+    assert test["tanh RNN"] <= 9.10 and test["LSTM"] <= 8.67 and test["GRU, v3"] <= 8.54 + 0.15
