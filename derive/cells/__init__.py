@@ -25,6 +25,7 @@ from . import (
     peephole,
     readouts,
     rnn,
+    torch_weights,
     transformed,
 )
 
@@ -37,17 +38,19 @@ FAMILIES: tuple[ModuleType, ...] = (
 REGISTRY: dict[str, Cell] = {cell.name: cell for family in FAMILIES for cell in family.CELLS}
 """Every cell of the literature by its name, in the order of listing."""
 
-SHIPPED: dict[str, Cell] = {**REGISTRY, **{cell.name: cell for cell in transformed.CELLS}}
-"""Every cell that `generated` has: those, and what transformations make of some."""
+MADE: tuple[ModuleType, ...] = (transformed, torch_weights)
+"""Families of what is made of some of them: by transformations, and with the weights of PyTorch's layers."""
 
-SOURCES: dict[str, str] = {
-    cell.name: f"{family.__name__.replace('.', '/')}.py" for family in (*FAMILIES, transformed) for cell in family.CELLS
-}
+SHIPPED: dict[str, Cell] = {**REGISTRY, **{cell.name: cell for family in MADE for cell in family.CELLS}}
+"""Every cell that `generated` has."""
+
+SOURCES: dict[str, str] = {cell.name: f"{family.__name__.replace('.', '/')}.py" for family in (*FAMILIES, *MADE) for cell in family.CELLS}
 """The file that each cell is defined in, by its name."""
 
 SECOND: tuple[str, ...] = (
     *("rnn", "rnn_relu", "lstm", "lstm_peephole", "lstm_layernorm", "gru", "gru_v3", "slstm", "lru", "mgu", "indrnn", "cornn"),
     *("linear", "softmax_readout", "squared_error", "softmax_cross_entropy"),
+    *(cell.name for cell in torch_weights.CELLS),
 )
 """The cells whose modules in `generated` have second order; any other's is made by `derive generate --order 2`."""
 
@@ -65,4 +68,4 @@ def get(name: str) -> Cell:
     return SHIPPED[name]
 
 
-__all__ = ["FAMILIES", "REGISTRY", "SECOND", "SHIPPED", "SOURCES", "get"]
+__all__ = ["FAMILIES", "MADE", "REGISTRY", "SECOND", "SHIPPED", "SOURCES", "get"]

@@ -96,7 +96,7 @@ def rewrite(cell: Definition, expressions: Mapping[str, str]) -> Rewritten:
 def _settle(lines: Sequence[Assignment], output: str) -> tuple[Assignment, ...]:
     """Fold constants into their uses and drop what is unused until nothing changes."""
     while True:
-        folded = [replace(line, value=fold(line.value)) for line in lines]
+        folded = [part for line in lines for part in _parted(replace(line, value=fold(line.value)))]
         kept = {output, *(p[:-5] for p in previous_names(folded))}
         constants = {
             line.targets[0]: line.value
@@ -109,6 +109,13 @@ def _settle(lines: Sequence[Assignment], output: str) -> tuple[Assignment, ...]:
         if result == list(lines):
             return tuple(result)
         lines = result
+
+
+def _parted(line: Assignment) -> list[Assignment]:
+    """Return a line; one that splits a constant is a line for each part."""
+    if len(line.targets) == 1 or literal_value(line.value) is None:
+        return [line]
+    return [replace(line, targets=(target,)) for target in line.targets]
 
 
 def _needed(lines: Sequence[Assignment], output: str) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from ..cells import FAMILIES, SHIPPED, SOURCES, transformed
+from ..cells import FAMILIES, MADE, SHIPPED, SOURCES
 from ..language.errors import CellError
 from ..verify.report import run
 from .builder import ROOT, Site
@@ -26,7 +26,7 @@ def project_site() -> Site:
     """
     if not (DOCS / "nav.yml").is_file():
         raise CellError("the project's site is built from a checkout; for cells of your own: derive docs my_cell.py --out site/")
-    groups = {_title(inspect.getdoc(family) or family.__name__): family.CELLS for family in (*FAMILIES, transformed)}
+    groups = {_title(inspect.getdoc(family) or family.__name__): family.CELLS for family in (*FAMILIES, *MADE)}
     return Site("derive", groups, SOURCES, "generated", DOCS, _figures, checks(CHECKED))
 
 

@@ -76,4 +76,14 @@
     gru_residual                Gated recurrent unit, reset after the product, with a residual connection
     gru_masked                  Gated recurrent unit, reset after the product, with a mask
     gru_resettable              Gated recurrent unit, reset after the product, with resets
+    rnn_torch                   Simple recurrent network, weights as in torch.nn.RNN
+    rnn_relu_torch              Simple recurrent network with rectified units, weights as in torch.nn.RNN
+    lstm_torch                  Long short-term memory, weights as in torch.nn.LSTM
+    lstmp_torch                 Long short-term memory with recurrent projection, weights as in torch.nn.LSTM
+    gru_torch                   Gated recurrent unit, weights as in torch.nn.GRU
+    rnn_torch_nobias            Simple recurrent network, weights as in torch.nn.RNN, without biases
+    rnn_relu_torch_nobias       Simple recurrent network with rectified units, weights as in torch.nn.RNN, without biases
+    lstm_torch_nobias           Long short-term memory, weights as in torch.nn.LSTM, without biases
+    lstmp_torch_nobias          Long short-term memory with recurrent projection, weights as in torch.nn.LSTM, without biases
+    gru_torch_nobias            Gated recurrent unit, weights as in torch.nn.GRU, without biases
 """
