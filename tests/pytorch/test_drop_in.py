@@ -124,6 +124,14 @@ def test_cells(kind: str, bias: bool, batch: tuple[int, ...]) -> None:
         assert_close(gradients(own, [x], got), gradients(theirs, [x], want), 1e-11)
 
 
+@pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
+def test_cells_without_units(kind: str) -> None:
+    theirs, own = pair(kind, D, 0)
+    x = torch.randn(B, D, dtype=torch.float64)
+    assert_close(own(x), theirs(x))
+    assert_close(gradients(own, [], own(x)), gradients(theirs, [], theirs(x)))
+
+
 # What a program does with a layer
 
 
@@ -244,6 +252,27 @@ def test_it_complains_as_pytorch_does(kind: str, bad: str) -> None:
             BAD[bad](layer)
         said.append((raised.type, str(raised.value)))
     assert said[1] == said[0]
+
+
+CELLS_BAD: dict[str, Any] = {
+    "width": (torch.zeros(B, D + 1), torch.zeros(B, N)),
+    "states of another batch": (torch.zeros(B, D), torch.zeros(B + 1, N)),
+    "states of another width": (torch.zeros(B, D), torch.zeros(B, N + 1)),
+    "states of three axes": (torch.zeros(B, D), torch.zeros(1, B, N)),
+}
+
+
+@pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
+@pytest.mark.parametrize("bad", CELLS_BAD)
+def test_cells_complain_as_pytorch_does(kind: str, bad: str) -> None:
+    x, h = CELLS_BAD[bad]
+    for hx in ((h, torch.zeros(B, N)), (torch.zeros(B, N), h)) if kind == "LSTMCell" else (h,):
+        said = []
+        for cell in pair(kind, dtype=torch.float32):
+            with pytest.raises((ValueError, RuntimeError)) as raised:
+                cell(x, hx)
+            said.append((raised.type, str(raised.value)))
+        assert said[1] == said[0]
 
 
 def test_float16_is_refused() -> None:

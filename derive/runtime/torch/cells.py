@@ -26,14 +26,28 @@ class _Cell(nn.RNNCellBase):
         _, *final = run_wide(passes(self.cell(), self.bias, False), [x.unsqueeze(0)], weights, states[::-1], lowered=self.lowered)
         return tuple(final[::-1])
 
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """Return the states after a step: h, or h and c."""
+        if self.hidden_size == 0:
+            return super().forward(input, hx)  # PyTorch's: there is nothing to compute
+        return self._as_given(self._checked(input, self._states(hx)))
+
+    def _states(self, hx: Any) -> tuple[Tensor | None, ...]:
+        return (hx,)
+
+    def _as_given(self, states: tuple[Tensor, ...]) -> Any:
+        """Return states as `torch.nn` does: h alone, or h and c."""
+        return states[0]
+
     def _checked(self, x: Tensor, states: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
         """Check the arguments as `torch.nn` does, and make a step."""
         kind = self._get_name()
         if x.dim() not in (1, 2):
             raise ValueError(f"{kind}: Expected input to be 1D or 2D, got {x.dim()}D instead")
-        for value in states:
+        for k, value in enumerate(states):
             if value is not None and value.dim() not in (1, 2):
-                raise ValueError(f"{kind}: Expected hidden to be 1D or 2D, got {value.dim()}D instead")
+                name = f"hx[{k}]" if len(states) == 2 else "hidden"
+                raise ValueError(f"{kind}: Expected {name} to be 1D or 2D, got {value.dim()}D instead")
         alone = x.dim() == 1
         rows = x.unsqueeze(0) if alone else x
         given = [rows.new_zeros(len(rows), self.hidden_size) if v is None else v.unsqueeze(0) if alone else v for v in states]
@@ -44,11 +58,11 @@ class _Cell(nn.RNNCellBase):
     def _check(self, x: Tensor, states: list[Tensor]) -> None:
         if x.shape[1] != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {x.shape[1]} expected {self.input_size}")
-        for value in states:
+        for k, value in enumerate(states):
             if value.shape[0] != len(x):
-                raise RuntimeError(f"Input batch size {len(x)} doesn't match hidden batch size {value.shape[0]}")
+                raise RuntimeError(f"Input batch size {len(x)} doesn't match hidden{k} batch size {value.shape[0]}")
             if value.shape[1] != self.hidden_size:
-                raise RuntimeError(f"hidden has inconsistent hidden_size: got {value.shape[1]}, expected {self.hidden_size}")
+                raise RuntimeError(f"hidden{k} has inconsistent hidden_size: got {value.shape[1]}, expected {self.hidden_size}")
 
 
 class RNNCell(_Cell, nn.RNNCell):
@@ -61,20 +75,12 @@ class RNNCell(_Cell, nn.RNNCell):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
         return "rnn" if self.nonlinearity == "tanh" else "rnn_relu"
 
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """Return the state after a step."""
-        return self._checked(input, (hx,))[0]
-
 
 class GRUCell(_Cell, nn.GRUCell):
     """`torch.nn.GRUCell`."""
 
     def cell(self) -> str:
         return "gru"
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        """Return the state after a step."""
-        return self._checked(input, (hx,))[0]
 
 
 class LSTMCell(_Cell, nn.LSTMCell):
@@ -83,6 +89,8 @@ class LSTMCell(_Cell, nn.LSTMCell):
     def cell(self) -> str:
         return "lstm"
 
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> Any:
-        """Return the states h and c after a step."""
-        return self._checked(input, (None, None) if hx is None else tuple(hx))
+    def _states(self, hx: Any) -> tuple[Tensor | None, ...]:
+        return (None, None) if hx is None else tuple(hx)
+
+    def _as_given(self, states: tuple[Tensor, ...]) -> Any:
+        return states
