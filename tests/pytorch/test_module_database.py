@@ -172,19 +172,19 @@ FORWARD = partial(gradcheck, check_forward_ad=True)
 @every_extent
 @pytest.mark.parametrize("of", [gradcheck, FORWARD, gradgradcheck], ids=["reverse", "forward", "twice"])
 def test_derivatives(kind: str, every: bool, of: Callable[..., bool]) -> None:
-    """Along a random direction; where all samples are, by each number."""
+    """Along random directions, as PyTorch's tests do."""
     for sample in _picked(kind, every=every):
-        check(partial(of, fast_mode=not every), sample)
+        check(partial(of, fast_mode=True), sample)
 
 
 @every_extent
 def test_derivatives_of_projections(every: bool) -> None:
     """The module that is shipped has the first order."""
     for sample in _picked("LSTM", every=every, projected=True):
-        check(partial(gradcheck, fast_mode=not every), sample)
+        check(partial(gradcheck, fast_mode=True), sample)
         for of in (FORWARD, gradgradcheck):
             with pytest.raises(NotImplementedError, match="--order 2"):
-                check(of, sample)
+                check(partial(of, fast_mode=True), sample)
 
 
 @every_kind
