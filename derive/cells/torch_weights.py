@@ -1,4 +1,4 @@
-"""The RNN, the LSTM and the GRU with the weights of torch.nn's layers: all gates in one matrix, a bias for the input and one for the state."""
+"""The RNN, the LSTM and the GRU with the weights of torch.nn's layers: one matrix for all gates, biases of the input and of the state."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ GATES = f"""a_i, a_f, a_g, a_o = split(W_ih @ x + W_hh @ h_prev + (b_ih + b_hh),
     {MEMORY}"""
 
 STACKED = (
-    "Each weight is one of the layer's own, so that nothing is copied between the two: the gates lie one below the other, and there are two "
-    "biases, which only occur as their sum unless a reset gate stands between them."
+    "Each weight is one of the layer's own, so that nothing is copied between the two: the gates lie one below the other, and there are "
+    "two biases, which only occur as their sum unless a reset gate stands between them."
 )
 
 rnn_torch = Cell(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from test_drop_in import B, D, N, T, assert_close, gradients, pair
-from torch import func
+from torch import func, nn
 
 import generated.torch as ours
 from generated.runtime.torch import operators
@@ -58,6 +58,14 @@ def test_lengths() -> None:
     assert_close(gradients(layer, [x], got), gradients(layer, [x], want), 1e-12)
 
 
+def test_packed_sequences_break_the_graph() -> None:
+    """How many sequences there are is in the data: what is compiled runs around the layer."""
+    theirs, own = pair("LSTM")
+    packed = nn.utils.rnn.pack_sequence([torch.randn(steps, D, dtype=torch.float64) for steps in (5, 3, 3)])
+    got, want = torch.compile(lambda packed: own(packed)[0].data * 2)(packed), theirs(packed)[0].data * 2
+    assert_close(got, want)
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_exported(kind: str) -> None:
     theirs, own = pair(kind)
@@ -70,12 +78,12 @@ def test_exported(kind: str) -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [None, [2, 4, 1]])
 def test_operators_are_what_they_say(lengths: Any, reverse: bool) -> None:
-    own, how = pair("LSTM")[1], passes("lstm", True, reverse)
+    own, how = pair("LSTM")[1], passes("lstm", True, reverse, True)
     values = [torch.randn(T, 3, D, dtype=torch.float64), *own.parameters(), *torch.randn(2, 3, N, dtype=torch.float64)]
     values = [value.detach().requires_grad_() for value in values]
     given = (values, how.key, None if lengths is None else torch.tensor(lengths), reverse, None)
-    torch.library.opcheck(operators.forward, given)
-    found = [value.detach() for value in operators.forward(*given)]
+    torch.library.opcheck(operators.forward, (*given, how.results))
+    found = [value.detach() for value in operators.forward(*given, how.results)]
     torch.library.opcheck(operators.backward, (found[:3], [value.detach() for value in values], found[3:], *given[1:]))
 
 

@@ -24,7 +24,7 @@ import pytest
 
 from derive.__main__ import main as command
 from derive.calculus.derivation import differentiate
-from derive.cells import REGISTRY
+from derive.cells import REGISTRY, SHIPPED
 from derive.explain.cpu import tape_size
 from derive.language import hints
 from derive.language.sizes import Size
@@ -39,7 +39,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("**/*.md"))]
 NAVIGATION = ROOT / "docs" / "nav.yml"
 RUN = ("list", "show", "new", "generate")  # commands that are quick and need nothing beside the working directory
 MADE = {
-    *(f"cells/{name}.md" for name in ("index", *REGISTRY)),
+    *(f"cells/{name}.md" for name in ("index", *SHIPPED)),
     *(f"figures/{name}.svg" for name in (*EXPERIMENTS, *DIAGRAMS)),
 }  # by the site
 COLUMNS = "80"  # that help texts are wrapped to

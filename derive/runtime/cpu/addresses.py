@@ -19,6 +19,38 @@ from .division import piece_rows
 Array = np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class Running:
+    """In place of lengths: a caller's arrays over time have a row for each step of each sequence, and none for what is past an end.
+
+    They lie as the rows of a call do, the sequences longest first, step by step: so PyTorch's `PackedSequence` has them.
+
+    Attributes
+    ----------
+    active : array (T,), whole numbers that do not grow
+        How many sequences each step has.
+    """
+
+    active: Array
+
+    @property
+    def count(self) -> int:
+        return int(self.active.sum())
+
+    @property
+    def batch(self) -> int:
+        return int(self.active[0]) if self.active.size else 0
+
+    @cached_property
+    def lengths(self) -> Array:
+        """Of each sequence."""
+        return (self.active[:, None] > np.arange(self.batch)).sum(axis=0, dtype=np.int64)
+
+    def padded(self, value: Array) -> Array:
+        """Return an array of the shape that one of rows would have with steps and sequences, without its values."""
+        return np.broadcast_to(np.zeros((), value.dtype), (self.active.size, self.batch, *value.shape[1:]))
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows of T steps of B sequences.
@@ -39,6 +71,8 @@ class Rows:
         The sequence at each batch position; None if all have one length and stand as they came.
     origin : array, optional
         For each row, the row that it has in an array `(T, B, ·)` of the caller; None if that is the same.
+    packed : bool
+        Whether the caller's arrays over time have rows, too, and not steps and sequences.
     passing : bool
         Whether what a pass itself would keep, states aside, is not asked for.
     """
@@ -54,6 +88,7 @@ class Rows:
     inline: bool
     order: Array | None = None
     origin: Array | None = None
+    packed: bool = False
     passing: bool = False
 
     @classmethod
@@ -76,6 +111,16 @@ class Rows:
         origin = (lengths[sequence] - 1 - t if reverse else t) * batch + sequence
         kept, state, ahead = row if keep else ring, state if keep else ring, np.zeros_like(row) if inline else row
         return cls(row, kept, state, ring, ahead, active, batch, keep, inline, order, origin)
+
+    @classmethod
+    def of_running(cls, running: Running, keep: bool, inline: bool, reverse: bool) -> Rows:
+        """Return the rows of sequences that the caller has as such."""
+        found = cls.of(running.active.size, running.batch, keep, inline, running.lengths, reverse)
+        if not reverse:
+            return replace(found, origin=None, packed=True)
+        begin, position = found.row[:-1], found.sequence
+        step = running.lengths[position] - 1 - np.repeat(np.arange(found.steps), found.active)
+        return replace(found, origin=begin[step] + position, packed=True)
 
     @property
     def steps(self) -> int:
@@ -140,14 +185,14 @@ class Rows:
     # Between the caller's arrays and rows
 
     def gather(self, values: Array) -> Array:
-        """Return the rows of a caller's array, given as `(T·B, ·)`."""
+        """Return the rows of a caller's array, given as `(T·B, ·)`, or as rows."""
         return values if self.origin is None else values[self.origin]
 
     def spread(self, rows: Array) -> Array:
-        """Return rows as `(T·B, ·)`, zero past a sequence's end."""
+        """Return rows as `(T·B, ·)`, zero past a sequence's end, or as the caller has them."""
         if self.origin is None:
             return rows
-        out = np.zeros((self.steps * self.batch, *rows.shape[1:]), rows.dtype)
+        out = np.zeros((self.count if self.packed else self.steps * self.batch, *rows.shape[1:]), rows.dtype)
         out[self.origin] = rows
         return out
 

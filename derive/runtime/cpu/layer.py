@@ -20,7 +20,7 @@ from ..common.second import SecondOrder
 from ..common.sizes import Shape
 from ..common.table import Signature, signature
 from . import segments
-from .addresses import Rows, dense, flat
+from .addresses import Rows, Running, dense, flat
 from .call import Call
 from .division import is_light, step_by_step
 from .memory import LARGE, empty, unlocked
@@ -74,6 +74,8 @@ class Layer(SecondOrder):
         """Return output, final state and tape."""
         if tape not in ("full", "recompute"):
             raise ValueError(f'{self.name}: tape must be "full" or "recompute", got {tape!r}')
+        if tape == "recompute" and isinstance(lengths, Running):
+            raise ValueError(f'{self.name}: tape must be "full" where arrays have rows')
 
         def work(trace: Trace | None, inputs: Any, params: Any, state: Any) -> tuple[Array, Any, Any]:
             call, start, last = self.call(inputs, params, state, steps, lengths, reverse, keep=tape == "full", trace=trace)
@@ -247,19 +249,25 @@ class Layer(SecondOrder):
         ValueError
             It names the argument, what came and what is needed.
         """
-        given = self.arguments(inputs, params, state, steps)
+        running = lengths if isinstance(lengths, Running) else None
+        given = self.arguments(inputs if running is None else self._padded(inputs, running), params, state, steps)
         sizes, dtype, steps, batch, weights, width, _, axes = given.alike
         if self.indices:
             self.check_indices(given.inputs, sizes)
         if reverse is not False and not isinstance(reverse, (bool, np.bool_)):
             raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
-        lengths = self._lengths(lengths, steps, batch)
+        lengths = lengths if running is not None else self._lengths(lengths, steps, batch)
         light = is_light(steps * batch, width, weights // dtype.itemsize, once=steps == 1)
         parts, how = division(light)
         inline = step_by_step(steps, batch, weights, parts, ROWS)
-        plain = lengths is None and not reverse
-        rows = dense(steps, batch, keep, inline) if plain else Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
-        laid = {name: self._laid(value, name, rows) for name, value in given.inputs.items()}
+        if running is not None:
+            rows, axes = Rows.of_running(running, keep, inline, bool(reverse)), {}
+        elif lengths is None and not reverse:
+            rows = dense(steps, batch, keep, inline)
+        else:
+            rows = Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
+        arrays = given.inputs if running is None else {name: self.array(v, name) for name, v in zip(inputs._fields, inputs, strict=True)}
+        laid = {name: self._laid(value, name, rows) for name, value in arrays.items()}
         start = type(given.state)(*[unlocked(flat(rows.sort(value), 1)) for value in given.state])
         packed, params = given.packed, given.params
         if not packed and not all([value.flags.writeable for value in params]):
@@ -273,7 +281,17 @@ class Layer(SecondOrder):
         """Return an input as rows, a context by batch position."""
         if name in self.indices:
             value = np.ascontiguousarray(value, np.int64)
-        return unlocked(rows.sort(flat(value, 1)) if name in self.context else rows.gather(flat(value, 2)))
+        return unlocked(rows.sort(flat(value, 1)) if name in self.context else rows.gather(flat(value, 1 if rows.packed else 2)))
+
+    def _padded(self, inputs: Any, running: Running) -> Any:
+        """Return inputs as `arguments` checks them: with steps and sequences in place of rows."""
+        found = {}
+        for name, shape in self.inputs.items():
+            value = self.array(getattr(inputs, name), name)
+            if value.ndim != 1 + len(shape) or len(value) != running.count:
+                raise ValueError(f"{self.name}: {name} has shape {value.shape}, needs (rows, {', '.join(shape)}) with {running.count} rows")
+            found[name] = running.padded(value)
+        return inputs._replace(**found)
 
     def _lengths(self, lengths: Any, steps: int, batch: int) -> Array | None:
         if lengths is None:
@@ -297,7 +315,7 @@ class Layer(SecondOrder):
         return work(*given)
 
     def gather(self, call: Call, value: Array) -> Array:
-        return unlocked(call.rows.gather(flat(value, 2)))
+        return unlocked(call.rows.gather(flat(value, 1 if call.rows.packed else 2)))
 
     def spread(self, call: Call, rows: Array) -> Array:
         return call.rows.spread(rows)
@@ -319,7 +337,10 @@ class Layer(SecondOrder):
     def axes(self, call: Any, lead: tuple[str, ...], shape: Shape) -> tuple[int, ...]:
         found = call.axes.get((lead, shape))
         if found is None:
-            found = call.axes[lead, shape] = super().axes(call, lead, shape)
+            found = super().axes(call, lead, shape)
+            if call.rows is not None and call.rows.packed and lead == OVER_TIME:
+                found = (call.rows.count, *found[len(lead) :])
+            call.axes[lead, shape] = found
         return found
 
     # Of sequences of unequal length, or backwards, a tape keeps rows as they are: steps that are not run have none.

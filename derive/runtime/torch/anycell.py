@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .forms import OneByOne
 from .passes import Passes
 from .precision import run_wide
 from .stack import REVERSE, places, run_layers
@@ -148,7 +147,7 @@ class Recurrent(nn.Module):
         """
         module, given = self.module, self._given(x, others)
         names = [*module.LAYER.inputs, *module.LAYER.context]
-        forward = Passes(module, OneByOne(module.Params), None if lengths is None else np.asarray(lengths), steps=steps)
+        forward = Passes(module, None if lengths is None else np.asarray(lengths), steps=steps, starts=state is not None)
         backward = replace(forward, reverse=True)
 
         def call(place: str, row: int, below: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -156,7 +155,7 @@ class Recurrent(nn.Module):
             found |= self._drawn(row, found)
             values = [found[name] for name in names]
             weights = [getattr(self, f"{name}{place}") for name in module.Params._fields]
-            before = self._before(state, row, values, weights)
+            before = [] if state is None else [value[row] for value in state]
             return run_wide(backward if place.endswith(REVERSE) else forward, values, weights, before)
 
         options = {"bidirectional": self.bidirectional, "dropout": self.dropout, "training": self.training}
@@ -187,14 +186,6 @@ class Recurrent(nn.Module):
         x = given[next(iter(layer.inputs))]
         found = layer.spec(*x.shape[:2], self._sizes_at(row // (1 + self.bidirectional)))
         return self.noise.drawn({**found["inputs"], **found["context"]}, x, self.training)
-
-    def _before(self, state: Any, row: int, given: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
-        """Return the states of a layer and direction before the first step."""
-        if state is not None:
-            return [value[row] for value in state]
-        layer, like, sizes = self.module.LAYER, [*given, *weights][0], self._sizes_at(row // (1 + self.bidirectional))
-        batch = given[0].shape[1 if layer.inputs else 0]
-        return [like.new_full((batch, *layer.shape(shape, sizes)), layer.rules.get(name, 0.0)) for name, shape in layer.state.items()]
 
     def extra_repr(self) -> str:
         sizes = _listed(self.sizes)

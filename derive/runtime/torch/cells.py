@@ -23,7 +23,7 @@ class _Cell(nn.RNNCellBase):
     def _step(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Return the states after a step, h first, of `x` `(B, ·)`."""
         weights = [self.weight_ih, self.weight_hh, *([self.bias_ih, self.bias_hh] if self.bias else [])]
-        _, *final = run_wide(passes(self.cell(), self.bias, False), [x.unsqueeze(0)], weights, states[::-1], lowered=self.lowered)
+        _, *final = run_wide(passes(self.cell(), self.bias, False, True), [x.unsqueeze(0)], weights, states[::-1], lowered=self.lowered)
         return tuple(final[::-1])
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:

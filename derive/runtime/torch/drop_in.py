@@ -8,36 +8,40 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
-from .forms import BIASES, GATES, NO_BIASES
+from ..cpu.addresses import Running
 from .passes import PACKAGE, Passes, named
 from .precision import run_wide
 from .stack import REVERSE, run_layers
 
+CELLS = ("rnn", "rnn_relu", "lstm", "lstmp", "gru")
 
-def _known() -> dict[tuple[str, bool, bool], Passes]:
-    """Return the passes of all cells that this package has of those that `torch.nn` has layers of, by name, biases, direction.
+
+def _known() -> dict[tuple[str, bool, bool, bool], Passes]:
+    """Return the passes of all cells with the weights of PyTorch's layers that this package has: by name, biases, direction, and whether
+    states are given.
 
     All at once, when they are imported: a compiler that looks through a layer finds them made.
     """
-    names = [name for name in GATES if importlib.util.find_spec(f"{PACKAGE}.{name}")]
-    keys = [(name, bias, reverse) for name in names for bias in (False, True) for reverse in (False, True)]
-    return {key: named(f"{PACKAGE}.{key[0]} {BIASES if key[1] else NO_BIASES}", key[2]) for key in keys}
+    modules = {(name, bias): f"{PACKAGE}.{name}_torch{'' if bias else '_nobias'}" for name in CELLS for bias in (True, False)}
+    found = {key: module for key, module in modules.items() if importlib.util.find_spec(module)}
+    ways = product(found.items(), (False, True), (False, True))
+    return {(*key, reverse, starts): named(module, reverse, starts=starts) for (key, module), reverse, starts in ways}
 
 
 PASSES = _known()
 
 
-def passes(name: str, bias: bool, reverse: bool) -> Passes:
-    """Return the passes of a cell that computes what a layer of `torch.nn` does."""
-    found = PASSES.get((name, bias, reverse))
+def passes(name: str, bias: bool, reverse: bool, starts: bool) -> Passes:
+    """Return the passes of a cell that computes what a layer of `torch.nn` does, from states that are given or from zero."""
+    found = PASSES.get((name, bias, reverse, starts))
     if found is None:
-        raise ValueError(f"{PACKAGE} was generated without the cell `{name}`")
+        raise ValueError(f"{PACKAGE} was generated without the cell `{name}_torch{'' if bias else '_nobias'}`")
     return found
 
 
@@ -82,14 +86,12 @@ class _Layer(nn.RNNBase):
     def _packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         """Run sequences of unequal length, the longest first, as they lie in a `PackedSequence`."""
         data, batch_sizes, order, back = packed
-        x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))
         states = self._states(hx)
         if states is not None and order is not None:
             states = tuple(value.index_select(1, order) for value in states)
-        y, final = self._checked(x, states, lengths)
-        rows = pack_padded_sequence(y, lengths).data
+        y, final = self._checked(data, states, batch_sizes)
         final = final if back is None else [value.index_select(1, back) for value in final]
-        return PackedSequence(rows, batch_sizes, order, back), self._as_given(final)
+        return PackedSequence(y, batch_sizes, order, back), self._as_given(final)
 
     def _states(self, hx: Any) -> tuple[Tensor, ...] | None:
         return None if hx is None else hx if isinstance(hx, tuple) else (hx,)
@@ -98,31 +100,27 @@ class _Layer(nn.RNNBase):
         """Return final states as `torch.nn` does: h alone, or h and c."""
         return final[0]
 
-    def _checked(self, x: Tensor, states: Any, lengths: Any) -> tuple[Tensor, list[Tensor]]:
-        """Run `x` `(T, B, ·)` from states `(layers, B, ·)`; return the output, and the final states likewise, all in PyTorch's order."""
-        states = self._zeros(x) if states is None else states
-        self.check_forward_args(x.transpose(0, 1) if self.batch_first else x, self._as_given(states), None)
-        return self._layers(x, states, None if lengths is None else lengths.numpy().astype(np.int64))
+    def _checked(self, x: Tensor, states: Any, batch_sizes: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Run `x`, `(T, B, ·)` or as packed rows, from states `(layers, B, ·)`; return the output, and the final states, likewise."""
+        as_given = x.transpose(0, 1) if self.batch_first and batch_sizes is None else x
+        if states is None:
+            self.check_input(as_given, batch_sizes)
+        else:
+            self.check_forward_args(as_given, self._as_given(states), batch_sizes)
+        return self._layers(x, states, None if batch_sizes is None else Running(batch_sizes.numpy()))
 
-    def _zeros(self, x: Tensor) -> tuple[Tensor, ...]:
-        layers = self.num_layers * (1 + self.bidirectional)
-        return (x.new_zeros(layers, x.shape[1], self.proj_size or self.hidden_size),)
-
-    def _layers(self, x: Tensor, states: tuple[Tensor, ...], lengths: Any) -> tuple[Tensor, list[Tensor]]:
+    def _layers(self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Running | None) -> tuple[Tensor, list[Tensor]]:
         name, names = self.cell(), _weights(self)
 
         def call(place: str, row: int, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            how = replace(passes(name, self.bias, place.endswith(REVERSE)), lengths=lengths)
-            before = self._ordered([value[row] for value in states])
+            how = passes(name, self.bias, place.endswith(REVERSE), states is not None)
+            how = how if lengths is None else replace(how, lengths=lengths)
+            before = [value[row] for value in states[::-1]] if states else []  # c, then h
             y, *final = run_wide(how, given, [getattr(self, f"{weight}{place}") for weight in names], before, lowered=self.lowered)
-            return y, *self._ordered(final)
+            return y, *final[::-1]
 
         options = {"bidirectional": self.bidirectional, "dropout": self.dropout, "training": self.training}
         return run_layers(call, [x], self.num_layers, **options)
-
-    def _ordered(self, states: list[Tensor]) -> list[Tensor]:
-        """Return the states of a cell in PyTorch's order for those in the cell's, and the other way: h and c, or c and h."""
-        return states[::-1]
 
 
 def _weights(layer: nn.RNNBase) -> list[str]:
@@ -156,6 +154,3 @@ class LSTM(_Layer, nn.LSTM):
 
     def _as_given(self, final: Any) -> Any:
         return tuple(final)
-
-    def _zeros(self, x: Tensor) -> tuple[Tensor, ...]:
-        return *super()._zeros(x), x.new_zeros(self.num_layers * (1 + self.bidirectional), x.shape[1], self.hidden_size)

@@ -24,9 +24,8 @@ import torch
 from torch.autograd import Function, forward_ad
 
 from . import operators
-from .forms import Maybe
 from .legacy import each, is_mapped
-from .passes import Passes
+from .passes import Maybe, Passes
 
 Tensors = Sequence[Any]
 COMPILED = "in compiled code a recurrent layer has neither forward mode nor the transformations of torch.func: compile what is inside"
@@ -63,7 +62,7 @@ def _plain(passes: Passes) -> Passes:
 def computed(work: Callable[..., Sequence[Maybe]], *groups: Tensors) -> tuple[Any, ...]:
     """Return what a pass makes of lists of tensors."""
     try:
-        given = [[None if value is None else value.detach().numpy() for value in group] for group in groups]
+        given = [[_array(value) for value in group] for group in groups]
     except RuntimeError:
         if not any(map(is_mapped, chain(*groups))):
             raise
@@ -71,10 +70,21 @@ def computed(work: Callable[..., Sequence[Maybe]], *groups: Tensors) -> tuple[An
     return tuple([None if value is None else torch.from_numpy(value) for value in _run(work, given)])
 
 
+def _array(value: Any) -> Any:
+    """Return a tensor's memory; of one that does not lie row by row, a copy, which kernels would make more slowly."""
+    return None if value is None else (value.detach() if value.requires_grad else value).contiguous().numpy()
+
+
 def _run(work: Callable[..., Sequence[Maybe]], given: Sequence[Any]) -> Sequence[Maybe]:
     """Run a pass; a compiler that is at work on what calls it does not look into it."""
-    compiler: Any = sys.modules.get("torch._dynamo")  # it takes seconds to load, so it is not asked for
-    return work(*given) if compiler is None else compiler.disable(work)(*given)
+    if "torch._dynamo" not in sys.modules:  # loading it takes seconds, so it is not asked for
+        return work(*given)
+    if not _HIDDEN:
+        _HIDDEN.append(torch.compiler.disable(lambda work, given: work(*given)))
+    return _HIDDEN[0](work, given)
+
+
+_HIDDEN: list[Callable[..., Sequence[Maybe]]] = []  # what calls a function where the compiler does not look
 
 
 def _parted(values: Tensors, *counts: int) -> list[Tensors]:
@@ -92,7 +102,8 @@ def _remember(ctx: Any, passes: Passes, *groups: Tensors) -> None:
     ctx.passes = passes
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*values)
-    ctx.save_for_forward(*values)
+    if transformed():  # forward mode
+        ctx.save_for_forward(*values)
 
 
 def _where(given: Tensors, found: Tensors) -> list[Any]:
@@ -302,7 +313,7 @@ class Forward(_Mapped):
         """Where weights are not mapped, all elements are one larger batch."""
         (passes, *values), (_, *mapped), times = given, axes, info.batch_size
         own = passes.axes_of_values
-        if any(axis is not None for axis, of in zip(mapped, own, strict=True) if of is None):
+        if not passes.foldable or any(axis is not None for axis, of in zip(mapped, own, strict=True) if of is None):
             return super().vmap(info, axes, *given)
         folded = [value if of is None else _fold(value, axis, of, times) for value, axis, of in zip(values, mapped, own, strict=True)]
         found = cls.apply(passes.repeated(times), *folded)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..cpu.addresses import Running
 from .passes import PACKAGE, Passes, named
 
 NAMESPACE = PACKAGE.replace(".", "_")  # of the package: two may be loaded
@@ -20,18 +21,18 @@ NAMESPACE = PACKAGE.replace(".", "_")  # of the package: two may be loaded
 
 def run(passes: Passes, values: Sequence[Any]) -> tuple[Any, ...]:
     """Return output and final states of a layer, in code that is compiled."""
-    found = forward(list(values), passes.key, _lengths(passes), passes.reverse, passes.steps)
-    return tuple(found[: passes.results])
+    if isinstance(passes.lengths, Running):
+        raise NotImplementedError("a PackedSequence is not taken in compiled code, which cannot know how many sequences it has")
+    how = None if passes.lengths is None else torch.from_numpy(np.asarray(passes.lengths))
+    return tuple(forward(list(values), passes.key, how, passes.reverse, passes.steps, passes.results)[: passes.results])
 
 
-def _lengths(passes: Passes) -> Any:
-    return None if passes.lengths is None else torch.from_numpy(np.asarray(passes.lengths))
-
-
-def _passes(key: str, lengths: Tensor | None, reverse: bool, steps: int | None) -> Passes:
+def _passes(values: Sequence[Any], key: str, lengths: Any, reverse: bool, steps: int | None) -> Passes:
     """Return the passes of a call. Lengths say how many rows there are, which a compiler is not told: then nothing is saved."""
     found = named(key, reverse, steps)
-    return found if lengths is None else replace(found, lengths=lengths.numpy(), keep=False)
+    if len(values) < found.values:
+        found = named(key, reverse, steps, False)
+    return found if lengths is None else replace(found, lengths=np.asarray(lengths), keep=False)
 
 
 def _arrays(values: Sequence[Tensor]) -> list[Any]:
@@ -48,9 +49,9 @@ def _zero(value: Tensor) -> Tensor:
 
 
 @torch.library.custom_op(f"{NAMESPACE}::forward", mutates_args=())
-def forward(values: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None) -> list[Tensor]:
-    """Return results, and what is saved."""
-    return [torch.from_numpy(value) for value in _passes(key, lengths, reverse, steps).forward(_arrays(values))]
+def forward(values: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None, results: int) -> list[Tensor]:
+    """Return so many results, and what is saved."""
+    return [torch.from_numpy(value) for value in _passes(values, key, lengths, reverse, steps).forward(_arrays(values))]
 
 
 @torch.library.custom_op(f"{NAMESPACE}::backward", mutates_args=())
@@ -58,13 +59,13 @@ def backward(
     cotangents: list[Tensor], values: list[Tensor], saved: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None
 ) -> list[Tensor]:
     """Return the gradients by values."""
-    found = _passes(key, lengths, reverse, steps).backward(*map(_arrays, (cotangents, values, saved)))
+    found = _passes(values, key, lengths, reverse, steps).backward(*map(_arrays, (cotangents, values, saved)))
     return _tensors(found, values)
 
 
 @forward.register_fake
-def _(values: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None) -> list[Tensor]:
-    passes = replace(named(key, reverse, steps), keep=lengths is None, lengths=None if lengths is None else np.zeros(0))
+def _(values: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None, results: int) -> list[Tensor]:
+    passes = _passes(values, key, lengths if lengths is None else (), reverse, steps)
     return [values[-1].new_empty(shape) for shape in passes.shapes(values)]
 
 
@@ -74,9 +75,7 @@ def _(cotangents: list[Tensor], values: list[Tensor], saved: list[Tensor], *_: A
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    values, *ctx.how = inputs
-    key, _, reverse, steps = ctx.how
-    ctx.results = named(key, reverse, steps).results
+    values, *ctx.how, ctx.results = inputs
     ctx.count, ctx.shapes = len(values), [value.shape for value in output[: ctx.results]]
     ctx.save_for_backward(*values, *output[ctx.results :])
 
@@ -85,7 +84,7 @@ def _differentiate(ctx: Any, cotangents: Sequence[Tensor | None]) -> tuple[Any, 
     values, saved = list(ctx.saved_tensors[: ctx.count]), list(ctx.saved_tensors[ctx.count :])
     given = zip(cotangents[: ctx.results], ctx.shapes, strict=True)
     full = [values[-1].new_zeros(shape) if value is None else value for value, shape in given]
-    return backward(full, values, saved, *ctx.how), None, None, None, None
+    return backward(full, values, saved, *ctx.how), None, None, None, None, None
 
 
 forward.register_autograd(_differentiate, setup_context=_remember)

@@ -2,7 +2,7 @@
 
 What goes in and comes out of each is a flat list, since that is what PyTorch differentiates:
 
-    values     inputs and contexts, weights, states before the first step
+    values     inputs and contexts, weights, and states before the first step, if there are any
     cotangents of the output and of the final states; results are output and final states
     saved      what the forward pass keeps, and
     kept       what the backward pass keeps for double backward
@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from .forms import Array, Form, Maybe, form, summed
+from ..cpu.addresses import Running
 
+Array = np.ndarray
+Maybe = Array | None
 Arrays = Sequence[Maybe]
 PACKAGE = __name__.rpartition(".runtime.")[0]  # that has these layers
 
@@ -32,22 +34,23 @@ class Passes:
     ----------
     module : module
         Generated.
-    form : Form
-        Of its weights.
     lengths : array (B,), optional
+        Or `Running`: then arrays over time have rows, as a `PackedSequence` has.
     reverse : bool
     steps : int, optional
         How many, for a cell without inputs.
+    starts : bool
+        Whether states before the first step are given; else they are as the cell's rules say.
     keep : bool
         Whether passes keep what others read, whatever its axes; else only what has an axis for sequences is saved, and the rest is computed
         again where it is asked for.
     """
 
     module: Any
-    form: Form
-    lengths: Array | None = None
+    lengths: Array | Running | None = None
     reverse: bool = False
     steps: int | None = None
+    starts: bool = True
     keep: bool = True
 
     @property
@@ -63,12 +66,16 @@ class Passes:
         return len(self.module.Inputs._fields)
 
     @property
+    def weights(self) -> int:
+        return len(self.module.Params._fields)
+
+    @property
     def results(self) -> int:
         return 1 + len(self.module.State._fields)
 
     @property
     def values(self) -> int:
-        return self.given + self.form.count + len(self.module.State._fields)
+        return self.given + self.weights + (self.results - 1 if self.starts else 0)
 
     @property
     def by_step(self) -> bool:
@@ -81,8 +88,9 @@ class Passes:
 
     @property
     def key(self) -> str:
-        """A text from which `named` makes the same cell and form again, in another process too."""
-        return f"{self.module.__name__} {self.form.key}"
+        """A text from which `named` makes the same again, in another process too: the module's name."""
+        name: str = self.module.__name__
+        return name
 
     @property
     def kept(self) -> int:
@@ -90,12 +98,22 @@ class Passes:
 
     def shapes(self, values: Sequence[Any]) -> list[tuple[int, ...]]:
         """Return the shapes of results and of what is saved, of values that are arrays or tensors of whatever kind."""
-        layer, (inputs, params, state) = self.module.LAYER, self._arguments(values)
-        sizes = layer.find_sizes(inputs._asdict(), params, state)
-        steps, batch = inputs[0].shape[:2] if layer.inputs else (self.steps or 0, (*inputs, *state)[0].shape[0])
+        layer, (sizes, steps, batch) = self.module.LAYER, self._extent(values)
         kept = [(*self._lead(steps, batch, extra), *layer.shape(shape, sizes)) for shape, extra in layer.saved.values()]
         final = [(batch, *layer.shape(shape, sizes)) for shape in layer.state.values()]
-        return [(steps, batch, *layer.shape(layer.output, sizes)), *final, *(kept if self.saved else ())]
+        over = values[0].shape[:1] if isinstance(self.lengths, Running) else (steps, batch)
+        return [(*over, *layer.shape(layer.output, sizes)), *final, *(kept if self.saved else ())]
+
+    def _extent(self, values: Sequence[Any]) -> tuple[Any, int, int]:
+        """Return the cell's sizes, how many steps there are, and how many sequences."""
+        layer, (inputs, params, state) = self.module.LAYER, self._arguments(values)
+        if isinstance(self.lengths, Running):
+            inputs, steps, batch = inputs._replace(x=inputs.x[None]), self.lengths.active.size, self.lengths.batch
+        elif layer.inputs:
+            steps, batch = inputs[0].shape[:2]
+        else:
+            steps, batch = self.steps or 0, (*inputs, *(state or ()))[0].shape[0]
+        return layer.find_sizes(inputs._asdict(), params, state), steps, batch
 
     def _lead(self, steps: int, batch: int, extra: int | None) -> tuple[int, ...]:
         """Return the axes of what is saved before a row's own."""
@@ -109,7 +127,7 @@ class Passes:
     def axes_of_values(self) -> list[int | None]:
         layer = self.module.LAYER
         axes: list[int | None] = [1 if name in layer.inputs else 0 for name in self.module.Inputs._fields]
-        return [*axes, *[None] * self.form.count, *[0] * len(self.module.State._fields)]
+        return [*axes, *[None] * self.weights, *[0] * (self.values - self.given - self.weights)]
 
     @property
     def axes_of_results(self) -> list[int]:
@@ -117,7 +135,15 @@ class Passes:
 
     def repeated(self, times: int) -> Passes:
         """Return the same for so many batches, sequence by sequence of the first, then of the second."""
-        return self if self.lengths is None else replace(self, lengths=np.tile(self.lengths, times))
+        if self.lengths is None:
+            return self
+        assert not isinstance(self.lengths, Running)
+        return replace(self, lengths=np.tile(self.lengths, times))
+
+    @property
+    def foldable(self) -> bool:
+        """Whether more sequences of a like kind may be put beside those of a call."""
+        return not isinstance(self.lengths, Running)
 
     # Passes
 
@@ -186,10 +212,13 @@ class Passes:
 
     def _arguments(self, values: Arrays) -> tuple[Any, Any, Any]:
         given, weights, state = self._split(values)
-        return self.module.Inputs(*given), self.form.parameters(weights), self.module.State(*state)
+        return self.module.Inputs(*given), self.module.Params(*weights), self._state(state)
+
+    def _state(self, values: Arrays) -> Any:
+        return self.module.State(*values) if self.starts else None
 
     def _split(self, values: Arrays) -> tuple[Arrays, Arrays, Arrays]:
-        end = self.given + self.form.count
+        end = self.given + self.weights
         return values[: self.given], values[self.given : end], values[end:]
 
     def _called(self, function: Any, inputs: Any, params: Any, state: Any) -> Any:
@@ -208,28 +237,36 @@ class Passes:
         if not saved and self.module.LAYER.saved:
             return self._run(values)[2]
         inputs, params, state = self._arguments(values)
-        steps = self.steps if self.steps is not None else len(inputs[0])
+        steps = self.steps if self.steps is not None else len(self.lengths.active if isinstance(self.lengths, Running) else inputs[0])
         return self.module.Tape(inputs, params, state, self.module.Saved(*saved), steps, self.lengths, self.reverse)
 
     def _cotangents(self, cotangents: Arrays, values: Arrays) -> tuple[Maybe, Any]:
         dy, *dfinal = cotangents
         if all(value is None for value in dfinal):
             return dy, None
-        _, _, state = self._split(values)
-        full = [np.zeros_like(like) if value is None else value for value, like in zip(dfinal, state, strict=True)]
-        return dy, self.module.State(*full)
+        if any(value is None for value in dfinal):
+            sizes, _, batch = self._extent(values)
+            layer, dtype = self.module.LAYER, next(value.dtype for value in cotangents if value is not None)
+            shapes = [(batch, *layer.shape(shape, sizes)) for shape in layer.state.values()]
+            dfinal = [np.zeros(shape, dtype) if value is None else value for value, shape in zip(dfinal, shapes, strict=True)]
+        return dy, self.module.State(*dfinal)
 
     def _grads(self, values: Arrays) -> Any:
         """Return a `Grads` of cotangents or tangents in the order of values."""
         given, weights, state = self._split(values)
         kind = self.module.Grads
         fields = {name: value for name, value in zip(self.module.Inputs._fields, given, strict=True) if name in kind._fields}
-        return kind(**fields, params=self.form.parameters(weights), state=self.module.State(*state))
+        return kind(**fields, params=self.module.Params(*weights), state=self._state(state))
 
     def _flat(self, grads: Any) -> list[Maybe]:
         """Return what a `Grads` or a `Second` has, in the order of values."""
         given = [getattr(grads, name, None) for name in self.module.Inputs._fields]
-        return [*given, *self.form.gradients(grads.params), *grads.state]
+        return [*given, *grads.params, *(grads.state if self.starts else ())]
+
+
+def summed(a: Maybe, b: Maybe) -> Maybe:
+    """Return a sum in which None is zero."""
+    return b if a is None else a if b is None else a + b
 
 
 @lru_cache(maxsize=64)
@@ -238,8 +275,6 @@ def _threads(package: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def named(key: str, reverse: bool = False, steps: int | None = None) -> Passes:
-    """Return the passes of a key: of a generated module, by its name, with weights in some form."""
-    name, _, of = key.partition(" ")
-    module = importlib.import_module(name)
-    return Passes(module, form(of, module.LAYER.name, module.Params), reverse=reverse, steps=steps)
+def named(key: str, reverse: bool = False, steps: int | None = None, starts: bool = True) -> Passes:
+    """Return the passes of a generated module, by its name."""
+    return Passes(importlib.import_module(key), reverse=reverse, steps=steps, starts=starts)

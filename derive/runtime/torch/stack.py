@@ -31,4 +31,6 @@ def run_layers(
             finals.append(final)
         y = torch.cat(outputs, -1) if bidirectional else outputs[0]
         given = [functional.dropout(y, dropout, training) if dropout and layer < layers - 1 else y]
+    if len(finals) == 1:  # a view
+        return given[0], [value.unsqueeze(0) for value in finals[0]]
     return given[0], [torch.stack(parts) for parts in zip(*finals, strict=True)]
