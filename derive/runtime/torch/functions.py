@@ -25,6 +25,7 @@ from torch.autograd import Function, forward_ad
 
 from . import operators
 from .legacy import each, is_mapped
+from .memory import array
 from .passes import Maybe, Passes
 
 Tensors = Sequence[Any]
@@ -62,17 +63,12 @@ def _plain(passes: Passes) -> Passes:
 def computed(work: Callable[..., Sequence[Maybe]], *groups: Tensors) -> tuple[Any, ...]:
     """Return what a pass makes of lists of tensors."""
     try:
-        given = [[_array(value) for value in group] for group in groups]
+        given = [[None if value is None else array(value) for value in group] for group in groups]
     except RuntimeError:
         if not any(map(is_mapped, chain(*groups))):
             raise
         return each(partial(computed, work), groups)
     return tuple([None if value is None else torch.from_numpy(value) for value in _run(work, given)])
-
-
-def _array(value: Any) -> Any:
-    """Return a tensor's memory; of one that does not lie row by row, a copy, which kernels would make more slowly."""
-    return None if value is None else (value.detach() if value.requires_grad else value).contiguous().numpy()
 
 
 def _run(work: Callable[..., Sequence[Maybe]], given: Sequence[Any]) -> Sequence[Maybe]:
