@@ -63,7 +63,7 @@ class Processes:
 
     def joined(self, network: nn.Module) -> nn.Module:
         """Return a network whose gradients, after `backward`, are the means of those of all processes."""
-        return nn.parallel.DistributedDataParallel(network) if self.count > 1 else network
+        return nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True) if self.count > 1 else network
 
     def total(self, value: float) -> float:
         """Return the sum of the values of all processes."""
