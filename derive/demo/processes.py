@@ -98,8 +98,20 @@ def together(device: str = "cpu") -> Iterator[Processes]:
     own = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
     if device == "cuda":
         torch.cuda.set_device(own)
-    distributed.init_process_group(BACKENDS[device])
+    store, rank, count = next(distributed.rendezvous("env://"))
+    distributed.init_process_group(BACKENDS[device], store=_of_this_life(store), rank=rank, world_size=count)
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size(), own)
+        yield Processes(rank, count, own)
     finally:
         distributed.destroy_process_group()
+
+
+def _of_this_life(store: Any) -> Any:
+    """Return the part of a store that processes meet by which `torchrun` has started together.
+
+    It keeps one store for all lives (unless `TORCH_DISABLE_SHARE_RDZV_TCP_STORE` is 1), in which a process that is started again may find
+    where another one was in the life before, and wait for it. Launchers on several machines may differ in what they have counted.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        return store
+    return distributed.PrefixStore(f"life {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)

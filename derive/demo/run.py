@@ -85,6 +85,8 @@ def _problem(options: argparse.Namespace) -> str:
         return f"derive demo needs {', '.join(missing)}: pip install 'derive-rnn[demo]' (in a checkout: pip install -e '.[demo]')"
     if options.torch and importlib.util.find_spec("torch") is None:
         return "derive demo --torch needs torch: pip install torch"
+    if options.torch and options.device == "cuda" and not _has_cuda():
+        return "--device cuda: PyTorch finds no CUDA device"
     if not options.torch and (options.checkpoint or options.device != "cpu"):
         return f"{'--checkpoint' if options.checkpoint else '--device'}: only with --torch"
     for name, path in (("--out", None if options.no_plot else options.out), ("--checkpoint", options.checkpoint)):
@@ -93,8 +95,20 @@ def _problem(options: argparse.Namespace) -> str:
     return ""
 
 
+<<<<<<< HEAD
 def _by_kernels(options: argparse.Namespace, settings: Settings, what: Corpus) -> int:
     from .comparison import trained
+=======
+def _has_cuda() -> bool:
+    import torch
+
+    found: bool = torch.cuda.is_available()
+    return found
+
+
+def _by_kernels(options: argparse.Namespace, settings: Settings) -> int:
+    from .comparison import read, trained
+>>>>>>> 7f8225c (Processes that torchrun starts again meet by the entries of their own start: those of the life before made them wait for ever)
 
     start = time.perf_counter()
     _show(options, trained(settings, what.read(), cells=what.cells), what, start)

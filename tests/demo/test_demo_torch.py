@@ -196,10 +196,12 @@ def test_the_command_prints_the_table_and_goes_on(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.usefixtures("few_chorales")
-def test_unusable_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_options_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for words, said in (
         (["--checkpoint", "demo.pt"], "--checkpoint: only with --torch"),
         (["--device", "cuda"], "--device: only with --torch"),
+        (["--torch", "--device", "cuda"], "PyTorch finds no CUDA device"),
         (["--torch", "--no-plot", "--checkpoint", str(tmp_path / "absent" / "demo.pt")], "--checkpoint: there is no folder"),
     ):
         assert command.main(words) == 1

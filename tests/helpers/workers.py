@@ -170,6 +170,16 @@ def wait_for(running: list[subprocess.Popen[str]]) -> None:
             assert process.returncode == 0, said
     finally:
         for process in running:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process, by a signal at which `torchrun` ends those that it has started."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
             process.kill()
 
 
