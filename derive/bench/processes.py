@@ -27,6 +27,7 @@ from torch import Tensor, distributed, nn
 
 from generated.torch import layer
 
+from ..demo.processes import leave
 from .machine import busy, describe
 from .measure import turns
 
@@ -79,11 +80,19 @@ def operations() -> int:
 
 
 def worker(rank: int, folder: str, rounds: int) -> None:
-    """Take part in all turns, on one core with one thread; the first process leaves the seconds of a step of each in a file."""
+    """Take part, on one core with one thread; the first process leaves the seconds of a step of each turn in a file."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[rank % len(cores)]})
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    seconds = all_turns(rank, rounds)
+    if rank == 0:
+        (Path(folder) / "seconds").write_text(json.dumps(seconds))
+    leave()
+
+
+def all_turns(rank: int, rounds: int) -> Seconds:
+    """Take part in all turns; return what they took."""
     alone, together, buffer = trainer(False, rank), trainer(True, rank), torch.zeros(gradient_bytes() // 4)
     what: dict[str, Callable[[], object]] = {
         ALONE: alone if rank == 0 else lambda: None,  # the other waits, and takes no time
@@ -98,9 +107,7 @@ def worker(rank: int, folder: str, rounds: int) -> None:
             taken = _slowest(what[names[k]])
             if number >= 0:
                 seconds[names[k]].append(taken)
-    if rank == 0:
-        (Path(folder) / "seconds").write_text(json.dumps(seconds))
-    distributed.destroy_process_group()
+    return seconds
 
 
 def _slowest(step: Callable[[], object]) -> tuple[float, float]:

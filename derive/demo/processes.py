@@ -5,6 +5,7 @@ Each has all the data, and takes its share of every batch; `DistributedDataParal
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -103,7 +104,17 @@ def together(device: str = "cpu") -> Iterator[Processes]:
     try:
         yield Processes(rank, count, own)
     finally:
-        distributed.destroy_process_group()
+        leave()
+
+
+def leave() -> None:
+    """Leave the processes that this one has joined.
+
+    A network that is joined is part of a circle of references, and while it is there, so is the group: its threads would meet an interpreter
+    that is about to end, and abort.
+    """
+    gc.collect()
+    distributed.destroy_process_group()
 
 
 def _of_this_life(store: Any) -> Any:

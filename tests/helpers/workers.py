@@ -22,7 +22,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from derive import Cell
 from derive.demo.checkpoint import made_with, read
 from derive.demo.data import batches
-from derive.demo.processes import Processes, together
+from derive.demo.processes import Processes, leave, together
 from derive.demo.pytorch import Network, gradients, resumable
 from derive.demo.train import Settings
 from generated import lstm, rnn
@@ -167,7 +167,7 @@ def wait_for(running: list[subprocess.Popen[str]]) -> None:
     try:
         for process in running:
             said, _ = process.communicate(timeout=SECONDS)
-            assert process.returncode == 0, said
+            assert process.returncode == 0, f"ended with {process.returncode}: {said}"
     finally:
         for process in running:
             stop(process)
@@ -192,7 +192,7 @@ def met(folder: Path, rank: str = "", count: str = "") -> Iterator[Processes]:
         return
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=int(rank), world_size=int(count))
     yield Processes(int(rank), int(count))
-    distributed.destroy_process_group()
+    leave()
 
 
 def main(task: str, place: str, *which: str) -> None:
