@@ -110,8 +110,8 @@ def together(device: str = "cpu") -> Iterator[Processes]:
 def leave() -> None:
     """Leave the processes that this one has joined.
 
-    A network that is joined is part of a circle of references, and while it is there, so is the group: its threads would meet an interpreter
-    that is about to end, and abort.
+    A network that is joined is part of a circle of references, and while it is there, so is the group: its threads would meet an
+    interpreter that is about to end, and abort.
     """
     gc.collect()
     distributed.destroy_process_group()
