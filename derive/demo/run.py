@@ -95,10 +95,6 @@ def _problem(options: argparse.Namespace) -> str:
     return ""
 
 
-<<<<<<< HEAD
-def _by_kernels(options: argparse.Namespace, settings: Settings, what: Corpus) -> int:
-    from .comparison import trained
-=======
 def _has_cuda() -> bool:
     import torch
 
@@ -106,9 +102,8 @@ def _has_cuda() -> bool:
     return found
 
 
-def _by_kernels(options: argparse.Namespace, settings: Settings) -> int:
-    from .comparison import read, trained
->>>>>>> 7f8225c (Processes that torchrun starts again meet by the entries of their own start: those of the life before made them wait for ever)
+def _by_kernels(options: argparse.Namespace, settings: Settings, what: Corpus) -> int:
+    from .comparison import trained
 
     start = time.perf_counter()
     _show(options, trained(settings, what.read(), cells=what.cells), what, start)
