@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,7 @@ from torch.nn import Parameter
 
 from .passes import Array
 
-KINDS = {torch.float32: np.dtype(np.float32).str, torch.float64: np.dtype(np.float64).str}
-
-
-class _Memory:
-    """What NumPy is told of a tensor, which stays alive as long as an array of it does."""
-
-    __slots__ = ("__array_interface__", "tensor")
-
-    def __init__(self, tensor: Tensor, kind: str) -> None:
-        size = tensor.element_size()
-        self.tensor = tensor
-        self.__array_interface__: dict[str, Any] = {
-            "version": 3,
-            "typestr": kind,
-            "shape": tuple(tensor.shape),
-            "strides": tuple([step * size for step in tensor.stride()]),
-            "data": (tensor.data_ptr(), False),
-        }
+KINDS: dict[torch.dtype, np.dtype[Any]] = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
 def array(tensor: Tensor) -> Array:
@@ -37,7 +21,9 @@ def array(tensor: Tensor) -> Array:
     That of a parameter is not had by `Tensor.numpy`, since PyTorch never frees memory of which it has once given an array; and
     `fully_shard` frees it after each pass: there, a parameter is whole only while its layer runs.
     """
-    if type(tensor) is Parameter and tensor.device.type == "cpu" and (kind := KINDS.get(tensor.dtype)):
-        return np.asarray(_Memory(tensor, kind))
+    if type(tensor) is Parameter and tensor.is_cpu and tensor.is_contiguous() and tensor.dtype in KINDS:
+        memory = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
+        memory.tensor = tensor  # which stays alive as long as the array
+        return np.ndarray(tuple(tensor.shape), KINDS[tensor.dtype], memory)
     found: Array = (tensor.detach() if tensor.requires_grad else tensor).contiguous().numpy()
     return found

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -53,29 +53,33 @@ class Passes:
     starts: bool = True
     keep: bool = True
 
+    given: int = field(init=False)
+    """How many inputs and contexts."""
+    weights: int = field(init=False)
+    results: int = field(init=False)
+    values: int = field(init=False)
+    saved: int = field(init=False)
+    kept: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count once what is asked for in every call; a compiler reads it, where it could not look into a cached property."""
+        module, keep = self.module, self.keep
+        given, weights, states = (len(record._fields) for record in (module.Inputs, module.Params, module.State))
+        counts = {
+            "given": given,
+            "weights": weights,
+            "results": 1 + states,
+            "values": given + weights + (states if self.starts else 0),
+            "saved": len(module.Saved._fields) if keep or self.by_step else 0,
+            "kept": len(module.SavedBackward._fields) if keep and module.LAYER.links else 0,
+        }
+        for name, count in counts.items():
+            object.__setattr__(self, name, count)
+
     @property
     def threads(self) -> Any:
         """The module of the cell's package that says on which threads kernels run: here, on PyTorch's."""
         return _threads(self.module.__name__.rpartition(".")[0])
-
-    # How many there are
-
-    @property
-    def given(self) -> int:
-        """How many inputs and contexts."""
-        return len(self.module.Inputs._fields)
-
-    @property
-    def weights(self) -> int:
-        return len(self.module.Params._fields)
-
-    @property
-    def results(self) -> int:
-        return 1 + len(self.module.State._fields)
-
-    @property
-    def values(self) -> int:
-        return self.given + self.weights + (self.results - 1 if self.starts else 0)
 
     @property
     def by_step(self) -> bool:
@@ -83,18 +87,10 @@ class Passes:
         return self.lengths is None and not self.reverse
 
     @property
-    def saved(self) -> int:
-        return len(self.module.Saved._fields) if self.keep or self.by_step else 0
-
-    @property
     def key(self) -> str:
         """A text from which `named` makes the same again, in another process too: the module's name."""
         name: str = self.module.__name__
         return name
-
-    @property
-    def kept(self) -> int:
-        return len(self.module.SavedBackward._fields) if self.keep and self.module.LAYER.links else 0
 
     def shapes(self, values: Sequence[Any]) -> list[tuple[int, ...]]:
         """Return the shapes of results and of what is saved, of values that are arrays or tensors of whatever kind."""
