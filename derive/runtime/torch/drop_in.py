@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..cpu.addresses import Running
-from .passes import PACKAGE, Passes, named
+from .devices import named
+from .passes import PACKAGE, Passes
 from .precision import run_wide
 from .stack import REVERSE, run_layers
 

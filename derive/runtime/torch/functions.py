@@ -24,8 +24,8 @@ import torch
 from torch.autograd import Function, forward_ad
 
 from . import operators
+from .devices import flipped, is_on_device, on_device
 from .legacy import each, is_mapped
-from .memory import array
 from .passes import Maybe, Passes
 
 Tensors = Sequence[Any]
@@ -35,13 +35,21 @@ THIRD = "a third derivative of a recurrent layer is not offered: its kernels go 
 
 def run(passes: Passes, values: Tensors) -> tuple[Any, ...]:
     """Return output and final states of a layer, to be differentiated if any value is."""
+    if is_on_device(values):
+        passes, reverse = on_device(passes), passes.reverse
+        y, *final = _run_on(passes, flipped(passes, values) if reverse else values)
+        return y.flip(0) if reverse else y, *final
+    return _run_on(passes, values)
+
+
+def _run_on(passes: Passes, values: Tensors) -> tuple[Any, ...]:
     if torch.compiler.is_compiling():
         if transformed():
             raise NotImplementedError(COMPILED)
         return operators.run(passes, values)
     if not transformed():
         if not torch.is_grad_enabled() or not any(value.requires_grad for value in values):
-            return computed(passes.infer, values)
+            return computed(passes, passes.infer, values)
         found: tuple[Any, ...] = Straight.apply(passes, *values)
         return found
     return Forward.apply(_plain(passes), *values)[: passes.results]
@@ -60,15 +68,16 @@ def _plain(passes: Passes) -> Passes:
 # Tensors and arrays: the same memory
 
 
-def computed(work: Callable[..., Sequence[Maybe]], *groups: Tensors) -> tuple[Any, ...]:
+def computed(passes: Passes, work: Callable[..., Sequence[Maybe]], *groups: Tensors) -> tuple[Any, ...]:
     """Return what a pass makes of lists of tensors."""
+    array, tensor = passes.array, passes.tensor
     try:
         given = [[None if value is None else array(value) for value in group] for group in groups]
     except RuntimeError:
         if not any(map(is_mapped, chain(*groups))):
             raise
-        return each(partial(computed, work), groups)
-    return tuple([None if value is None else torch.from_numpy(value) for value in _run(work, given)])
+        return each(partial(computed, passes, work), groups)
+    return tuple([None if value is None else tensor(value) for value in _run(work, given)])
 
 
 def _run(work: Callable[..., Sequence[Maybe]], given: Sequence[Any]) -> Sequence[Maybe]:
@@ -197,7 +206,7 @@ class Twice(_Linear):
 
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes.twice, *_parted(given, passes.values, passes.results, passes.values, passes.saved))
+        return computed(passes, passes.twice, *_parted(given, passes.values, passes.results, passes.values, passes.saved))
 
 
 class Along(_Linear):
@@ -211,13 +220,13 @@ class Along(_Linear):
 
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes.along, *_parted(given, passes.results, passes.values, passes.results, passes.values))
+        return computed(passes, passes.along, *_parted(given, passes.results, passes.values, passes.results, passes.values))
 
 
 class Transposed(_Mapped):
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes.transposed, *_parted(given, passes.results, passes.values, passes.values))
+        return computed(passes, passes.transposed, *_parted(given, passes.results, passes.values, passes.values))
 
     setup_context, backward, jvp = Fixed.setup_context, Fixed.backward, Fixed.jvp
 
@@ -225,7 +234,7 @@ class Transposed(_Mapped):
 class Backward(_Mapped):
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes.backward_kept, *_parted(given, passes.results, passes.values))
+        return computed(passes, passes.backward_kept, *_parted(given, passes.results, passes.values))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
@@ -250,7 +259,7 @@ class Backward(_Mapped):
 class Tangent(_Mapped):
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes.tangent, *_parted(given, passes.values, passes.values))
+        return computed(passes, passes.tangent, *_parted(given, passes.values, passes.values))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
@@ -271,7 +280,7 @@ def _backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
     passes, given = ctx.passes, (*cotangents[: ctx.passes.results], *ctx.saved_tensors)
     if torch.is_grad_enabled() or transformed():
         return None, *Backward.apply(passes, *given)[: passes.values]
-    return None, *computed(passes.backward, *_parted(given, passes.results, passes.values))
+    return None, *computed(passes, passes.backward, *_parted(given, passes.results, passes.values))
 
 
 class Straight(Function):
@@ -279,7 +288,7 @@ class Straight(Function):
 
     @staticmethod
     def forward(ctx: Any, passes: Passes, *values: Any) -> tuple[Any, ...]:
-        found = computed(passes.forward, values)
+        found = computed(passes, passes.forward, values)
         _remember(ctx, passes, values, found[passes.results :])
         return found[: passes.results]
 
@@ -289,7 +298,7 @@ class Straight(Function):
 class Forward(_Mapped):
     @staticmethod
     def forward(passes: Passes, *values: Any) -> tuple[Any, ...]:
-        return computed(passes.forward, values)
+        return computed(passes, passes.forward, values)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:

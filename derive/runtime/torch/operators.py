@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..cpu.addresses import Running
-from .passes import PACKAGE, Passes, named
+from .devices import named
+from .passes import PACKAGE, Passes
 
 NAMESPACE = PACKAGE.replace(".", "_")  # of the package: two may be loaded
 
@@ -35,32 +36,26 @@ def _passes(values: Sequence[Any], key: str, lengths: Any, reverse: bool, steps:
     return found if lengths is None else replace(found, lengths=np.asarray(lengths), keep=False)
 
 
-def _arrays(values: Sequence[Tensor]) -> list[Any]:
-    return [value.detach().numpy() for value in values]
-
-
-def _tensors(values: Sequence[Any], like: Sequence[Tensor]) -> list[Tensor]:
-    """Return results of a pass; those that are None are zero, and as their values are."""
-    return [_zero(value) if found is None else torch.from_numpy(found) for found, value in zip(values, like, strict=True)]
-
-
-def _zero(value: Tensor) -> Tensor:
-    return torch.zeros(value.shape, dtype=value.dtype)
+def _arrays(passes: Passes, values: Sequence[Tensor]) -> list[Any]:
+    return [passes.array(value) for value in values]
 
 
 @torch.library.custom_op(f"{NAMESPACE}::forward", mutates_args=())
 def forward(values: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None, results: int) -> list[Tensor]:
     """Return so many results, and what is saved."""
-    return [torch.from_numpy(value) for value in _passes(values, key, lengths, reverse, steps).forward(_arrays(values))]
+    passes = _passes(values, key, lengths, reverse, steps)
+    return [passes.tensor(value) for value in passes.forward(_arrays(passes, values))]
 
 
 @torch.library.custom_op(f"{NAMESPACE}::backward", mutates_args=())
 def backward(
     cotangents: list[Tensor], values: list[Tensor], saved: list[Tensor], key: str, lengths: Tensor | None, reverse: bool, steps: int | None
 ) -> list[Tensor]:
-    """Return the gradients by values."""
-    found = _passes(values, key, lengths, reverse, steps).backward(*map(_arrays, (cotangents, values, saved)))
-    return _tensors(found, values)
+    """Return the gradients by values; those that are None are zero, and as their values are."""
+    passes = _passes(values, key, lengths, reverse, steps)
+    found = passes.backward(*(_arrays(passes, group) for group in (cotangents, values, saved)))
+    made = zip(found, values, strict=True)
+    return [value.new_zeros(value.shape) if grad is None else passes.tensor(grad) for grad, value in made]
 
 
 @forward.register_fake

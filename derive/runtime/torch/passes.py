@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..cpu.addresses import Running
+from .memory import Array, array
 
-Array = np.ndarray
 Maybe = Array | None
 Arrays = Sequence[Maybe]
 PACKAGE = __name__.rpartition(".runtime.")[0]  # that has these layers
@@ -76,10 +79,23 @@ class Passes:
         for name, count in counts.items():
             object.__setattr__(self, name, count)
 
-    @property
-    def threads(self) -> Any:
-        """The module of the cell's package that says on which threads kernels run: here, on PyTorch's."""
-        return _threads(self.module.__name__.rpartition(".")[0])
+    # Where tensors lie: here, in memory that NumPy's arrays share
+
+    def array(self, value: Any) -> Any:
+        """Return what a pass reads of a tensor."""
+        return array(value)
+
+    def tensor(self, value: Any) -> Tensor:
+        """Return what a pass gives as a tensor."""
+        return torch.from_numpy(value)
+
+    def pool(self) -> AbstractContextManager[Any]:
+        """Let kernels run on PyTorch's threads, those of the cell's own package."""
+        found: AbstractContextManager[Any] = _threads(self.module.__name__.rpartition(".")[0]).pool("torch")
+        return found
+
+    def zeros(self, shape: tuple[int, ...], like: Any) -> Any:
+        return np.zeros(shape, like.dtype)
 
     @property
     def by_step(self) -> bool:
@@ -88,7 +104,7 @@ class Passes:
 
     @property
     def key(self) -> str:
-        """A text from which `named` makes the same again, in another process too: the module's name."""
+        """A text from which `operators` makes the same again, in another process too: the module's name."""
         name: str = self.module.__name__
         return name
 
@@ -146,7 +162,7 @@ class Passes:
     def infer(self, values: Arrays) -> list[Maybe]:
         """Return the results."""
         inputs, params, state = self._arguments(values)
-        with self.threads.pool("torch"):
+        with self.pool():
             y, final = self._called(self.module.infer, inputs, params, state)
         return [y, *final]
 
@@ -158,7 +174,7 @@ class Passes:
     def backward(self, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
         """Return the gradients by all values, None for one that has none."""
         tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
-        with self.threads.pool("torch"):
+        with self.pool():
             return self._flat(self.module.backward(dy, tape, dfinal))
 
     def backward_kept(self, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
@@ -166,28 +182,28 @@ class Passes:
         if not self.kept:
             return self.backward(cotangents, values, saved)
         tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
-        with self.threads.pool("torch"):
+        with self.pool():
             grads, tape2 = self.module.backward(dy, tape, dfinal, second=True)
         return [*self._flat(grads), *tape2.saved]
 
     def twice(self, u: Arrays, cotangents: Arrays, values: Arrays, saved: Arrays, kept: Arrays) -> list[Maybe]:
         """Return the gradients of Σ ⟨u, gradients⟩ by cotangents and by values."""
         tape, (dy, dfinal), module = self._tape(values, saved), self._cotangents(cotangents, values), self.module
-        with self.threads.pool("torch"):
+        with self.pool():
             tape2 = module.Tape2(tape, dy, module.SavedBackward(*kept)) if kept else module.backward(dy, tape, dfinal, second=True)[1]
             found = module.backward_backward(self._grads(u), tape2)
         return [found.dy, *found.dfinal, *self._flat(found)]
 
     def tangent(self, tangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
         """Return the derivatives of the results along a direction."""
-        with self.threads.pool("torch"):
+        with self.pool():
             y, final = self.module.tangent(self._grads(tangents), self._tape(values, saved))
         return [y, *final]
 
     def transposed(self, cotangents: Arrays, tangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
         """Return the gradients of ⟨cotangents, derivatives along a direction⟩ by the direction and by values."""
         tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
-        with self.threads.pool("torch"):
+        with self.pool():
             grads, tape2 = self.module.backward(dy, tape, dfinal, second=True)
             found = self.module.backward_backward(self._grads(tangents), tape2)
         return [*self._flat(grads), *self._flat(found)]
@@ -196,7 +212,7 @@ class Passes:
         """Return the derivatives of the gradients along a direction of values, and of cotangents, which `moved` is."""
         tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
         turned, ends = self._cotangents(moved, values)
-        with self.threads.pool("torch"):
+        with self.pool():
             if all(tangent is None for tangent in tangents):
                 return self._flat(self.module.backward(turned, tape, ends))
             bent = None if turned is None else lambda _: turned
@@ -220,11 +236,14 @@ class Passes:
     def _called(self, function: Any, inputs: Any, params: Any, state: Any) -> Any:
         first, *others = zip(inputs._fields, inputs, strict=True) if self.module.LAYER.inputs else [("", None), *inputs._asdict().items()]
         options = dict(others) if self.steps is None else {**dict(others), "steps": self.steps}
-        return function(first[1], params, state, **options, lengths=self.lengths, reverse=self.reverse)
+        return function(first[1], params, state, **options, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {"lengths": self.lengths, "reverse": self.reverse}
 
     def _run(self, values: Arrays) -> tuple[Array, Any, Any]:
         inputs, params, state = self._arguments(values)
-        with self.threads.pool("torch"):
+        with self.pool():
             found: tuple[Array, Any, Any] = self._called(self.module.forward, inputs, params, state)
         return found
 
@@ -234,6 +253,9 @@ class Passes:
             return self._run(values)[2]
         inputs, params, state = self._arguments(values)
         steps = self.steps if self.steps is not None else len(self.lengths.active if isinstance(self.lengths, Running) else inputs[0])
+        return self._taped(inputs, params, state, saved, steps)
+
+    def _taped(self, inputs: Any, params: Any, state: Any, saved: Arrays, steps: int) -> Any:
         return self.module.Tape(inputs, params, state, self.module.Saved(*saved), steps, self.lengths, self.reverse)
 
     def _cotangents(self, cotangents: Arrays, values: Arrays) -> tuple[Maybe, Any]:
@@ -242,9 +264,9 @@ class Passes:
             return dy, None
         if any(value is None for value in dfinal):
             sizes, _, batch = self._extent(values)
-            layer, dtype = self.module.LAYER, next(value.dtype for value in cotangents if value is not None)
+            layer, like = self.module.LAYER, next(value for value in cotangents if value is not None)
             shapes = [(batch, *layer.shape(shape, sizes)) for shape in layer.state.values()]
-            dfinal = [np.zeros(shape, dtype) if value is None else value for value, shape in zip(dfinal, shapes, strict=True)]
+            dfinal = [self.zeros(shape, like) if value is None else value for value, shape in zip(dfinal, shapes, strict=True)]
         return dy, self.module.State(*dfinal)
 
     def _grads(self, values: Arrays) -> Any:
@@ -268,9 +290,3 @@ def summed(a: Maybe, b: Maybe) -> Maybe:
 @lru_cache(maxsize=64)
 def _threads(package: str) -> Any:
     return importlib.import_module(f"{package}.runtime.threads")
-
-
-@lru_cache(maxsize=256)
-def named(key: str, reverse: bool = False, steps: int | None = None, starts: bool = True) -> Passes:
-    """Return the passes of a generated module, by its name."""
-    return Passes(importlib.import_module(key), reverse=reverse, steps=steps, starts=starts)

@@ -16,7 +16,8 @@ NARROW = torch.bfloat16
 def run_wide(
     passes: Passes, inputs: Sequence[Tensor], weights: Sequence[Tensor], states: Sequence[Tensor], *, lowered: bool = False
 ) -> tuple[Tensor, ...]:
-    """Return output and final states of a layer; those of bfloat16 tensors, and under `torch.autocast`, are computed in float32.
+    """Return output and final states of a layer; those of bfloat16 tensors, and under `torch.autocast`, are computed in
+    float32 on the CPU; a device's kernels take what has 16 bits.
 
     Parameters
     ----------
@@ -24,6 +25,11 @@ def run_wide(
         Whether results under `torch.autocast` have its dtype, and not that of the inputs: so it is with some layers of `torch.nn`.
     """
     values, dtype = [*inputs, *weights, *states], inputs[0].dtype if inputs else weights[0].dtype
+    if any([value.is_cuda for value in values]):  # kernels for devices take what has 16 bits
+        if torch.is_autocast_enabled("cuda"):
+            narrow = torch.get_autocast_dtype("cuda")
+            values = [value.to(narrow) if value.is_floating_point() else value for value in values]
+        return run(passes, values)
     mixed = torch.is_autocast_enabled("cpu")
     if mixed or dtype == NARROW:
         values = [value.float() if value.dtype == NARROW else value for value in values]
