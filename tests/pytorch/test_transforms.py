@@ -125,9 +125,18 @@ def test_what_cannot_be_made_is_told_how_to_get(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ValueError, match=r"generated has no `mgu_masked`: `derive generate … --with masked` makes it"):
             ours.layer("mgu", D, N, masked=True)
         assert ours.layer("gru", D, N, masked=True).module.__name__ == "generated.gru_masked"
+        with pytest.raises(ValueError, match=r"generated has no `ugrnn` of second order: `derive generate … --order 2` makes it"):
+            ours.layer("ugrnn", D, N, order=2)
     with pytest.raises(TypeError, match="gru_masked: needs x, mask, got x"):
         ours.layer("gru", D, N, masked=True)(torch.zeros(T, B, D))
 
 
 def test_the_order_is_the_compilers() -> None:
     assert tuple(TRANSFORMATIONS) == transforms.ORDER
+
+
+def test_second_order_on_request() -> None:
+    """What the package has with it is taken, what it has without is compiled."""
+    assert ours.layer("gru", D, N, order=2).module.__name__ == "generated.gru"
+    layer, x = ours.layer("ugrnn", 2, 2, order=2, dtype=torch.float64), torch.randn(2, 1, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], x)

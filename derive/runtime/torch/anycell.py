@@ -26,6 +26,7 @@ def layer(
     residual: bool = False,
     masked: bool = False,
     resettable: bool = False,
+    order: int = 1,
     **options: Any,
 ) -> Recurrent:
     """Return a layer of any cell.
@@ -46,6 +47,8 @@ def layer(
         Whether the layer is given a `mask` `(T, B)`: a step at which that is 0 is left out, whatever its input holds.
     resettable : bool
         Whether the layer is given `reset` `(T, B)`: where that is not 0, the states are cleared before the step.
+    order : 1 or 2
+        Of derivatives; with 2, a cell that the package has without second derivatives is compiled with them, where `derive` is installed.
     **options
         As for `Recurrent`.
 
@@ -55,7 +58,7 @@ def layer(
         It says which cell or size is not known, or missing.
     """
     asked = {"recurrent_dropout": recurrent_dropout, "zoneout": zoneout, "residual": residual, "masked": masked, "resettable": resettable}
-    module = module_of(cell, [name for name, value in asked.items() if value])
+    module = module_of(cell, [name for name, value in asked.items() if value], order)
     return Recurrent(module, *sizes, noise=Noise.of(module.LAYER, zoneout, recurrent_dropout), **options)
 
 
@@ -96,7 +99,7 @@ class Recurrent(nn.Module):
         **named: int,
     ) -> None:
         super().__init__()
-        self.name, self.sizes = module.__name__, _sizes(module, sizes, named)
+        self.module, self.name, self.sizes = module, module.__name__, _sizes(module, sizes, named)
         self.num_layers, self.bidirectional, self.batch_first, self.dropout = num_layers, bidirectional, batch_first, dropout
         self.noise = noise or Noise()
         if num_layers > 1 and len({*self._asked()} - {*SHARED}) != 1:
@@ -108,10 +111,13 @@ class Recurrent(nn.Module):
                     made = torch.from_numpy(value).to(device=device, dtype=dtype or torch.get_default_dtype())
                     self.register_parameter(f"{parameter}{place}", nn.Parameter(made))
 
-    @property
-    def module(self) -> ModuleType:
-        """The generated module: by its name, so that layers can be copied and pickled."""
-        return importlib.import_module(self.name)
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: the generated module is known by its name."""
+        return {name: value for name, value in self.__dict__.items() if name != "module"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.module = importlib.import_module(self.name)
 
     def _sizes_at(self, layer: int) -> dict[str, int]:
         """Return the sizes of a layer: one above another has that one's output as its input."""
