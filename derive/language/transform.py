@@ -26,10 +26,13 @@ D = TypeVar("D", bound=Definition)
 
 @dataclass(frozen=True)
 class Told:
-    """What a transformation adds to the names that are given: the shape of each input and context by its name; they have no gradient."""
+    """What a transformation adds to the names that are given: the shape of each input and context by its name, and how it is typeset; they
+    have no gradient.
+    """
 
     inputs: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, str] = field(default_factory=dict)
+    latex: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
     description: str = ""
     reference: str = ""
@@ -61,6 +64,7 @@ def zoneout(cell: D, *, states: Collection[str] | None = None, name: str | None 
     lines = _renewed(cell, cell.equations, dict.fromkeys(chosen, kept), "new")
     told = Told(
         inputs={f"zoneout_{state}": _shape(cell, state) for state in chosen},
+        latex={f"zoneout_{state}": f"d^{{{cell.latex.get(state, state)}}}" for state in chosen},
         title="with zoneout",
         description=(
             f"With zoneout, an element of {_listed(chosen)} stays as it was wherever its mask is 1, drawn anew at each step. "
@@ -101,6 +105,7 @@ def recurrent_dropout(cell: D, *, states: Collection[str] | None = None, name: s
     rest = [replace(line, value=within_products(line.value, fresh, inner.issuperset(line.targets))) for line in cell.equations]
     told = Told(
         context={f"dropout_{state}": _shape(cell, state) for state in chosen},
+        latex={f"dropout_{state}": f"m^{{{cell.latex.get(state, state)}}}" for state in chosen},
         title="with recurrent dropout",
         description=(
             f"With recurrent dropout, what the matrices see of {_listed(chosen)} is multiplied by a mask, 0 or 1/(1-p), that "
@@ -254,7 +259,7 @@ def _made(cell: D, transformation: str, lines: Sequence[Assignment], told: Told,
         shapes={**cell.declared_shapes, **given},
         constants=cell.constants,
         init=cell.init,
-        latex=cell.latex,
+        latex={**told.latex, **cell.latex},
     )
 
 

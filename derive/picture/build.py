@@ -87,13 +87,13 @@ class _Builder:
         self.nodes.append(Node(kind, self._name(name), (Input(self.named[name]),), (), self.line, tip, name=name))
 
     def _assignment(self, line: Assignment) -> None:
+        if not self.reader.varies(line.value) and self.cell.batched.isdisjoint(line.targets):
+            self.constants |= dict.fromkeys(line.targets, self._line_text(self.line))
+            return
         if len(line.targets) > 1:
             self._split(line)
             return
         (target,) = line.targets
-        if not self.reader.varies(line.value) and target not in self.cell.batched:
-            self.constants[target] = self._line_text(self.line)
-            return
         value = self.value(line.value)
         if target not in (*self.cell.states, self.cell.output):
             value = self._christen(value, target)

@@ -17,7 +17,7 @@ from fuzz.strategy import Drawn, cells
 from hypothesis import HealthCheck, Phase, given, settings
 
 from derive.cell import Cell
-from derive.cells import REGISTRY
+from derive.cells import REGISTRY, get
 from derive.language.tree import Name
 from derive.language.walks import walk
 from derive.picture import search, svg
@@ -248,6 +248,13 @@ def test_a_layer_is_one_box() -> None:
     assert kinds == {"state": 2, "input": 1, "join": 1, "layer": 4, "product": 3, "sum": 1, "function": 1, "next": 2}
     layers = [node for node in _graph("lstm_peephole").nodes if node.kind == "layer"]
     assert [len(node.inputs) for node in layers] == [1, 2, 2, 2]  # the trunk, and the peepholes
+
+
+def test_parts_of_a_bias_are_no_wires() -> None:
+    """What does not vary stands in the boxes that read it; a bar that cuts it up would lead nowhere."""
+    graph = build(get("gru_torch"))
+    assert [node.line for node in graph.nodes if node.kind == "split"] == [1, 2]
+    assert all(graph.readers)
 
 
 def test_what_is_subtracted_and_what_divides_is_marked() -> None:
