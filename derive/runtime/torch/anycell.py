@@ -153,7 +153,9 @@ class Recurrent(nn.Module):
         """
         module, given = self.module, self._given(x, others)
         names = [*module.LAYER.inputs, *module.LAYER.context]
-        forward = Passes(module, None if lengths is None else np.asarray(lengths), steps=steps, starts=state is not None)
+        single = self.num_layers == 1 and not self.bidirectional
+        rows = None if lengths is None else np.asarray(lengths)
+        forward = Passes(module, rows, steps=steps, starts=state is not None, single=single)
         backward = replace(forward, reverse=True)
 
         def call(place: str, row: int, below: Sequence[Tensor]) -> tuple[Tensor, ...]:

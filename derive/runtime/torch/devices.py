@@ -65,7 +65,7 @@ def on_device(passes: Passes) -> Passes:
     if importlib.util.find_spec(f"{package}.{FOLDER}") is None:
         raise ValueError(f"{name}: its package has no kernels for CUDA devices: `derive generate` writes one that has")
     module = importlib.import_module(f"{package}.{FOLDER}.{name}")
-    return DevicePasses(module, steps=passes.steps, starts=passes.starts, keep=passes.keep)
+    return DevicePasses(module, steps=passes.steps, starts=passes.starts, single=passes.single, keep=passes.keep)
 
 
 def flipped(passes: Passes, values: Sequence[Tensor]) -> list[Tensor]:
@@ -75,6 +75,6 @@ def flipped(passes: Passes, values: Sequence[Tensor]) -> list[Tensor]:
 
 
 @lru_cache(maxsize=256)
-def named(key: str, reverse: bool = False, steps: int | None = None, starts: bool = True) -> Passes:
+def named(key: str, reverse: bool = False, steps: int | None = None, starts: bool = True, single: bool = False) -> Passes:
     """Return the passes of a generated module, by its name."""
-    return of_module(importlib.import_module(key), reverse=reverse, steps=steps, starts=starts)
+    return of_module(importlib.import_module(key), reverse=reverse, steps=steps, starts=starts, single=single)

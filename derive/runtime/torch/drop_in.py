@@ -23,24 +23,24 @@ from .stack import REVERSE, run_layers
 CELLS = ("rnn", "rnn_relu", "lstm", "lstmp", "gru")
 
 
-def _known() -> dict[tuple[str, bool, bool, bool], Passes]:
-    """Return the passes of all cells with the weights of PyTorch's layers that this package has: by name, biases, direction, and whether
-    states are given.
+def _known() -> dict[tuple[str, bool, bool, bool, bool], Passes]:
+    """Return the passes of all cells with the weights of PyTorch's layers that this package has: by name, biases, direction, whether states
+    are given, and whether final states have an axis for layers.
 
     All at once, when they are imported: a compiler that looks through a layer finds them made.
     """
     modules = {(name, bias): f"{PACKAGE}.{name}_torch{'' if bias else '_nobias'}" for name in CELLS for bias in (True, False)}
     found = {key: module for key, module in modules.items() if importlib.util.find_spec(module)}
-    ways = product(found.items(), (False, True), (False, True))
-    return {(*key, reverse, starts): named(module, reverse, starts=starts) for (key, module), reverse, starts in ways}
+    ways = list(product((False, True), (False, True), (False, True)))
+    return {(*key, *way): named(module, way[0], None, *way[1:]) for key, module in found.items() for way in ways}
 
 
 PASSES = _known()
 
 
-def passes(name: str, bias: bool, reverse: bool, starts: bool) -> Passes:
+def passes(name: str, bias: bool, reverse: bool, starts: bool, single: bool = False) -> Passes:
     """Return the passes of a cell that computes what a layer of `torch.nn` does, from states that are given or from zero."""
-    found = PASSES.get((name, bias, reverse, starts))
+    found = PASSES.get((name, bias, reverse, starts, single))
     if found is None:
         raise ValueError(f"{PACKAGE} was generated without the cell `{name}_torch{'' if bias else '_nobias'}`")
     return found
@@ -111,10 +111,10 @@ class _Layer(nn.RNNBase):
         return self._layers(x, states, None if batch_sizes is None else Running(batch_sizes.numpy()))
 
     def _layers(self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Running | None) -> tuple[Tensor, list[Tensor]]:
-        name, names = self.cell(), _weights(self)
+        name, names, single = self.cell(), _weights(self), self.num_layers == 1 and not self.bidirectional
 
         def call(place: str, row: int, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            how = passes(name, self.bias, place.endswith(REVERSE), states is not None)
+            how = passes(name, self.bias, place.endswith(REVERSE), states is not None, single)
             how = how if lengths is None else replace(how, lengths=lengths)
             before = [value[row] for value in states[::-1]] if states else []  # c, then h
             y, *final = run_wide(how, given, [getattr(self, f"{weight}{place}") for weight in names], before, lowered=self.lowered)

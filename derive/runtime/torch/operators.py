@@ -25,7 +25,8 @@ def run(passes: Passes, values: Sequence[Any]) -> tuple[Any, ...]:
     if isinstance(passes.lengths, Running):
         raise NotImplementedError("a PackedSequence is not taken in compiled code, which cannot know how many sequences it has")
     how = None if passes.lengths is None else torch.from_numpy(np.asarray(passes.lengths))
-    return tuple(forward(list(values), passes.key, how, passes.reverse, passes.steps, passes.results)[: passes.results])
+    y, *final = forward(list(values), passes.key, how, passes.reverse, passes.steps, passes.results)[: passes.results]
+    return (y, *[value.unsqueeze(0) for value in final]) if passes.single else (y, *final)
 
 
 def _passes(values: Sequence[Any], key: str, lengths: Any, reverse: bool, steps: int | None) -> Passes:

@@ -44,6 +44,8 @@ class Passes:
         How many, for a cell without inputs.
     starts : bool
         Whether states before the first step are given; else they are as the cell's rules say.
+    single : bool
+        Whether final states have an axis of one, for layers, before their own: made here, they are no views to PyTorch.
     keep : bool
         Whether passes keep what others read, whatever its axes; else only what has an axis for sequences is saved, and the rest is computed
         again where it is asked for.
@@ -54,6 +56,7 @@ class Passes:
     reverse: bool = False
     steps: int | None = None
     starts: bool = True
+    single: bool = False
     keep: bool = True
 
     given: int = field(init=False)
@@ -112,7 +115,7 @@ class Passes:
         """Return the shapes of results and of what is saved, of values that are arrays or tensors of whatever kind."""
         layer, (sizes, steps, batch) = self.module.LAYER, self._extent(values)
         kept = [(*self._lead(steps, batch, extra), *layer.shape(shape, sizes)) for shape, extra in layer.saved.values()]
-        final = [(batch, *layer.shape(shape, sizes)) for shape in layer.state.values()]
+        final = [(*((1,) if self.single else ()), batch, *layer.shape(shape, sizes)) for shape in layer.state.values()]
         over = values[0].shape[:1] if isinstance(self.lengths, Running) else (steps, batch)
         return [(*over, *layer.shape(layer.output, sizes)), *final, *(kept if self.saved else ())]
 
@@ -143,7 +146,7 @@ class Passes:
 
     @property
     def axes_of_results(self) -> list[int]:
-        return [1, *[0] * len(self.module.State._fields)]
+        return [1, *[int(self.single)] * len(self.module.State._fields)]
 
     def repeated(self, times: int) -> Passes:
         """Return the same for so many batches, sequence by sequence of the first, then of the second."""
@@ -164,12 +167,12 @@ class Passes:
         inputs, params, state = self._arguments(values)
         with self.pool():
             y, final = self._called(self.module.infer, inputs, params, state)
-        return [y, *final]
+        return [y, *self._final(final)]
 
     def forward(self, values: Arrays) -> list[Maybe]:
         """Return results, and what is saved."""
         y, final, tape = self._run(values)
-        return [y, *final, *(tape.saved if self.saved else ())]
+        return [y, *self._final(final), *(tape.saved if self.saved else ())]
 
     def backward(self, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
         """Return the gradients by all values, None for one that has none."""
@@ -192,13 +195,13 @@ class Passes:
         with self.pool():
             tape2 = module.Tape2(tape, dy, module.SavedBackward(*kept)) if kept else module.backward(dy, tape, dfinal, second=True)[1]
             found = module.backward_backward(self._grads(u), tape2)
-        return [found.dy, *found.dfinal, *self._flat(found)]
+        return [found.dy, *self._final(found.dfinal), *self._flat(found)]
 
     def tangent(self, tangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
         """Return the derivatives of the results along a direction."""
         with self.pool():
             y, final = self.module.tangent(self._grads(tangents), self._tape(values, saved))
-        return [y, *final]
+        return [y, *self._final(final)]
 
     def transposed(self, cotangents: Arrays, tangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
         """Return the gradients of ⟨cotangents, derivatives along a direction⟩ by the direction and by values."""
@@ -258,8 +261,13 @@ class Passes:
     def _taped(self, inputs: Any, params: Any, state: Any, saved: Arrays, steps: int) -> Any:
         return self.module.Tape(inputs, params, state, self.module.Saved(*saved), steps, self.lengths, self.reverse)
 
+    def _final(self, state: Any) -> Sequence[Maybe]:
+        return [None if value is None else value[None] for value in state] if self.single else list(state)
+
     def _cotangents(self, cotangents: Arrays, values: Arrays) -> tuple[Maybe, Any]:
         dy, *dfinal = cotangents
+        if self.single:
+            dfinal = [None if value is None else value[0] for value in dfinal]
         if all(value is None for value in dfinal):
             return dy, None
         if any(value is None for value in dfinal):

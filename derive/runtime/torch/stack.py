@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 REVERSE = "_reverse"
-Call = Callable[[str, int, Sequence[Tensor]], tuple[Tensor, ...]]  # of a place, its number and inputs: output and final states
+Call = Callable[[str, int, Sequence[Tensor]], tuple[Tensor, ...]]
+"""Of a place, its number and inputs: output and final states, where there is one place alone with an axis for it."""
 
 
 def places(layer: int, bidirectional: bool) -> list[str]:
@@ -31,6 +32,6 @@ def run_layers(
             finals.append(final)
         y = torch.cat(outputs, -1) if bidirectional else outputs[0]
         given = [functional.dropout(y, dropout, training) if dropout and layer < layers - 1 else y]
-    if len(finals) == 1:  # a view
-        return given[0], [value.unsqueeze(0) for value in finals[0]]
+    if len(finals) == 1:
+        return given[0], finals[0]
     return given[0], [torch.stack(parts) for parts in zip(*finals, strict=True)]
