@@ -78,8 +78,5 @@ def either(call: Callable[[], Any], phase: str, choices: dict[str, str]) -> Chos
 def _with_one_dnn(on: bool, call: Callable[[], Any]) -> Any:
     """Return what a call gives where PyTorch may use oneDNN, or may not."""
     backend: Any = importlib.import_module("torch.backends.mkldnn")
-    before, backend.enabled = backend.enabled, on
-    try:
+    with backend.flags(enabled=on, deterministic=None, allow_tf32=None):  # the rest stays; an assignment may be refused
         return call()
-    finally:
-        backend.enabled = before
