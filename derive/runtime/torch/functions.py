@@ -13,20 +13,17 @@ them. A third derivative is refused.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from typing import Any
 
 import torch
 from torch.autograd import Function, forward_ad
 
 from . import operators
+from .computed import computed
 from .devices import flipped, is_on_device, on_device
-from .legacy import each, is_mapped
-from .passes import Maybe, Passes
+from .passes import Passes
 
 Tensors = Sequence[Any]
 COMPILED = "in compiled code a recurrent layer has neither forward mode nor the transformations of torch.func: compile what is inside"
@@ -63,33 +60,6 @@ def transformed() -> bool:
 def _plain(passes: Passes) -> Passes:
     """Return the same, but so that what the backward pass keeps is no result of a function: it would be mapped and stacked."""
     return replace(passes, keep=False)
-
-
-# Tensors and arrays: the same memory
-
-
-def computed(passes: Passes, work: Callable[..., Sequence[Maybe]], *groups: Tensors) -> tuple[Any, ...]:
-    """Return what a pass makes of lists of tensors."""
-    array, tensor = passes.array, passes.tensor
-    try:
-        given = [[None if value is None else array(value) for value in group] for group in groups]
-    except RuntimeError:
-        if not any(map(is_mapped, chain(*groups))):
-            raise
-        return each(partial(computed, passes, work), groups)
-    return tuple([None if value is None else tensor(value) for value in _run(work, given)])
-
-
-def _run(work: Callable[..., Sequence[Maybe]], given: Sequence[Any]) -> Sequence[Maybe]:
-    """Run a pass; a compiler that is at work on what calls it does not look into it."""
-    if "torch._dynamo" not in sys.modules:  # loading it takes seconds, so it is not asked for
-        return work(*given)
-    if not _HIDDEN:
-        _HIDDEN.append(torch.compiler.disable(lambda work, given: work(*given)))
-    return _HIDDEN[0](work, given)
-
-
-_HIDDEN: list[Callable[..., Sequence[Maybe]]] = []  # what calls a function where the compiler does not look
 
 
 def _parted(values: Tensors, *counts: int) -> list[Tensors]:
