@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .passes import Passes
 from .precision import run_wide
-from .stack import REVERSE, places, run_layers
+from .stack import REVERSE, is_single, places, run_layers
 from .transforms import SHARED, Noise, Probabilities, module_of
 
 
@@ -99,7 +99,7 @@ class Recurrent(nn.Module):
         **named: int,
     ) -> None:
         super().__init__()
-        self.module, self.name, self.sizes = module, module.__name__, _sizes(module, sizes, named)
+        self.module, self.sizes = module, _sizes(module, sizes, named)
         self.num_layers, self.bidirectional, self.batch_first, self.dropout = num_layers, bidirectional, batch_first, dropout
         self.noise = noise or Noise()
         if num_layers > 1 and len({*self._asked()} - {*SHARED}) != 1:
@@ -113,11 +113,10 @@ class Recurrent(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is copied and pickled: the generated module is known by its name."""
-        return {name: value for name, value in self.__dict__.items() if name != "module"}
+        return {**self.__dict__, "module": self.module.__name__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.module = importlib.import_module(self.name)
+        super().__setstate__({**state, "module": importlib.import_module(state["module"])})
 
     def _sizes_at(self, layer: int) -> dict[str, int]:
         """Return the sizes of a layer: one above another has that one's output as its input."""
@@ -153,7 +152,7 @@ class Recurrent(nn.Module):
         """
         module, given = self.module, self._given(x, others)
         names = [*module.LAYER.inputs, *module.LAYER.context]
-        single = self.num_layers == 1 and not self.bidirectional
+        single = is_single(self.num_layers, self.bidirectional)
         rows = None if lengths is None else np.asarray(lengths)
         forward = Passes(module, rows, steps=steps, starts=state is not None, single=single)
         backward = replace(forward, reverse=True)
@@ -172,8 +171,7 @@ class Recurrent(nn.Module):
 
     def _asked(self) -> list[str]:
         """Return the inputs and contexts that a caller gives, in the cell's order: all but what is drawn."""
-        layer, noise = self.module.LAYER, self.noise
-        drawn = {*(f"zoneout_{state}" for state in noise.zoneout), *(f"dropout_{state}" for state in noise.recurrent_dropout)}
+        layer, drawn = self.module.LAYER, self.noise.names
         return [name for name in (*layer.inputs, *layer.context) if name not in drawn]
 
     def _given(self, x: Tensor | None, others: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -182,14 +180,13 @@ class Recurrent(nn.Module):
         found = dict(others) if x is None else {names[0]: x, **others}
         if found.keys() != set(names):
             raise TypeError(f"{layer.name}: needs {', '.join(names) or 'no input'}, got {', '.join(found) or 'none'}")
-        told = {name: found[name].to(found[names[0]].dtype) for name in SHARED if name in names[1:]}
-        found |= told
+        found |= {name: found[name].to(found[names[0]].dtype) for name in SHARED if name in names[1:]}
         return {name: value.transpose(0, 1) if self.batch_first and name in layer.inputs else value for name, value in found.items()}
 
     def _drawn(self, row: int, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the masks that a layer and direction draws for a call."""
         layer = self.module.LAYER
-        if not (self.noise.zoneout or self.noise.recurrent_dropout):
+        if not self.noise.names:
             return {}
         x = given[next(iter(layer.inputs))]
         found = layer.spec(*x.shape[:2], self._sizes_at(row // (1 + self.bidirectional)))

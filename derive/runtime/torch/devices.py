@@ -45,12 +45,6 @@ class DevicePasses(Passes):
         return self.module.Tape(inputs, params, state, self.module.Saved(*saved), steps, False)
 
 
-def of_module(module: Any, **how: Any) -> Passes:
-    """Return the passes of a generated module, for the CPU or for devices."""
-    folder = module.__name__.split(".")[-2:-1]
-    return (DevicePasses if folder == [FOLDER] else Passes)(module, **how)
-
-
 def on_device(passes: Passes) -> Passes:
     """Return the passes of the same cell for devices, from the first step to the last.
 
@@ -76,5 +70,6 @@ def flipped(passes: Passes, values: Sequence[Tensor]) -> list[Tensor]:
 
 @lru_cache(maxsize=256)
 def named(key: str, reverse: bool = False, steps: int | None = None, starts: bool = True, single: bool = False) -> Passes:
-    """Return the passes of a generated module, by its name."""
-    return of_module(importlib.import_module(key), reverse=reverse, steps=steps, starts=starts, single=single)
+    """Return the passes of a generated module, for the CPU or for devices, by its name."""
+    kind = DevicePasses if key.split(".")[-2:-1] == [FOLDER] else Passes
+    return kind(importlib.import_module(key), reverse=reverse, steps=steps, starts=starts, single=single)

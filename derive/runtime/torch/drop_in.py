@@ -18,7 +18,7 @@ from ..cpu.addresses import Running
 from .devices import named
 from .passes import PACKAGE, Passes
 from .precision import run_wide
-from .stack import REVERSE, run_layers
+from .stack import REVERSE, is_single, run_layers
 
 CELLS = ("rnn", "rnn_relu", "lstm", "lstmp", "gru")
 
@@ -111,7 +111,7 @@ class _Layer(nn.RNNBase):
         return self._layers(x, states, None if batch_sizes is None else Running(batch_sizes.numpy()))
 
     def _layers(self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Running | None) -> tuple[Tensor, list[Tensor]]:
-        name, names, single = self.cell(), _weights(self), self.num_layers == 1 and not self.bidirectional
+        name, names, single = self.cell(), _weights(self), is_single(self.num_layers, self.bidirectional)
 
         def call(place: str, row: int, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
             how = passes(name, self.bias, place.endswith(REVERSE), states is not None, single)

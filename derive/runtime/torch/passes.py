@@ -116,8 +116,7 @@ class Passes:
         layer, (sizes, steps, batch) = self.module.LAYER, self._extent(values)
         kept = [(*self._lead(steps, batch, extra), *layer.shape(shape, sizes)) for shape, extra in layer.saved.values()]
         final = [(*((1,) if self.single else ()), batch, *layer.shape(shape, sizes)) for shape in layer.state.values()]
-        over = values[0].shape[:1] if isinstance(self.lengths, Running) else (steps, batch)
-        return [(*over, *layer.shape(layer.output, sizes)), *final, *(kept if self.saved else ())]
+        return [(steps, batch, *layer.shape(layer.output, sizes)), *final, *(kept if self.saved else ())]
 
     def _extent(self, values: Sequence[Any]) -> tuple[Any, int, int]:
         """Return the cell's sizes, how many steps there are, and how many sequences."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .devices import is_on_device
 from .functions import run
 from .passes import Passes
 
@@ -25,15 +26,18 @@ def run_wide(
         Whether results under `torch.autocast` have its dtype, and not that of the inputs: so it is with some layers of `torch.nn`.
     """
     values, dtype = [*inputs, *weights, *states], inputs[0].dtype if inputs else weights[0].dtype
-    if any([value.is_cuda for value in values]):  # kernels for devices take what has 16 bits
-        if torch.is_autocast_enabled("cuda"):
-            narrow = torch.get_autocast_dtype("cuda")
-            values = [value.to(narrow) if value.is_floating_point() else value for value in values]
-        return run(passes, values)
-    mixed = torch.is_autocast_enabled("cpu")
-    if mixed or dtype == NARROW:
+    on_cpu, on_device = torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+    if (on_cpu or on_device or dtype == NARROW) and is_on_device(values):
+        return run(passes, _lowered(values) if on_device else values)
+    if on_cpu or dtype == NARROW:
         values = [value.float() if value.dtype == NARROW else value for value in values]
-    if mixed and lowered and dtype == torch.float32:
+    if on_cpu and lowered and dtype == torch.float32:
         dtype = torch.get_autocast_dtype("cpu")
     found = run(passes, values)
     return tuple([value.to(dtype) for value in found]) if found[0].dtype != dtype else found
+
+
+def _lowered(values: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors on a device as `torch.autocast` has them there: kernels take what has 16 bits."""
+    narrow = torch.get_autocast_dtype("cuda")
+    return [value.to(narrow) if value.is_floating_point() else value for value in values]

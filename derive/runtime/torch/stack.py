@@ -19,6 +19,11 @@ def places(layer: int, bidirectional: bool) -> list[str]:
     return [f"_l{layer}{way}" for way in ("", REVERSE)[: 1 + bidirectional]]
 
 
+def is_single(layers: int, bidirectional: bool) -> bool:
+    """Say whether there is one place alone."""
+    return layers == 1 and not bidirectional
+
+
 def run_layers(
     call: Call, given: Sequence[Tensor], layers: int, *, bidirectional: bool, dropout: float, training: bool
 ) -> tuple[Tensor, list[Tensor]]:

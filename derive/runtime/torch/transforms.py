@@ -33,6 +33,12 @@ class Noise:
     zoneout: Mapping[str, float] = field(default_factory=dict)
     recurrent_dropout: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def names(self) -> list[str]:
+        """What the masks are called among a module's inputs and contexts."""
+        kept, hidden = MASKS["zoneout"], MASKS["recurrent_dropout"]
+        return [*(kept + state for state in self.zoneout), *(hidden + state for state in self.recurrent_dropout)]
+
     @classmethod
     def of(cls, table: Any, zoneout: Probabilities, recurrent_dropout: Probabilities) -> Noise:
         """Return the noise of a module's layer; a number is for all states that it can be for."""
@@ -49,11 +55,13 @@ class Noise:
         """
         found = {}
         for state, p in self.zoneout.items():
-            full = like.new_full(tuple(shapes[f"zoneout_{state}"]), p)
-            found[f"zoneout_{state}"] = torch.bernoulli(full) if training else full
+            name = MASKS["zoneout"] + state
+            full = like.new_full(tuple(shapes[name]), p)
+            found[name] = torch.bernoulli(full) if training else full
         for state, p in self.recurrent_dropout.items():
-            full = like.new_full(tuple(shapes[f"dropout_{state}"]), 1 - p)
-            found[f"dropout_{state}"] = torch.bernoulli(full) / (1 - p) if training else torch.ones_like(full)
+            name = MASKS["recurrent_dropout"] + state
+            full = like.new_full(tuple(shapes[name]), 1 - p)
+            found[name] = torch.bernoulli(full) / (1 - p) if training else torch.ones_like(full)
         return found
 
 
