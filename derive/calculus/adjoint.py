@@ -29,6 +29,7 @@ from . import functions as fn
 from .choices import NONE, Guard, guarded, guards, selected
 from .ir import (
     Carry,
+    Clipped,
     Concat,
     Equation,
     FeatureSum,
@@ -244,8 +245,8 @@ class _Reverse:
         many others read it.
         """
         kind, own = self.types[eq.name], self.labels[eq.name].kind
-        if sp.Symbol(given) in self.across:
-            return False  # it is a line of its own
+        if sp.Symbol(given) in self.across or (isinstance(eq.node, Clipped) and sign < 0):
+            return False  # it is a line of its own; clipping does not let a sign pass
         if not sliced and self.types[given].batched == kind.batched:
             whole = isinstance(eq.node, FeatureSum | LogSumExp | RowFunction | Transpose | Pick | Spread)
             if self.types[given] == kind if whole else isinstance(eq.node, Map) and own == "part":

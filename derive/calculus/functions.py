@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -68,6 +69,20 @@ class Choice(Elementwise):
         return a if a == b else self.func(condition, a, b)
 
 
+class Composed(Elementwise):
+    """Base of functions that are known by a name, and computed by an expression of others."""
+
+    expression: Callable[..., sp.Expr]
+
+    def computed(self) -> sp.Expr:
+        """Return the expression."""
+        return type(self).expression(*self.args)
+
+
+class Surrogate(Composed):
+    """Base of a cell's functions with a derivative of their own."""
+
+
 FUNCTIONS: dict[str, type[Elementwise]] = {}
 
 
@@ -79,13 +94,14 @@ def _define(
     text: str = "",
     cost: int = 20,
     base: type[Elementwise] = Elementwise,
+    **more: Any,
 ) -> Any:
     holes = ", ".join(f"{{{k}}}" for k in range(arity))
     roman = name.replace("_", r"\_")
     info = ElementwiseFunction(
         name, arity, derivative, latex or rf"\operatorname{{{{{roman}}}}}\left({holes}\right)", text or f"{name}({holes})", cost
     )
-    FUNCTIONS[name] = type(name, (base,), {"info": info, "nargs": arity})
+    FUNCTIONS[name] = type(name, (base,), {"info": info, "nargs": arity, **more})
     return FUNCTIONS[name]
 
 
@@ -104,6 +120,8 @@ above: Any = _define(  # one half at a tie
 inside: Any = _define(
     "inside", 2, lambda f, x, bound: (sp.S.Zero, sp.S.Zero), latex=r"\left[\lvert {0}\rvert < {1}\right]", text="[|{0}| < {1}]", cost=2
 )
+floor: Any = _define("floor", 1, lambda f, x: (sp.S.Zero,), latex=r"\left\lfloor {0} \right\rfloor", text="⌊{0}⌋", cost=1)
+round_: Any = _define("round", 1, lambda f, x: (sp.S.Zero,), latex=r"\operatorname{{round}}\left({0}\right)", cost=1)
 COMPARISONS = {
     op: _define(name, 2, lambda f, a, b: (sp.S.Zero, sp.S.Zero), latex="{0} " + tex + " {1}", text="{0} " + op + " {1}", cost=1)
     for op, name, tex in (
@@ -153,6 +171,46 @@ minimum: Any = _define(
     "minimum", 2, lambda f, a, b: (above(b, a), above(a, b)), latex=r"\min\left({0}, {1}\right)", text="min({0}, {1})", cost=1
 )
 greater: Any = FUNCTIONS["greater"]
+less: Any = FUNCTIONS["less"]
+
+# Functions that change a gradient: see `derive.calculus.vjp` for the one that clips it.
+detach: Any = _define("detach", 1, lambda f, x: (sp.S.Zero,), cost=0, base=Composed, expression=staticmethod(lambda x: x))
+scale_gradient: Any = _define(
+    "scale_gradient", 2, lambda f, x, s: (s, sp.S.Zero), cost=0, base=Composed, expression=staticmethod(lambda x, s: x)
+)
+between: Any = _define(
+    "between",
+    3,
+    lambda f, x, low, high: (sp.S.Zero,) * 3,
+    latex=r"\left[{1} \le {0} \le {2}\right]",
+    text="[{1} <= {0} <= {2}]",
+    cost=4,
+    base=Composed,
+    expression=staticmethod(lambda x, low, high: where(less(x, low), sp.S.Zero, where(greater(x, high), sp.S.Zero, sp.S.One))),
+)
+clip: Any = _define(
+    "clip",
+    3,
+    lambda f, x, low, high: (between(x, low, high), sp.S.Zero, sp.S.Zero),
+    latex=r"\operatorname{{clip}}\left({0};\, {1}, {2}\right)",
+    text="clip({0}, {1}, {2})",
+    cost=4,
+    base=Composed,
+    expression=staticmethod(lambda x, low, high: where(less(x, low), low, where(greater(x, high), high, x))),
+)
+ARGUMENT = sp.Symbol("argument:")
+"""What stands for its argument in the value and the derivative of a function of a cell's own."""
+
+
+@lru_cache(maxsize=None)
+def surrogate(name: str, value: sp.Expr, slope: sp.Expr) -> type[Surrogate]:
+    """Return the function of `ARGUMENT` with that value, and with `slope` in the place of a derivative."""
+    roman = name.replace("_", r"\_")
+    info = ElementwiseFunction(
+        name, 1, lambda f, x: (slope.xreplace({ARGUMENT: x}),), rf"\operatorname{{{{{roman}}}}}\left({{0}}\right)", f"{name}({{0}})", cost(value)
+    )
+    made = type(name, (Surrogate,), {"info": info, "nargs": 1, "expression": staticmethod(lambda x: value.xreplace({ARGUMENT: x}))})
+    return made  # type: ignore[no-any-return]
 
 
 def cost(expr: sp.Expr) -> int:

@@ -78,6 +78,15 @@ class Map(Node):
 
 
 @dataclass(frozen=True)
+class Clipped(Map):
+    """The value itself, whose cotangent is clipped to `low` … `high` on its way back; `number` tells one such from another."""
+
+    low: sp.Expr
+    high: sp.Expr
+    number: int
+
+
+@dataclass(frozen=True)
 class MatVec(Node):
     """``matrix @ vector + plus``; the matrix is static, `plus` may be empty."""
 

@@ -12,7 +12,9 @@ from fractions import Fraction
 import sympy as sp
 
 from ..language.definition import Definition
+from ..language.functions import Surrogate
 from ..language.names import previous
+from ..language.rewrite import substitute
 from ..language.shapes import is_batched, shape_of
 from ..language.sizes import Shape
 from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
@@ -21,6 +23,7 @@ from ..language.tree import Transpose as TransposeExpr
 from . import functions as fn
 from .ir import (
     Carry,
+    Clipped,
     Concat,
     Equation,
     FeatureSum,
@@ -66,6 +69,8 @@ class _Lowering:
         self.made: dict[Node, str] = {}
         self.names = Names(cell.shapes)
         self.normalised: dict[str, str] = {}
+        self.clipped = 0
+        self.surrogates: dict[str, type[fn.Surrogate]] = {}
         self.tag = ""
         self.target = ""  # of the line; of several the first
         self.line = ""  # what a part of the line may be called
@@ -77,7 +82,8 @@ class _Lowering:
 
     def recurrence(self) -> Recurrence:
         cell = self.cell
-        for number, line in enumerate(cell.equations, 1):
+        self.surrogates |= {name: self.surrogate(own) for name, own in cell.own.surrogates.items()}
+        for number, line in zip(cell.unrolled.numbers, cell.equations, strict=True):
             self.tag = f"F{number}"
             self.assign(line)
         rec = Recurrence(
@@ -187,7 +193,16 @@ class _Lowering:
                 return Softmax(fn.exp(sp.Symbol(v) - sp.Symbol(self.named(LogSumExp(v), f"lse_{v}", ()))), v)
             case Call(function="pick", args=(value, index)):
                 return Pick(self.operand(value), self.operand(index))
+            case Call(function="clip_gradient", args=(value, low, high)):
+                self.clipped += 1
+                return Clipped(sp.Symbol(self.operand(value)), self.scalar(low), self.scalar(high), self.clipped)
         return None
+
+    def surrogate(self, own: Surrogate) -> type[fn.Surrogate]:
+        """Return a function of the cell's own; what is computed has numbers for constants, its derivative their names."""
+        value, slope = (self.scalar(substitute(part, {own.argument: Name(fn.ARGUMENT.name)})) for part in (own.value, own.slope))
+        numbers = {constant(name): _number(number) for name, number in self.cell.scalar_constants.items()}
+        return fn.surrogate(own.name, value.xreplace(numbers), slope)
 
     def product(self, left: Expr, right: Expr) -> Node:
         if len(self.shape(left)) == 1:
@@ -220,6 +235,10 @@ class _Lowering:
                 return self.mean(self.scalar(value), value)
             case Call(function="layer_norm", args=(value,)):
                 return self.layer_norm(value)
+            case Call(function="detach" | "scale_gradient" as name, args=args):
+                return fn.FUNCTIONS[name](*map(self.scalar, args))
+            case Call(function=name, args=(value,)) if name in self.surrogates:
+                return self.surrogates[name](self.argument(value, alone=True))
             case Call(function=name, args=args) if name in fn.FUNCTIONS:
                 return fn.FUNCTIONS[name](*(self.argument(a, len(args) == 1) for a in args))
         return sp.Symbol(self.operand(expr))

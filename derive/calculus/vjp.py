@@ -1,6 +1,6 @@
 """The table of vector-Jacobian products: what the cotangent `dy` of a node's value contributes to the cotangents of its operands.
 
-Each rule is linear in `dy` and makes nodes of the intermediate representation only, which is why the table applies to its own results.
+Each rule but that of `Clipped` is linear in `dy`, and all make nodes of the intermediate representation only, which is why the table applies to its own results.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sympy as sp
 from ..language.sizes import Size
 from . import functions as fn
 from .ir import (
+    Clipped,
     Concat,
     Equation,
     FeatureSum,
@@ -104,6 +105,14 @@ def _summed(sweep: Sweep, term: sp.Expr, name: str, kind: Type) -> sp.Expr:
     whole = isinstance(part, sp.Symbol) and sweep.types[part.name] == kind  # and not one number for all features
     full = part.name if whole else sweep.part(Map(part), f"d{name}_part", kind).name
     return sign * sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))
+
+
+def _clipped(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    """``clip(ȳ; low, high)``: the one rule that is not linear in the cotangent (Graves 2013, arXiv:1308.0850, section 2.1)."""
+    node = eq.node
+    assert isinstance(node, Clipped)
+    (name,) = node.operands()
+    yield name, sweep.guarded(eq, fn.clip(sp.Symbol(dy), node.low, node.high))
 
 
 def _normalised(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
@@ -240,6 +249,7 @@ def _spread(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
 
 RULES: dict[type[Node], Rule] = {
     Map: _map,
+    Clipped: _clipped,
     Normalised: _normalised,
     Std: _std,
     Across: _across,

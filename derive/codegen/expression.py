@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from ..calculus.functions import COMPARISONS, Elementwise
+from ..calculus.functions import COMPARISONS, Composed, Elementwise
 from ..calculus.order import order
 from .layout import RENAMED
 from .source import ATOM, PRODUCT, SUM, Source, name
@@ -56,6 +56,8 @@ class Expressions:
             return self._taken(self.atom(expr)), ATOM
         if expr.is_number and not expr.has(Elementwise):  # SymPy knows no value of the language's functions
             return self._number(expr)
+        if isinstance(expr, Composed):
+            return self._print(expr.computed())
         if isinstance(expr, Elementwise):
             return self._function(expr)
         if expr.is_Add:

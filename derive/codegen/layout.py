@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from ..calculus.functions import FUNCTIONS
+from ..calculus.functions import FUNCTIONS, Composed
 
-RENAMED = {"abs": "absolute", "step": "heaviside"}  # not to shadow a builtin, or the module's own `step`
+RENAMED = {"abs": "absolute", "round": "nearest", "step": "heaviside"}  # not to shadow a builtin, or the module's own `step`
 
 # Names of the emitted module and of its functions' own variables: a cell's names give way to them.
 HOST = frozenset(
@@ -40,7 +40,7 @@ INSIDE = frozenset(
         "range",
     }
 )
-ELEMENTARY = tuple(sorted({*(RENAMED.get(known, known) for known in FUNCTIONS), "power", "square"}))
+ELEMENTARY = tuple(sorted({*(RENAMED.get(known, known) for known, kind in FUNCTIONS.items() if not issubclass(kind, Composed)), "power", "square"}))
 """The functions that formulas call."""
 FUNCTIONS_OF: dict[str, str] = {
     "static": ".runtime.common",

@@ -6,14 +6,16 @@ import math
 import re
 from numbers import Real
 
-from . import wellformed
+from . import blocks, functions, wellformed
 from .errors import CellError, nearest
 from .hints import MATRICES, limit
 from .names import canonical
 from .reading import Reading
 from .shapes import rank_of
 from .sizes import parse_shape, shape_text
+from .tree import Call, Expr, Name, Negative, Number
 from .unparse import unparse_expression
+from .vocabulary import GRADIENTS
 from .walks import is_batched, walk
 
 RULES = ("uniform", "glorot", "orthogonal", "normal", "eye", "zeros", "ones")
@@ -31,6 +33,8 @@ def check(cell: Reading) -> None:
     groups = {"inputs": cell.inputs, "context": cell.context, "constants": tuple(cell.constants)}
     wellformed.check_declared_names(cell.text, groups)
     equations = cell.equations
+    blocks.check(cell.text, cell.statements, equations, given, frozenset(functions.arguments(cell.functions)))
+    blocks.check_members(cell.text, cell.statements, cell.unrolled.families, cell.declared_shapes, given)
     wellformed.check_assignments(cell.text, equations, given)
     wellformed.check_reads(cell.text, equations, given)
     wellformed.check_output(cell.text, cell.output, equations)
@@ -40,6 +44,7 @@ def check(cell: Reading) -> None:
     _check_shapes(cell)
     _check_initial_values(cell)
     _check_matrices(cell)
+    _check_gradients(cell)
     wellformed.check_inputs(cell.text, (*cell.inputs, *cell.context), equations)
 
 
@@ -83,6 +88,37 @@ def _check_initial_values(cell: Reading) -> None:
             raise CellError(f"init: `{key}`: there is no rule `{value}`{nearest(value, RULES)}: {', '.join(RULES)}", text=cell.text)
         if value in MATRIX_RULES and len(cell.shapes[key]) != 2:
             raise CellError(f"init: the rule `{value}` needs a matrix, `{key}` is {shape_text(cell.shapes[key])}", text=cell.text)
+
+
+def _check_gradients(cell: Reading) -> None:
+    """Check what `clip_gradient` and `scale_gradient` are given: a value of the step, and numbers."""
+    for line in cell.equations:
+        for node in walk(line.value):
+            if not isinstance(node, Call) or node.function not in GRADIENTS:
+                continue
+            value, *parts = node.args
+            numbers = [_constant(cell, node.function, part) for part in parts]
+            if len(numbers) == 2 and numbers[0] >= numbers[1]:
+                message = f"`clip_gradient(v, low, high)` needs bounds with low < high, got {numbers[0]:g} and {numbers[1]:g}"
+                raise CellError.at(parts[0].span, cell.text, message)
+            if not is_batched(value, cell.batched):
+                message = (
+                    f"`{unparse_expression(value)}` is the same at every step, and its gradient a sum over steps: change that outside of "
+                    "the cell"
+                )
+                raise CellError.at(value.span, cell.text, message)
+
+
+def _constant(cell: Reading, function: str, expr: Expr) -> float:
+    """Return the value of a number or a constant, or of its negative."""
+    match expr:
+        case Number(value=value):
+            return float(value)
+        case Name(id=name) if name in cell.scalar_constants:
+            return float(cell.scalar_constants[name])
+        case Negative(operand=Number() | Name()):
+            return -_constant(cell, function, expr.operand)
+    raise CellError.at(expr.span, cell.text, f"`{function}` needs a number or a constant, not `{unparse_expression(expr)}`")
 
 
 def _check_matrices(cell: Reading) -> None:

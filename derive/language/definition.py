@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cached_property
@@ -33,6 +34,7 @@ class Definition(Reading):
         constants: Mapping[str, Any] | None = None,
         init: Mapping[str, float | str] | None = None,
         latex: Mapping[str, str] | None = None,
+        functions: Mapping[str, Any] | None = None,
     ) -> None:
         values: dict[str, Any] = {
             "text": text,
@@ -48,6 +50,7 @@ class Definition(Reading):
             "constants": _mapping("constants", constants),
             "init": _mapping("init", init),
             "latex": _mapping("latex", latex),
+            "functions": _mapping("functions", functions),
         }
         for key in ("output", "title", "reference", "description"):
             if not isinstance(values[key], str):
@@ -55,7 +58,30 @@ class Definition(Reading):
         for key, value in values.items():
             object.__setattr__(self, key, value)
         wellformed.check_cell_name(self.name)
-        declarations.check(self)
+        self._spread()
+        try:
+            declarations.check(self)
+        except CellError as error:
+            raise self._in_authors_words(error) from None
+
+    def _spread(self) -> None:
+        """Let what is declared of `W` hold for the numbered parameters `W[0]`, `W[1]`, …"""
+        for family, members in self.unrolled.families.items():
+            for what in ("declared_shapes", "init", "latex"):
+                given = dict(getattr(self, what))
+                if family in given and family not in self.parameters:
+                    value = given.pop(family)
+                    tex = what == "latex" and isinstance(value, str)
+                    spread = {member: f"{value}_{{{member.rpartition('_')[2]}}}" if tex else value for member in members}
+                    object.__setattr__(self, what, {**spread, **given})
+            if family in self.fixed and family not in self.parameters:
+                object.__setattr__(self, "fixed", (*(name for name in self.fixed if name != family), *members))
+
+    def _in_authors_words(self, error: CellError) -> CellError:
+        """Return an error with the author's names for the values that a name has in a block."""
+        versions = self.unrolled.versions
+        message = re.sub(r"\w+", lambda word: versions[word[0]][0] if word[0] in versions else word[0], error.message)
+        return CellError(message, error.line, error.column, error.text)
 
     # Identity
 
@@ -63,7 +89,8 @@ class Definition(Reading):
     def _key(self) -> tuple[Any, ...]:
         mappings = (self.declared_shapes, self.constants, self.init, self.latex)
         plain = (self.text, self.name, self.output, self.title, self.reference, self.description, self.inputs, self.context, self.fixed)
-        return (*plain, *(tuple((k, content(v)) for k, v in sorted(m.items())) for m in mappings))
+        own = tuple((key, text if isinstance(text, str) else tuple(text)) for key, text in sorted(self.functions.items()))
+        return (*plain, *(tuple((k, content(v)) for k, v in sorted(m.items())) for m in mappings), own)
 
     def __eq__(self, other: object) -> bool:
         return self._key == other._key if isinstance(other, Definition) else NotImplemented

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from .definition import Definition
 from .names import previous
-from .rewrite import rebuild, substitute
+from .rewrite import substitute
 from .tree import Assignment, Expr, MatMul, Name
-from .walks import children, names_of, walk
+from .walks import children, names_of, rebuild, walk
 from .wellformed import targets_of
 
 

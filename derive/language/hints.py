@@ -18,7 +18,6 @@ HEADS = "Block-diagonal weights, heads"
 CONVOLUTION = "Convolution"
 RANDOMNESS = "Randomness, dropout"
 OTHER_STEPS = "Other steps than the one before"
-STOPPED = "Gradients that are stopped"
 
 
 def _each(names: str, advice: str) -> dict[str, str]:
@@ -54,7 +53,13 @@ HABITS: Mapping[str, str] = MappingProxyType(
         "atan arctan atan2 arctan2 asin arcsin acos arccos",
         "there are no inverse trigonometric functions; `tanh`, `softsign` and `erf` saturate too",
     )
-    | _each("stop_gradient detach stopgradient no_grad", f"every value has its gradient: {limit(STOPPED)}")
+    | _each("stop_gradient stopgradient no_grad", "write `detach(v)`")
+    | _each("clip_grad gradient_clip", "write `clip_gradient(v, low, high)`")
+    | _each("heaviside_surrogate spike", 'declare it with its derivative: `functions={"spike(u)": ("step(u)", "1 / (1 + abs(u)) ** 2")}`')
+    | _each("ceil", "write `-floor(-a)`")
+    | _each("trunc fix", "write `sign(a) * floor(abs(a))`")
+    | _each("fmod mod remainder", "write `a - b * floor(a / b)`")
+    | _each("rint around", "write `round(a)`")
     | _each("pow power square", "a power is `a ** 2`")
     | _each("norm", "write `sqrt(sum(v ** 2))`")
     | _each("var variance std", "write `mean((v - mean(v)) ** 2)` for a variance")

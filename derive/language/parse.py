@@ -1,40 +1,34 @@
-"""From text to equations: Python's `ast` against a whitelist. Nothing of the text is ever executed."""
+"""From text to equations, blocks of them and single expressions."""
 
 from __future__ import annotations
 
 import ast
-import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from types import MappingProxyType
 
 from .errors import CellError
-from .hints import HABITS, function_hint
-from .places import TOO_LARGE, Written, no_index
-from .tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Span, Transpose
-from .vocabulary import ARITY, MAX_DEPTH, MAX_EXPONENT, MAX_NUMBER, MAX_TEXT, RESERVED, bad_name
+from .reader import Reader
+from .tree import Assignment, Block, Expr, Statement
+from .vocabulary import MAX_COPIES, MAX_TEXT, bad_name
 
-_BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-_EXACT: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
-_COMPARE = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
-_SYMBOL = {ast.FloorDiv: "//", ast.Mod: "%", ast.BitOr: "|", ast.BitAnd: "&", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>"}
+Constants = Mapping[str, Fraction | float]
+Arguments = Mapping[str, tuple[str, ...]]
 
 
-def parse(text: str, constants: Mapping[str, Fraction | float] = MappingProxyType({})) -> tuple[Assignment, ...]:
+def parse(text: str, constants: Constants = MappingProxyType({}), functions: Arguments = MappingProxyType({})) -> tuple[Statement, ...]:
     """Read the equations of a cell.
 
     Parameters
     ----------
     text : str
-        One assignment a line; comments, blank lines and any indentation are allowed.
+        One assignment a line; comments, blank lines and any indentation are allowed.  The lines that a `for j in range(a, b):` repeats are
+        indented below it.
     constants : mapping
-        Values of named scalar constants, which exponents may use. In the tree they stay names everywhere else.
+        Values of named scalar constants, which exponents and bounds may use. In the tree they stay names everywhere else.
+    functions : mapping
+        Names of the arguments of each function of the cell's own.
 
     Raises
     ------
@@ -45,14 +39,14 @@ def parse(text: str, constants: Mapping[str, Fraction | float] = MappingProxyTyp
         raise CellError(f"a cell's text must be str, not {type(text).__name__}")
     if len(text) > MAX_TEXT:
         raise CellError(f"the text has {len(text)} characters; at most {MAX_TEXT} are read")
-    reader = _Reader(text, constants)
-    equations = tuple(map(reader.assignment, reader.statements()))
+    reader = _Lines(text, constants, functions)
+    equations = tuple(map(reader.statement, reader.statements()))
     if not equations:
         raise CellError("the text has no equation: one assignment a line is needed, such as `h = tanh(W @ x + U @ h_prev + b)`")
     return equations
 
 
-def parse_expression(text: str, constants: Mapping[str, Fraction | float] = MappingProxyType({})) -> Expr:
+def parse_expression(text: str, constants: Constants = MappingProxyType({}), functions: Arguments = MappingProxyType({})) -> Expr:
     """Read a single expression, such as `1 - z`.
 
     Raises
@@ -63,26 +57,27 @@ def parse_expression(text: str, constants: Mapping[str, Fraction | float] = Mapp
     if not isinstance(text, str) or not text.strip():
         raise CellError(f"an expression is text such as `0` or `1 - z`, not {text!r}")
     # in brackets a second statement, or a line's end, is a syntax error
-    reader = _Reader(f"({text}\n)", constants)
-    body = reader.tree().body
-    if len(body) != 1 or not isinstance(body[0], ast.Expr):
-        raise CellError(f"`{text[:80]}` is not one expression")
-    return reader.expression(body[0].value, 0)
+    reader = Reader(f"({text}\n)", constants, functions)
+    try:
+        body = reader.tree().body
+        if len(body) != 1 or not isinstance(body[0], ast.Expr):
+            raise CellError(f"`{text[:80]}` is not one expression")
+        return reader.expression(body[0].value, 0)
+    except CellError as error:
+        column = max(error.column - (error.line == 1), 0)
+        raise CellError(error.message, error.line, column, text if error.text else "") from None
 
 
-def _reads_time(*nodes: ast.expr) -> bool:
-    """Say whether `t` stands in what would be an index."""
-    return any(isinstance(node, ast.Name) and node.id == "t" for part in nodes for node in ast.walk(part))
+class _Lines(Reader):
+    """Turns statements of `ast` into a cell's lines and blocks."""
 
-
-@dataclass(frozen=True)
-class _Reader(Written):
-    """Turns the nodes of `ast` into a cell's expressions."""
-
-    constants: Mapping[str, Fraction | float]
+    def statement(self, node: ast.stmt) -> Statement:
+        return self.block(node, 1) if isinstance(node, ast.For) else self.assignment(node)
 
     def assignment(self, node: ast.stmt) -> Assignment:
         """One line."""
+        if isinstance(node, ast.While | ast.AsyncFor):
+            raise self.error("how often a loop runs is told beforehand: `for j in range(3):` repeats the lines below it", node)
         if not isinstance(node, ast.Assign):
             raise self.error("a line must be `name = expression`", node)
         if len(node.targets) != 1:
@@ -113,159 +108,48 @@ class _Reader(Written):
             raise self.error(f"there are {count} names on the left: the second argument of `split` must be {count}", parts)
         return self.expression(node.args[0], 1)
 
-    # Expressions
+    # Blocks
 
-    def expression(self, node: ast.expr, depth: int) -> Expr:
-        """An expression that is a value (so no comparison)."""
-        self.check_depth(node, depth)
-        return replace(self._expression(node, depth + 1), span=self.span(node))
+    def block(self, node: ast.For, copies: int) -> Block:
+        """`for j in range(a, b):` and its lines, of which there are so many copies already."""
+        variable = self.variable(node)
+        start, stop = self.bounds(node)
+        if stop <= start:
+            raise self.error(f"`range({start}, {stop})` is empty: the block would have no line", node.iter)
+        copies *= stop - start
+        if copies > MAX_COPIES:
+            raise self.error(f"the block is written out {copies} times: at most {MAX_COPIES} copies of a line are made", node.iter)
+        inside = replace(self, variables=(*self.variables, variable))
+        body = tuple(inside.block(line, copies) if isinstance(line, ast.For) else inside.assignment(line) for line in node.body)
+        return Block(variable, start, stop, body, self.span(node))
 
-    def check_depth(self, node: ast.expr, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            message = f"nested too deeply: at most {MAX_DEPTH} levels are read; name parts of it on lines of their own"
-            raise self.error(message, node)
-
-    def _expression(self, node: ast.expr, depth: int) -> Expr:
-        match node:
-            case ast.Constant():
-                return Number(self.number(node))
-            case ast.Name(id=name):
-                return self.name(name, node)
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return Negative(self.expression(operand, depth))
-            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return self.expression(operand, depth)
-            case ast.BinOp(op=ast.Pow(), left=base, right=exponent):
-                return Power(self.expression(base, depth), self.exponent(exponent))
-            case ast.BinOp(op=ast.MatMult()):
-                return self.product(node, depth)
-            case ast.BinOp(op=ast.Div(), right=ast.Constant(value=0 | 0.0)):
-                raise self.error("division by zero", node)
-            case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
-                return Binary(_BINARY[type(op)], self.expression(left, depth), self.expression(right, depth))
-            case ast.Attribute(value=operand, attr="T"):
-                return Transpose(self.expression(operand, depth))
-            case ast.List(elts=parts) if parts:
-                return Concat(tuple(self.expression(part, depth) for part in parts))
-            case ast.Call():
-                return self.call(node, depth)
-        raise self.error(self.refusal(node), node)
-
-    def refusal(self, node: ast.expr) -> str:
-        """Why a node of Python is not in the language."""
-        match node:
-            case ast.BinOp(op=ast.BitXor()):
-                return "the operator `^` is not in the language: a power is `a ** 2`"
-            case ast.BinOp(op=op):
-                return f"the operator `{_SYMBOL[type(op)]}` is not in the language: `+ - * / ** @` are"
-            case ast.UnaryOp():
-                return "this operator is not in the language: unary `-` is"
-            case ast.Attribute(attr=attr):
-                return f"the attribute `.{attr}` is not in the language: only `.T`, the transpose of a matrix, is"
-            case ast.Compare() | ast.BoolOp():
-                return "a comparison may only be the first argument of `where(a > b, c, d)`"
-            case ast.Subscript(value=ast.Name(id=name), slice=index) if _reads_time(index):
-                return no_index(name)
-            case ast.Subscript():
-                return "indexing is not in the language: `a, b = split(v, 2)` and `pick(v, k)` take parts of a vector"
-            case ast.Tuple():
-                return "a value is expected, not several; `[a, b]` concatenates vectors"
-            case ast.List():
-                return "an empty concatenation: `[a, b]` needs vectors"
-            case ast.IfExp():
-                return "`if` is not in the language: `where(a > b, c, d)` chooses elementwise"
-        return f"this form of Python ({type(node).__name__}) is not in the language"
-
-    def number(self, node: ast.Constant) -> Fraction:
-        value = node.value
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(f"a number is expected, not {str(value)[:40]!r}", node)
-        if value > MAX_NUMBER:
-            raise self.error(TOO_LARGE, node)
-        return Fraction(value) if isinstance(value, int) else Fraction(repr(value))
-
-    def name(self, name: str, node: ast.expr) -> Expr:
-        if name == "eye":
-            return Call("eye", ())
-        if name in RESERVED:
-            raise self.error(f"`{name}` is a function: write `{name}(…)`", node)
+    def variable(self, node: ast.For) -> str:
+        if node.orelse:
+            raise self.error("`else` after `for` is not in the language", node.orelse[0])
+        if not isinstance(node.target, ast.Name):
+            raise self.error("a block has one variable: `for j in range(3):`", node.target)
+        name = node.target.id
         if reason := bad_name(name):
-            raise self.error(reason, node)
-        return Name(name)
+            raise self.error(reason, node.target)
+        if name in self.variables:
+            raise self.error(f"`{name}` is the variable of a block around: give this one another", node.target)
+        return name
 
-    def product(self, node: ast.expr, depth: int) -> Expr:
-        """A chain of `@`, which Python reads from the left and mathematics from the right: `A @ B @ v` is `A @ (B @ v)`."""
-        factors: list[Expr] = []
-        bracketed = False
-        while not bracketed and isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
-            factors.append(self.expression(node.right, depth))
-            # a left operand that starts after its product stands in brackets: `(u @ v) @ w` is meant as it is written
-            bracketed = (node.left.lineno, node.left.col_offset) != (node.lineno, node.col_offset)
-            node, depth = node.left, depth + 1
-        chain = factors[0]
-        for factor in (*factors[1:], self.expression(node, depth)):
-            chain = MatMul(factor, chain, span=Span(factor.span.line, factor.span.column, chain.span.end))
-        return chain
+    def bounds(self, node: ast.For) -> tuple[int, int]:
+        """The first number, and the one after the last."""
+        call = node.iter
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range" and not call.keywords):
+            raise self.error("a block runs over `range(n)` or `range(a, b)`", call)
+        if not 1 <= len(call.args) <= 2:
+            raise self.error(f"`range` takes an end, or a start and an end, got {len(call.args)} arguments", call)
+        first, *rest = (self.bound(arg) for arg in call.args)
+        return (first, *rest) if rest else (0, first)  # type: ignore[return-value]
 
-    def exponent(self, node: ast.expr) -> Fraction:
+    def bound(self, node: ast.expr) -> int:
+        names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id not in self.constants]
+        if names:
+            raise self.error(f"a block's bounds are known beforehand: integers, or constants that are; `{names[0]}` is no constant", node)
         value = self.rational(node, 0)
-        if abs(value) > MAX_EXPONENT:
-            raise self.error(f"the exponent is {float(value):g}: at most {MAX_EXPONENT} in magnitude", node)
-        return value
-
-    def rational(self, node: ast.expr, depth: int) -> Fraction:
-        """The value of a constant expression of numbers and named scalar constants."""
-        self.check_depth(node, depth)
-        match node:
-            case ast.Constant():
-                return self.number(node)
-            case ast.Name(id=name) if name in self.constants:
-                value = self.constants[name]
-                return value if isinstance(value, Fraction) else Fraction(repr(value))
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -self.rational(operand, depth + 1)
-            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return self.rational(operand, depth + 1)
-            case ast.BinOp(op=op, left=left, right=right) if type(op) in _BINARY:
-                a, b = self.rational(left, depth + 1), self.rational(right, depth + 1)
-                if isinstance(op, ast.Div) and not b:
-                    raise self.error("division by zero", node)
-                result = _EXACT[type(op)](a, b)
-                if max(abs(result.numerator), result.denominator) > MAX_NUMBER:
-                    raise self.error("the numbers of an exponent are too long: at most 300 digits", node)
-                return result
-        raise self.error("an exponent must be a constant number; `exp(p * log(a))` is a to the power of a value p", node)
-
-    def call(self, node: ast.Call, depth: int) -> Expr:
-        """A call of a function of the language."""
-        if not isinstance(node.func, ast.Name):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-            hint = f": write `{name}(…)`" if name in ARITY else function_hint(name, frozenset()) if name in HABITS else ""
-            raise self.error(f"only a function's name can be called{hint}", node.func)
-        name = node.func.id
-        if name not in ARITY and _reads_time(*node.args) and name not in HABITS:
-            raise self.error(no_index(name), node.func)
-        if name not in ARITY:
-            what = "`eye` is not a function" if name == "eye" else f"unknown function `{name}`"
-            raise self.error(what + function_hint(name, RESERVED), node.func)
-        if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
-            raise self.error(f"`{name}` takes plain arguments only", node)
-        if len(node.args) != ARITY[name]:
-            plural = "" if ARITY[name] == 1 else "s"
-            raise self.error(f"`{name}` takes {ARITY[name]} argument{plural}, got {len(node.args)}", node)
-        if name == "split":
-            raise self.error("`split` must be the whole right side of an assignment to several names: `a, b = split(v, 2)`", node)
-        if name == "where":
-            condition, *values = node.args
-            return Call(name, (self.comparison(condition, depth), *(self.expression(v, depth) for v in values)))
-        args = tuple(self.expression(arg, depth) for arg in node.args)
-        if name == "pick" and not isinstance(args[1], Name):
-            raise self.error("the index of `pick` must be the name of an input", node.args[1])
-        return Call(name, args)
-
-    def comparison(self, node: ast.expr, depth: int) -> Expr:
-        """The first argument of `where`."""
-        if not (isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE):
-            raise self.error("the first argument of `where` must be one comparison by `<`, `<=`, `>` or `>=`", node)
-        left, right = self.expression(node.left, depth), self.expression(node.comparators[0], depth)
-        return Compare(_COMPARE[type(node.ops[0])], left, right, span=self.span(node))
+        if value.denominator != 1:
+            raise self.error(f"a block's bounds are integers, this one is {float(value):g}", node)
+        return int(value)

@@ -12,11 +12,17 @@ from itertools import pairwise
 
 from .errors import CellError
 from .hints import character_hint
+from .indentation import depths
 from .tree import Span
 from .vocabulary import MAX_DEPTH, MAX_EQUATIONS
 
 TOO_LARGE = "the number is too large: at most 1e300"
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+
+
+_BLOCK = "a block is `for j in range(a, b):`, with integers or constants for a and b, and the lines that it repeats indented below"
+_INSTEAD = {"while": "how often lines are repeated is told beforehand, `for j in range(3):`"}
+_NO_BLOCK = "the block has no lines: those that `for` repeats are indented below it"
 
 
 def no_index(name: str) -> str:
@@ -58,7 +64,12 @@ class Written:
         """The lines as Python's tokenizer counts them."""
         return re.split(r"\r\n|\r|\n", self.text)
 
-    # Places. Lines are read without their indentation, which means nothing here, so columns are shifted back.
+    @cached_property
+    def depths(self) -> list[int]:
+        """How many blocks each line is in."""
+        return depths(self.text, self.lines)
+
+    # Places. Lines are read without their indentation, which means nothing but in blocks, so columns are shifted back.
 
     def span(self, node: ast.AST) -> Span:
         """Where a node stands in the text as it was written; `ast` counts bytes of UTF-8."""
@@ -66,7 +77,9 @@ class Written:
         first, last = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
         line = self.lines[row - 1]
         bare = line.lstrip()
+        depth = self.depths[row - 1]
         shift, code = len(line) - len(bare), bare.encode()
+        first, last = first - depth, last - depth * (node.end_lineno == row)  # type: ignore[attr-defined]
         start = shift + len(code[:first].decode(errors="ignore"))
         same = node.end_lineno == row  # type: ignore[attr-defined]
         return Span(row, start, shift + len(code[:last].decode(errors="ignore")) if same else len(line.rstrip()))
@@ -78,7 +91,7 @@ class Written:
 
     def tree(self) -> ast.Module:
         """Python's tree of the text; whatever Python cannot read becomes a `CellError`."""
-        code = "\n".join(line.lstrip() for line in self.lines)
+        code = "\n".join(" " * depth + line.lstrip() for line, depth in zip(self.lines, self.depths, strict=True))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -95,9 +108,11 @@ class Written:
         block = re.search(r"statement on line (\d+)", error.msg)
         row = min(int(block[1]) if block else error.lineno, len(self.lines))
         line = self.lines[row - 1]
+        if loop := re.match(r"\s*(for)\b", line):
+            return CellError.at(Span(row, loop.start(1), loop.end(1)), self.text, _NO_BLOCK if block else _BLOCK)
         for word in re.finditer(r"[^\W\d]\w*", line.split("#")[0]):
             if keyword.iskeyword(word[0]):
-                message = f"`{word[0]}` is a keyword of Python, not part of the language: a line is `name = expression`"
+                message = f"`{word[0]}` is a keyword of Python, not part of the language: {_INSTEAD.get(word[0], 'a line is `name = expression`')}"
                 return CellError.at(Span(row, word.start(), word.end()), self.text, message)
         start = len(line) - len(line.lstrip()) + max((error.offset or 1) - 1, 0)
         start, reason = _reason(error.msg, line, start)
@@ -107,7 +122,14 @@ class Written:
         body = self.tree().body
         if len(body) > MAX_EQUATIONS:
             raise self.error(f"more than {MAX_EQUATIONS} equations", body[MAX_EQUATIONS])
+        self.check_apart(body)
+        return body
+
+    def check_apart(self, body: list[ast.stmt]) -> None:
+        """Check that no two statements, in blocks either, stand on one line."""
         for before, after in pairwise(body):
             if before.end_lineno == after.lineno:
                 raise self.error("two assignments on one line: one assignment a line is needed", after)
-        return body
+        for line in body:
+            if isinstance(line, ast.For):
+                self.check_apart(line.body)

@@ -8,13 +8,14 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from . import wellformed
+from . import functions, wellformed
 from .constants import ConstantArray, array, is_number, number
 from .names import is_previous, previous
 from .parse import parse
 from .shapes import Declarations, Inference, infer
 from .sizes import Shape, parse_shape
-from .tree import Assignment
+from .tree import Assignment, Statement
+from .unroll import Unrolled, unrolled
 from .walks import is_batched
 
 
@@ -35,11 +36,34 @@ class Reading:
     constants: Mapping[str, Any]
     init: Mapping[str, float | str]
     latex: Mapping[str, str]
+    functions: Mapping[str, Any]
 
     @cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        """The lines and blocks of the text as they are written; constants are still names."""
+        return parse(self.text, self.scalar_constants, functions.arguments(self.functions))
+
+    @cached_property
+    def own(self) -> functions.Functions:
+        """The functions of the cell's own."""
+        return functions.read(self.functions, self.scalar_constants)
+
+    @cached_property
+    def unrolled(self) -> Unrolled:
+        """The lines of the text, blocks and functions written out, and how they are numbered."""
+        taken = (*self.inputs, *self.context, *self.constants)
+        return unrolled(functions.put_in_lines(self.statements, self.own.macros, self.text), self.text, taken)
+
+    @property
     def equations(self) -> tuple[Assignment, ...]:
-        """The lines of the text; constants are still names."""
-        return parse(self.text, self.scalar_constants)
+        """The lines of the text, blocks and functions written out."""
+        return self.unrolled.equations
+
+    @cached_property
+    def surrogates(self) -> Mapping[str, Any]:
+        """Of `functions`, those with a derivative of their own: what plain lines call still."""
+        names = functions.arguments(self.functions)
+        return {key: self.functions[key] for key, name in zip(self.functions, names, strict=True) if name in self.own.surrogates}
 
     @cached_property
     def states(self) -> tuple[str, ...]:

@@ -9,11 +9,12 @@ from typing import Any
 
 from .definition import Definition
 from .errors import CellError, nearest
+from .functions import arguments, put_in
 from .parse import parse_expression
 from .sizes import shape_text
 from .tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from .unparse import decimal, unparse
-from .walks import children
+from .walks import children, rebuild
 from .wellformed import names_in, previous_names, targets_of
 
 ZERO, ONE = Number(Fraction(0)), Number(Fraction(1))
@@ -64,6 +65,7 @@ def replaced(cell: Definition, expressions: Mapping[str, str], texts: Mapping[st
         constants=keep(cell.constants),
         init=keep(cell.init),
         latex=keep(cell.latex),
+        functions=cell.surrogates,
     )
 
 
@@ -81,7 +83,9 @@ def rewrite(cell: Definition, expressions: Mapping[str, str]) -> Rewritten:
     for name, text in expressions.items():
         if name not in allowed:
             raise CellError(f"replace: `{name}` is neither assigned nor a parameter{nearest(name, allowed)}", text=cell.text)
-        values[name] = parse_expression(text, cell.scalar_constants)
+        if name in {written for written, _ in cell.unrolled.versions.values()}:
+            raise CellError(f"replace: `{name}` is assigned in a block: write the cell's text anew", text=cell.text)
+        values[name] = put_in(parse_expression(text, cell.scalar_constants, arguments(cell.functions)), cell.own.macros, "replace")
     parts = {name for line in cell.equations if len(line.targets) > 1 for name in line.targets}
     for name in sorted(parts & values.keys()):
         raise CellError(f"replace: `{name}` is a part of `split`: replace the parameters that make it", text=cell.text)
@@ -135,22 +139,6 @@ def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
     if isinstance(expr, Name):
         return values.get(expr.id, expr)
     return rebuild(expr, tuple(substitute(part, values) for part in children(expr)))
-
-
-def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
-    """Return `expr` with other parts."""
-    match expr:
-        case Negative() | Transpose():
-            return replace(expr, operand=parts[0])
-        case Power():
-            return replace(expr, base=parts[0])
-        case Binary() | MatMul() | Compare():
-            return replace(expr, left=parts[0], right=parts[1])
-        case Concat():
-            return replace(expr, parts=parts)
-        case Call():
-            return replace(expr, args=parts)
-    return expr
 
 
 def literal(value: Fraction) -> Expr | None:

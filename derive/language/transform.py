@@ -260,6 +260,7 @@ def _made(cell: D, transformation: str, lines: Sequence[Assignment], told: Told,
         constants=cell.constants,
         init=cell.init,
         latex={**told.latex, **cell.latex},
+        functions=cell.surrogates,
     )
 
 

@@ -1,5 +1,8 @@
 """The expression tree of a cell's text: what the parser makes and everything else reads.
 
+A text as it is written may have blocks, numbered parameters and calls of its own functions (`derive.language.unroll` and `functions` put
+plain lines for them, which all that follows reads).
+
 Nodes are frozen and compare by content; where an expression stood in the text (`span`) does not take part in comparison.
 """
 
@@ -106,9 +109,32 @@ class Call(Expr):
 
 
 @dataclass(frozen=True)
+class Indexed(Expr):
+    """`name[variable + offset]`, one of several parameters; without a variable `name[offset]`.  Only in a text as it is written."""
+
+    name: str
+    variable: str
+    offset: int
+
+
+@dataclass(frozen=True)
 class Assignment:
     """One line: `target = value`, or `a, b, c = split(value, 3)` with several targets (`value` is then the vector that is split)."""
 
     targets: tuple[str, ...]
     value: Expr
     span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Block:
+    """`for variable in range(start, stop):` and the lines that it repeats.  Only in a text as it is written."""
+
+    variable: str
+    start: int
+    stop: int
+    body: tuple[Statement, ...]
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+
+Statement = Assignment | Block

@@ -11,17 +11,20 @@ from .hints import character_hint
 
 MAX_TEXT = 50_000
 MAX_EQUATIONS = 500
+MAX_COPIES = 16  # of a line in blocks: each takes as long to compile as a line of its own
 MAX_DEPTH = 100
 MAX_EXPONENT = 64
 MAX_NUMBER = Fraction(10) ** 300
 
 ELEMENTWISE = frozenset(
     {"sigmoid", "tanh", "relu", "exp", "log", "sqrt", "logsigmoid", "softplus", "softsign", "elu", "gelu", "silu"}
-    | {"hard_sigmoid", "hard_tanh", "erf", "sin", "cos", "abs", "sign", "step"}
+    | {"hard_sigmoid", "hard_tanh", "erf", "sin", "cos", "abs", "sign", "step", "floor", "round", "detach"}
 )
+GRADIENTS = ("clip_gradient", "scale_gradient")  # their first argument as it is, but for its cotangent
 FEATURES = frozenset({"softmax", "logsumexp", "sum", "mean", "layer_norm"})
 ARITY: Mapping[str, int] = MappingProxyType(
     {name: 1 for name in ELEMENTWISE | FEATURES} | {"maximum": 2, "minimum": 2, "where": 3, "pick": 2, "split": 2}
+    | {"clip_gradient": 3, "scale_gradient": 2}
 )
 RESERVED = frozenset(ARITY) | {"eye"}
 

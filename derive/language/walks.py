@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from .tree import Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Power, Transpose
 
@@ -22,6 +23,22 @@ def children(expr: Expr) -> tuple[Expr, ...]:
         case Call(args=args):
             return args
     return ()
+
+
+def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
+    """Return `expr` with other parts."""
+    match expr:
+        case Negative() | Transpose():
+            return replace(expr, operand=parts[0])
+        case Power():
+            return replace(expr, base=parts[0])
+        case Binary() | MatMul() | Compare():
+            return replace(expr, left=parts[0], right=parts[1])
+        case Concat():
+            return replace(expr, parts=parts)
+        case Call():
+            return replace(expr, args=parts)
+    return expr
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

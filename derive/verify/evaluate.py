@@ -14,12 +14,13 @@ import numpy as np
 
 from ..language.constants import ConstantArray
 from ..language.definition import Definition
+from ..language.functions import Surrogate
 from ..language.names import canonical
 from ..language.shapes import rank_of
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from ..language.walks import children, is_batched, is_elementwise, is_where, leaves, names_of
 from .branches import Branch, branches
-from .frameworks import OPERATORS, Function, functions, is_float
+from .frameworks import OPERATORS, Function, functions, is_float, surrogate
 
 
 def constant_array(constant: ConstantArray) -> np.ndarray:
@@ -150,12 +151,35 @@ class _Evaluator:
     def __init__(self, cell: Definition, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function], *, select: bool) -> None:
         self.cell, self.xp, self.select = cell, xp, select
         self.like = next((v for v in namespace.values() if is_float(v)), None)
-        self.functions = {**functions(xp), **own}
+        self.functions = {**functions(xp), **{name: self.surrogate(of) for name, of in cell.own.surrogates.items()}, **own}
         arrays = {name: self.array(a) for name, a in constants_of(cell).items()}
         scalars = {name: self.array(float(value)) for name, value in cell.scalar_constants.items()}
         self.values: dict[str, Any] = {**arrays, **scalars, **{k: v for k, v in namespace.items() if k in cell.shapes}}
         self.lead = self.leading()
         self.choices: tuple[_Choice, ...] = ()
+
+    def surrogate(self, own: Surrogate) -> Function:
+        """Return a function of the cell's own."""
+        value, slope = (lambda x, part=part: self.pointwise(part, {own.argument: x}) for part in (own.value, own.slope))
+        return surrogate(self.xp, value, slope)
+
+    def pointwise(self, expr: Expr, values: Mapping[str, Any]) -> Any:
+        """Return the value of an expression that works on each element by itself, of names and constants."""
+        parts = [self.pointwise(part, values) for part in children(expr)]
+        match expr:
+            case Number(value=value):
+                return self.array(float(value))
+            case Name(id=name):
+                return values[name] if name in values else self.values[name]
+            case Power(exponent=exponent):
+                return parts[0] ** (int(exponent) if exponent.denominator == 1 else float(exponent))
+            case Negative():
+                return -parts[0]
+            case Binary(op=op) | Compare(op=op):
+                return OPERATORS[op](*parts)
+            case Call(function=function):
+                return self.functions[function](*parts)
+        raise TypeError(f"not an elementwise expression: {expr!r}")
 
     def leading(self) -> tuple[int, ...]:
         """Return the axes in front of the features of what has a row a sequence."""

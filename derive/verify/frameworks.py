@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..language.vocabulary import GRADIENTS
+
 LAYER_NORM_EPSILON = 1e-5
 Function = Callable[..., Any]
+_SAME = ("exp", "log", "sqrt", "tanh", "sin", "cos", "abs", "sign", "maximum", "minimum", "where", "floor", "round")
 OPERATORS: Mapping[str, Function] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
@@ -26,7 +29,7 @@ OPERATORS: Mapping[str, Function] = {
 def functions(xp: Any) -> Mapping[str, Function]:
     """Return the functions of the language for one framework, with the project's conventions at kinks."""
     own = _OWN[xp.__name__](xp)
-    same = {name: getattr(xp, name) for name in ["exp", "log", "sqrt", "tanh", "sin", "cos", "abs", "sign", "maximum", "minimum", "where"]}
+    same = {name: getattr(xp, name) for name in _SAME}
     sigmoid, erf, logsumexp = own["sigmoid"], own["erf"], own["logsumexp"]
 
     def constant(x: Any, value: float) -> Any:
@@ -78,19 +81,24 @@ def _numpy_functions(xp: Any) -> dict[str, Function]:
         top = np.max(x, axis=-1, keepdims=True)
         return np.log(np.sum(np.exp(x - top), axis=-1)) + top[..., 0]
 
-    return {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": lambda x, parts: np.split(x, parts, -1)}
+    found = {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": lambda x, parts: np.split(x, parts, -1)}
+    return found | {"detach": lambda x: x, **dict.fromkeys(GRADIENTS, lambda x, *bounds: x)}
 
 
 def _torch_functions(xp: Any) -> dict[str, Function]:
     split = {"split": lambda x, parts: xp.chunk(x, parts, -1), "kept": lambda chosen, x: xp.where(chosen, x, x.detach())}
-    return {"sigmoid": xp.sigmoid, "erf": xp.erf, "logsumexp": lambda x: xp.logsumexp(x, -1), **split}
+    own = importlib.import_module(f"{__package__}.torch_gradients")
+    changed = {"detach": own.detach, "clip_gradient": own.clip_gradient, "scale_gradient": own.scale_gradient}
+    return {"sigmoid": xp.sigmoid, "erf": xp.erf, "logsumexp": lambda x: xp.logsumexp(x, -1), **split, **changed}
 
 
 def _jax_functions(xp: Any) -> dict[str, Function]:
     nn, special = importlib.import_module("jax.nn"), importlib.import_module("jax.scipy.special")
     stopped = importlib.import_module("jax.lax").stop_gradient
     split = {"split": lambda x, parts: xp.split(x, parts, -1), "kept": lambda chosen, x: xp.where(chosen, x, stopped(x))}
-    return {"sigmoid": nn.sigmoid, "erf": special.erf, "logsumexp": lambda x: special.logsumexp(x, axis=-1), **split}
+    own = importlib.import_module(f"{__package__}.jax_gradients")
+    changed = {"detach": stopped, "clip_gradient": own.clip_gradient, "scale_gradient": own.scale_gradient}
+    return {"sigmoid": nn.sigmoid, "erf": special.erf, "logsumexp": lambda x: special.logsumexp(x, axis=-1), **split, **changed}
 
 
 _OWN: Mapping[str, Callable[[Any], dict[str, Function]]] = {
@@ -98,6 +106,15 @@ _OWN: Mapping[str, Callable[[Any], dict[str, Function]]] = {
     "torch": _torch_functions,
     "jax.numpy": _jax_functions,
 }
+
+
+def surrogate(xp: Any, value: Function, slope: Function) -> Function:
+    """Return a function of one array with `value`, whose derivative is `slope` of the same, and that one's its own."""
+    if xp.__name__ == "numpy":
+        return value
+    name = "torch_gradients" if xp.__name__ == "torch" else "jax_gradients"
+    made: Function = importlib.import_module(f"{__package__}.{name}").surrogate(value, slope)
+    return made
 
 
 def is_float(value: Any) -> bool:

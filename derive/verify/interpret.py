@@ -179,6 +179,8 @@ def elementwise(expr: sp.Expr, atom: Callable[[sp.Symbol], Array]) -> Array:
         return atom(expr)
     if not expr.args:
         return np.asarray(float(expr))
+    if isinstance(expr, fn.Composed):
+        return elementwise(expr.computed(), atom)
     args = [elementwise(a, atom) for a in expr.args]
     if isinstance(expr, fn.Elementwise):
         return VALUES[expr.info.name](*args)

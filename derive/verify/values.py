@@ -28,6 +28,8 @@ VALUES: Mapping[str, Callable[..., Any]] = {
     # Piecewise constant functions.
     "sign": np.sign,
     "step": lambda x: (x > 0) * 1.0,
+    "floor": np.floor,
+    "round": np.rint,
     "above": lambda a, b: (a > b) * 0.5 + (a >= b) * 0.5,
     "inside": lambda x, bound: (np.abs(x) < bound) * 1.0,
     "less": np.less,

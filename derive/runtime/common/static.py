@@ -14,7 +14,7 @@ import numpy as np
 exp, log, sqrt, tanh, sin, cos, absolute, sign, maximum, minimum = (
     np.exp, np.log, np.sqrt, np.tanh, np.sin, np.cos, np.absolute, np.sign, np.maximum, np.minimum,
 )  # fmt: skip
-where = np.where
+where, floor, nearest = np.where, np.floor, np.rint
 _LOOPS = {function.__name__: np.vectorize(function, otypes=[np.float64]) for function in (math.erf, math.erfc)}
 
 

@@ -298,6 +298,15 @@ def sign(x: Real) -> Real:
     return x.select(x > 0.0, 1.0, x.select(x < 0.0, -1.0, x))
 
 
+def floor(x: Real) -> Real:
+    return x.intrinsic("floor")
+
+
+def nearest(x: Real) -> Real:
+    """The nearest integer; of two as near, the even one."""
+    return x.intrinsic("rint")
+
+
 def step(x: Real) -> Real:
     return x.select(x > 0.0, 1.0, 0.0)
 

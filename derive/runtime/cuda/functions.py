@@ -103,7 +103,18 @@ def _selections(device: Decorator, real: Any) -> dict[str, Function]:
 
 def _piecewise(device: Decorator, real: Any) -> dict[str, Function]:
     """Where a comparison with NaN is false, NaN is what is left."""
-    zero, one, three, sixth, huge = real(0), real(1), real(3), real(1 / 6), real(2.0**60)
+    zero, half, one, three, sixth, huge = real(0), real(0.5), real(1), real(3), real(1 / 6), real(2.0**60)
+
+    @device
+    def floor(x: Any) -> Any:
+        return real(math.floor(x)) if abs(x) < huge else x  # what is larger is an integer
+
+    @device
+    def nearest(x: Any) -> Any:
+        below = floor(x)
+        rest, pair = x - below, below * half
+        odd = one if pair != floor(pair) else zero
+        return below if rest < half else below + one if rest > half else below + odd
 
     @device
     def step(x: Any) -> Any:
@@ -130,7 +141,7 @@ def _piecewise(device: Decorator, real: Any) -> dict[str, Function]:
         finite = -huge if x < -huge else huge if x > huge else x  # 1 at infinity
         return finite / (one + abs(finite))
 
-    return _named(step, sign, relu, hard_tanh, hard_sigmoid, softsign)
+    return _named(floor, nearest, step, sign, relu, hard_tanh, hard_sigmoid, softsign)
 
 
 def _exponentials(device: Decorator, real: Any) -> dict[str, Function]:
