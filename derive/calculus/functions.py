@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import sympy as sp
@@ -202,15 +202,16 @@ ARGUMENT = sp.Symbol("argument:")
 """What stands for its argument in the value and the derivative of a function of a cell's own."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def surrogate(name: str, value: sp.Expr, slope: sp.Expr) -> type[Surrogate]:
     """Return the function of `ARGUMENT` with that value, and with `slope` in the place of a derivative."""
-    roman = name.replace("_", r"\_")
-    info = ElementwiseFunction(
-        name, 1, lambda f, x: (slope.xreplace({ARGUMENT: x}),), rf"\operatorname{{{{{roman}}}}}\left({{0}}\right)", f"{name}({{0}})", cost(value)
-    )
-    made = type(name, (Surrogate,), {"info": info, "nargs": 1, "expression": staticmethod(lambda x: value.xreplace({ARGUMENT: x}))})
-    return made  # type: ignore[no-any-return]
+
+    def at(expr: sp.Expr, x: sp.Expr) -> sp.Expr:
+        return expr.xreplace({ARGUMENT: x})
+
+    info = ElementwiseFunction(name, 1, lambda f, x: (at(slope, x),), "", f"{name}({{0}})", cost(value))
+    made: type[Surrogate] = type(name, (Surrogate,), {"info": info, "nargs": 1, "expression": staticmethod(lambda x: at(value, x))})
+    return made
 
 
 def cost(expr: sp.Expr) -> int:

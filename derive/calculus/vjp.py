@@ -1,6 +1,7 @@
 """The table of vector-Jacobian products: what the cotangent `dy` of a node's value contributes to the cotangents of its operands.
 
-Each rule but that of `Clipped` is linear in `dy`, and all make nodes of the intermediate representation only, which is why the table applies to its own results.
+Each rule but that of `Clipped` is linear in `dy`, and all make nodes of the intermediate representation only, which is why the table
+applies to its own results.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ INSIDE = frozenset(
         "range",
     }
 )
-ELEMENTARY = tuple(sorted({*(RENAMED.get(known, known) for known, kind in FUNCTIONS.items() if not issubclass(kind, Composed)), "power", "square"}))
+_COMPUTED = [RENAMED.get(known, known) for known, kind in FUNCTIONS.items() if not issubclass(kind, Composed)]
+ELEMENTARY = tuple(sorted({*_COMPUTED, "power", "square"}))
 """The functions that formulas call."""
 FUNCTIONS_OF: dict[str, str] = {
     "static": ".runtime.common",

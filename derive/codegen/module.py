@@ -15,7 +15,8 @@ from ..calculus.chain import BACKWARD, FORWARD
 from ..calculus.ir import Equation
 from ..calculus.second import role
 from ..language.definition import Definition
-from ..notation.text import definitions, formula, forward_lines, tagged_formulas
+from ..notation import written
+from ..notation.text import definitions, formula, tagged_formulas
 from ..program.pipeline import Compiled, Stored
 from . import second
 from .host import HostCode
@@ -130,7 +131,7 @@ class Module(ABC, Generic[C]):
             *textwrap.wrap(f'"""{prose(cell.title or cell.name)}{what}.', WIDTH),
             *self.about(),
             "",
-            *(f"{INDENT}({tag})  {line}" for tag, line in forward_lines(cell).items()),
+            *(f"{INDENT}{line}".rstrip() for line in written.lines(cell)),
             *(["", *(f"{INDENT}{line}" for line in named)] if named else []),
             '"""',
             "",

@@ -30,7 +30,9 @@ def check(
     read = {name: node for line in equations for name in names_of(line.value) for node in [line]}
     for name in functions:
         if name in known or name in read:
-            raise CellError(f"functions: `{name}` is {known.get(name, 'a parameter')} in the text: give the function another name", text=text)
+            raise CellError(
+                f"functions: `{name}` is {known.get(name, 'a parameter')} in the text: give the function another name", text=text
+            )
     for block in blocks(statements):
         name = block.variable
         if name in known:

@@ -17,7 +17,9 @@ from .vocabulary import GRADIENTS, MAX_DEPTH, RESERVED, bad_name
 from .walks import children, is_elementwise, names_of, rebuild, walk
 
 MAX_NODES = 10_000  # of an expression with functions put in
-SIGNATURE = 'a function is named with its arguments: {"f(v, w)": "W @ v + w"}, or {"spike(u)": ("step(u)", "exp(-u * u)")} with a derivative'
+SIGNATURE = (
+    'a function is named with its arguments: {"f(v, w)": "W @ v + w"}, or {"spike(u)": ("step(u)", "exp(-u * u)")} with a derivative'
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ def read(given: Mapping[str, Any], constants: Mapping[str, Fraction | float]) ->
     macros: dict[str, Macro] = {}
     for name in _ordered(plain):
         macros[name] = replace(plain[name], body=put_in(plain[name].body, macros, f"functions: `{name}`"))
-    return Functions(macros, {name: _surrogate(name, known[name], texts[name], constants, known, macros) for name in known if name in pairs})
+    return Functions(
+        macros, {name: _surrogate(name, known[name], texts[name], constants, known, macros) for name in known if name in pairs}
+    )
 
 
 def _parsed(name: str, text: Any, constants: Mapping[str, Fraction | float], known: Mapping[str, tuple[str, ...]]) -> Expr:
@@ -149,13 +153,12 @@ def _surrogate(
         for node in walk(part):
             if isinstance(node, Call) and (node.function in known or node.function in (*GRADIENTS, "detach")):
                 raise CellError(f"functions: the {what} of `{name}` calls `{node.function}`: it is made of functions that have derivatives")
-            if children(node) and not is_elementwise(node) or isinstance(node, Call) and node.function == "eye":
+            if (children(node) and not is_elementwise(node)) or (isinstance(node, Call) and node.function == "eye"):
                 raise CellError(f"functions: the {what} of `{name}` works on each element by itself: no product, sum or matrix")
         for other in names_of(part):
             if other != names[0] and other not in constants:
-                raise CellError(
-                    f"functions: the {what} of `{name}` reads `{other}`: it may read its argument `{names[0]}` and constants that are numbers"
-                )
+                allowed = f"it may read its argument `{names[0]}` and constants that are numbers"
+                raise CellError(f"functions: the {what} of `{name}` reads `{other}`: {allowed}")
     return Surrogate(name, names[0], *parts)
 
 
@@ -195,7 +198,9 @@ def put_in(expr: Expr, macros: Mapping[str, Macro], what: str = "", text: str = 
         uses = Counter(names_of(macro.body))
         for name, value in values.items():
             if uses[name] > 1 and (held := next((call for call in _called(value) if call in GRADIENTS), "")):
-                raise fail(node.span, f"`{macro.name}` reads `{name}` {uses[name]} times, each with a `{held}`: name it on a line of its own")
+                raise fail(
+                    node.span, f"`{macro.name}` reads `{name}` {uses[name]} times, each with a `{held}`: name it on a line of its own"
+                )
         found = _placed(macro.body, values, node.span)
         size, depth = _extent(found)
         if size > MAX_NODES or depth > MAX_DEPTH:
@@ -220,5 +225,3 @@ def _extent(expr: Expr) -> tuple[int, int]:
         size, deepest = size + 1, max(deepest, depth)
         stack += [(part, depth + 1) for part in children(node)]
     return size, deepest
-
-

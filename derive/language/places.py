@@ -112,7 +112,8 @@ class Written:
             return CellError.at(Span(row, loop.start(1), loop.end(1)), self.text, _NO_BLOCK if block else _BLOCK)
         for word in re.finditer(r"[^\W\d]\w*", line.split("#")[0]):
             if keyword.iskeyword(word[0]):
-                message = f"`{word[0]}` is a keyword of Python, not part of the language: {_INSTEAD.get(word[0], 'a line is `name = expression`')}"
+                instead = _INSTEAD.get(word[0], "a line is `name = expression`")
+                message = f"`{word[0]}` is a keyword of Python, not part of the language: {instead}"
                 return CellError.at(Span(row, word.start(), word.end()), self.text, message)
         start = len(line) - len(line.lstrip()) + max((error.offset or 1) - 1, 0)
         start, reason = _reason(error.msg, line, start)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from .errors import CellError
 from .hints import HABITS, function_hint
 from .places import TOO_LARGE, Written, no_index
 from .tree import Binary, Call, Compare, Concat, Expr, Indexed, MatMul, Name, Negative, Number, Power, Span, Transpose

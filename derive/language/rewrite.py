@@ -12,7 +12,7 @@ from .errors import CellError, nearest
 from .functions import arguments, put_in
 from .parse import parse_expression
 from .sizes import shape_text
-from .tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
+from .tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from .unparse import decimal, unparse
 from .walks import children, rebuild
 from .wellformed import names_in, previous_names, targets_of

@@ -23,7 +23,8 @@ ELEMENTWISE = frozenset(
 GRADIENTS = ("clip_gradient", "scale_gradient")  # their first argument as it is, but for its cotangent
 FEATURES = frozenset({"softmax", "logsumexp", "sum", "mean", "layer_norm"})
 ARITY: Mapping[str, int] = MappingProxyType(
-    {name: 1 for name in ELEMENTWISE | FEATURES} | {"maximum": 2, "minimum": 2, "where": 3, "pick": 2, "split": 2}
+    {name: 1 for name in ELEMENTWISE | FEATURES}
+    | {"maximum": 2, "minimum": 2, "where": 3, "pick": 2, "split": 2}
     | {"clip_gradient": 3, "scale_gradient": 2}
 )
 RESERVED = frozenset(ARITY) | {"eye"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..language.definition import Definition
 from .style import Latex
+from .written import latex_of
 
 
 def explicit_latex(cell: Definition, parameter: str) -> str:
@@ -16,7 +17,7 @@ def explicit_latex(cell: Definition, parameter: str) -> str:
     """
     if parameter not in cell.parameters or not cell.states:
         raise ValueError(f"{cell.name}: no explicit sum for `{parameter}`: a parameter of a cell with states is needed")
-    style = Latex(cell.latex)
+    style = latex_of(cell)
     weight, s = style.name(parameter), _letter(cell, style)
 
     def factor(of: str, by: str) -> str:
@@ -38,7 +39,7 @@ def explicit_tangent_latex(cell: Definition) -> str:
     """
     if not cell.states:
         raise ValueError(f"{cell.name}: no explicit sum of tangents: a cell with states is needed")
-    style = Latex(cell.latex)
+    style = latex_of(cell)
     s = _letter(cell, style)
 
     def chain(last: str) -> str:

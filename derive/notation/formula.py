@@ -11,7 +11,7 @@ from fractions import Fraction
 import sympy as sp
 
 from ..calculus import ir
-from ..calculus.functions import FUNCTIONS, Elementwise
+from ..calculus.functions import FUNCTIONS, Elementwise, Surrogate
 from ..calculus.ir import (
     Concat,
     Equation,
@@ -183,6 +183,8 @@ class Formulas(Names):
             return style.sum_features(self._within(expr.args[0], PRODUCT)), PRODUCT
         if isinstance(expr, Mean):
             return style.apply("mean", self._print(expr.args[0])[0]), ATOM
+        if isinstance(expr, Surrogate):
+            return style.function(expr.info.name, self._print(expr.args[0])[0]), ATOM
         if isinstance(expr, Elementwise):
             template = expr.info.latex if isinstance(style, Latex) else expr.info.text
             return template.format(*(self._print(a)[0] for a in expr.args)), SUM if "{0} " in template[:4] else ATOM

@@ -13,6 +13,7 @@ from ..calculus.symbols import is_value
 from ..language.definition import Definition
 from .formula import Formulas
 from .style import ATOM, PRODUCT, SUM, Latex, Style, Text
+from .written import latex_of
 
 
 def text_lines(jacobian: Jacobian) -> dict[Key, str]:
@@ -26,7 +27,7 @@ def text_lines(jacobian: Jacobian) -> dict[Key, str]:
 
 def latex_lines(jacobian: Jacobian) -> dict[Key, str]:
     """Return the LaTeX of each block's equation."""
-    lines = BlockFormulas(jacobian.cell, jacobian.forward, Latex(jacobian.cell.latex))
+    lines = BlockFormulas(jacobian.cell, jacobian.forward, latex_of(jacobian.cell))
     heads = {(of, by): rf"\frac{{\partial {lines.value(of)}}}{{\partial {lines.value(by)}}}" for of, by in jacobian.blocks}
     return {key: f"{heads[key]} = {lines.block(block, scalar=lines.scalar(*key))}" for key, block in jacobian.blocks.items()}
 

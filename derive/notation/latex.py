@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..language.definition import Definition
-from .style import Latex
-from .text import backward_lines, definitions, forward_lines
+from .text import backward_lines, definitions
+from .written import has_blocks, latex_of, written
 
 
 def aligned(lines: Mapping[str, str], *, tags: bool = True) -> str:
@@ -17,17 +17,23 @@ def aligned(lines: Mapping[str, str], *, tags: bool = True) -> str:
 
 def equations(cell: Definition, *, tags: bool = True) -> str:
     """Return the cell's own equations (F1 …)."""
-    return aligned(forward_lines(cell, Latex(cell.latex)), tags=tags)
+    style = latex_of(cell)
+    if not has_blocks(cell):
+        return aligned({line.tag: line.text for line in written(cell, style)}, tags=tags)
+    rows = [
+        "& " + r"\quad " * line.depth + line.text + (rf" \tag{{{line.tag}}}" if tags and line.tag else "") for line in written(cell, style)
+    ]
+    return "\\begin{align}\n" + " \\\\\n".join(rows) + "\n\\end{align}"
 
 
 def adjoint(cell: Definition) -> str:
     """Return the equations of backpropagation through time (B1 …)."""
-    return aligned(backward_lines(cell, Latex(cell.latex)))
+    return aligned(backward_lines(cell, latex_of(cell)))
 
 
 def named(cell: Definition) -> str:
     """Return what the names stand for that the adjoint uses and the author did not give; nothing, if there are none."""
-    lines = definitions(cell, Latex(cell.latex))
+    lines = definitions(cell, latex_of(cell))
     return aligned({str(k): line for k, line in enumerate(lines)}, tags=False) + "\n" if lines else ""
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from ..calculus.functions import COMPARISONS, FUNCTIONS
 from ..language.definition import Definition
+from ..language.functions import arguments, put_in
 from ..language.shapes import rank_of
-from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
+from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, Indexed, MatMul, Name, Negative, Number, Power, Transpose
+from ..language.walks import children, rebuild
 from .style import ATOM, PRODUCT, SUM, Latex, Style
 
 
@@ -17,14 +19,18 @@ class LineFormulas:
 
     cell: Definition
     style: Style
+    variables: tuple[str, ...] = ()  # of blocks around, or arguments of a function
 
-    def line(self, line: Assignment) -> str:
+    def line(self, line: Assignment, *, again: bool = False) -> str:
+        """Return a line; with `again`, of names that get other values within the step."""
         targets = [self.name(t) for t in line.targets]
         left = targets[0] if len(targets) == 1 else self.style.concat(targets)
-        return self.style.equals(left, self.text(line.value))
+        return (self.style.becomes if again else self.style.equals)(left, self.text(line.value))
 
     def name(self, identifier: str) -> str:
         cell = self.cell
+        if identifier in self.variables:
+            return self.style.name(identifier)
         for state in cell.states:
             if identifier == f"{state}_prev":
                 return self.style.name(state, "t-1")
@@ -41,7 +47,24 @@ class LineFormulas:
         return text if binding >= level else self.style.group(text)
 
     def scalar(self, expr: Expr) -> bool:
-        return rank_of(expr, self.cell.shapes) == 0
+        """Say whether a factor is a number a row."""
+        return self.rank(expr) == 0
+
+    def rank(self, expr: Expr) -> int:
+        """Return how many axes a value has; of arguments nothing is known, and they are taken for vectors."""
+        shapes = {**self.cell.shapes, **dict.fromkeys(self.variables, ())} if self.variables else self.cell.shapes
+        try:
+            return rank_of(self._opened(expr), shapes)
+        except KeyError:
+            return 1
+
+    def _opened(self, expr: Expr) -> Expr:
+        """Return an expression with its functions put in, and one of several parameters for all."""
+        families = self.cell.unrolled.families
+        if isinstance(expr, Indexed):
+            return Name(families[expr.name][0])
+        parts = tuple(map(self._opened, children(expr)))
+        return put_in(rebuild(expr, parts), self.cell.own.macros) if self.cell.own.macros else rebuild(expr, parts)
 
     def _print(self, expr: Expr) -> tuple[str, int]:
         style = self.style
@@ -50,6 +73,8 @@ class LineFormulas:
                 return style.number(value), ATOM if value >= 0 else SUM
             case Name(id=name):
                 return self.name(name), ATOM
+            case Indexed(name=name, variable=variable, offset=offset):
+                return style.numbered(name, variable, offset), ATOM
             case Negative(operand=operand):
                 return "-" + self._within(operand, PRODUCT), SUM
             case Binary(op="+" | "-" as op, left=left, right=right):
@@ -64,7 +89,7 @@ class LineFormulas:
             case Power(base=base, exponent=exponent):
                 return style.power(self._within(base, ATOM), style.number(exponent)), ATOM
             case MatMul(left=left, right=right):
-                inner = rank_of(left, self.cell.shapes) == 1
+                inner = self.rank(left) == 1
                 first = self._within(left, PRODUCT)
                 return f"{style.transposed(first) if inner else first}{style.space}{self._within(right, ATOM)}", PRODUCT
             case Transpose(operand=operand):
@@ -79,6 +104,8 @@ class LineFormulas:
                 return style.picked(self.text(vector), self.text(index)), ATOM
             case Call(function="sum", args=(value,)):
                 return style.sum_features(self._within(value, PRODUCT)), PRODUCT
+            case Call(function=name, args=args) if name in arguments(self.cell.functions):
+                return style.function(name, *(self.text(a) for a in args)), ATOM
             case Call(function=name, args=args) if name in FUNCTIONS:
                 return self._template(name, list(args)), ATOM
             case Call(function=name, args=args):

@@ -16,10 +16,11 @@ from ..calculus.derivation import differentiate
 from ..calculus.functions import Elementwise, ElementwiseFunction, derivative
 from ..calculus.ir import Equation, Label, Map, Outer
 from ..calculus.rowfunctions import Normalised, Softmax
+from ..calculus.tags import place
 from ..language.definition import Definition
 from ..language.names import previous
 from .formula import Formulas
-from .style import Latex
+from .written import latex_of
 
 SHORT = 70  # characters of TeX: what is said in passing
 
@@ -48,7 +49,7 @@ class Reasons:
 
     @cached_property
     def forward(self) -> Formulas:
-        return Formulas(self.cell, self.derivation[FORWARD].recurrence, Latex(self.cell.latex))
+        return Formulas(self.cell, self.derivation[FORWARD].recurrence, latex_of(self.cell))
 
     def value(self, name: str) -> str:
         return f"${self.forward.name(name)}$"
@@ -64,7 +65,7 @@ class Reasons:
     def readers(self, name: str) -> list[str]:
         """Return the lines of the cell that read `name`, as links."""
         tags = {eq.tag for eq in self.derivation[FORWARD].recurrence.equations() if name in eq.node.operands()}
-        return [f"[{tag}]" for tag in sorted(tags, key=lambda tag: int(tag[1:]))]
+        return [f"[{tag}]" for tag in sorted(tags, key=place)]
 
     def sentence(self, eq: Equation) -> str:
         label = self.derivation[BACKWARD].recurrence.labels[eq.name]

@@ -18,8 +18,9 @@ from ..calculus.second import ALONG, HESSIAN, TANGENT, THROUGH, TWICE, second_or
 from ..language.definition import Definition
 from .called import argument_letter
 from .latex import aligned, named
-from .style import Latex, Text
+from .style import Text
 from .text import adjoint_lines, definitions
+from .written import latex_of
 
 SECOND = (
     (TWICE, "Double backward: what the gradients' cotangents ẋ, Ẇ … do to the backward pass, from the first step to the last"),
@@ -94,4 +95,4 @@ def unread(found: Derivation) -> bool:
 
 def _latex(cell: Definition, parts: Parts) -> str:
     found = second_order(differentiate(cell))
-    return "\n".join(f"% {title}\n{aligned(adjoint_lines(found, link, Latex(cell.latex)))}" for link, title in parts)
+    return "\n".join(f"% {title}\n{aligned(adjoint_lines(found, link, latex_of(cell)))}" for link, title in parts)

@@ -10,6 +10,7 @@ from ..calculus.jacobian import jacobian
 from ..calculus.structure import structure as coupling
 from ..language.definition import Definition
 from ..language.sizes import axes_text
+from . import written
 from .jacobian import text_lines
 from .style import Text
 from .text import backward_lines, definitions, forward_lines
@@ -19,7 +20,9 @@ def text(cell: Definition) -> str:
     """Return title, symbols, equations and gradients."""
     lines = [cell.title or cell.name, *textwrap.wrap(cell.description, 100), *textwrap.wrap(cell.reference, 100)]
     lines += ["", "Parameters", *_table(cell.parameters, cell)]
-    lines += ["", "One step", *(f"  ({tag})  {line}" for tag, line in forward_lines(cell).items())]
+    lines += ["", "One step", *(f"  {line}" for line in written.lines(cell))]
+    if written.has_blocks(cell):
+        lines += ["", "Written out", *(f"  ({tag})  {line}" for tag, line in forward_lines(cell).items())]
     lines += ["", "Backpropagation through time, from the last step to the first", *_legend(cell)]
     lines += [f"  ({tag})  {line}" for tag, line in backward_lines(cell, Text({})).items()]
     for doubt in doubts(cell):

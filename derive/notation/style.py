@@ -48,7 +48,7 @@ GREEK = [
     "Omega",
 ]
 SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly what is written binds
-ROMAN = {"layer_norm": "LN"}  # functions whose name in the text is not what is typeset
+ROMAN = {"layer_norm": "LN", "clip_gradient": r"clip\_gradient"}  # functions whose name in the text is not what is typeset
 CIRCUMFLEX = "\u0302"
 MARKS = {"": "", "bar": "\u0304", "dot": "\u0307", "bars": "\u033f"}
 ACCENTS = {"bar": ("bar", "overline"), "dot": ("dot", "dot"), "hat": ("hat", "widehat")}  # of TeX: narrow, and wide
@@ -122,6 +122,29 @@ class Notation(ABC):
     def carried(self, text: str) -> str:
         """Return the cotangent that later steps hand back."""
         return self.raised(text, "+")
+
+    @abstractmethod
+    def function(self, name: str, *args: str, slope: bool = False) -> str:
+        """Return a call of a function of the cell's own; with `slope`, of what is put for its derivative."""
+
+    @abstractmethod
+    def numbered(self, name: str, variable: str, offset: int) -> str:
+        """Return one of several parameters: that of a variable, an integer added."""
+
+    @abstractmethod
+    def becomes(self, left: str, right: str) -> str:
+        """Return that a name has another value from here on."""
+
+    @abstractmethod
+    def block(self, variable: str, first: str, last: str) -> str:
+        """Return the head of a block."""
+
+    @staticmethod
+    def number_of(variable: str, offset: int) -> str:
+        """Return the number of one of several parameters."""
+        if not variable:
+            return str(offset)
+        return variable if not offset else f"{variable}{'+' if offset > 0 else '-'}{abs(offset)}"
 
     def group(self, text: str) -> str:
         return f"({text})"
@@ -254,6 +277,23 @@ class Latex(Notation):
     def apply(self, function: str, *args: str) -> str:
         return rf"\operatorname{{{ROMAN.get(function, function)}}}\left({', '.join(args)}\right)"
 
+    def function(self, name: str, *args: str, slope: bool = False) -> str:
+        letters = self._letters(name)
+        head = letters if len(name) == 1 or name in GREEK else rf"\operatorname{{{name.replace('_', chr(92) + '_')}}}"
+        return rf"{head}{chr(39) * slope}\left({', '.join(args)}\right)"
+
+    def numbered(self, name: str, variable: str, offset: int) -> str:
+        number = self.number_of(variable, offset)
+        if name in self.names:
+            return f"{self.names[name]}_{{{number}}}"
+        return re.sub(r"\}$", f",{number}}}", self.name(name)) if self.name(name).endswith("}") else f"{self.name(name)}_{{{number}}}"
+
+    def becomes(self, left: str, right: str) -> str:
+        return rf"{left} \leftarrow {right}"
+
+    def block(self, variable: str, first: str, last: str) -> str:
+        return rf"\text{{for }} {variable} = {first}, \dots, {last}"
+
     def picked(self, vector: str, index: str) -> str:
         return rf"\left[{vector}\right]_{{{index}}}"
 
@@ -351,6 +391,18 @@ class Text(Notation):
 
     def apply(self, function: str, *args: str) -> str:
         return f"{function}({', '.join(args)})"
+
+    def function(self, name: str, *args: str, slope: bool = False) -> str:
+        return f"{name}{'′' * slope}({', '.join(args)})"
+
+    def numbered(self, name: str, variable: str, offset: int) -> str:
+        return f"{name}[{self.number_of(variable, offset)}]"
+
+    def becomes(self, left: str, right: str) -> str:
+        return f"{left} ← {right}"
+
+    def block(self, variable: str, first: str, last: str) -> str:
+        return f"for {variable} = {first} … {last}"
 
     def picked(self, vector: str, index: str) -> str:
         return f"{vector}[{index}]"

@@ -6,6 +6,7 @@ from ..calculus.chain import BACKWARD, Derivation
 from ..calculus.derivation import differentiate
 from ..calculus.ir import Equation
 from ..calculus.second import parts
+from ..calculus.tags import place
 from ..language.definition import Definition
 from .formula import Formulas
 from .lines import LineFormulas
@@ -13,9 +14,9 @@ from .style import Style, Text
 
 
 def forward_lines(cell: Definition, style: Style | None = None) -> dict[str, str]:
-    """Return each line of `cell`, by tag."""
+    """Return each line of `cell`, blocks and functions written out, by tag."""
     formulas = LineFormulas(cell, style or Text({}))
-    return {f"F{k}": formulas.line(line) for k, line in enumerate(cell.equations, 1)}
+    return {f"F{number}": formulas.line(line) for number, line in zip(cell.unrolled.numbers, cell.equations, strict=True)}
 
 
 def formulas_of(derivation: Derivation, link: str, style: Style) -> Formulas:
@@ -36,7 +37,7 @@ def adjoint_lines(derivation: Derivation, link: str, style: Style) -> dict[str, 
     formulas = formulas_of(derivation, link, style)
     rec, known = formulas.rec, {eq.name for before in formulas.earlier for eq in before.equations()}
     numbered = [eq for eq in rec.equations() if eq.shown and eq.tag and eq.name not in known]
-    return {eq.tag: formulas.equation(eq) for eq in sorted(numbered, key=lambda eq: int(eq.tag[1:]))}
+    return {eq.tag: formulas.equation(eq) for eq in sorted(numbered, key=lambda eq: place(eq.tag))}
 
 
 def backward_lines(cell: Definition, style: Style) -> dict[str, str]:

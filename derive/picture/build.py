@@ -12,6 +12,7 @@ from ..language.vocabulary import ELEMENTWISE
 from ..language.walks import walk
 from ..notation.lines import LineFormulas
 from ..notation.style import Latex, Text
+from ..notation.written import latex_of
 from .graph import Graph, Input, Node, Value
 from .label import Label, Run, joined, plain, typeset, width
 from .terms import Factor, Reader, Sum, Term, weights_product
@@ -52,7 +53,7 @@ class _Builder:
     def __post_init__(self) -> None:
         """Prepare the notations."""
         self.reader = Reader(self.cell)
-        self.latex = LineFormulas(self.cell, Latex(self.cell.latex))
+        self.latex = LineFormulas(self.cell, latex_of(self.cell))
         self.text = LineFormulas(self.cell, Text(self.cell.latex))
 
     def graph(self) -> Graph:
@@ -123,7 +124,7 @@ class _Builder:
 
     def _short(self, name: str) -> Label:
         """Return the name of a value inside the step, without the time, which is always t."""
-        return typeset(Latex(self.cell.latex).name(name))
+        return typeset(latex_of(self.cell).name(name))
 
     def _expression(self, expr: Expr) -> Label:
         return typeset(self.latex.text(expr))

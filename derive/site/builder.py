@@ -17,7 +17,7 @@ import yaml
 
 from ..cell import Cell
 from ..language.errors import CellError
-from ..notation.style import Latex
+from ..notation.written import latex_of
 from ..package import contents
 from .page import Page, checks
 from .sections import markdown
@@ -181,5 +181,5 @@ def index(site: Site) -> str:
 
 
 def _states(cell: Cell) -> str:
-    style = Latex(cell.latex)
+    style = latex_of(cell)
     return ", ".join(f"${style.name(state)}$" for state in cell.states) or "none"

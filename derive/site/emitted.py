@@ -10,6 +10,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from ..calculus.tags import place
 from .markup import TAG, link
 
 NUMBER = re.compile(rf"\(({TAG})\)")
@@ -38,7 +39,7 @@ def listings(module: str) -> list[Listing]:
             code = "\n".join(lines[first - 1 : node.end_lineno])
             if NUMBER.search(code):
                 found.append(Listing(node.name, code))
-    return sorted(found, key=lambda listing: min((tag[0] == "B", int(tag[1:])) for tag in listing.tags))
+    return sorted(found, key=lambda listing: min((tag[0] == "B", place(tag)) for tag in listing.tags))
 
 
 def rendered(listing: Listing, done: set[str]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .mathml import display, inline
 
 LONG = 52  # of a formula, in characters that are seen: beyond, it is broken before a + or -
-TAG = r"[FBTCD]\d+"
+TAG = r"[FBTCD]\d+(?:\.\d+)*"
 FLAT = r"\\frac\{([^{}]*)\}\{([^{}]*)\}|(?:[_^]|\\(?!frac)[a-z]+)\{([^{}]*)\}|(?<!frac)(?<!\})\{([^{}]*)\}|[_^]"
 NAMED = ("tanh", "exp", "log", "max", "min", "sin", "cos")
 

@@ -16,6 +16,7 @@ from ..language.errors import CellError
 from ..notation.reasons import reasons
 from ..notation.style import Latex
 from ..notation.text import backward_lines
+from ..notation.written import latex_of
 from .emitted import Listing, listings
 
 
@@ -50,7 +51,7 @@ class Page:
 
     @cached_property
     def style(self) -> Latex:
-        return Latex(self.cell.latex)
+        return latex_of(self.cell)
 
     @cached_property
     def derivation(self) -> Derivation:

@@ -11,7 +11,7 @@ from ..cell import Cell
 from ..language.declarations import RULES
 from ..language.sizes import Size, axes_text
 from ..notation.lines import LineFormulas
-from ..notation.style import Latex
+from ..notation.written import latex_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Symbol:
 
 def symbols(cell: Cell) -> list[Symbol]:
     """Return inputs, context, states, parameters, constants and then what the lines make."""
-    formulas = LineFormulas(cell, Latex(cell.latex))
+    formulas = LineFormulas(cell, latex_of(cell))
     return [
         Symbol(formulas.name(name), name, axes_text(shape=shape) if (shape := cell.shapes[name]) else "a number", what)
         for name, what in _found(cell)
@@ -40,7 +40,7 @@ def _found(cell: Cell) -> Iterator[tuple[str, str]]:
     yield from ((name, _parameter(cell, name)) for name in cell.parameters)
     yield from ((name, f"constant, {value}") for name, value in cell.scalar_constants.items())
     yield from ((name, "constant") for name in cell.constant_arrays)
-    for number, line in enumerate(cell.equations, 1):
+    for number, line in zip(cell.unrolled.numbers, cell.equations, strict=True):
         for name in line.targets:
             ways = [f"made by [F{number}]", *(["state"] if name in cell.states else []), *(["the output"] if name == cell.output else [])]
             yield name, ", ".join(ways)

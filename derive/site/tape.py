@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from ..calculus.chain import BACKWARD, FORWARD
 from ..calculus.derivation import differentiate
 from ..calculus.ir import Equation
+from ..calculus.tags import place
 from ..cell import Cell
 from ..language.names import previous
 from ..language.sizes import Size
 from ..notation.formula import Formulas
-from ..notation.style import Latex
+from ..notation.written import latex_of
 from ..program.pipeline import Compiled, compile_cell
 
 
@@ -50,7 +51,7 @@ def _formula(cell: Cell, compiled: Compiled, value: str) -> str:
     """Return a kept value as the derivation has it, before matrices were stacked; the argument of a function as a formula."""
     derived = differentiate(cell)[FORWARD].recurrence
     forward = derived if value in derived.types else compiled.derivation[FORWARD].recurrence
-    formulas = Formulas(cell, forward, Latex(cell.latex))
+    formulas = Formulas(cell, forward, latex_of(cell))
     if forward.labels[value].kind == "preactivation":
         return next(formulas.node(eq.node)[0] for eq in forward.equations() if eq.name == value)
     return formulas.left(value)
@@ -61,7 +62,7 @@ def _readers(compiled: Compiled, value: str, is_state: bool) -> tuple[str, ...]:
     equations = tuple(compiled.derivation[BACKWARD].recurrence.equations())
     names = {value, previous(value)} if is_state else {value}
     tags = _tags(equations, names)
-    return tuple(sorted(tags, key=lambda tag: int(tag[1:])))
+    return tuple(sorted(tags, key=place))
 
 
 def _tags(equations: Iterable[Equation], names: set[str]) -> set[str]:
