@@ -19,6 +19,7 @@ from ..language.names import previous
 from ..language.sizes import Size
 from .adjoint import adjoint
 from .ir import Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Node, Pick, Recurrence, Slice, Spread, Type
+from .laws import is_linear, no_tangent
 from .linear import IDENTITY, Block, Column, Diag, Elementwise, Factor, Matrix, Range, Row, Select, Term, Unit
 from .lower import lower
 from .symbols import is_value
@@ -81,8 +82,10 @@ def jacobian(cell: Definition, of: tuple[str, ...] | None = None, by: tuple[str,
     Raises
     ------
     ValueError
-        If a name is no such value.
+        If a name is no such value, or the cell changes gradients on their way back.
     """
+    if not is_linear(cell):
+        raise CellError(f"{cell.name}: {no_tangent(cell)}")
     forward = lower(cell)
     of = cell.states if of is None else of
     by = tuple(previous(s) for s in cell.states) if by is None else by

@@ -13,7 +13,8 @@ Nothing here is a rule: every link is the adjoint of an earlier one. With P0 the
 
 `TWICE` and `THROUGH` together are double backward. A pass that is linear in what it is given has its transpose as adjoint: so the adjoint
 of P1 by dy takes a tangent of the inputs to that of the output, and `HESSIAN` after `ALONG` a tangent to that of the gradient (forward
-over reverse: Pearlmutter 1994, Neural Computation 6(1):147-160).
+over reverse: Pearlmutter 1994, Neural Computation 6(1):147-160). Where it is not linear (`derive.calculus.laws`), the chain ends with
+`THROUGH`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import replace
 
 from ..language.definition import Definition
 from .chain import BACKWARD, FORWARD, Derivation, Link
+from .laws import is_linear
 from .shown import Shown
 
 TWICE, THROUGH, TANGENT, ALONG, HESSIAN = "backward_backward", "through", "tangent", "along", "hessian"
@@ -47,6 +49,8 @@ def second_order(found: Derivation) -> Derivation:
     found = found.differentiated(
         THROUGH, FORWARD, seeds=dict.fromkeys((cell.output, *values)), wrt=_differentiable(found), tag=TAGS[THROUGH]
     )
+    if not is_linear(cell):
+        return _numbered(found)
     found = found.differentiated(TANGENT, BACKWARD, wrt=(found[BACKWARD].cotangent[cell.output],), tag=TAGS[TANGENT])
     found = found.differentiated(ALONG, THROUGH, wrt=_given(found[THROUGH]), tag=TAGS[ALONG])
     return _numbered(found.differentiated(HESSIAN, TWICE, wrt=_given(found[TWICE]), tag=TAGS[HESSIAN]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..calculus.chain import BACKWARD, FORWARD
+from ..calculus.laws import is_linear
 from ..calculus.naming import Names
 from ..calculus.second import ALONG, BY_INPUTS, HESSIAN, KEPT, TANGENT, THROUGH, TWICE, by_parameters, role
 from ..language.definition import Definition
@@ -23,7 +24,8 @@ PASSES = {
     ALONG: "Tangents of all that the forward pass keeps",
     HESSIAN: "Tangents of the gradients",
 }
-FUNCTIONS = ("backward_backward", "tangent", "hvp", "step_tangent")
+TANGENTS = ("tangent", "hvp", "step_tangent")
+FUNCTIONS = ("backward_backward", *TANGENTS)
 
 
 def links(compiled: Compiled) -> list[Stored]:
@@ -97,6 +99,8 @@ def functions(cell: Definition, interface: Interface, *, device: bool = False) -
     lean = BY_INPUTS if by_parameters(interface.compiled.derivation) else TWICE
     keyword, passed = (", *, stream=None", ", stream=stream") if device else ("", "")
     array = "Any" if device else "np.ndarray"
+    if not is_linear(cell):
+        return [_twice(layer, lean, keyword, passed), f"{', '.join(TANGENTS)} = {layer}.without_tangents()"]
     return [
         _twice(layer, lean, keyword, passed),
         _tangent(layer, array, keyword, passed),

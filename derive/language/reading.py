@@ -10,6 +10,7 @@ from typing import Any
 
 from . import functions, wellformed
 from .constants import ConstantArray, array, is_number, number
+from .functions import Functions
 from .names import is_previous, previous
 from .parse import parse
 from .shapes import Declarations, Inference, infer
@@ -44,7 +45,7 @@ class Reading:
         return parse(self.text, self.scalar_constants, functions.arguments(self.functions))
 
     @cached_property
-    def own(self) -> functions.Functions:
+    def own(self) -> Functions:
         """The functions of the cell's own."""
         return functions.read(self.functions, self.scalar_constants)
 

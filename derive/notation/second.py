@@ -14,8 +14,10 @@ import re
 
 from ..calculus.chain import Derivation
 from ..calculus.derivation import differentiate
+from ..calculus.laws import is_true, no_tangent
 from ..calculus.second import ALONG, HESSIAN, TANGENT, THROUGH, TWICE, second_order
 from ..language.definition import Definition
+from ..language.errors import CellError
 from .called import argument_letter
 from .latex import aligned, named
 from .style import Text
@@ -40,9 +42,17 @@ OF_SECOND_ORDER = (
 )
 
 
+OF_OTHERS = (
+    "ẋ, Ẇ … are the cotangents of x̄, ∇W …; v̇ is that of v̄, and v̿ that of v: ∂M/∂v, where M is the loss of which ẋ, Ẇ … are the derivatives",
+    "    v̿⁰ is the part of it that comes through the backward pass",
+    "v̿⁺ is what later steps hand back, v̿⁺⁰ the part of that which comes through the backward pass",
+    "the cell's gradients are not those of its values: Hessians need not be symmetric",
+)
+
+
 def text(cell: Definition) -> str:
     """Return the equations of second order as plain text."""
-    return _text(cell, SECOND, OF_SECOND_ORDER)
+    return _text(cell, SECOND, OF_SECOND_ORDER if is_true(cell) else OF_OTHERS)
 
 
 def tangents(cell: Definition) -> str:
@@ -63,8 +73,18 @@ def tangents_latex(cell: Definition) -> str:
 Parts = tuple[tuple[str, str], ...]
 
 
-def _text(cell: Definition, parts: Parts, legend: tuple[str, ...]) -> str:
+def _parted(cell: Definition, parts: Parts) -> tuple[Derivation, Parts]:
+    """Return a cell's chain, and those of some parts that it has; CellError, if it has none."""
     found = second_order(differentiate(cell))
+    known = {link.name for link in found}
+    parts = tuple(part for part in parts if part[0] in known)
+    if not parts:
+        raise CellError(f"{cell.name}: {no_tangent(cell)}")
+    return found, parts
+
+
+def _text(cell: Definition, parts: Parts, legend: tuple[str, ...]) -> str:
+    found, parts = _parted(cell, parts)
     made = {link: adjoint_lines(found, link, Text({})) for link, _ in parts}
     said = "\n".join(line for lines in made.values() for line in lines.values())
     lines = [f"  {line}" for line in (*legend, *_signs(found, said))]
@@ -94,5 +114,5 @@ def unread(found: Derivation) -> bool:
 
 
 def _latex(cell: Definition, parts: Parts) -> str:
-    found = second_order(differentiate(cell))
+    found, parts = _parted(cell, parts)
     return "\n".join(f"% {title}\n{aligned(adjoint_lines(found, link, latex_of(cell)))}" for link, title in parts)

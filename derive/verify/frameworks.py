@@ -81,7 +81,7 @@ def _numpy_functions(xp: Any) -> dict[str, Function]:
         top = np.max(x, axis=-1, keepdims=True)
         return np.log(np.sum(np.exp(x - top), axis=-1)) + top[..., 0]
 
-    found = {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": lambda x, parts: np.split(x, parts, -1)}
+    found: dict[str, Function] = {"sigmoid": sigmoid, "erf": erf, "logsumexp": logsumexp, "split": lambda x, parts: np.split(x, parts, -1)}
     return found | {"detach": lambda x: x, **dict.fromkeys(GRADIENTS, lambda x, *bounds: x)}
 
 

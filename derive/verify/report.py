@@ -21,6 +21,7 @@ from types import ModuleType
 import numpy as np
 
 from ..calculus.doubts import doubts
+from ..calculus.laws import changes, is_true
 from ..language.definition import Definition
 from ..package import memory
 from ..runtime.cpu.threads import get_threads
@@ -46,6 +47,8 @@ class Report:
     errors : mapping
         By witness (`TOLERANCES` has their names) and by name.  Names are those of gradients, a state's being ``<state>_prev``, and for
         values ``output`` and ``final <state>``.  Not finite where the kernel's result is not.
+    note : str
+        Why a witness took no part.
     """
 
     cell: str
@@ -55,6 +58,7 @@ class Report:
     seed: int
     parameters: int
     errors: Mapping[str, Mapping[str, float]]
+    note: str = ""
 
     def worst(self, witness: str) -> float:
         """Return the largest error that a witness found; NaN if it took no part."""
@@ -103,11 +107,17 @@ def check(
     witness, reference = (AUTOGRAD, autograd) if importlib.util.find_spec("torch") else (INTERPRETER, interpreter)
     errors = {
         witness: relative(found, reference(p)),
-        DIFFERENCES: differences(module, p, found, seed),
+        **({DIFFERENCES: differences(module, p, found, seed)} if is_true(cell) else {}),
         FLOAT32: rounding(partial(kernel, module), p),
     }
     count = sum(p.arrays[name].size for name in cell.parameters)
-    return Report(cell.name, p.sizes, steps, batch, seed, count, errors)
+    return Report(cell.name, p.sizes, steps, batch, seed, count, errors, undifferenced(cell))
+
+
+def undifferenced(cell: Definition) -> str:
+    """Return why differences are no witness of a cell's gradients; nothing, where they are."""
+    names = " and ".join(f"`{name}`" for name in changes(cell))
+    return f"differences do not apply: what stands for the derivative of {names} is not that of the value" if names else ""
 
 
 def rounding(computed: Callable[[Problem], Result], p: Problem) -> dict[str, float]:
@@ -122,13 +132,17 @@ def table(reports: Sequence[Report]) -> str:
     """Return a table with a line for each report, what is beyond tolerance, and the worst error of each witness."""
     used = [witness for witness in TOLERANCES if any(witness in report.errors for report in reports)]
     rows = [["cell", *used, "parameters", "ok"]]
-    rows += [[r.cell, *(f"{r.worst(w):.1e}" for w in used), str(r.parameters), "yes" if r.ok else "NO"] for r in reports]
+    rows += [
+        [r.cell, *(f"{r.worst(w):.1e}" if w in r.errors else "-" for w in used), str(r.parameters), "yes" if r.ok else "NO"]
+        for r in reports
+    ]
     rows.append(["tolerance", *(f"{TOLERANCES[w]:.0e}" for w in used), "", ""])
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = [_aligned(row, widths) for row in rows]
     lines.insert(1, "-" * len(lines[0]))
     lines.insert(-1, lines[1])
     lines += [f"{r.cell}: {name}: {error:.1e} against {w}, beyond {TOLERANCES[w]:.0e}" for r in reports for w, name, error in r.failures]
+    lines += [f"{r.cell}: {r.note}" for r in reports if r.note]
     return "\n".join([*lines, *_summary(reports, used)])
 
 

@@ -14,6 +14,7 @@ from .layer import BY_SEQUENCE, OVER_TIME, Array, BaseLayer, Pass
 from .sizes import Shape
 
 Values = dict[str, Any]  # by role
+CHANGED = "`clip_gradient` and `scale_gradient` change gradients on their way back, and there is no tangent of what they are then"
 HOW = "`derive generate --order 2` makes one with it, and so does `derive.compile(cell, order=2)`"
 
 
@@ -109,13 +110,12 @@ class SecondOrder(BaseLayer):
         """Return what stands for the functions of second order in a module that has none."""
         return tuple(self._missing(name) for name in ("backward_backward", "tangent", "hvp", "step_tangent"))
 
-    def _missing(self, function: str) -> Callable[..., Any]:
-        def refuse(*_: Any, **__: Any) -> Any:
-            raise NotImplementedError(self.no_second_order(function))
+    def without_tangents(self) -> tuple[Callable[..., Any], ...]:
+        """Return what stands for the functions of tangents in a module whose backward pass is not linear in what it is given."""
+        return tuple(_refusing(name, f"{self.name}.{name}: {CHANGED}", CHANGED) for name in ("tangent", "hvp", "step_tangent"))
 
-        refuse.__name__ = refuse.__qualname__ = function
-        refuse.__doc__ = f"Of second order, which this module was generated without: {HOW}."
-        return refuse
+    def _missing(self, function: str) -> Callable[..., Any]:
+        return _refusing(function, self.no_second_order(function), f"Of second order, which this module was generated without: {HOW}.")
 
     def no_second_order(self, function: str) -> str:
         """Return what is said to one who asks a module without second order for it."""
@@ -169,6 +169,17 @@ class SecondOrder(BaseLayer):
         params = [value(f"params.{name}", (), shape) for name, shape in self.params.items()]
         state = [value(f"state.{name}", BY_SEQUENCE, shape) for name, shape in self.state.items()]
         return [*inputs, self.records["Params"](*params), self.records["State"](*state)]
+
+
+def _refusing(function: str, message: str, told: str) -> Callable[..., Any]:
+    """Return what stands for a function that a module does not have."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise NotImplementedError(message)
+
+    refuse.__name__ = refuse.__qualname__ = function
+    refuse.__doc__ = told
+    return refuse
 
 
 def _kept(values: Mapping[str, Any]) -> Values:
