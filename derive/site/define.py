@@ -30,7 +30,13 @@ def _declarations(cell: Cell) -> Iterator[str]:
     for what in ("context", "fixed"):
         if names := getattr(cell, what):
             yield f"{what}={_names(names)}"
-    for what, mapping in (("shapes", cell.declared_shapes), ("constants", cell.constants), ("init", cell.init), ("latex", cell.latex)):
+    for what, mapping in (
+        ("shapes", cell.declared_shapes),
+        ("constants", cell.constants),
+        ("init", cell.init),
+        ("latex", cell.latex),
+        ("functions", cell.functions),
+    ):
         if mapping:
             line = f"{what}={_mapping(mapping)}"
             yield line if len(line) <= WIDEST else f"{what}={_mapping(mapping, apart=True)}"
@@ -46,8 +52,10 @@ def _mapping(mapping: Mapping[str, Any], *, apart: bool = False) -> str:
 
 
 def _value(name: str, value: Any) -> str:
-    if np.ndim(value):
+    if not isinstance(value, str | tuple) and np.ndim(value):
         return name  # a matrix of numbers says less than its name
+    if isinstance(value, tuple):
+        return "(" + ", ".join(f'"{part}"' for part in value) + ")"
     return f'r"{value}"' if isinstance(value, str) and "\\" in value else f'"{value}"' if isinstance(value, str) else repr(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+from ..calculus.laws import is_linear, no_tangent
 from ..cell import Cell
 from ..explain.cpu import tape_size
 from ..language.sizes import Size
@@ -79,6 +80,8 @@ def tape(page: Page) -> str:
 
 def structure(page: Page) -> str:
     """What the Jacobian says about the cell."""
+    if not is_linear(page.cell):
+        return f"<p>{markup.sentence(f'{no_tangent(page.cell)}.')}</p>"
     rows = [line.split("  ", 1) for line in page.cell.structure.text().splitlines()]
     return markup.table(
         ["question", "answer, read off the Jacobian"], [[html.escape(part.strip(), quote=False) for part in row] for row in rows]
@@ -101,4 +104,6 @@ def verified(page: Page) -> str:
         f"{page.check['steps']} steps of {page.check['batch']} sequences, {sizes}: the largest relative difference "
         f"(<code>derive check {page.cell.name}</code>)."
     )
+    if note := page.check.get("note"):
+        text += f" {markup.sentence(note[0].upper() + note[1:])}."
     return f"<p>{text}</p>\n\n{markup.table(['kernel against', 'largest', 'at', 'allowed'], rows)}"

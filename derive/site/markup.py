@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..notation.written import Written
 from .mathml import display, inline
 
 LONG = 52  # of a formula, in characters that are seen: beyond, it is broken before a + or -
@@ -57,6 +58,26 @@ def equations(lines: Mapping[str, str], notes: Mapping[str, str] | None = None, 
     return "\n".join(['<div class="equations" data-search-exclude>', *rows, "</div>"])
 
 
+def blocks(lines: Iterable[Written]) -> str:
+    """Return lines and heads of blocks as they are written; their copies are elsewhere, which is where links to them go."""
+    rows = []
+    for line in lines:
+        shown = f'<span class="tag">({line.tag})</span>' if line.tag else ""
+        left, sign, right = _sides(line.text) if line.tag else (line.text, "", "")
+        margin = f' style="padding-left: {2 * line.depth}em"' if line.depth else ""
+        rows.append(
+            f'<div class="equation"><div class="left"{margin}>{display(left)}</div>'
+            f'<div class="right">{right_side(right, sign) if line.tag else ""}</div><div class="number">{shown}</div></div>'
+        )
+    return "\n".join(['<div class="equations" data-search-exclude>', *rows, "</div>"])
+
+
+def _sides(tex: str) -> tuple[str, str, str]:
+    """Return what stands on the two sides of an equation, and the sign between."""
+    found = re.search(r" (=|\\leftarrow) ", tex)
+    return (tex[: found.start()], found[1], tex[found.end() :]) if found else (tex, "=", "")
+
+
 def _equation(tag: str, tex: str, note: str, listed: bool) -> str:
     left, _, right = tex.partition(" = ")
     code = f'<a class="code" href="#code-{tag}" title="where the kernels compute it">code</a>' if listed else ""
@@ -68,10 +89,10 @@ def _equation(tag: str, tex: str, note: str, listed: bool) -> str:
     )
 
 
-def right_side(tex: str) -> str:
-    """Return the right side of an equation, with its equals sign, broken into lines where it is long."""
+def right_side(tex: str, sign: str = "=") -> str:
+    """Return the right side of an equation, with its sign, broken into lines where it is long."""
     first, *rest = broken(tex)
-    return display(f"{{}} = {first}") + "".join(display(rf"\qquad {{}} {line}") for line in rest)
+    return display(f"{{}} {sign} {first}") + "".join(display(rf"\qquad {{}} {line}") for line in rest)
 
 
 def broken(tex: str, width: int = LONG) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ..calculus.chain import BACKWARD
 from ..calculus.ir import Equation
+from ..calculus.laws import is_linear
 from ..language.tree import Call
 from ..language.walks import walk
 from ..notation.explicit import explicit_latex
 from ..notation.jacobian import latex_lines
 from ..notation.text import definitions, forward_lines
+from ..notation.written import has_blocks, own_functions, written
 from . import markup
 from .define import definition
 from .mathml import display, inline
@@ -29,18 +31,38 @@ DEFINED = {
 
 def equations(page: Page) -> str:
     """The cell's own equations, and the text that they are."""
-    lines = markup.equations(forward_lines(page.cell, page.style), listed=page.listed)
+    lines = _written(page)
     calls = {node.function for line in page.cell.equations for node in walk(line.value) if isinstance(node, Call)}
     known = "".join(f'<div class="block">{display(tex)}</div>' for name, tex in DEFINED.items() if name in calls)
     where = f'\n\n<p>where, over the features of a row,</p>\n\n<div class="blocks" data-search-exclude>{known}</div>' if known else ""
     named = "".join(f'<div class="block">{display(tex)}</div>' for tex in definitions(page.cell, page.style))
+    own = "".join(f'<div class="block">{display(tex)}</div>' for tex in own_functions(page.cell, page.style))
+    where += f'\n\n<p>{_own(page)}</p>\n\n<div class="blocks" data-search-exclude>{own}</div>' if own else ""
     where += f'\n\n<p>What follows also uses</p>\n\n<div class="blocks" data-search-exclude>{named}</div>' if named else ""
     return f"{lines}{where}\n\n```python\n{definition(page.cell)}\n```"
 
 
+def _written(page: Page) -> str:
+    """The lines as they are written; where blocks repeat them, the lines that result are folded below."""
+    lines = written(page.cell, page.style)
+    plain = forward_lines(page.cell, page.style)
+    if not has_blocks(page.cell):
+        return markup.equations({line.tag: line.text for line in lines}, listed=page.listed)
+    out = markup.equations(plain, listed=page.listed)
+    return f"{markup.blocks(lines)}\n\n<details><summary>Written out, {len(plain)} lines</summary>\n{out}\n</details>"
+
+
+def _own(page: Page) -> str:
+    """What is said before functions of the cell's own."""
+    if not page.cell.surrogates:
+        return "where"
+    stands = "What has a dash stands for the derivative wherever gradients are taken, and is not that of the value: a surrogate."
+    return f"where, with derivatives of their own, {stands[0].lower()}{stands[1:]}"
+
+
 def jacobian(page: Page) -> str:
     """The blocks of one step's Jacobian."""
-    if not page.cell.states:
+    if not page.cell.states or not is_linear(page.cell):
         return ""
     found = page.cell.jacobian()
     lines = latex_lines(found)
@@ -102,7 +124,7 @@ def _lines(page: Page, equations: list[Equation]) -> str:
 def explicit(page: Page) -> str:
     """The same gradients as a double sum with products of Jacobians."""
     names = [name for name in page.cell.parameters if name not in page.cell.fixed]
-    if not page.cell.states or not names:
+    if not page.cell.states or not names or not is_linear(page.cell):
         return ""
     order = "they are diagonal, and commute" if page.cell.structure.coupling == "diagonal" else "they do not commute: their order counts"
     output = page.style.name(page.cell.output, "t")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from ..calculus.chain import Derivation
+from ..calculus.laws import is_linear, is_true, no_tangent
 from ..calculus.second import TANGENT, THROUGH, TWICE, second_order
 from ..notation.called import argument_letter
 from ..notation.explicit import explicit_tangent_latex
@@ -21,6 +22,10 @@ WRITTEN_OUT = (
     "Jacobians of the steps between."
 )
 READ = r"Its derivative by $v_t$ is $\bar{\bar{v}}_t$. A part, $\bar{\bar{v}}_t^{0}$, comes through the backward pass, which reads $v_t$:"
+OTHERWISE = (
+    "The gradients of this cell are not those of its values: this derivative is not that of a gradient along a direction, and what stands "
+    "for a Hessian is not symmetric."
+)
 SYMMETRIC = (
     "For an input, a parameter or an initial state, this derivative of $M$ is at the same time the derivative of its gradient along the "
     "direction, a Hessian times a vector: Hessians are symmetric."
@@ -29,6 +34,8 @@ SYMMETRIC = (
 
 def second(page: Page) -> str:
     """The tangents of the lines, and how the derivatives of a function of the gradients go back through both passes."""
+    if not is_linear(page.cell):
+        return f"<p>{markup.sentence(f'{no_tangent(page.cell)}. Double backward there is: the clip is differentiated as it is.')}</p>"
     found = second_order(page.derivation)
     link = f' <a href="{page.second}">What this is for, and why it holds</a>.' if page.second else ""
     return "\n\n".join([f"<p>{markup.sentence(_direction(page))}{link}</p>", _tangents(page, found), _double_backward(page, found)])
@@ -75,7 +82,7 @@ def _double_backward(page: Page, found: Derivation) -> str:
     tangents, twice, through = (adjoint_lines(found, link, page.style) for link in (TANGENT, TWICE, THROUGH))
     rest = {tag: line for tag, line in twice.items() if line not in tangents.values()}
     parts = [_sentence(f"{_function(page)} {_again(tangents)} {READ}"), markup.equations(rest)]
-    parts += [_sentence(_then(page, found, through)), markup.equations(through), _sentence(SYMMETRIC)]
+    parts += [_sentence(_then(page, found, through)), markup.equations(through), _sentence(SYMMETRIC if is_true(page.cell) else OTHERWISE)]
     return _folded("Double backward: the derivatives of a function of the gradients", parts)
 
 
