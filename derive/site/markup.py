@@ -64,7 +64,7 @@ def blocks(lines: Iterable[Written]) -> str:
     for line in lines:
         shown = f'<span class="tag">({line.tag})</span>' if line.tag else ""
         left, sign, right = _sides(line.text) if line.tag else (line.text, "", "")
-        margin = f' style="padding-left: {2 * line.depth}em"' if line.depth else ""
+        margin = f' style="text-align: left; padding-left: {2 * line.depth}em"'
         rows.append(
             f'<div class="equation"><div class="left"{margin}>{display(left)}</div>'
             f'<div class="right">{right_side(right, sign) if line.tag else ""}</div><div class="number">{shown}</div></div>'

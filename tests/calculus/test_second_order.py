@@ -17,6 +17,7 @@ from derive.calculus.chain import BACKWARD, FORWARD, Derivation
 from derive.calculus.derivation import differentiate
 from derive.calculus.ir import (
     Carry,
+    Clipped,
     Concat,
     Equation,
     FeatureSum,
@@ -437,4 +438,4 @@ def check_gradient(rec: Recurrence, adj: Adjoint) -> None:
 
 def test_every_rule_is_covered() -> None:
     covered = {type(eq.node) for rec in RECURRENCES.values() for eq in rec.equations()}
-    assert covered == set(RULES)
+    assert covered == set(RULES) - {Clipped}  # which is not linear: see tests/calculus/test_changed_gradients.py

@@ -136,7 +136,7 @@ REFUSED = {
     "h = sum(*x)": ("`sum` takes plain arguments only", 1, 4),
     "h = x % 2": ("the operator `%` is not in the language: `+ - * / ** @` are", 1, 4),
     "h = ~x": ("this operator is not in the language: unary `-` is", 1, 4),
-    "h = x[0]": ("indexing is not in the language: `a, b = split(v, 2)` and `pick(v, k)` take parts of a vector", 1, 4),
+    "h = (x + x)[0]": ("indexing is not in the language: `a, b = split(v, 2)` and `pick(v, k)` take parts of a vector", 1, 4),
     "h = x > 0": ("a comparison may only be the first argument of `where(a > b, c, d)`", 1, 4),
     "h = where(x, 0, 1)": ("the first argument of `where` must be one comparison by `<`, `<=`, `>` or `>=`", 1, 10),
     "h = where(0 < x < 1, 0, 1)": ("the first argument of `where` must be one comparison by `<`, `<=`, `>` or `>=`", 1, 10),
@@ -160,7 +160,12 @@ REFUSED = {
     "a, b = split(x)": ("`split` takes a vector and the number of parts: `split(vector, 2)`", 1, 7),
     "h = pick(x, 1)": ("the index of `pick` must be the name of an input", 1, 12),
     "h = W @ lambda": ("`lambda` is a keyword of Python, not part of the language: a line is `name = expression`", 1, 8),
-    "h = x\nfor l in range(3):\n    s = x": ("`for` is a keyword of Python, not part of the language: a line is `name = expression`", 2, 0),
+    "h = x\nif x:\n    s = x": ("`if` is a keyword of Python, not part of the language: a line is `name = expression`", 2, 0),
+    "h = x\nwhile x:\n    s = x": (
+        "`while` is a keyword of Python, not part of the language: how often lines are repeated is told beforehand, `for j in range(3):`",
+        2,
+        0,
+    ),
 }
 
 
@@ -176,8 +181,9 @@ HABITS = {
     "prelu": "write `where(a > 0, a, alpha * a)`",
     "mish": "write `a * tanh(softplus(a))`",
     "heaviside": "write `step(…)`",
-    "stop_gradient": 'every value has its gradient: see "Gradients that are stopped" in the guide\'s list of limits',
-    "detach": 'every value has its gradient: see "Gradients that are stopped" in the guide\'s list of limits',
+    "stop_gradient": "write `detach(v)`",
+    "ceil": "write `-floor(-a)`",
+    "spike": "declare it with its derivative",
 }
 
 
