@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..codegen.cpu.module import module
 from ..codegen.cuda.module import module as cuda_module
+from ..codegen.torch.step import step_module
 from ..language.definition import Definition
 from ..language.errors import CellError
 from ..program.pipeline import compile_cell
@@ -19,6 +20,8 @@ MADE_FROM = "# Made from "
 TRAINING, WARM = "training", "warm"
 CUDA, TORCH = "cuda", "torch"
 OWN = ""  # the part of the runtime that every package has, and that its kernels are compiled with
+STEPS = f"runtime/{TORCH}/steps"  # apart from the kernels, which need not be compiled anew for them
+TOLD = '"""Steps of cells in PyTorch, for derivatives that their kernels do not have."""'
 BESIDE = {f"{name}.py": f"common/{name}.py" for name in (TRAINING, WARM)}  # files of the runtime that lie beside the cells
 RESERVED = ("runtime", TRAINING, WARM, CUDA, TORCH, "jax", "flax")
 ARGUMENTS = (
@@ -82,6 +85,8 @@ def files(
         found[f"{TORCH}.py"] = _stamped(LAYERS, f"derive/runtime/{TORCH}", digests[TORCH])
     found |= {path: _stamped(runtime[name], f"derive/runtime/{name}", own) for path, name in BESIDE.items()}
     found["__init__.py"] = _init(cells, source, "Recurrent layers: kernels with their gradients, on NumPy and Numba alone.")
+    if torch:
+        found[f"{STEPS}/__init__.py"] = f"{MARK} from {source}. Do not edit.\n{TOLD}\n"
     if cuda:
         found[f"{CUDA}/__init__.py"] = _init(cells, source, "The same layers for CUDA devices: `numba.cuda` kernels, products by cuBLAS.")
     for cell in cells:
@@ -90,6 +95,8 @@ def files(
         found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
         if cuda:
             found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digests[CUDA])
+        if torch and not second:
+            found[f"{STEPS}/{cell.name}.py"] = _marked(step_module(cell, where, ""), "")
     return dict(sorted(found.items()))
 
 

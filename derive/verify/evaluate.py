@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..language.branches import Branch, branches
 from ..language.constants import ConstantArray
 from ..language.definition import Definition
 from ..language.functions import Surrogate
@@ -19,7 +20,6 @@ from ..language.names import canonical
 from ..language.shapes import rank_of
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from ..language.walks import children, is_batched, is_elementwise, is_where, leaves, names_of
-from .branches import Branch, branches
 from .frameworks import OPERATORS, Function, functions, is_float, surrogate
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .passes import Passes
 from .precision import run_wide
+from .replay import check_replay
 from .stack import REVERSE, is_single, places, run_layers
 from .transforms import SHARED, Noise, Probabilities, module_of
 
@@ -79,11 +80,16 @@ class Recurrent(nn.Module):
         Whether inputs and output are `(B, T, ·)`, and not `(T, B, ·)`.
     dropout : float
         The probability that an element of the output of a layer, but the last, is left out in training.
+    replay : bool
+        Whether derivatives that the module's kernels do not have, as double backward and forward mode of one without second order, are
+        those of its step in PyTorch, which is run again from the values; a module of second order has no need of it.
     noise : Noise, optional
         Masks of zoneout and recurrent dropout that the layer draws, for a module that has inputs for them.
     device, dtype
         Of the parameters.
     """
+
+    replay = False  # what a layer has that was pickled before there was one
 
     def __init__(
         self,
@@ -93,6 +99,7 @@ class Recurrent(nn.Module):
         bidirectional: bool = False,
         batch_first: bool = False,
         dropout: float = 0.0,
+        replay: bool = False,
         noise: Noise | None = None,
         device: Any = None,
         dtype: Any = None,
@@ -102,6 +109,9 @@ class Recurrent(nn.Module):
         self.module, self.sizes = module, _sizes(module, sizes, named)
         self.num_layers, self.bidirectional, self.batch_first, self.dropout = num_layers, bidirectional, batch_first, dropout
         self.noise = noise or Noise()
+        self.replay = replay
+        if replay:
+            check_replay(module)
         if num_layers > 1 and len({*self._asked()} - {*SHARED}) != 1:
             raise ValueError(f"{module.LAYER.name}: a cell with one input alone can have layers above the first")
         for k in range(num_layers):
@@ -154,7 +164,7 @@ class Recurrent(nn.Module):
         names = [*module.LAYER.inputs, *module.LAYER.context]
         single = is_single(self.num_layers, self.bidirectional)
         rows = None if lengths is None else np.asarray(lengths)
-        forward = Passes(module, rows, steps=steps, starts=state is not None, single=single)
+        forward = Passes(module, rows, steps=steps, starts=state is not None, single=single, replay=self.replay)
         backward = replace(forward, reverse=True)
 
         def call(place: str, row: int, below: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -195,7 +205,7 @@ class Recurrent(nn.Module):
     def extra_repr(self) -> str:
         sizes = _listed(self.sizes)
         more = [f"num_layers={self.num_layers}"] if self.num_layers > 1 else []
-        more += [name for name in ("bidirectional", "batch_first") if getattr(self, name)]
+        more += [name for name in ("bidirectional", "batch_first", "replay") if getattr(self, name)]
         noise = {"zoneout": self.noise.zoneout, "recurrent_dropout": self.noise.recurrent_dropout}
         more += [f"{name}({_listed(states)})" for name, states in noise.items() if states]
         return ", ".join([self.module.LAYER.name, sizes, *more])

@@ -59,7 +59,8 @@ def on_device(passes: Passes) -> Passes:
     if importlib.util.find_spec(f"{package}.{FOLDER}") is None:
         raise ValueError(f"{name}: its package has no kernels for CUDA devices: `derive generate` writes one that has")
     module = importlib.import_module(f"{package}.{FOLDER}.{name}")
-    return DevicePasses(module, steps=passes.steps, starts=passes.starts, single=passes.single, keep=passes.keep)
+    same = {name: getattr(passes, name) for name in ("steps", "starts", "single", "keep", "replay")}
+    return DevicePasses(module, **same)
 
 
 def flipped(passes: Passes, values: Sequence[Tensor]) -> list[Tensor]:

@@ -24,6 +24,7 @@ from . import operators
 from .computed import computed
 from .devices import flipped, is_on_device, on_device
 from .passes import Passes
+from .replay import second
 
 Tensors = Sequence[Any]
 COMPILED = "in compiled code a recurrent layer has neither forward mode nor the transformations of torch.func: compile what is inside"
@@ -176,7 +177,7 @@ class Twice(_Linear):
 
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes, passes.twice, *_parted(given, passes.values, passes.results, passes.values, passes.saved))
+        return computed(passes, second(passes).twice, *_parted(given, passes.values, passes.results, passes.values, passes.saved))
 
 
 class Along(_Linear):
@@ -190,13 +191,13 @@ class Along(_Linear):
 
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes, passes.along, *_parted(given, passes.results, passes.values, passes.results, passes.values))
+        return computed(passes, second(passes).along, *_parted(given, passes.results, passes.values, passes.results, passes.values))
 
 
 class Transposed(_Mapped):
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes, passes.transposed, *_parted(given, passes.results, passes.values, passes.values))
+        return computed(passes, second(passes).transposed, *_parted(given, passes.results, passes.values, passes.values))
 
     setup_context, backward, jvp = Fixed.setup_context, Fixed.backward, Fixed.jvp
 
@@ -229,7 +230,7 @@ class Backward(_Mapped):
 class Tangent(_Mapped):
     @staticmethod
     def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes, passes.tangent, *_parted(given, passes.values, passes.values))
+        return computed(passes, second(passes).tangent, *_parted(given, passes.values, passes.values))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:

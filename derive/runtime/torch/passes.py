@@ -49,6 +49,8 @@ class Passes:
     keep : bool
         Whether passes keep what others read, whatever its axes; else only what has an axis for sequences is saved, and the rest is computed
         again where it is asked for.
+    replay : bool
+        Whether second derivatives that the module does not have are those of its step in PyTorch: see `replay`.
     """
 
     module: Any
@@ -58,6 +60,7 @@ class Passes:
     starts: bool = True
     single: bool = False
     keep: bool = True
+    replay: bool = False
 
     given: int = field(init=False)
     """How many inputs and contexts."""
@@ -113,12 +116,12 @@ class Passes:
 
     def shapes(self, values: Sequence[Any]) -> list[tuple[int, ...]]:
         """Return the shapes of results and of what is saved, of values that are arrays or tensors of whatever kind."""
-        layer, (sizes, steps, batch) = self.module.LAYER, self._extent(values)
+        layer, (sizes, steps, batch) = self.module.LAYER, self.extent(values)
         kept = [(*self._lead(steps, batch, extra), *layer.shape(shape, sizes)) for shape, extra in layer.saved.values()]
         final = [(*((1,) if self.single else ()), batch, *layer.shape(shape, sizes)) for shape in layer.state.values()]
         return [(steps, batch, *layer.shape(layer.output, sizes)), *final, *(kept if self.saved else ())]
 
-    def _extent(self, values: Sequence[Any]) -> tuple[Any, int, int]:
+    def extent(self, values: Sequence[Any]) -> tuple[Any, int, int]:
         """Return the cell's sizes, how many steps there are, and how many sequences."""
         layer, (inputs, params, state) = self.module.LAYER, self._arguments(values)
         if isinstance(self.lengths, Running):
@@ -225,13 +228,13 @@ class Passes:
     # Records of the module
 
     def _arguments(self, values: Arrays) -> tuple[Any, Any, Any]:
-        given, weights, state = self._split(values)
+        given, weights, state = self.split(values)
         return self.module.Inputs(*given), self.module.Params(*weights), self._state(state)
 
     def _state(self, values: Arrays) -> Any:
         return self.module.State(*values) if self.starts else None
 
-    def _split(self, values: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+    def split(self, values: Arrays) -> tuple[Arrays, Arrays, Arrays]:
         end = self.given + self.weights
         return values[: self.given], values[self.given : end], values[end:]
 
@@ -270,7 +273,7 @@ class Passes:
         if all(value is None for value in dfinal):
             return dy, None
         if any(value is None for value in dfinal):
-            sizes, _, batch = self._extent(values)
+            sizes, _, batch = self.extent(values)
             layer, like = self.module.LAYER, next(value for value in cotangents if value is not None)
             shapes = [(batch, *layer.shape(shape, sizes)) for shape in layer.state.values()]
             dfinal = [self.zeros(shape, like) if value is None else value for value, shape in zip(dfinal, shapes, strict=True)]
@@ -278,7 +281,7 @@ class Passes:
 
     def _grads(self, values: Arrays) -> Any:
         """Return a `Grads` of cotangents or tangents in the order of values."""
-        given, weights, state = self._split(values)
+        given, weights, state = self.split(values)
         kind = self.module.Grads
         fields = {name: value for name, value in zip(self.module.Inputs._fields, given, strict=True) if name in kind._fields}
         return kind(**fields, params=self.module.Params(*weights), state=self._state(state))

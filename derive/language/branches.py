@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..language.definition import Definition
-from ..language.shapes import shape_of
-from ..language.tree import Compare, Expr, Name
-from ..language.walks import children, is_batched, is_elementwise, is_eye, is_where, walk
+from .definition import Definition
+from .shapes import shape_of
+from .tree import Compare, Expr, Name
+from .walks import children, is_batched, is_elementwise, is_eye, is_where, walk
 
 
 @dataclass(frozen=True)
