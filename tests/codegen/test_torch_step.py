@@ -128,10 +128,10 @@ def test_other_dtypes() -> None:
 
 def test_the_text() -> None:
     assert step_module(REGISTRY["mut1"], "a file", "").endswith(
-        '''
+        """
     z = torch.sigmoid(x @ W_xz.T + b_z)
     r = torch.sigmoid(x @ W_xr.T + h_prev @ U_hr.T + b_r)
     h = torch.tanh((r * h_prev) @ U_hh.T + torch.tanh(x) + b_h) * z + h_prev * (1 - z)
     return h, (h,)
-'''
+"""
     )

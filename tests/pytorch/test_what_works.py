@@ -180,8 +180,9 @@ def outcome(layer: nn.Module, way: Callable[[nn.Module, Tensor], None]) -> str:
 
 def table() -> str:
     torch.manual_seed(0)
-    layers = (ours.RNN(D, N, dtype=torch.float64), ours.layer("ugrnn", D, N, dtype=torch.float64))
-    rows = ["| asked for | `RNN`, `LSTM`, `GRU`, cells with second order | cells without |", "|---|---|---|"]
+    cell, replayed = (ours.layer("ugrnn", D, N, dtype=torch.float64, replay=replay) for replay in (False, True))
+    layers = (ours.RNN(D, N, dtype=torch.float64), cell, replayed)
+    rows = ["| asked for | `RNN`, `LSTM`, `GRU`, cells with second order | cells without | with `replay=True` |", "|---|---|---|---|"]
     rows += [f"| {name} | {' | '.join(outcome(layer, way) for layer in layers)} |" for name, way in WAYS.items()]
     return "\n".join(rows) + "\n"
 

@@ -1,7 +1,7 @@
 """A cell's step as a module of PyTorch: the author's lines, for any sizes, dtype and axes in front.
 
-What is computed, and how it is differentiated at kinks and in branches of `where` that are not chosen, is as the kernels have it. The layers
-replay it where a derivative is asked for that the kernels do not have.
+What is computed, and how it is differentiated at kinks and in branches of `where` that are not chosen, is as the kernels have it. The
+layers replay it where a derivative is asked for that the kernels do not have.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Second derivatives of a cell whose module has first ones alone: its step is replayed by PyTorch, from the values, and differentiated by it."""
+"""Second derivatives of a cell whose module has first ones alone: PyTorch replays its steps, from the values, and differentiates them."""
 
 from __future__ import annotations
 
@@ -89,24 +89,16 @@ class Replay:
         """Return the gradients, and those of Σ ⟨direction, gradients⟩ by cotangents and by values; None by what gets none."""
         step = self._step()
         free = [name not in step.FIXED for name in self._names()]
-        here = [self._tensor(value) for value in values]
-        kind = next(value.device.type for value in here)
-        with torch.enable_grad(), torch.autocast(kind, enabled=False):
-            at = [value.requires_grad_(open_) for value, open_ in zip(here, free, strict=True)]
+        at = [self._tensor(value).requires_grad_(moves) for value, moves in zip(values, free, strict=True)]
+        along = [self._tensor(value) for value, moves in zip(direction, free, strict=True) if moves]
+        leaves = [value for value in at if value.requires_grad]
+        with torch.enable_grad(), torch.autocast(at[0].device.type, enabled=False):
             results = self._run(step.step, at)
             given = zip(cotangents, results, strict=True)
             weights = [(torch.zeros_like(of) if value is None else self._tensor(value)).requires_grad_() for value, of in given]
-            leaves = [value for value in at if value.requires_grad]
             grads = _grad(results, leaves, weights)
-            along = [self._tensor(value) for value, open_ in zip(direction, free, strict=True) if open_]
             found = _grad(grads, [*weights, *leaves], along)
-        by_values = iter(found[len(weights) :])
-        every = iter(grads)
-        return (
-            [next(every) if open_ else None for open_ in free],
-            found[: len(weights)],
-            [next(by_values) if open_ else None for open_ in free],
-        )
+        return _placed(grads, free), found[: len(weights)], _placed(found[len(weights) :], free)
 
     def _step(self) -> ModuleType:
         module = self.passes.module
@@ -122,7 +114,8 @@ class Replay:
     def _run(self, step: Any, values: Sequence[Tensor]) -> list[Tensor]:
         """Return output and final states, by a loop over time."""
         passes = self.passes
-        given, weights, before = passes.split(values)
+        parts: Any = passes.split(values)
+        given, weights, before = parts
         over_time = len(passes.module.LAYER.inputs)
         inputs, contexts = given[:over_time], given[over_time:]
         sizes, steps, batch = passes.extent(values)
@@ -166,6 +159,12 @@ class Replay:
 
 def _floating(values: Sequence[Tensor]) -> Tensor:
     return next(value for value in values if value.is_floating_point())
+
+
+def _placed(found: Found, free: Sequence[bool]) -> Found:
+    """Return gradients by all values, of those by what has one."""
+    each = iter(found)
+    return [next(each) if moves else None for moves in free]
 
 
 def _grad(outputs: Sequence[Any], leaves: Sequence[Tensor], weights: Sequence[Any]) -> Found:
