@@ -27,7 +27,7 @@ from generated.runtime.torch.passes import Passes
 
 T, B, N = 3, 2, 3
 DTYPE = torch.float64
-CHOSEN = {"mut1", "gru_layernorm", "lmu", "gru_masked", "rnn_recurrent_dropout", "soft_cross_entropy"}
+CHOSEN = {"mut1", "gru_layernorm", "lmu", "gru_masked", "rnn_recurrent_dropout", "soft_cross_entropy", "fastrnn"}
 WITHOUT = sorted({*SHIPPED} - {*SECOND})
 HOW: list[dict[str, Any]] = [
     {},

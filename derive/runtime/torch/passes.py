@@ -93,7 +93,7 @@ class Passes:
 
     def tensor(self, value: Any) -> Tensor:
         """Return what a pass gives as a tensor."""
-        return torch.from_numpy(value)
+        return torch.from_numpy(np.asarray(value))  # NumPy's sum of two arrays without axes is none
 
     def pool(self) -> AbstractContextManager[Any]:
         """Let kernels run on PyTorch's threads, those of the cell's own package."""
