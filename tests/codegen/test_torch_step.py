@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import ordinary
+from fuzz.strategy import Drawn, cells
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import given as drawing
 from torch import Tensor
 
 from derive import Cell
@@ -118,6 +121,20 @@ def test_functions_at_their_kinks_and_far_away(function: str) -> None:
     points = [point for point in points if point > -700 or function != "softplus"]  # there PyTorch's `logaddexp` has no second derivative
     at = torch.tensor(points, dtype=torch.float64).repeat(*LEAD, 1)
     assert_same(of, {"x": at, "h_prev": at})
+
+
+@settings(max_examples=60, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
+@drawing(cells())
+def test_random_cells(drawn: Drawn) -> None:
+    """Values and gradients; second ones of some are as inexact as what they are made of."""
+    if drawn.cell is None:
+        return
+    of, values = drawn.cell, given(drawn.cell)
+    values = {name: value / 2 if value.is_floating_point() else value for name, value in values.items()}
+    torch.testing.assert_close(by_step(of, values), by_text(of, values), rtol=1e-11, atol=1e-11)
+    floats = sum(value.is_floating_point() for value in values.values())
+    for got, want in zip(derivatives(by_step, of, values)[:floats], derivatives(by_text, of, values)[:floats], strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9 * (1 + float(want.detach().abs().max())))
 
 
 def test_other_dtypes() -> None:
