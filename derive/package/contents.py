@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from ..calculus.laws import is_true
 from ..codegen.cpu.module import module
 from ..codegen.cuda.module import module as cuda_module
 from ..codegen.torch.step import step_module
@@ -95,7 +96,7 @@ def files(
         found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
         if cuda:
             found[f"{CUDA}/{cell.name}.py"] = _marked(cuda_module(cell, compiled, where, ""), digests[CUDA])
-        if torch and not second:
+        if torch and not second and is_true(cell):  # a replay takes Hessians for symmetric
             found[f"{STEPS}/{cell.name}.py"] = _marked(step_module(cell, where, ""), "")
     return dict(sorted(found.items()))
 

@@ -45,7 +45,7 @@ def _steps(name: str) -> ModuleType:
     except ModuleNotFoundError:
         raise ValueError(
             f"{cell}: replay=True needs its step in PyTorch, and `{package}` has none: `derive generate` writes a package that has,"
-            " and `layer(…, order=2)` compiles second derivatives in its place"
+            " for cells whose gradients are those of their values, and `layer(…, order=2)` compiles second derivatives in its place"
         ) from None
 
 
