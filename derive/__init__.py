@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import surrogates
 from .cell import Cell
 from .language.errors import CellError
 from .language.transform import masked, recurrent_dropout, resettable, residual, transformed, zoneout
@@ -19,7 +20,7 @@ from .language.transform import masked, recurrent_dropout, resettable, residual,
 if TYPE_CHECKING:
     from .package.memory import compile
 
-__all__ = ["Cell", "CellError", "compile", "masked", "recurrent_dropout", "resettable", "residual", "transformed", "zoneout"]
+__all__ = ["Cell", "CellError", "compile", "masked", "recurrent_dropout", "resettable", "residual", "surrogates", "transformed", "zoneout"]
 
 
 def __getattr__(name: str) -> Any:

@@ -54,6 +54,16 @@
     trnn                        Strongly-typed recurrent network
     tgru                        Strongly-typed gated recurrent unit
     lru                         Linear recurrent unit
+    phased_lstm                 Phased LSTM
+    gru_d                       GRU with decay for missing values
+    lif                         Leaky integrate-and-fire neurons
+    lif_no_reset                Leaky integrate-and-fire neurons without reset
+    lif_refractory              Leaky integrate-and-fire neurons with a refractory period
+    rsynaptic                   Recurrent spiking neurons with a synaptic current
+    plif                        Leaky integrate-and-fire neurons with a learned time constant
+    alif                        Adaptive spiking neurons
+    lsnn                        Long short-term spiking neurons, as differential equations
+    eprop_lif                   Spiking neurons whose spikes are detached: e-prop
     linear                      Linear readout
     tanh_readout                Readout with tanh
     softmax_readout             Softmax readout

@@ -25,13 +25,15 @@ from . import (
     peephole,
     readouts,
     rnn,
+    spiking,
+    timed,
     torch_weights,
     transformed,
 )
 
 FAMILIES: tuple[ModuleType, ...] = (
     *(rnn, lstm, gru),
-    *(peephole, lstm_variants, gated, mutants, normalised, highway, memory, oscillators, fast, diagonal),
+    *(peephole, lstm_variants, gated, mutants, normalised, highway, memory, oscillators, fast, diagonal, timed, spiking),
     *(readouts, losses),
 )
 
@@ -48,7 +50,22 @@ SOURCES: dict[str, str] = {cell.name: f"{family.__name__.replace('.', '/')}.py" 
 """The file that each cell is defined in, by its name."""
 
 SECOND: tuple[str, ...] = (
-    *("rnn", "rnn_relu", "lstm", "lstm_peephole", "lstm_layernorm", "gru", "gru_v3", "slstm", "lru", "mgu", "indrnn", "cornn"),
+    *(
+        "rnn",
+        "rnn_relu",
+        "lstm",
+        "lstm_peephole",
+        "lstm_layernorm",
+        "gru",
+        "gru_v3",
+        "slstm",
+        "lru",
+        "mgu",
+        "indrnn",
+        "cornn",
+        "lif",
+        "lsnn",
+    ),
     *("linear", "softmax_readout", "squared_error", "softmax_cross_entropy"),
     *(cell.name for cell in torch_weights.CELLS),
 )

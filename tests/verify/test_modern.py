@@ -1,0 +1,90 @@
+"""Cells of recent papers: values and gradients beside reference vectors, which other implementations made.
+
+`data/modern.json` has nine cells as their papers print them and `data/modern.npz` what the authors' code, or autograd through an independent
+reading of it, gives at random values: T = 4 steps, B = 3 sequences, float64.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import derive
+from derive import Cell
+from derive.cells import REGISTRY
+
+DATA = Path(__file__).parent / "data"
+PUBLISHED: dict[str, dict[str, Any]] = {entry["key"]: entry for entry in json.loads((DATA / "modern.json").read_text(encoding="utf-8"))}
+TOLERANCE = 1e-10
+SHIPPED = {
+    **{"snntorch_leaky": "lif", "snntorch_rsynaptic": "rsynaptic", "norse_lsnn": "lsnn", "alif": "alif", "plif": "plif"},
+    **{"eprop_lif": "eprop_lif", "phased_lstm": "phased_lstm", "gru_d": "gru_d"},
+}
+SAMPLE = ("rhn", "norse_lsnn", "plif", "phased_lstm")
+hard = [key if key in SAMPLE else pytest.param(key, marks=pytest.mark.exhaustive) for key in PUBLISHED]
+
+
+@cache
+def vectors() -> dict[str, np.ndarray]:
+    with np.load(DATA / "modern.npz") as file:
+        return dict(file)
+
+
+def as_printed(key: str) -> Cell:
+    """Return a cell as its paper prints it."""
+    entry = PUBLISHED[key]
+    return Cell(
+        entry["eqs"],
+        name=key,
+        output=entry["out"],
+        inputs=tuple(entry["inputs"]),
+        shapes={**entry["params"], **entry["states"], **entry["inputs"]},
+        constants=entry["const"],
+        fixed=tuple(entry["fixed"]),
+        functions={name: text if isinstance(text, str) else tuple(text) for name, text in entry["functions"].items()},
+    )
+
+
+def worst(cell: Cell, key: str) -> dict[str, float]:
+    """Return the largest error of each value and gradient of a cell's kernels, relative to the reference's largest entry."""
+    module, known = derive.compile(cell), vectors()
+    params = module.Params(*(known[f"{key}/param/{name}"] for name in module.Params._fields))
+    state = module.State(*(known[f"{key}/state/{name}"] for name in module.State._fields))
+    first, *others = [known[f"{key}/input/{name}"] for name in cell.inputs]
+    y, final, tape = module.forward(first, params, state, **dict(zip(cell.inputs[1:], others, strict=True)))
+    grads = module.backward(known[f"{key}/dy"], tape)
+    found = {"y": y, **{f"final/{name}": value for name, value in final._asdict().items()}}
+    found |= {f"dparam/{name}": value for name, value in grads.params._asdict().items()}
+    found |= {f"dstate/{name}": value for name, value in grads.state._asdict().items()}
+    found |= {f"dinput/{name}": getattr(grads, name) for name in cell.inputs if name not in cell.fixed}
+    wanted = {name: known[f"{key}/{name}"] for name in found}
+    return {name: float(np.abs(found[name] - want).max() / max(np.abs(want).max(), 1e-9)) for name, want in wanted.items()}
+
+
+@pytest.mark.parametrize("key", hard)
+def test_a_cell_as_its_paper_prints_it(key: str) -> None:
+    found = worst(as_printed(key), key)
+    assert len(found) > 4 and max(found.values()) < TOLERANCE, found
+
+
+@pytest.mark.parametrize("key", [key if key in SAMPLE else pytest.param(key, marks=pytest.mark.exhaustive) for key in SHIPPED])
+def test_a_cell_as_it_comes_with_the_toolkit(key: str) -> None:
+    found = worst(REGISTRY[SHIPPED[key]], key)
+    assert max(found.values()) < TOLERANCE, found
+
+
+def test_a_wrong_sign_is_seen() -> None:
+    entry = PUBLISHED["plif"]
+    wrong = Cell(
+        entry["eqs"].replace("b - v_prev", "b + v_prev"),
+        name="plif_slip",
+        output="s",
+        shapes={**entry["params"], **entry["states"]},
+        functions={"spike(u)": tuple(entry["functions"]["spike(u)"])},
+    )
+    assert max(worst(wrong, "plif").values()) > 1e-3
