@@ -185,8 +185,6 @@ between: Any = _define(
     latex=r"\left[{1} \le {0} \le {2}\right]",
     text="[{1} <= {0} <= {2}]",
     cost=4,
-    base=Composed,
-    expression=staticmethod(lambda x, low, high: where(less(x, low), sp.S.Zero, where(greater(x, high), sp.S.Zero, sp.S.One))),
 )
 clip: Any = _define(
     "clip",
@@ -195,8 +193,6 @@ clip: Any = _define(
     latex=r"\operatorname{{clip}}\left({0};\, {1}, {2}\right)",
     text="clip({0}, {1}, {2})",
     cost=4,
-    base=Composed,
-    expression=staticmethod(lambda x, low, high: where(less(x, low), low, where(greater(x, high), high, x))),
 )
 ARGUMENT = sp.Symbol("argument:")
 """What stands for its argument in the value and the derivative of a function of a cell's own."""

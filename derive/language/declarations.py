@@ -98,8 +98,8 @@ def _check_gradients(cell: Reading) -> None:
                 continue
             value, *parts = node.args
             numbers = [_constant(cell, node.function, part) for part in parts]
-            if len(numbers) == 2 and numbers[0] >= numbers[1]:
-                message = f"`clip_gradient(v, low, high)` needs bounds with low < high, got {numbers[0]:g} and {numbers[1]:g}"
+            if len(numbers) == 2 and not numbers[0] <= 0 <= numbers[1]:
+                message = f"`clip_gradient(v, low, high)` needs bounds with zero between them, got {numbers[0]:g} and {numbers[1]:g}"
                 raise CellError.at(parts[0].span, cell.text, message)
             if not is_batched(value, cell.batched):
                 message = (

@@ -31,6 +31,8 @@ VALUES: Mapping[str, Callable[..., Any]] = {
     "floor": np.floor,
     "round": np.rint,
     "above": lambda a, b: (a > b) * 0.5 + (a >= b) * 0.5,
+    "clip": lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
+    "between": lambda x, low, high: 1.0 - (x < low) - (x > high),
     "inside": lambda x, bound: (np.abs(x) < bound) * 1.0,
     "less": np.less,
     "less_equal": np.less_equal,

@@ -88,6 +88,16 @@ INPUTS = ("x", "u", "x_2", "xs", "e", "in_", "y", "np", "call", "T", "dx", "LAYE
 SAFE_UNARY = tuple(sorted(ELEMENTWISE - {"log", "sqrt", "exp"}))
 NUMBERS = ("0", "1", "2", "0.5", "0.1", "3", "1.5", "0.001", "7", "1e-2", "0.3333333333")
 POWERS = ("2", "3", "4", "5", "1", "0", "(1 + 1)", "6")
+OWN = (
+    *("u * u + 1", "tanh(2 * u) - u", "u / (1 + abs(u))"),
+    *(
+        ("step(u)", "1 / (1 + abs(u)) ** 2"),
+        ("round(3 * u) / 3", "where(abs(u) < 1, 1, 0.5)"),
+        ("sin(u)", "u + 1"),
+        ("step(u - 0.5)", "exp(-u * u)"),
+    ),
+)
+"""Functions of a cell's own, of u: what is put in, and values with a derivative that is not theirs."""
 POSITIVE_POWERS = ("0.5", "-1", "-2", "-0.5", "1.5", "-3", "(1/3)", "0.3", "-1.7", "64/32")
 
 
@@ -147,6 +157,7 @@ class _Writer:
     shapes: dict[str, str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
     indices: list[str] = field(default_factory=list)
+    functions: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     budget: int = 0
 
@@ -239,7 +250,7 @@ class _Writer:
         return any(varies and name in words for name, (_, varies) in self.scope.items()) or not words.isdisjoint(self.indices)
 
     def other_line(self) -> list[str]:
-        kind = self.number(0, 9)
+        kind = self.number(0, 10)
         if kind == 0:  # static matrix
             shape = self.choose((("n", "n"), (self.width(), self.width())))
             name = self.name()
@@ -247,6 +258,8 @@ class _Writer:
             return []
         if kind == 1:
             return self.split()
+        if kind == 10:
+            return self.block()
         shape = self.choose(((self.width(),), (self.width(),), (self.width(),), ()))
         text = self.expression(shape, static=kind == 2)
         name = self.name()
@@ -272,6 +285,36 @@ class _Writer:
         self.lines.append(f"{', '.join(names)} = split({text}, {parts})")
         return names if varies else []
 
+    def block(self) -> list[str]:
+        """Write lines that give a vector several values, one after the other, with a matrix for each or one for all."""
+        width, name, variable = self.choose(list(self.sizes)), self.name(), self.name(("j", "k", "l"))
+        self.shapes[name] = width
+        self.line(name, (width,), self.expression((width,)))
+        matrix = self.name()
+        self.shapes[matrix] = f"{width}, {width}"
+        self.parameters.append(matrix)
+        factor = self.choose((matrix, f"{matrix}[{variable}]", f"{matrix}[{variable} + 1]"))
+        change = self.choose(
+            (f"tanh({factor} @ {name} + {self.leaf((width,), True)})", f"sin({variable} * {name}) - {factor} @ sigmoid({name})")
+        )
+        rest = self.choose((f"{name} + 0.3 * {change}", change, f"0.5 * ({name} - {change})"))
+        self.lines.append(f"for {variable} in range({self.choose(('2', '1, 3', '3'))}):\n    {name} = {rest}")
+        return [name] if self.scope[name][1] else []
+
+    def own(self) -> str:
+        """Return a function of the cell's own."""
+        if not self.functions or self.chance(2):
+            name = self.name(("f", "phi", "spike", "act"))
+            self.functions[name] = self.choose(OWN)
+            return name
+        return str(self.choose(self.functions))
+
+    def held(self, text: str) -> str:
+        """Return a value whose gradient is changed, if it is one of each step."""
+        if not self.varies(text):
+            return text
+        return str(self.choose((f"clip_gradient({text}, -0.5, 0.25)", f"scale_gradient({text}, {self.choose(('0.5', '-2', '0'))})")))
+
     def read_everything(self, states: list[str], inputs: tuple[str, ...], context: tuple[str, ...]) -> None:
         """Let the last lines read what must be read: every previous value, input and context."""
         words = _words("\n".join(line.split(" = ", 1)[1] for line in self.lines))
@@ -291,7 +334,8 @@ class _Writer:
         """Add a term to the line that assigns `state`, or to the last line of a name that is no matrix."""
         candidates = [k for k, line in enumerate(self.lines) if line.startswith(f"{state} = ")] if state else []
         if not candidates:
-            single = [k for k, line in enumerate(self.lines) if "split(" not in line and len(self.scope[line.split(" = ")[0]][0]) < 2]
+            plain = [k for k, line in enumerate(self.lines) if "split(" not in line and not line.startswith("for ")]
+            single = [k for k in plain if len(self.scope[self.lines[k].split(" = ")[0]][0]) < 2]
             scalar_term = not term.startswith("0.5")
             if not single or not scalar_term:
                 name = self.name()
@@ -305,7 +349,7 @@ class _Writer:
         self.scope[name] = (self.scope[name][0], True)
 
     def finish(self, inputs: tuple[str, ...], context: tuple[str, ...], targets: list[str]) -> Drawn:
-        assigned = [t for line in self.lines for t in line.split(" = ")[0].split(", ")]
+        assigned = [t for line in self.lines if not line.startswith("for ") for t in line.split(" = ")[0].split(", ")]
         vectors = [t for t in assigned if len(self.scope[t][0]) < 2]
         output = self.choose([t for t in vectors if self.scope[t][1]] or vectors or assigned)
         text = "\n".join(self.lines)
@@ -314,7 +358,15 @@ class _Writer:
         fixed = tuple(p for p in used if self.chance(10))
         shapes = {k: v for k, v in self.shapes.items() if k in words}
         constants = {k: v for k, v in self.constants.items() if k in words}
-        declarations = {"output": output, "inputs": inputs, "context": context, "fixed": fixed, "constants": constants}
+        functions = {f"{name}(u)": own for name, own in self.functions.items() if name in words}
+        declarations = {
+            "output": output,
+            "inputs": inputs,
+            "context": context,
+            "fixed": fixed,
+            "constants": constants,
+            "functions": functions,
+        }
         if self.chance(4):  # let the shapes be found, but for those that nothing else tells
             told = {k: v for k, v in shapes.items() if v not in ("n", "d", "n, n", "n, d")}
             sparse = case(text, sizes=self.sizes, **declarations, shapes=told)
@@ -385,6 +437,7 @@ class _Writer:
             lambda: self.elementwise(same),
             lambda: self.mixed(same, lambda: self.scalar(static)),
             lambda: self.concat(width, static),
+            lambda: self.held(same()),
         ]
         return str(self.choose(kinds)())
 
@@ -474,6 +527,7 @@ class _Writer:
         kinds: list[Callable[[], str]] = [
             lambda: f"{self.choose(SAFE_UNARY)}({same()})",
             lambda: f"{self.choose(SAFE_UNARY)}({same()})",
+            lambda: f"{self.own()}({same()})",
             lambda: f"{self.choose(SAFE_UNARY)}({same()})",
             lambda: f"{self.choose(('exp(sin', 'exp(-abs', 'exp(tanh', 'exp(-exp'))}({same()}))",
             lambda: f"{self.choose(('log', 'sqrt'))}({self.positive(same())})",

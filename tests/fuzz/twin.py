@@ -140,6 +140,10 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
     return a if condition else b
 
 
+def _clip(x: Any, low: Any, high: Any) -> Any:
+    return x if x is NOTHING else VALUES["clip"](x, low, high)
+
+
 def _feature_sum(v: Any) -> Any:
     return v if v is NOTHING else v.sum()
 
@@ -204,6 +208,7 @@ POISONED = ModuleType("numpy")
 POISONED.__dict__.update({**vars(np), "empty": _empty})
 _functions = {RENAMED.get(name, name): value for name, value in VALUES.items()}
 _functions |= {"where": _where, "power": lambda x, p: x**p, "erf": math.erf, "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2))}
+_functions |= {"clip": _clip, "between": lambda x, *bounds: 1.0 if x is NOTHING else VALUES["between"](x, *bounds)}
 RUNTIME = {
     "runtime.common": SimpleNamespace(static=static),
     "runtime.common.table": table,

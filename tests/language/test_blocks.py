@@ -219,7 +219,7 @@ def test_what_clips_is_not_read_twice() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("h = clip_gradient(x, 1, -1) + h_prev", "`clip_gradient(v, low, high)` needs bounds with low < high, got 1 and -1"),
+        ("h = clip_gradient(x, 1, -1) + h_prev", "`clip_gradient(v, low, high)` needs bounds with zero between them, got 1 and -1"),
         ("h = clip_gradient(x, -b, b) + h_prev", "`clip_gradient` needs a number or a constant, not `b`"),
         ("h = scale_gradient(x, 2 * c) + h_prev", "`scale_gradient` needs a number or a constant, not `2 * c`"),
         (

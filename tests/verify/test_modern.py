@@ -1,6 +1,6 @@
 """Cells of recent papers: values and gradients beside reference vectors, which other implementations made.
 
-`data/modern.json` has nine cells as their papers print them and `data/modern.npz` what the authors' code, or autograd through an independent
+`data/modern.json` has nine cells as their papers print them and `data/modern.npz` what the authors' code, or autograd of an independent
 reading of it, gives at random values: T = 4 steps, B = 3 sequences, float64.
 """
 

@@ -82,5 +82,13 @@ def inside(x: Any, bound: Any) -> Any:
     return np.less(np.abs(x), bound).astype(np.result_type(x))
 
 
+def clip(x: Any, low: Any, high: Any) -> Any:
+    return np.clip(x, low, high)
+
+
+def between(x: Any, low: Any, high: Any) -> Any:
+    return np.logical_and(np.greater_equal(x, low), np.less_equal(x, high)).astype(np.result_type(x))
+
+
 def normal_cdf(x: Any) -> Any:
     return 0.5 * _special("erfc", x * -(0.5**0.5))

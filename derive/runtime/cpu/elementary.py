@@ -294,6 +294,14 @@ def minimum(a: Real, b: Real) -> Real:
     return a.select(a.builder.or_(a < b, a.is_nan()), a, b)
 
 
+def clip(x: Real, low: Real, high: Real) -> Real:
+    return x.select(x < low, low, x.select(x > high, high, x))
+
+
+def between(x: Real, low: Real, high: Real) -> Real:
+    return x.select(x < low, 0.0, x.select(x > high, 0.0, 1.0))
+
+
 def sign(x: Real) -> Real:
     return x.select(x > 0.0, 1.0, x.select(x < 0.0, -1.0, x))
 

@@ -70,6 +70,21 @@ def _binary(formula: Formula) -> Any:
     return _named(declare, formula.__name__)
 
 
+def _bounded(formula: Formula, of_nothing: float | None) -> Any:
+    """A function of a value and two bounds, with zero between them: of nothing it is `of_nothing`, or nothing."""
+
+    def declare(typing_context: Any, x: types.Type, low: types.Type, high: types.Type) -> tuple[Any, Callable[..., ir.Value]]:
+        if x != nothing:
+            kind = _number(formula.__name__, x, low, high)
+            return kind(kind, kind, kind), _traced(formula, kind)
+        if of_nothing is None:
+            return nothing(x, low, high), lambda context, *_: context.get_dummy_value()
+        kind = _number(formula.__name__, low, high)
+        return kind(x, low, high), lambda context, *_: ir.Constant(context.get_value_type(kind), of_nothing)
+
+    return _named(declare, formula.__name__)
+
+
 def _named(declare: Callable[..., Any], name: str) -> Any:
     declare.__name__ = declare.__qualname__ = name
     declare.__module__ = __name__
@@ -123,6 +138,9 @@ inside = _binary(elementary.inside)
 maximum = _binary(elementary.maximum)
 minimum = _binary(elementary.minimum)
 power = _binary(elementary.power)
+
+between = _bounded(elementary.between, 1.0)
+clip = _bounded(elementary.clip, None)
 
 where = _named(_where, "where")
 

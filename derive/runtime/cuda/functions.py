@@ -98,7 +98,15 @@ def _selections(device: Decorator, real: Any) -> dict[str, Function]:
     def inside(x: Any, bound: Any) -> Any:
         return one if abs(x) < bound else zero
 
-    return _named(where, maximum, minimum, above, inside)
+    @device
+    def clip(x: Any, low: Any, high: Any) -> Any:
+        return low if x < low else high if x > high else x
+
+    @device
+    def between(x: Any, low: Any, high: Any) -> Any:
+        return zero if x < low or x > high else one
+
+    return _named(where, maximum, minimum, above, inside, clip, between)
 
 
 def _piecewise(device: Decorator, real: Any) -> dict[str, Function]:
