@@ -102,3 +102,22 @@ def test_infinity_is_clipped_and_no_number_stays_none() -> None:
     grads = module.backward(np.array([[[np.inf, -np.inf, np.nan, 0.5]]]), tape)
     np.testing.assert_array_equal(grads.x, [[[1, -2, np.nan, 0.5]]])
     assert y.shape == (1, 1, 4)
+
+
+def test_a_clip_of_nothing_is_nothing() -> None:
+    """Fields that are None, compiled: what is asked for by the input alone, and of no cotangent of the output."""
+    module = compile(CLIPPED, order=2)
+    random = np.random.default_rng(0)
+    x, params = random.standard_normal((3, 2, 3)), module.init(3, 4, dtype=np.float64)
+    y, _, tape = module.forward(x, params)
+    dfinal = module.State(0.1 * random.standard_normal((2, 4)))
+    u = module.Grads(x=random.standard_normal(x.shape), params=module.Params(*[None] * len(params)), state=module.State(None))
+    zeros = u._replace(params=module.Params(*map(np.zeros_like, params)), state=module.State(np.zeros((2, 4))))
+    for dy in (0.05 * random.standard_normal(y.shape), None):
+        _, tape2 = module.backward(dy, tape, dfinal, second=True)
+        some, every = module.backward_backward(u, tape2), module.backward_backward(zeros, tape2)
+        for name, got, want in zip(("dy", "x"), (some.dy, some.x), (every.dy, every.x), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-14, err_msg=name)
+        for name in params._fields:
+            np.testing.assert_allclose(getattr(some.params, name), getattr(every.params, name), rtol=1e-12, atol=1e-14, err_msg=name)
+    np.testing.assert_array_equal(module.backward(None, tape, dfinal).x, module.backward(np.zeros_like(y), tape, dfinal).x)
