@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from .errors import CellError
+from .names import is_previous
 from .tree import Assignment, Block, Indexed, Statement
 from .unroll import blocks
 from .walks import names_of, walk
@@ -84,6 +85,9 @@ def check_members(
             if not isinstance(node, Indexed):
                 continue
             members = families[node.name]
+            if is_previous(node.name):
+                message = f"`{node.name}` is a value of the step before: only parameters have numbers"
+                raise CellError.at(node.span, text, message)
             if node.name in given:
                 raise CellError.at(node.span, text, f"`{node.name}` is {given[node.name]}: only parameters have numbers")
             known = [name for name in members if name in declared]

@@ -44,6 +44,10 @@ def refusal(text: str, output: str = "h", **options: Any) -> str:
 # Values of another step
 
 
+def test_an_element_of_an_earlier_value_is_no_parameter() -> None:
+    assert refusal("h = h_prev[0] + x") == "`h_prev` is a value of the step before: only parameters have numbers"
+
+
 @pytest.mark.parametrize("name", EARLIER.split())
 def test_an_earlier_value_is_no_parameter(name: str) -> None:
     for text in (lstm(name), f"h = tanh(W @ x + U @ {name} + b)"):
