@@ -30,7 +30,7 @@ class Cell(Definition):
     ----------
     text : str
         The equations, one a line.  `s_prev` is the value of state `s` at the step before; every name that is neither assigned nor declared
-        below is a parameter.
+        below is a parameter.  ``for j in range(a, b):`` repeats the lines that are indented below it, and ``W[j]`` is a parameter for each.
     name : str
         An identifier: the name of the generated module.
     output : str
@@ -51,6 +51,10 @@ class Cell(Definition):
         Initial value of a parameter, or the name of a rule; the value of a state before the first step, where it is not zero.
     latex : mapping, optional
         How a name is typeset.
+    functions : mapping, optional
+        Functions of the cell's own, by name and arguments: an expression, ``{"mix(z, v, w)": "z * v + (1 - z) * w"}``, that is put in where
+        the function is called; or, of one argument, a pair of its value and what stands for its derivative,
+        ``{"spike(u)": ("step(u)", "exp(-u * u)")}``.
 
     Raises
     ------

@@ -32,6 +32,7 @@ from derive import Cell
     # init={{"b_z": -1.0}},           initial values; also "orthogonal", "glorot", "zeros" …
     # inputs=("x", "m"), context=("v",), fixed=("A",)
     # latex={{"g": r"\\tilde h"}},     how a name is typeset
+    # functions={{"mix(z, v, w)": "z * v + (1 - z) * w"}},   of your own; with a pair of texts, a value and its derivative
 )
 '''
 
