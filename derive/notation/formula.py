@@ -33,7 +33,7 @@ from ..calculus.symbols import EYE, constant_name, extent, extent_name, is_const
 from ..language.sizes import Size
 from .names import Names
 from .rowsums import Mean, Total, averaged, tidied, total
-from .style import ATOM, PRODUCT, SUM, Latex
+from .style import ATOM, LONGEST_DENOMINATOR, PRODUCT, SUM, Latex
 
 
 def plus(term: str) -> str:
@@ -254,7 +254,8 @@ class Formulas(Names):
             return "-" + self._within(-expr, PRODUCT), SUM
         above = [f for f in sp.Mul.make_args(expr) if not (f.is_Pow and f.exp.is_number and f.exp.is_negative)]
         below = [1 / f for f in sp.Mul.make_args(expr) if f.is_Pow and f.exp.is_number and f.exp.is_negative]
-        if below and (ratio := expr.as_coeff_Mul()[0]).is_Rational and ratio.q != 1:  # (1 / 4) / n is 1 / (4 n)
+        ratio = expr.as_coeff_Mul()[0]
+        if below and ratio.is_Rational and 1 < ratio.q <= LONGEST_DENOMINATOR:  # (1 / 4) / n is 1 / (4 n)
             above, below = [sp.Integer(ratio.p), *(f for f in above if f != ratio)], [sp.Integer(ratio.q), *below]
         above = [f for f in above if f != 1]
         numbers = [f for f in above if f.is_number]

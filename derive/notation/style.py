@@ -55,6 +55,16 @@ ACCENTS = {"bar": ("bar", "overline"), "dot": ("dot", "dot"), "hat": ("hat", "wi
 SUPERSCRIPTS = str.maketrans("0123456789-+/.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᐟ·")
 
 
+LONGEST_NUMBER = 12  # characters
+LONGEST_DENOMINATOR = 10**6  # what has a larger one is rounded for the eye
+
+
+def _rounded(value: Fraction) -> str:
+    """Return a number with six digits."""
+    mantissa, _, exponent = f"{float(value):.6g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
 @dataclass(frozen=True)
 class Notation(ABC):
     """Base of the two notations: what formulas are composed of."""
@@ -265,6 +275,8 @@ class Latex(Notation):
         text = repr(float(value))
         if Fraction(text) == value and len(text) <= 8 and "e" not in text:
             return text
+        if value.denominator > LONGEST_DENOMINATOR:
+            return _rounded(value).replace("e", r" \cdot 10^{") + "}" * ("e" in _rounded(value))
         sign = "-" if value < 0 else ""
         return rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
 
@@ -381,7 +393,9 @@ class Text(Notation):
         if value.denominator == 1:
             return str(value.numerator)
         text = repr(float(value))
-        return text if Fraction(text) == value else f"{value.numerator}/{value.denominator}"
+        if Fraction(text) == value and len(text) <= LONGEST_NUMBER:
+            return text
+        return _rounded(value) if value.denominator > LONGEST_DENOMINATOR else f"{value.numerator}/{value.denominator}"
 
     def constant(self, text: str) -> str:
         return text

@@ -56,8 +56,7 @@ def _own(page: Page) -> str:
     """What is said before functions of the cell's own."""
     if not page.cell.surrogates:
         return "where"
-    stands = "What has a dash stands for the derivative wherever gradients are taken, and is not that of the value: a surrogate."
-    return f"where, with derivatives of their own, {stands[0].lower()}{stands[1:]}"
+    return "where a prime marks a surrogate: it is used as the derivative wherever gradients are taken, though it is not that of the value."
 
 
 def jacobian(page: Page) -> str:
