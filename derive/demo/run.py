@@ -32,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="learn the published data set, with its split: JSB Chorales.pickle, or the same as JSON (default: music21's chorales)",
     )
+    add("--spikes", action="store_true", help="instead: spiking neurons learn to store and recall, by surrogate gradients; needs no extra")
     add("--torch", action="store_true", help="by PyTorch, with generated.torch's layers; by all processes that torchrun starts")
     add("--device", choices=DEVICES, default="cpu", help="with --torch: where the layers compute (default: %(default)s)")
     add(
@@ -66,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
     """
     if problem := _problem(options):
         return _fail(problem)
+    if options.spikes:
+        return _spikes(options)
     from .corpora import corpus  # it imports the generated kernels
 
     try:
@@ -79,6 +82,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _problem(options: argparse.Namespace) -> str:
     """Return why nothing can be trained; empty if it can."""
+    if options.spikes:
+        given = [name for name in ("epochs", "data", "torch", "checkpoint") if getattr(options, name)]
+        return f"--{given[0]}: not with --spikes" if given else ""
     needs = [name for name in NEEDS if name != "music21" or not options.data]
     missing = [name for name in needs if importlib.util.find_spec(name) is None]
     if missing:
@@ -100,6 +106,15 @@ def _has_cuda() -> bool:
 
     found: bool = torch.cuda.is_available()
     return found
+
+
+def _spikes(options: argparse.Namespace) -> int:
+    from .spikes import Settings, compared
+
+    start = time.perf_counter()
+    compared(Settings(seed=options.seed))
+    print(f"\n{time.perf_counter() - start:.0f} s in all, most of them to compile")
+    return 0
 
 
 def _by_kernels(options: argparse.Namespace, settings: Settings, what: Corpus) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import abridged, chorales, curvature, eigenvalues, norms, penalty, time_constants, truncation
+from . import abridged, chorales, curvature, eigenvalues, norms, penalty, recall, surrogate, time_constants, truncation
 from .appearance import Data, Draw, svg
 from .diagrams import DIAGRAMS
 
@@ -47,6 +47,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "penalty": Experiment(penalty.measure, penalty.draw, (7.6, 4.2)),
     "abridged": Experiment(abridged.measure, abridged.draw, (7.6, 4.2)),
     "constants": Experiment(time_constants.measure, time_constants.draw, (7.6, 4.2)),
+    "surrogate": Experiment(surrogate.measure, surrogate.draw, (7.6, 4.2)),
+    "recall": Experiment(recall.measure, recall.draw, (7.6, 4.2)),
     "chorales": Experiment(chorales.measure, chorales.draw, (7.6, 4.0)),
 }
 

@@ -12,14 +12,14 @@ import pytest
 
 from derive import theory
 from derive.cells import REGISTRY
-from derive.demo import train
-from derive.theory import abridged, norms, slips, time_constants, truncation
+from derive.demo import spikes, train
+from derive.theory import abridged, norms, recall, slips, surrogate, time_constants, truncation
 from derive.theory.appearance import INK, power
 from derive.verify.explicit import explicit_gradients
 from derive.verify.problem import sample
 from generated import gru, lstm, rnn
 
-EXACT = ("linear", "norms", "truncation", "abridged", "constants")  # quick and in float64; the chorales take minutes
+EXACT = ("linear", "norms", "truncation", "abridged", "constants", "surrogate")  # quick and in float64; the chorales take minutes
 
 CHAOTIC = "rnn 3"  # its states grow apart like its gradients: the last bit of another processor's sums shows after 120 steps
 
@@ -307,6 +307,31 @@ def test_time_constants():
         assert data["time constant"][bias] < data["1 / (1 - f)"][bias]
         if bias in data["kept"]:
             np.testing.assert_allclose(data["kept"][bias], f ** np.arange(data["steps"] + 1), rtol=1e-4)
+
+
+def test_surrogates_are_one_at_the_threshold_and_their_line_goes_with_the_loss():
+    data = theory.read("surrogate")
+    for values in data["surrogates"].values():
+        assert max(values) == values[80] == 1 and data["distances"][80] == 0
+    losses = np.array(data["line"]["loss"])
+    smooth = surrogate.added(np.array(data["places"]), losses[0], np.array(data["line"]["slope"]))
+    assert smooth[-1] < losses[-1] < losses[0]  # "the two go the same way", "and too far"
+    assert np.corrcoef(smooth, losses)[0, 1] > 0.8
+
+
+def test_what_the_page_says_of_store_and_recall():
+    """The training itself takes a minute, and in float32 its path depends on the processor; the demo's tests repeat it in small."""
+    data = theory.read("recall")
+    assert data["settings"] == spikes.Settings()._asdict()
+    assert {neurons: {*ways} for neurons, ways in data["runs"].items()} == {neurons: {*spikes.WAYS} for neurons in spikes.NEURONS}
+    for ways in data["runs"].values():
+        for way, run in ways.items():
+            ends = [losses[-1] for losses in run["losses"]]
+            assert len(run["wrong"]) == len(recall.SEEDS) and all(len(losses) == 30 for losses in run["losses"])
+            if way == "true derivative":
+                assert min(run["wrong"]) > 0.15 and 0.4 < min(ends) and max(ends) < 0.5  # "between 0.4 and 0.5"
+            else:
+                assert max(run["wrong"]) < 0.05
 
 
 def test_chorales_are_those_of_the_demo():
