@@ -113,7 +113,7 @@ def _spikes(options: argparse.Namespace) -> int:
 
     start = time.perf_counter()
     compared(Settings(seed=options.seed))
-    print(f"\n{time.perf_counter() - start:.0f} s in all, most of them to compile")
+    print(f"\n{time.perf_counter() - start:.0f} s in all")
     return 0
 
 

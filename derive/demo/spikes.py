@@ -1,4 +1,4 @@
-"""Store and recall by spiking neurons: a value is seen, has to be kept past others, and is asked for (Bellec et al. 2018, arXiv:1803.09574).
+"""Store and recall by spiking neurons: a value is seen, kept past others, and asked for (Bellec et al. 2018, arXiv:1803.09574).
 
 The input is spikes of four groups of neurons, drawn anew for every batch: one for each of two values, one that says "store", one that
 says "recall".  Time is divided into slots.  In each slot one value is shown, drawn at random; in one of them it is to be stored, and in a
@@ -25,7 +25,7 @@ from ..package import memory
 Reals = NDArray[np.floating[Any]]
 
 PSEUDO = "0.5 * maximum(0, 1 - abs(v))"
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "true derivative": {"spike(v)": "step(v)", "sent(z)": "z"},
     "e-prop": {"spike(v)": ("step(v)", PSEUDO), "sent(z)": "detach(z)"},
     "surrogate": {"spike(v)": ("step(v)", PSEUDO), "sent(z)": "z"},

@@ -23,16 +23,18 @@ SURROGATES = {
     "box": "step(v + 0.5) * step(0.5 - v)",
 }
 """Slopes as texts, each 1 at the threshold."""
+RESETS = {"detached": "detach(z_prev)", "whole": "z_prev"}
+LABELS = {"detached": "reset detached", "whole": "with the reset"}
 COLOURS = (BLUE, RED, GREEN, PINK, YELLOW)
 INPUTS, NEURONS, STEPS, POINTS = 10, 5, 20, 401
 OFFSET, LENGTH = 0.1, 0.1  # of the weights before the line, and of half the line in each weight
 
 
-def lif(slope: str) -> Cell:
-    """Return a network of leaky integrate-and-fire neurons whose spikes have `slope` for a derivative."""
+def lif(slope: str, reset: str) -> Cell:
+    """Return a network of leaky integrate-and-fire neurons whose spikes have `slope` for a derivative; `reset` is one of `RESETS`."""
     return Cell(
-        """
-        u = decay * u_prev + W @ x + V @ z_prev - detach(z_prev)
+        f"""
+        u = decay * u_prev + W @ x + V @ z_prev - {reset}
         z = spike(u - 1)
         y = keep * y_prev + R @ z
         """,
@@ -50,9 +52,9 @@ def slopes(places: Any) -> dict[str, list[float]]:
     return {name: cell.evaluate({"v": places}, np)["y"].tolist() for name, cell in cells.items()}
 
 
-def line(slope: str) -> dict[str, list[float]]:
+def line(slope: str, reset: str) -> dict[str, list[float]]:
     """Return a loss along a line in the input weights, and its slope as the kernels have it; neurons do not see one another."""
-    module, random = memory.compile(lif(slope)), np.random.default_rng(0)
+    module, random = memory.compile(lif(slope, reset)), np.random.default_rng(0)
     start = module.init(d=INPUTS, n=NEURONS, k=1, seed=0, dtype=np.float64)
     x = (random.random((STEPS, 1, INPUTS)) < 0.3).astype(np.float64)
     target = 0.5 * np.sin(np.arange(STEPS) / 6)[:, None, None]
@@ -77,7 +79,7 @@ def measure() -> Data:
         "distances": distances.tolist(),
         "surrogates": slopes(distances),
         "places": places().tolist(),
-        "line": line(SURROGATES["triangle"]),
+        "line": {name: line(SURROGATES["triangle"], reset) for name, reset in RESETS.items()},
     }
 
 
@@ -89,13 +91,14 @@ def draw(data: Data, figure: Any) -> None:
         left.plot(data["distances"], data["surrogates"][name], color=colour, label=name)
     left.set(title="for the derivative of a spike", xlabel="distance to the threshold, u − θ", xlim=(-2, 2), ylim=(-0.03, 1.08))
     below(left, 3)
-    at, losses = np.array(data["places"]), np.array(data["line"]["loss"])
-    right.plot(at, losses, color=INK, linewidth=1.2, label="the loss")
-    right.plot(at, added(at, losses[0], np.array(data["line"]["slope"])), color=RED, label="the surrogate's slopes, added up")
+    right.plot(data["places"], data["line"]["detached"]["loss"], color=INK, linewidth=1.2, label="the loss")
+    for (name, label), colour in zip(LABELS.items(), (RED, BLUE), strict=True):
+        right.plot(data["places"], added(data, name), color=colour, label=f"surrogate slopes added up, {label}")
     right.set(title="along a line in the weights", xlabel="place on the line", xlim=(-1, 1))
     below(right, 1)
 
 
-def added(at: Any, start: float, slope: Any) -> Any:
-    """Return the integral of a slope along the line, from the loss at its left end, by the trapezoidal rule."""
-    return start + np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(at))])
+def added(data: Data, reset: str) -> Any:
+    """Return the integral of the slopes along the line, from the loss at its left end, by the trapezoidal rule."""
+    slope, at = np.array(data["line"][reset]["slope"]), np.array(data["places"])
+    return data["line"][reset]["loss"][0] + np.concatenate([[0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(at))])
