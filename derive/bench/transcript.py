@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..language.definition import Definition
-from ..verify.evaluate import evaluate
-from ..verify.frameworks import LAYER_NORM_EPSILON
+from ..language.vocabulary import GRADIENTS
+from ..verify.evaluate import evaluate, own_functions
+from ..verify.frameworks import LAYER_NORM_EPSILON, functions
 
 Function = Callable[..., Any]
 
@@ -52,7 +53,8 @@ def transcribe(cell: Definition, tensors: Mapping[str, Any]) -> Program:
     moving = (*cell.inputs, *(f"{s}_prev" for s in cell.states))
     still = (*cell.parameters, *cell.context)
     given = {name: recorder.given(name, tensors[name], name in moving) for name in (*moving, *still)}
-    values = evaluate(cell, given, recorder, _idioms(recorder), select=False)
+    own = {name: recorder.function(of) for name, of in own_functions(cell, tensors, recorder.torch).items()}
+    values = evaluate(cell, given, recorder, {**_idioms(recorder), **own}, select=False)
     results = [recorder.tensor(values[name]) for name in (cell.output, *cell.states)]
     used = [name for name in recorder.made if name in recorder.used]
     source = "\n".join(
@@ -76,8 +78,10 @@ def _idioms(recorder: _Recorder) -> dict[str, Function]:
     own = importlib.import_module("torch.nn.functional")
     found = {name: recorder.function(getattr(own, name)) for name in ("relu", "elu", "gelu", "silu", "softsign", "logsigmoid")}
     layer_norm, softmax = recorder.function(own.layer_norm), recorder.function(own.softmax)
+    changed = {name: recorder.function(functions(recorder.torch)[name]) for name in ("detach", *GRADIENTS)}
     return {
         **found,
+        **changed,
         "layer_norm": lambda x: layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPSILON),
         "softmax": lambda x: softmax(x, dim=-1),
     }
