@@ -1,14 +1,20 @@
 """What a cell's Jacobian says about it: how states couple, whether a parallel scan would do, which parameters only add.
 
-Everything is read off the symbolic blocks ∂s_t/∂s'_{t-1}; nothing is sampled.
+But for what is affine, everything is read off the symbolic blocks ∂s_t/∂s'_{t-1}; nothing is sampled.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import sympy as sp
+
 from ..language.definition import Definition
+from ..language.names import previous
+from .functions import Elementwise, derivative
+from .ir import LogSumExp, Map, Node, Recurrence
 from .jacobian import Jacobian, jacobian
+from .rowfunctions import RowFunction
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,35 @@ def structure(cell: Definition) -> Structure:
     if not live:
         return Structure("none", 0, True, buffers, additive)
     local = all(block.is_zero or block.is_diagonal for block in blocks)
-    affine = reached.isdisjoint(f"{s}_prev" for s in live)
+    affine = _is_affine(found.forward, live)
     per_unit = _largest_group(found, live) if local else 0
     coupling = "dense" if not local else "diagonal" if per_unit == 1 else "blocks"
     return Structure(coupling, per_unit, affine, buffers, additive)
+
+
+def _is_affine(forward: Recurrence, states: list[str]) -> bool:
+    """Say whether the values of states are affine in those before: derivatives tell less, where one is zero or not the value's own."""
+    moved = {previous(state) for state in states}
+    wrong: set[str] = set()
+    for eq in forward.body:
+        read = moved.intersection(eq.node.operands())
+        if read:
+            moved.add(eq.name)
+        if not wrong.isdisjoint(eq.node.operands()) or (read and not _affine_in(eq.node, read)):
+            wrong.add(eq.name)
+    return wrong.isdisjoint(states)
+
+
+def _affine_in(node: Node, names: set[str]) -> bool:
+    """Say whether a node is affine in some of its operands together."""
+    if isinstance(node, LogSumExp | RowFunction):
+        return False
+    if not isinstance(node, Map):
+        return True
+    symbols = {sp.Symbol(name) for name in names}
+    if any(symbols & call.free_symbols for call in node.expr.atoms(Elementwise)):
+        return False
+    return all(symbols.isdisjoint(derivative(node.expr, symbol).free_symbols) for symbol in symbols)
 
 
 def _largest_group(found: Jacobian, states: list[str]) -> int:

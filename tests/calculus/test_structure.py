@@ -8,14 +8,16 @@ from derive import Cell
 from derive.cells import REGISTRY, get
 
 DIAGONAL = {"indrnn", "brc", "sru_v1", "qrnn", "mingru", "minlstm", "trnn", "tgru"}
-AFFINE = {"sru_v1", "qrnn", "mingru", "minlstm", "trnn", "tgru", "lru"}
+DIAGONAL |= {"lif", "lif_no_reset", "lif_refractory", "plif"}
+AFFINE = {"sru_v1", "qrnn", "mingru", "minlstm", "trnn", "tgru", "lru", "lif_no_reset"}
+BLOCKS = {"lru", "eprop_lif"}
 STATELESS = {name for name, cell in REGISTRY.items() if not cell.states}
 
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_published_cells(name: str) -> None:
     found = get(name).structure
-    expected = "none" if name in STATELESS else "diagonal" if name in DIAGONAL else "blocks" if name == "lru" else "dense"
+    expected = "none" if name in STATELESS else "diagonal" if name in DIAGONAL else "blocks" if name in BLOCKS else "dense"
     assert found.coupling == expected
     assert found.affine == (name in AFFINE | STATELESS)
 
@@ -47,3 +49,17 @@ def test_in_words() -> None:
         "affine in the state  yes: a parallel scan would do",
         "not in the Jacobian  gamma, B_re, B_im, C_re, C_im, Dv",
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "h = 0.9 * h_prev - step(h_prev - 1) + x",
+        "h = 0.9 * h_prev - detach(h_prev * h_prev) + x",
+        "h = where(h_prev > 0, 2 * x, x) + 0.5 * h_prev",
+    ],
+)
+def test_what_has_no_derivative_is_not_affine(line: str) -> None:
+    """The Jacobian alone would say that a scan does: what depends on the state without a derivative is not in it."""
+    found = Cell(line, name="c", output="h").structure
+    assert found.coupling == "diagonal" and not found.affine
