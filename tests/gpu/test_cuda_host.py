@@ -278,7 +278,7 @@ def bare(value: Any) -> Any:
 
 
 FUNCTIONS = {name: function for name, function in vars(static).items() if callable(function) and not name.startswith("_") and name != "Any"}
-ARGUMENTS = {"maximum": 2, "minimum": 2, "above": 2, "inside": 2, "where": 3}
+ARGUMENTS = {"maximum": 2, "minimum": 2, "above": 2, "inside": 2, "where": 3, "clip": 3, "between": 3}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -288,6 +288,7 @@ def test_functions_of_parameters_take_arrays_of_the_device(name: str, monkeypatc
     rng = np.random.default_rng(0)
     values = [abs(rng.standard_normal(9)).astype(np.float32) - (name != "log" and name != "sqrt") for _ in range(ARGUMENTS.get(name, 1))]
     values[0] = values[0] > 0 if name == "where" else values[0]
+    values = [values[0], -abs(values[1]), abs(values[2])] if name in ("clip", "between") else values
     got, want = FUNCTIONS[name](*map(Elsewhere, values)), FUNCTIONS[name](*values)
     assert isinstance(got, Elsewhere) and got.value.dtype == want.dtype == np.float32
     np.testing.assert_array_equal(got.value, want)

@@ -13,7 +13,7 @@ import pytest
 from conftest import python
 from report import CAPABILITY, Report, available, compiled, device, report
 
-from derive.calculus.functions import COMPARISONS, FUNCTIONS
+from derive.calculus.functions import COMPARISONS, FUNCTIONS, Composed
 from derive.codegen.expression import RENAMED
 from derive.runtime.cpu import vector
 from derive.runtime.cuda.functions import device_functions
@@ -165,7 +165,9 @@ def test_what_is_not_float32_or_a_vector_of_words_is_refused() -> None:
 # ---- functions ----
 
 PLAIN = device_functions(lambda function: function, float)
-TABLE = sorted(FUNCTIONS.keys() - {cls.info.name for cls in COMPARISONS.values()} - {"where"})
+COMPOSED = {name for name, function in FUNCTIONS.items() if issubclass(function, Composed)}
+TABLE = sorted(FUNCTIONS.keys() - {cls.info.name for cls in COMPARISONS.values()} - {"where"} - COMPOSED)
+BOUNDS = (-1.5, 2.0)  # of the functions that have two
 ALL = sorted(vars(PLAIN))
 KINKS = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, 3.0, -3.0, 1e-9, -1e-9, 1e-300]
 
@@ -188,7 +190,8 @@ def test_emitted_code_finds_every_name() -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_plain_python_agrees_with_the_table(name: str) -> None:
     x = sample(name)
-    columns = (x,) if FUNCTIONS[name].info.arity == 1 else tuple(grid.ravel() for grid in np.meshgrid(x[::7], x[::9]))
+    pairs = tuple(grid.ravel() for grid in np.meshgrid(x[::7], x[::9]))
+    columns = {1: (x,), 2: pairs, 3: (x, *(np.full_like(x, bound) for bound in BOUNDS))}[FUNCTIONS[name].info.arity]
     np.testing.assert_allclose(value(name, *columns), VALUES[name](*columns), rtol=1e-12, atol=0)
 
 
@@ -228,7 +231,7 @@ def test_single_precision_stays_single_precision() -> None:
     for name in TABLE:
         arity = FUNCTIONS[name].info.arity
         for x in sample(name)[::20]:
-            arguments = (np.float32(x), np.float32(2))[:arity]
+            arguments = tuple(map(np.float32, (x, *BOUNDS) if arity == 3 else (x, 2)[:arity]))
             got, want = getattr(functions, RENAMED.get(name, name))(*arguments), value(name, *np.array([arguments], float).T)[0]
             assert isinstance(got, np.float32), name
             assert abs(got - want) <= 4e-6 * max(abs(want), 1), (name, x)
@@ -258,7 +261,15 @@ def caller(name: str, real: Any, fast: bool = False) -> Callable[..., None]:
     def three(x: Any, out: Any) -> None:
         out[0] = function(x[0] < x[1], x[1], x[2])
 
-    return {"where": three, **dict.fromkeys(("above", "inside", "maximum", "minimum", "power"), two)}.get(name, one)
+    def bounded(x: Any, out: Any) -> None:
+        out[0] = function(x[0], x[1], x[2])
+
+    return {
+        "where": three,
+        "clip": bounded,
+        "between": bounded,
+        **dict.fromkeys(("above", "inside", "maximum", "minimum", "power"), two),
+    }.get(name, one)
 
 
 @needs_compiler
