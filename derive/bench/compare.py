@@ -16,7 +16,7 @@ from .contender import Calls, Contender, Size, Trainer, ours, sizes_of
 from .deadline import Patience, TooLong, deadline
 from .goals import FIRST_ORDER
 from .measure import Clock, Limits, interleaved, timing, wait_until_quiet
-from .peers import FAILED, NOT_IN_PHASE, PEERS, TOO_LONG, Peer
+from .peers import FAILED, NOT_IN_PHASE, PEERS, TOO_LONG, USUAL, Peer
 from .phases import ALONE, INFERENCE, MEMORY, MODEL, PHASES, PRODUCTS, SECOND, TIMED, TORCH, TRAINING
 from .record import Row, Timing
 from .work import operations
@@ -35,7 +35,7 @@ class Settings:
     """What is measured of every cell, and how."""
 
     dtype: str = "float32"
-    peers: tuple[str, ...] = tuple(PEERS)
+    peers: tuple[str, ...] = USUAL
     phases: tuple[str, ...] = PHASES
     limits: Limits = field(default_factory=Limits)
     clock: Clock = field(default_factory=Clock)

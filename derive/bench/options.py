@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import chart
 from .contender import Size
-from .peers import LIMIT, PEERS
+from .peers import LIMIT, PEERS, USUAL
 from .phases import BOTH, CELL, DOUBLE, GRAD, NO_GRAD, PACKED, PHASES, SECOND, STEP, TORCH
 
 CELLS = ("lstm", "gru", "rnn", "lstm_peephole", "mut1", "slstm", "lstm_layernorm")
@@ -60,7 +60,7 @@ def _complete(options: argparse.Namespace) -> None:
     elif options.second:
         usual = _usual(SECOND_CELLS, SECOND_SIZES, _of_second(), SECOND)
     else:
-        usual = _usual(CELLS, SIZES, tuple(PEERS), PHASES)
+        usual = _usual(CELLS, SIZES, USUAL, PHASES)
     for name, value in usual.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
     add("--threads", type=number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
     add("--runs", type=number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
-    add("--peers", nargs="*", metavar="PEER", choices=PEERS, help="(default: all below)")
+    add("--peers", nargs="*", metavar="PEER", choices=PEERS, help=f"(default: those below but {', '.join(name for name in PEERS if name not in USUAL)})")
     add("--phases", nargs="+", metavar="PHASE", choices=(*PHASES, *SECOND, *TORCH), help=_phases())
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--second", action="store_true", help=_second())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..cells import REGISTRY
 from ..language.definition import Definition
 from ..language.unparse import unparse
 from ..verify.problem import Arrays, Problem
-from . import jax_scan, jax_second, pytorch, pytorch_compiled, pytorch_layers, pytorch_network, pytorch_second
+from . import jax_scan, jax_second, pytorch, pytorch_compiled, pytorch_layers, pytorch_network, pytorch_second, pytorch_spiking
 from .contender import Calls, Contender, Trainer
 from .network import Network
 from .second import SecondOrder
@@ -47,6 +47,8 @@ class Peer:
         The cells that it has, by their names in the registry; all by default.
     limited : bool
         Whether it is left out at sizes beyond `LIMIT`.
+    usual : bool
+        Whether it is measured unless others are asked for.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Peer:
     layers: Layers = field(default_factory=dict)
     cells: Collection[str] | None = None
     limited: bool = True
+    usual: bool = True
 
     @property
     def installed(self) -> bool:
@@ -68,7 +71,7 @@ class Peer:
         """Return why there is no measurement of a cell whose inference takes so many operations; empty if there is to be one."""
         if not self.installed:
             return NOT_INSTALLED
-        if self.cells is not None and not any(_same(cell, REGISTRY[name]) for name in self.cells):
+        if self.cells is not None and not any(_same(cell, REGISTRY[name]) for name in self.cells if name in REGISTRY):
             return NO_LAYER
         return OVER_LIMIT if self.limited and operations > LIMIT else ""
 
@@ -101,6 +104,11 @@ def _pytorch(
         cells,
         limited,
     )
+
+
+def _spiking(package: str, what: str, layer: Callable[[Problem], pytorch.Layer], cell: str) -> Peer:
+    """Return a peer that is a layer of another package for one spiking cell, measured where it is asked for."""
+    return replace(_pytorch(package, what, layer, cells=(cell,), limited=False), package=package, usual=False)
 
 
 PEERS = {
@@ -146,5 +154,8 @@ PEERS = {
             jax_scan.trainer,
             jax_second.scan,
         ),
+        _spiking("norse", "Norse's LSNNRecurrent, its own loop over time", pytorch_spiking.norse, "norse_lsnn"),
+        _spiking("snntorch", "a Linear and snnTorch's Leaky, in a loop over time", pytorch_spiking.snntorch, "snntorch_leaky"),
     )
 }
+USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)
