@@ -97,7 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
     add("--threads", type=number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
     add("--runs", type=number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
-    add("--peers", nargs="*", metavar="PEER", choices=PEERS, help=f"(default: those below but {', '.join(name for name in PEERS if name not in USUAL)})")
+    add(
+        "--peers",
+        nargs="*",
+        metavar="PEER",
+        choices=PEERS,
+        help=f"(default: those below but {', '.join(name for name in PEERS if name not in USUAL)})",
+    )
     add("--phases", nargs="+", metavar="PHASE", choices=(*PHASES, *SECOND, *TORCH), help=_phases())
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--second", action="store_true", help=_second())

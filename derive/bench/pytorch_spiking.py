@@ -10,13 +10,18 @@ from ..verify.problem import Problem
 from .contender import Array
 from .pytorch import Layer, tensor
 
+NORSE = {"tau_mem_inv": "tm", "tau_syn_inv": "ts", "tau_adapt_inv": "ta", "v_leak": "vl", "v_th": "vt", "v_reset": "vr", "beta": "beta"}
+"""The cell's constants, by what Norse calls them."""
+
 
 def norse(p: Problem) -> Layer:
-    """Return Norse's `LSNNRecurrent` with the weights of `norse_lsnn`; the constants of both are Norse's own."""
+    """Return Norse's `LSNNRecurrent` with the weights and constants of `norse_lsnn`."""
     package = importlib.import_module("norse.torch")
     data = _data(p)
     weights = {"input_weights": _weight(p.arrays["W"]), "recurrent_weights": _weight(p.arrays["V"])}
-    layer = package.LSNNRecurrent(p.sizes["d"], p.sizes["n"], autapses=True, **weights)
+    constants = {key: importlib.import_module("torch").tensor(float(p.cell.constants[name])) for key, name in NORSE.items()}
+    parameters = package.LSNNParameters(**constants)
+    layer = package.LSNNRecurrent(p.sizes["d"], p.sizes["n"], parameters, autapses=True, dt=float(p.cell.constants["dt"]), **weights)
     state = package.LSNNState(**{name: data[f"{name}_prev"] for name in package.LSNNState._fields})
 
     def named(found: Mapping[str, Array]) -> dict[str, Array]:
