@@ -154,8 +154,8 @@ PEERS = {
             jax_scan.trainer,
             jax_second.scan,
         ),
-        _spiking("norse", "Norse's LSNNRecurrent, its own loop over time", pytorch_spiking.norse, "norse_lsnn"),
-        _spiking("snntorch", "a Linear and snnTorch's Leaky, in a loop over time", pytorch_spiking.snntorch, "snntorch_leaky"),
+        _spiking("norse", "Norse's LSNNRecurrent, its own loop over time", pytorch_spiking.norse, "lsnn"),
+        _spiking("snntorch", "a Linear and snnTorch's Leaky, in a loop over time", pytorch_spiking.snntorch, "lif"),
     )
 }
 USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)

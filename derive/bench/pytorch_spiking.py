@@ -15,7 +15,7 @@ NORSE = {"tau_mem_inv": "tm", "tau_syn_inv": "ts", "tau_adapt_inv": "ta", "v_lea
 
 
 def norse(p: Problem) -> Layer:
-    """Return Norse's `LSNNRecurrent` with the weights and constants of `norse_lsnn`."""
+    """Return Norse's `LSNNRecurrent` with the weights and constants of `lsnn`."""
     package = importlib.import_module("norse.torch")
     data = _data(p)
     weights = {"input_weights": _weight(p.arrays["W"]), "recurrent_weights": _weight(p.arrays["V"])}
@@ -31,7 +31,7 @@ def norse(p: Problem) -> Layer:
 
 
 def snntorch(p: Problem) -> Layer:
-    """Return a `Linear` and snnTorch's `Leaky` with the weights of `snntorch_leaky`, whose β is learnt."""
+    """Return a `Linear` and snnTorch's `Leaky` with the weights of `lif`, whose β is learnt."""
     torch, package = importlib.import_module("torch"), importlib.import_module("snntorch")
     data, beta = _data(p), tensor(p.arrays["beta"])
     linear = torch.nn.Linear(p.sizes["d"], p.sizes["n"], dtype=beta.dtype)

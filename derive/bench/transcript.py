@@ -14,8 +14,8 @@ from typing import Any
 
 from ..language.definition import Definition
 from ..language.vocabulary import GRADIENTS
-from ..verify.evaluate import evaluate, own_functions
-from ..verify.frameworks import LAYER_NORM_EPSILON, functions
+from ..verify.evaluate import evaluate
+from ..verify.frameworks import LAYER_NORM_EPSILON
 
 Function = Callable[..., Any]
 
@@ -53,8 +53,7 @@ def transcribe(cell: Definition, tensors: Mapping[str, Any]) -> Program:
     moving = (*cell.inputs, *(f"{s}_prev" for s in cell.states))
     still = (*cell.parameters, *cell.context)
     given = {name: recorder.given(name, tensors[name], name in moving) for name in (*moving, *still)}
-    own = {name: recorder.function(of) for name, of in own_functions(cell, tensors, recorder.torch).items()}
-    values = evaluate(cell, given, recorder, {**_idioms(recorder), **own}, select=False)
+    values = evaluate(cell, given, recorder, _idioms(recorder), select=False)
     results = [recorder.tensor(values[name]) for name in (cell.output, *cell.states)]
     used = [name for name in recorder.made if name in recorder.used]
     source = "\n".join(
@@ -73,15 +72,20 @@ def transcribe(cell: Definition, tensors: Mapping[str, Any]) -> Program:
     return Program(namespace["prepare"], namespace["step"], source)
 
 
+def torch_gradients() -> Any:
+    """Return PyTorch's functions that change a gradient."""
+    return importlib.import_module("derive.verify.torch_gradients")
+
+
 def _idioms(recorder: _Recorder) -> dict[str, Function]:
     """Return the functions that PyTorch has as one operation, where `derive.verify.evaluate` makes them of several."""
     own = importlib.import_module("torch.nn.functional")
     found = {name: recorder.function(getattr(own, name)) for name in ("relu", "elu", "gelu", "silu", "softsign", "logsigmoid")}
     layer_norm, softmax = recorder.function(own.layer_norm), recorder.function(own.softmax)
-    changed = {name: recorder.function(functions(recorder.torch)[name]) for name in ("detach", *GRADIENTS)}
+    changed = {"detach": recorder.torch.detach, **{name: getattr(torch_gradients(), name) for name in GRADIENTS}}
     return {
         **found,
-        **changed,
+        **{name: recorder.function(function) for name, function in changed.items()},
         "layer_norm": lambda x: layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPSILON),
         "softmax": lambda x: softmax(x, dim=-1),
     }
@@ -215,6 +219,27 @@ class _Recorder:
         """Return the parts of a value, each by its number in the one tuple that PyTorch returns."""
         parts = self.function(self.torch.chunk)(value, count, axis)
         return [self.line(f"{{}}[{k}]", parts) for k in range(count)]
+
+    def surrogate(self, value: Function, slope: Function) -> Function:
+        """Return a function with a derivative of its own, both written down as functions, that is one operation of the program."""
+
+        def call(x: _Value) -> Any:
+            made = torch_gradients().surrogate(self._function("value", value, x), self._function("slope", slope, x))
+            made.__name__ = f"own_{len(self.known)}"
+            return self.function(made)(x)
+
+        return call
+
+    def _function(self, name: str, part: Function, x: _Value) -> Function:
+        """Return what `part` does with x as a function of it."""
+        around, self.body = self.body, []
+        argument = self._named(f"v{len(self.tried)}", x.value, True)
+        result = self.tensor(part(argument))
+        source = "\n".join([f"def {name}({argument.text}):", *(f"    {line}" for line in self.body), f"    return {result}"])
+        self.body, namespace = around, dict(self.known)
+        exec(compile(source, f"<{name}>", "exec"), namespace)
+        made: Function = namespace[name]
+        return made
 
     def function(self, function: Function) -> Function:
         """Return `function` for recorded values; calls without any are only made."""

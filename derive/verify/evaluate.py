@@ -72,11 +72,6 @@ def evaluate(
     return _Evaluator(cell, namespace, xp, own or {}, select=select and xp is not np).run()
 
 
-def own_functions(cell: Definition, namespace: Mapping[str, Any], xp: Any) -> dict[str, Function]:
-    """Return a cell's functions with a derivative of their own, by name, for arrays like those given; arguments as for `evaluate`."""
-    return _Evaluator(cell, namespace, xp, {}, select=False).surrogates
-
-
 def unroll(
     cell: Definition,
     inputs: Mapping[str, Any],
@@ -156,8 +151,7 @@ class _Evaluator:
     def __init__(self, cell: Definition, namespace: Mapping[str, Any], xp: Any, own: Mapping[str, Function], *, select: bool) -> None:
         self.cell, self.xp, self.select = cell, xp, select
         self.like = next((v for v in namespace.values() if is_float(v)), None)
-        self.surrogates = {name: self.surrogate(of) for name, of in cell.own.surrogates.items()}
-        self.functions = {**functions(xp), **self.surrogates, **own}
+        self.functions = {**functions(xp), **{name: self.surrogate(of) for name, of in cell.own.surrogates.items()}, **own}
         arrays = {name: self.array(a) for name, a in constants_of(cell).items()}
         scalars = {name: self.array(float(value)) for name, value in cell.scalar_constants.items()}
         self.values: dict[str, Any] = {**arrays, **scalars, **{k: v for k, v in namespace.items() if k in cell.shapes}}
@@ -167,9 +161,7 @@ class _Evaluator:
     def surrogate(self, own: Surrogate) -> Function:
         """Return a function of the cell's own."""
         value, slope = (lambda x, part=part: self.pointwise(part, {own.argument: x}) for part in (own.value, own.slope))
-        made = surrogate(self.xp, value, slope)
-        made.__name__ = own.name
-        return made
+        return surrogate(self.xp, value, slope)
 
     def pointwise(self, expr: Expr, values: Mapping[str, Any]) -> Any:
         """Return the value of an expression that works on each element by itself, of names and constants."""

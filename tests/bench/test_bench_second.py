@@ -23,7 +23,7 @@ from derive.bench.compare import Settings, compare
 from derive.bench.contender import Array, sizes_of
 from derive.bench.goals import FIRST_ORDER, RATIO, RATIOS
 from derive.bench.measure import Clock, Limits
-from derive.bench.peers import NOT_IN_PHASE, PEERS
+from derive.bench.peers import NOT_IN_PHASE, PEERS, USUAL
 from derive.bench.phases import (
     BACKWARD,
     CELL,
@@ -391,7 +391,7 @@ def test_what_is_usual() -> None:
         >= {"cells": ["slstm"], "peers": []}.items()
     )
     found = options.parse([])
-    assert (found.cells, found.sizes, found.phases, found.peers) == (options.CELLS, options.SIZES, PHASES, (*PEERS,))
+    assert (found.cells, found.sizes, found.phases, found.peers) == (options.CELLS, options.SIZES, PHASES, USUAL)
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
