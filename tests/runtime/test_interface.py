@@ -139,7 +139,7 @@ def test_spec_has_the_real_shapes(cell: Cell) -> None:
         assert value is None if k in cell.fixed else value.shape == spec["params"][k]
     for k in (*cell.inputs, *cell.context):
         given = {**spec["inputs"], **spec["context"]}
-        assert getattr(grads, k) is None if k in cell.integers else getattr(grads, k).shape == given[k]
+        assert getattr(grads, k) is None if k in cell.without_gradient else getattr(grads, k).shape == given[k]
 
 
 def names_of_sizes(module: ModuleType) -> list[str]:
