@@ -32,9 +32,9 @@ ARGUMENTS = (
 
 LAYERS = '''"""The kernels of this package as layers of PyTorch: see `runtime.torch`."""
 
-from .runtime.torch import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell, convert, layer
+from .runtime.torch import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell, convert, layer, packed
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "convert", "layer"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "convert", "layer", "packed"]
 '''
 
 

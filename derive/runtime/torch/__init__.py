@@ -4,6 +4,7 @@
     RNNCell, LSTMCell, GRUCell     likewise
     layer(name, d, n, …)           any cell of this package, or a generated module
     convert(model)                 every recurrent layer of `torch.nn` in a model replaced by ours
+    packed(model)                  inside which weights stay as they are, and are packed once
 
 They are differentiated as PyTorch differentiates: backward, twice, in forward mode, and under the transformations of `torch.func`.
 """
@@ -14,5 +15,6 @@ from .anycell import Recurrent, layer
 from .cells import GRUCell, LSTMCell, RNNCell
 from .convert import convert
 from .drop_in import GRU, LSTM, RNN
+from .held import packed
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "convert", "layer"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "convert", "layer", "packed"]

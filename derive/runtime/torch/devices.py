@@ -25,6 +25,8 @@ def is_on_device(values: Sequence[Any]) -> bool:
 class DevicePasses(Passes):
     """The passes of a module for CUDA devices: it takes tensors, and gives tensors."""
 
+    packs = False  # what was packed on one stream may not be there yet for another
+
     def array(self, value: Any) -> Any:
         return (value.detach() if value.requires_grad else value).contiguous()
 

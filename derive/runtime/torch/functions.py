@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch.autograd import Function, forward_ad
 
-from . import operators
+from . import held, operators
 from .computed import computed
 from .devices import flipped, is_on_device, on_device
 from .passes import Passes
@@ -47,10 +48,19 @@ def _run_on(passes: Passes, values: Tensors) -> tuple[Any, ...]:
         return operators.run(passes, values)
     if not transformed():
         if not torch.is_grad_enabled() or not any(value.requires_grad for value in values):
-            return computed(passes, passes.infer, values)
+            return _promised(passes, values) if held.PROMISES else computed(passes, passes.infer, values)
         found: tuple[Any, ...] = Straight.apply(passes, *values)
         return found
     return Forward.apply(_plain(passes), *values)[: passes.results]
+
+
+def _promised(passes: Passes, values: Tensors) -> tuple[Any, ...]:
+    """Return the results without a graph, by weights that are packed already where that was promised."""
+    given, weights, state = _parted(values, passes.given, passes.weights)
+    packed = held.promised(passes, weights) if passes.packs else None
+    return (
+        computed(passes, passes.infer, values) if packed is None else computed(passes, partial(passes.infer_packed, packed), given, state)
+    )
 
 
 def transformed() -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -52,6 +52,9 @@ class Passes:
     replay : bool
         Whether second derivatives that the module does not have are those of its step in PyTorch: see `replay`.
     """
+
+    packs: ClassVar[bool] = True
+    """Whether weights that are promised to stay are packed once."""
 
     module: Any
     lengths: Array | Running | None = None
@@ -169,6 +172,17 @@ class Passes:
         inputs, params, state = self._arguments(values)
         with self.pool():
             y, final = self._called(self.module.infer, inputs, params, state)
+        return [y, *self._final(final)]
+
+    def pack(self, weights: Sequence[Tensor]) -> Any:
+        """Return weights as `infer_packed` takes them: a copy."""
+        with self.pool():
+            return self.module.pack(self.module.Params(*map(self.array, weights)))
+
+    def infer_packed(self, packed: Any, given: Arrays, state: Arrays) -> list[Maybe]:
+        """Return the results, by weights that were packed."""
+        with self.pool():
+            y, final = self._called(self.module.infer, self.module.Inputs(*given), packed, self._state(state))
         return [y, *self._final(final)]
 
     def forward(self, values: Arrays) -> list[Maybe]:
