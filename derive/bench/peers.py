@@ -71,7 +71,7 @@ class Peer:
         """Return why there is no measurement of a cell whose inference takes so many operations; empty if there is to be one."""
         if not self.installed:
             return NOT_INSTALLED
-        if self.cells is not None and not any(_same(cell, REGISTRY[name]) for name in self.cells if name in REGISTRY):
+        if self.cells is not None and not any(_same(cell, REGISTRY[name]) for name in self.cells):
             return NO_LAYER
         return OVER_LIMIT if self.limited and operations > LIMIT else ""
 

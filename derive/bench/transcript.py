@@ -15,7 +15,7 @@ from typing import Any
 from ..language.definition import Definition
 from ..language.vocabulary import GRADIENTS
 from ..verify.evaluate import evaluate
-from ..verify.frameworks import LAYER_NORM_EPSILON
+from ..verify.frameworks import LAYER_NORM_EPSILON, functions, surrogate
 
 Function = Callable[..., Any]
 
@@ -72,17 +72,12 @@ def transcribe(cell: Definition, tensors: Mapping[str, Any]) -> Program:
     return Program(namespace["prepare"], namespace["step"], source)
 
 
-def torch_gradients() -> Any:
-    """Return PyTorch's functions that change a gradient."""
-    return importlib.import_module("derive.verify.torch_gradients")
-
-
 def _idioms(recorder: _Recorder) -> dict[str, Function]:
     """Return the functions that PyTorch has as one operation, where `derive.verify.evaluate` makes them of several."""
     own = importlib.import_module("torch.nn.functional")
     found = {name: recorder.function(getattr(own, name)) for name in ("relu", "elu", "gelu", "silu", "softsign", "logsigmoid")}
     layer_norm, softmax = recorder.function(own.layer_norm), recorder.function(own.softmax)
-    changed = {"detach": recorder.torch.detach, **{name: getattr(torch_gradients(), name) for name in GRADIENTS}}
+    changed = {"detach": recorder.torch.detach, **{name: functions(recorder.torch)[name] for name in GRADIENTS}}
     return {
         **found,
         **{name: recorder.function(function) for name, function in changed.items()},
@@ -224,7 +219,7 @@ class _Recorder:
         """Return a function with a derivative of its own, both written down as functions, that is one operation of the program."""
 
         def call(x: _Value) -> Any:
-            made = torch_gradients().surrogate(self._function("value", value, x), self._function("slope", slope, x))
+            made = surrogate(self.torch, self._function("value", value, x), self._function("slope", slope, x))
             made.__name__ = f"own_{len(self.known)}"
             return self.function(made)(x)
 

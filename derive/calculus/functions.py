@@ -171,7 +171,6 @@ minimum: Any = _define(
     "minimum", 2, lambda f, a, b: (above(b, a), above(a, b)), latex=r"\min\left({0}, {1}\right)", text="min({0}, {1})", cost=1
 )
 greater: Any = FUNCTIONS["greater"]
-less: Any = FUNCTIONS["less"]
 
 # Functions that change a gradient: see `derive.calculus.vjp` for the one that clips it.
 detach: Any = _define("detach", 1, lambda f, x: (sp.S.Zero,), cost=0, base=Composed, expression=staticmethod(lambda x: x))

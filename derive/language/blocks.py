@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 from .errors import CellError
 from .names import is_previous
 from .tree import Assignment, Block, Indexed, Statement
-from .unroll import blocks
+from .unroll import blocks, lines_of
 from .walks import names_of, walk
 
 
@@ -26,9 +26,9 @@ def check(
     functions : names
         Of the cell's own.
     """
-    lines = list(_lines(statements))
+    lines = list(lines_of(statements))
     known = {**given, **{target: "assigned" for line in lines for target in line.targets}}
-    read = {name: node for line in equations for name in names_of(line.value) for node in [line]}
+    read = {name: line for line in equations for name in names_of(line.value)}
     for name in functions:
         if name in known or name in read:
             raise CellError(
@@ -45,21 +45,13 @@ def check(
     _check_again(text, statements)
 
 
-def _lines(statements: tuple[Statement, ...]) -> Iterator[Assignment]:
-    for statement in statements:
-        if isinstance(statement, Block):
-            yield from _lines(statement.body)
-        else:
-            yield statement
-
-
 def _check_again(text: str, statements: tuple[Statement, ...]) -> None:
     """Check that what blocks assign is assigned outside of them once at most, and before."""
     inside: dict[str, int] = {}
     before: dict[str, int] = {}
     for statement in statements:
         if isinstance(statement, Block):
-            inside |= {target: line.span.line for line in _lines((statement,)) for target in line.targets}
+            inside |= {target: line.span.line for line in lines_of((statement,)) for target in line.targets}
             continue
         for target in statement.targets:
             if target in inside:
@@ -79,8 +71,8 @@ def check_members(
     given: Mapping[str, str],
 ) -> None:
     """Check that numbered parameters are parameters, and that all are declared where some are."""
-    targets = {target: line.span.line for line in _lines(statements) for target in line.targets}
-    for line in _lines(statements):
+    targets = {target: line.span.line for line in lines_of(statements) for target in line.targets}
+    for line in lines_of(statements):
         for node in walk(line.value):
             if not isinstance(node, Indexed):
                 continue

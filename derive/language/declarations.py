@@ -6,7 +6,7 @@ import math
 import re
 from numbers import Real
 
-from . import blocks, functions, wellformed
+from . import blocks, wellformed
 from .errors import CellError, nearest
 from .hints import MATRICES, limit
 from .names import canonical
@@ -33,7 +33,7 @@ def check(cell: Reading) -> None:
     groups = {"inputs": cell.inputs, "context": cell.context, "constants": tuple(cell.constants)}
     wellformed.check_declared_names(cell.text, groups)
     equations = cell.equations
-    blocks.check(cell.text, cell.statements, equations, given, frozenset(functions.arguments(cell.functions)))
+    blocks.check(cell.text, cell.statements, equations, given, frozenset(cell.arguments))
     blocks.check_members(cell.text, cell.statements, cell.unrolled.families, cell.declared_shapes, given)
     wellformed.check_assignments(cell.text, equations, given)
     wellformed.check_reads(cell.text, equations, given)

@@ -35,11 +35,12 @@ def depths(text: str, lines: Sequence[str]) -> list[int]:
     found, brackets = [], 0
     for row, line in enumerate(lines, 1):
         code = line.partition("#")[0].expandtabs(8)
-        if code.strip() and not brackets:
-            _settle(blocks, text, row, len(code) - len(code.lstrip()))
+        width, begins = len(code) - len(code.lstrip()), bool(code.strip()) and not brackets
+        if begins:
+            _settle(blocks, text, row, width)
         found.append(len(blocks))
-        if code.strip() and not brackets and HEADER.fullmatch(code):
-            blocks.append(_Open(len(code) - len(code.lstrip())))
+        if begins and HEADER.fullmatch(code):
+            blocks.append(_Open(width))
         brackets = max(brackets + sum(code.count(c) for c in "([{") - sum(code.count(c) for c in ")]}"), 0)
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from unicodedata import normalize
 
@@ -22,6 +22,13 @@ def previous(state: str) -> str:
 def is_previous(name: str) -> bool:
     """Say whether `name` is that of a value at the step before."""
     return name.endswith("_prev") and len(name) > len("_prev")
+
+
+def fresh(name: str, taken: Collection[str]) -> str:
+    """Return a name that is not taken, `name` itself or with underscores."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def canonical_keys(what: str, mapping: Mapping[str, Any]) -> dict[str, Any]:

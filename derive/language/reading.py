@@ -40,9 +40,14 @@ class Reading:
     functions: Mapping[str, Any]
 
     @cached_property
+    def arguments(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of the arguments of each function of the cell's own."""
+        return functions.arguments(self.functions)
+
+    @cached_property
     def statements(self) -> tuple[Statement, ...]:
         """The lines and blocks of the text as they are written; constants are still names."""
-        return parse(self.text, self.scalar_constants, functions.arguments(self.functions))
+        return parse(self.text, self.scalar_constants, self.arguments)
 
     @cached_property
     def own(self) -> Functions:
@@ -63,8 +68,7 @@ class Reading:
     @cached_property
     def surrogates(self) -> Mapping[str, Any]:
         """Of `functions`, those with a derivative of their own: what plain lines call still."""
-        names = functions.arguments(self.functions)
-        return {key: self.functions[key] for key, name in zip(self.functions, names, strict=True) if name in self.own.surrogates}
+        return {key: self.functions[key] for key, name in zip(self.functions, self.arguments, strict=True) if name in self.own.surrogates}
 
     @cached_property
     def states(self) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from .definition import Definition
 from .errors import CellError, nearest
-from .functions import arguments, put_in
+from .functions import put_in
 from .parse import parse_expression
 from .sizes import shape_text
 from .tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from .unparse import decimal, unparse
-from .walks import children, rebuild
+from .walks import children, rebuild, with_leaves
 from .wellformed import names_in, previous_names, targets_of
 
 ZERO, ONE = Number(Fraction(0)), Number(Fraction(1))
@@ -85,7 +85,7 @@ def rewrite(cell: Definition, expressions: Mapping[str, str]) -> Rewritten:
             raise CellError(f"replace: `{name}` is neither assigned nor a parameter{nearest(name, allowed)}", text=cell.text)
         if name in {written for written, _ in cell.unrolled.versions.values()}:
             raise CellError(f"replace: `{name}` is assigned in a block: write the cell's text anew", text=cell.text)
-        values[name] = put_in(parse_expression(text, cell.scalar_constants, arguments(cell.functions)), cell.own.macros, "replace")
+        values[name] = put_in(parse_expression(text, cell.scalar_constants, cell.arguments), cell.own.macros, "replace")
     parts = {name for line in cell.equations if len(line.targets) > 1 for name in line.targets}
     for name in sorted(parts & values.keys()):
         raise CellError(f"replace: `{name}` is a part of `split`: replace the parameters that make it", text=cell.text)
@@ -136,9 +136,7 @@ def _needed(lines: Sequence[Assignment], output: str) -> set[str]:
 
 def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
     """Return `expr` with expressions put for names, all at once."""
-    if isinstance(expr, Name):
-        return values.get(expr.id, expr)
-    return rebuild(expr, tuple(substitute(part, values) for part in children(expr)))
+    return with_leaves(expr, lambda leaf: values.get(leaf.id, leaf) if isinstance(leaf, Name) else leaf)
 
 
 def literal(value: Fraction) -> Expr | None:

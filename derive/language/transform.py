@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from .definition import Definition
 from .errors import CellError, nearest
 from .flow import multiplied, multiplies, needed, within_products
-from .names import previous
+from .names import fresh, previous
 from .parse import parse_expression
 from .rewrite import substitute
 from .sizes import shape_text
@@ -100,9 +100,9 @@ def recurrent_dropout(cell: D, *, states: Collection[str] | None = None, name: s
         raise CellError(
             f"recurrent_dropout: no matrix multiplies {_listed(missing)} of {cell.name}: there is nothing to drop", text=cell.text
         )
-    fresh = {previous(s): Name(_fresh(cell, f"{s}_dropped")) for s in chosen}
-    first = [_line(fresh[previous(s)].id, f"dropout_{s} * {previous(s)}") for s in chosen]
-    rest = [replace(line, value=within_products(line.value, fresh, inner.issuperset(line.targets))) for line in cell.equations]
+    renamed = {previous(s): Name(_fresh(cell, f"{s}_dropped")) for s in chosen}
+    first = [_line(renamed[previous(s)].id, f"dropout_{s} * {previous(s)}") for s in chosen]
+    rest = [replace(line, value=within_products(line.value, renamed, inner.issuperset(line.targets))) for line in cell.equations]
     told = Told(
         context={f"dropout_{state}": _shape(cell, state) for state in chosen},
         latex={f"dropout_{state}": f"m^{{{cell.latex.get(state, state)}}}" for state in chosen},
@@ -170,9 +170,9 @@ def resettable(cell: D, *, name: str | None = None) -> D:
         If the cell has no state, or one of the new names is taken.
     """
     states = _states(cell, "resettable", None)
-    fresh = {previous(s): Name(_fresh(cell, f"{s}_start")) for s in states}
-    first = [_line(fresh[previous(s)].id, f"where(reset > 0, {cell.init.get(s, 0)}, {previous(s)})") for s in states]
-    rest = [replace(line, value=substitute(line.value, fresh)) for line in cell.equations]
+    renamed = {previous(s): Name(_fresh(cell, f"{s}_start")) for s in states}
+    first = [_line(renamed[previous(s)].id, f"where(reset > 0, {cell.init.get(s, 0)}, {previous(s)})") for s in states]
+    rest = [replace(line, value=substitute(line.value, renamed)) for line in cell.equations]
     told = Told(
         inputs={"reset": ""},
         title="with resets",
@@ -274,10 +274,7 @@ def _shape(cell: Definition, name: str) -> str:
 
 def _fresh(cell: Definition, name: str) -> str:
     """Return a name that the cell does not have."""
-    taken = {*cell.shapes, *cell.constants}
-    while name in taken:
-        name += "_"
-    return name
+    return fresh(name, {*cell.shapes, *cell.constants})
 
 
 def _states(cell: Definition, transformation: str, states: Collection[str] | None) -> list[str]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from .errors import CellError
+from .names import fresh
 from .tree import Assignment, Block, Expr, Indexed, Name, Negative, Number, Statement
 from .vocabulary import MAX_EQUATIONS
-from .walks import children, names_of, rebuild, walk
+from .walks import names_of, walk, with_leaves
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def unrolled(statements: tuple[Statement, ...], text: str, taken: Collection[str
             if isinstance(node, Indexed):
                 families[node.name][_numbered(node, copy.values)] = None
     lines = [replace(copy.line, value=_plain(copy.line.value, copy.values)) for copy in found]
-    repeated = {name for statement in statements if isinstance(statement, Block) for name in _assigned(statement)}
+    repeated = {name for block in blocks(statements) for line in lines_of(block.body) for name in line.targets}
     names = {name for line in lines for name in (*line.targets, *names_of(line.value))}
     equations, versions = _single(lines, repeated, names.union(taken))
     numbers = tuple(copy.number for copy in found)
@@ -71,6 +72,15 @@ def blocks(statements: tuple[Statement, ...]) -> Iterator[Block]:
         if isinstance(statement, Block):
             yield statement
             yield from blocks(statement.body)
+
+
+def lines_of(statements: tuple[Statement, ...]) -> Iterator[Assignment]:
+    """Yield the lines of a text as they are written, those in blocks too."""
+    for statement in statements:
+        if isinstance(statement, Block):
+            yield from lines_of(statement.body)
+        else:
+            yield statement
 
 
 @dataclass(frozen=True)
@@ -106,27 +116,23 @@ def _checked(line: Assignment, values: Mapping[str, int], text: str) -> Assignme
     return line
 
 
-def _assigned(statement: Statement) -> Iterator[str]:
-    if isinstance(statement, Block):
-        for line in statement.body:
-            yield from _assigned(line)
-    else:
-        yield from statement.targets
-
-
 def _numbered(node: Indexed, values: Mapping[str, int]) -> str:
     return f"{node.name}_{values.get(node.variable, 0) + node.offset}"
 
 
 def _plain(expr: Expr, values: Mapping[str, int]) -> Expr:
     """Return an expression with numbers for the variables of blocks, and parameters by their names."""
-    match expr:
-        case Indexed():
-            return Name(_numbered(expr, values), span=expr.span)
-        case Name(id=name) if name in values:
-            value = Number(Fraction(abs(values[name])), span=expr.span)
-            return value if values[name] >= 0 else Negative(value, span=expr.span)
-    return rebuild(expr, tuple(_plain(part, values) for part in children(expr)))
+
+    def plain(leaf: Expr) -> Expr:
+        match leaf:
+            case Indexed():
+                return Name(_numbered(leaf, values), span=leaf.span)
+            case Name(id=name) if name in values:
+                value = Number(Fraction(abs(values[name])), span=leaf.span)
+                return value if values[name] >= 0 else Negative(value, span=leaf.span)
+        return leaf
+
+    return with_leaves(expr, plain)
 
 
 def _single(
@@ -145,7 +151,7 @@ def _single(
             seen[name] += 1
             now[name] = name
             if name in repeated and seen[name] < count[name]:
-                now[name] = _fresh(f"{name}_{seen[name]}", {*taken, *versions})
+                now[name] = fresh(f"{name}_{seen[name]}", {*taken, *versions})
                 versions[now[name]] = (name, seen[name])
             targets.append(now[name])
         found.append(replace(line, targets=tuple(targets), value=value))
@@ -153,12 +159,4 @@ def _single(
 
 
 def _renamed(expr: Expr, names: Mapping[str, str]) -> Expr:
-    if isinstance(expr, Name):
-        return replace(expr, id=names.get(expr.id, expr.id))
-    return rebuild(expr, tuple(_renamed(part, names) for part in children(expr)))
-
-
-def _fresh(name: str, taken: Collection[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name
+    return with_leaves(expr, lambda leaf: replace(leaf, id=names.get(leaf.id, leaf.id)) if isinstance(leaf, Name) else leaf)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from .tree import Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Power, Transpose
@@ -39,6 +39,12 @@ def rebuild(expr: Expr, parts: tuple[Expr, ...]) -> Expr:
         case Call():
             return replace(expr, args=parts)
     return expr
+
+
+def with_leaves(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """Return `expr` with what `change` makes of each part that has no parts itself."""
+    parts = children(expr)
+    return rebuild(expr, tuple(with_leaves(part, change) for part in parts)) if parts else change(expr)
 
 
 def walk(expr: Expr) -> Iterator[Expr]:

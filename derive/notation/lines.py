@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from ..calculus.functions import COMPARISONS, FUNCTIONS
 from ..language.definition import Definition
-from ..language.functions import arguments, put_in
+from ..language.functions import put_in
 from ..language.shapes import rank_of
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, Indexed, MatMul, Name, Negative, Number, Power, Transpose
-from ..language.walks import children, rebuild
+from ..language.walks import with_leaves
 from .style import ATOM, PRODUCT, SUM, Latex, Style
 
 
@@ -60,11 +60,10 @@ class LineFormulas:
 
     def _opened(self, expr: Expr) -> Expr:
         """Return an expression with its functions put in, and one of several parameters for all."""
-        families = self.cell.unrolled.families
-        if isinstance(expr, Indexed):
-            return Name(families[expr.name][0])
-        parts = tuple(map(self._opened, children(expr)))
-        return put_in(rebuild(expr, parts), self.cell.own.macros) if self.cell.own.macros else rebuild(expr, parts)
+        families, macros = self.cell.unrolled.families, self.cell.own.macros
+        if families:
+            expr = with_leaves(expr, lambda leaf: Name(families[leaf.name][0]) if isinstance(leaf, Indexed) else leaf)
+        return put_in(expr, macros) if macros else expr
 
     def _print(self, expr: Expr) -> tuple[str, int]:
         style = self.style
@@ -104,7 +103,7 @@ class LineFormulas:
                 return style.picked(self.text(vector), self.text(index)), ATOM
             case Call(function="sum", args=(value,)):
                 return style.sum_features(self._within(value, PRODUCT)), PRODUCT
-            case Call(function=name, args=args) if name in arguments(self.cell.functions):
+            case Call(function=name, args=args) if name in self.cell.arguments:
                 return style.function(name, *(self.text(a) for a in args)), ATOM
             case Call(function=name, args=args) if name in FUNCTIONS:
                 return self._template(name, list(args)), ATOM

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..language.definition import Definition
-from ..language.functions import arguments
 from ..language.parse import parse_expression
 from ..language.tree import Block, Statement
 from ..language.unroll import blocks
@@ -62,10 +61,10 @@ def own_functions(cell: Definition, style: Style | None = None) -> list[str]:
     """Return the functions of the cell's own: what each is, and the derivative that is put for its own."""
     style = style or Text({})
     found = []
-    for (name, names), text in zip(arguments(cell.functions).items(), cell.functions.values(), strict=True):
+    for (name, names), text in zip(cell.arguments.items(), cell.functions.values(), strict=True):
         formulas = LineFormulas(cell, style, names)
         texts = (text,) if isinstance(text, str) else tuple(text)
-        value, *slope = (formulas.text(parse_expression(part, cell.scalar_constants, arguments(cell.functions))) for part in texts)
+        value, *slope = (formulas.text(parse_expression(part, cell.scalar_constants, cell.arguments)) for part in texts)
         given = [style.name(argument) for argument in names]
         line = style.equals(style.function(name, *given), value)
         found.append(style.listed([line, style.equals(style.function(name, *given, slope=True), slope[0])]) if slope else line)

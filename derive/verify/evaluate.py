@@ -165,21 +165,12 @@ class _Evaluator:
 
     def pointwise(self, expr: Expr, values: Mapping[str, Any]) -> Any:
         """Return the value of an expression that works on each element by itself, of names and constants."""
-        parts = [self.pointwise(part, values) for part in children(expr)]
         match expr:
             case Number(value=value):
                 return self.array(float(value))
             case Name(id=name):
                 return values[name] if name in values else self.values[name]
-            case Power(exponent=exponent):
-                return parts[0] ** (int(exponent) if exponent.denominator == 1 else float(exponent))
-            case Negative():
-                return -parts[0]
-            case Binary(op=op) | Compare(op=op):
-                return OPERATORS[op](*parts)
-            case Call(function=function):
-                return self.functions[function](*parts)
-        raise TypeError(f"not an elementwise expression: {expr!r}")
+        return self.applied(expr, [self.pointwise(part, values) for part in children(expr)])
 
     def leading(self) -> tuple[int, ...]:
         """Return the axes in front of the features of what has a row a sequence."""
@@ -342,15 +333,19 @@ class _Evaluator:
         parts = [self.of(part, order) for part in children(expr)]
         rank = max(r for _, r in parts)
         values = [self.align(value, r, rank) for value, r in parts]
+        return self.applied(expr, values), rank
+
+    def applied(self, expr: Expr, values: list[Any]) -> Any:
+        """Return what an elementwise operation makes of the values of its parts."""
         match expr:
             case Power(exponent=exponent):
-                return values[0] ** (int(exponent) if exponent.denominator == 1 else float(exponent)), rank
+                return values[0] ** (int(exponent) if exponent.denominator == 1 else float(exponent))
             case Negative():
-                return -values[0], rank
+                return -values[0]
             case Binary(op=op) | Compare(op=op):
-                return OPERATORS[op](*values), rank
+                return OPERATORS[op](*values)
             case Call(function=function):
-                return self.functions[function](*values), rank
+                return self.functions[function](*values)
         raise TypeError(f"not an expression: {expr!r}")
 
     def order(self, expr: Expr, known: int | None) -> int | None:
