@@ -31,24 +31,15 @@ lif = Cell(
     latex={"beta": r"\beta", "theta": r"\theta"},
 )
 
-lif_no_reset = Cell(
-    """
-    u = beta * u_prev + W @ x + b
-    s = spike(u - theta)
-    """,
+lif_no_reset = lif.replace(
+    u="beta * u_prev + W @ x + b",
     name="lif_no_reset",
-    output="s",
     title="Leaky integrate-and-fire neurons without reset",
     reference=SNNTORCH,
     description=(
         "The leaky potential with a spike that it does not feel: a linear filter of the input, read through a step. All that is not linear "
         "is the surrogate, which stands between the loss and the filter."
     ),
-    constants={"theta": 1.0},
-    init=DECAY,
-    shapes={"beta": "n", "u": "n"},
-    functions=ARCTAN,
-    latex={"beta": r"\beta", "theta": r"\theta"},
 )
 
 lif_refractory = Cell(
