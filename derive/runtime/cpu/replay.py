@@ -106,7 +106,8 @@ class Recording:
         self._works = [(work, _picks([place(value) for value in given])) for work, given in trace.works]
         self._build = _builder(result, partial(place, out=True))
         self._stay, self._views, self.divided = list(stay.values()), views, (call.parts, call.how)
-        self._plain = not views and list(map(source.of, leaves)) == list(range(len(arrays), first))
+        whole = all(view_of(array, leaf) is None for array, leaf in zip(made, leaves, strict=False))
+        self._plain = whole and list(map(source.of, leaves)) == list(range(len(arrays), first))
 
     @property
     def size(self) -> int:
@@ -120,12 +121,17 @@ class Recording:
     def __call__(self, arrays: Sequence[Array], made: Sequence[Array] | None = None, divided: tuple[int, int] | None = None) -> Any:
         """Do it on other arrays; return the result, in new arrays or those of `made`, divided as it was or otherwise."""
         parts, how = divided or self.divided
-        values = [*arrays, *(made or self.new()), *self._stay]
-        if self._views:
-            values += [view(values[k]) for k, view in self._views]
+        values = self._values([*arrays, *(made or self.new())])
         for work, pick in self._works:
             work(parts, how, *pick(values))
         return self._build(values)
+
+    def _values(self, arrays: Sequence[Array]) -> list[Any]:
+        """Return all that its functions and its result pick from, on such arrays."""
+        values = [*arrays, *self._stay]
+        if self._views:
+            values += [view(values[k]) for k, view in self._views]
+        return values
 
     def entry(self, arrays: Sequence[Array]) -> Entry | None:
         """Return how its compiled function is entered with the caller's arrays and new ones, which then are the arrays of the result.
@@ -136,7 +142,7 @@ class Recording:
             return None
         given = [*map(np.copy, arrays), *self.new()]  # of which no two overlap
         work, pick = self._works[0]
-        return Entry.of(work, (*self.divided, *pick([*given, *self._stay])), given)
+        return Entry.of(work, (*self.divided, *pick(self._values(given))), given)
 
     @classmethod
     def of(cls, key: Any, given: Given, work: Path) -> Recording:

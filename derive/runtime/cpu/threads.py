@@ -24,7 +24,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..common.version import common
-from .crew import BELL, HELPERS, RUNG, STOP, TRIAL, WORKERS, board, ring_one, serve, wake
+from .crew import AWAKE, BELL, HELPERS, RUNG, STOP, TRIAL, WORKERS, board, ring_one, serve, wake
 from .interrupts import deferred
 from .openmp import LIGHT, PARTS_A_THREAD, WAKING, team
 
@@ -66,7 +66,9 @@ class _Worker:
         self._thread.start()
 
     def _work(self) -> None:
-        while _acquire(self._bell, 1) and not self._ended:
+        while not self._ended:
+            _acquire(self._bell, 1)
+            self._slot[AWAKE] = 1  # before its bell may be rung again: one that was called is never neither
             self._slot[RUNG] = 0
             serve(self._number, self._looks)
 
