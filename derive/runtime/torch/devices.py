@@ -48,16 +48,14 @@ class DevicePasses(Passes):
 
 
 def on_device(passes: Passes) -> Passes:
-    """Return the passes of the same cell for devices, from the first step to the last.
+    """Return the passes of the same cell for devices, for sequences of one length, from the first step to the last.
 
     Raises
     ------
     ValueError
-        If there are none, or sequences have lengths of their own.
+        If there are none.
     """
     package, _, name = passes.module.__name__.rpartition(".")
-    if passes.lengths is not None:
-        raise ValueError(f"{name}: on a CUDA device all sequences have one length: no lengths, and no PackedSequence")
     if importlib.util.find_spec(f"{package}.{FOLDER}") is None:
         raise ValueError(f"{name}: its package has no kernels for CUDA devices: `derive generate` writes one that has")
     module = importlib.import_module(f"{package}.{FOLDER}.{name}")

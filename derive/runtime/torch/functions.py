@@ -26,19 +26,30 @@ from .computed import computed
 from .devices import flipped, is_on_device, on_device
 from .passes import Passes
 from .replay import second
+from .spans import run_spans
 
 Tensors = Sequence[Any]
 COMPILED = "in compiled code a recurrent layer has neither forward mode nor the transformations of torch.func: compile what is inside"
+UNEQUAL = "on a CUDA device, sequences of unequal length are not taken in compiled code: their lengths say how often kernels are launched"
 THIRD = "a third derivative of a recurrent layer is not offered: its kernels go to the second order"
 
 
 def run(passes: Passes, values: Tensors) -> tuple[Any, ...]:
     """Return output and final states of a layer, to be differentiated if any value is."""
-    if is_on_device(values):
-        passes, reverse = on_device(passes), passes.reverse
-        y, *final = _run_on(passes, flipped(passes, values) if reverse else values)
-        return y.flip(0) if reverse else y, *final
-    return _run_on(passes, values)
+    if not is_on_device(values):
+        return _run_on(passes, values)
+    if passes.lengths is None:
+        return _run_there(passes, values)
+    if torch.compiler.is_compiling():
+        raise NotImplementedError(UNEQUAL)
+    return run_spans(_run_there, passes, values)
+
+
+def _run_there(passes: Passes, values: Tensors) -> tuple[Any, ...]:
+    """Return the results of a device's kernels, which run all steps of all sequences, from the first to the last."""
+    there, reverse = on_device(passes), passes.reverse
+    y, *final = _run_on(there, flipped(there, values) if reverse else values)
+    return y.flip(0) if reverse else y, *final
 
 
 def _run_on(passes: Passes, values: Tensors) -> tuple[Any, ...]:

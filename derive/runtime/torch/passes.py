@@ -135,6 +135,11 @@ class Passes:
             steps, batch = self.steps or 0, (*inputs, *(state or ()))[0].shape[0]
         return layer.find_sizes(inputs._asdict(), params, state), steps, batch
 
+    def first(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the states before the first step, as the cell's rules say."""
+        layer, like, (sizes, _, batch) = self.module.LAYER, floating(values), self.extent(values)
+        return [like.new_full((batch, *layer.shape(shape, sizes)), layer.rules.get(name, 0.0)) for name, shape in layer.state.items()]
+
     def _lead(self, steps: int, batch: int, extra: int | None) -> tuple[int, ...]:
         """Return the axes of what is saved before a row's own."""
         if extra is None:
@@ -304,6 +309,11 @@ class Passes:
         """Return what a `Grads` or a `Second` has, in the order of values."""
         given = [getattr(grads, name, None) for name in self.module.Inputs._fields]
         return [*given, *grads.params, *(grads.state if self.starts else ())]
+
+
+def floating(values: Sequence[Tensor]) -> Tensor:
+    """Return the first value that is no index."""
+    return next(value for value in values if value.is_floating_point())
 
 
 def summed(a: Maybe, b: Maybe) -> Maybe:

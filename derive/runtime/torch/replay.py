@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .passes import Arrays, Maybe, Passes, summed
+from .passes import Arrays, Maybe, Passes, floating, summed
 
 STEPS = "runtime.torch.steps"  # of a package: a module for each such cell
 Found = list[Tensor | None]
@@ -119,7 +119,7 @@ class Replay:
         over_time = len(passes.module.LAYER.inputs)
         inputs, contexts = given[:over_time], given[over_time:]
         sizes, steps, batch = passes.extent(values)
-        states = list(before) if passes.starts else self._first(values, sizes, batch)
+        states = list(before) if passes.starts else passes.first(values)
         outputs: dict[int, Tensor] = {}
         for t in reversed(range(steps)) if passes.reverse else range(steps):
             rows = self._rows(t, batch, values)
@@ -128,7 +128,7 @@ class Replay:
             whole = len(y) == batch
             outputs[t] = y if whole else y.new_zeros((batch, *y.shape[1:])).index_put((rows,), y)
             states = list(after) if whole else [a.index_put((rows,), b) for a, b in zip(states, after, strict=True)]
-        shape, like = passes.module.LAYER.shape(passes.module.LAYER.output, sizes), _floating(values)
+        shape, like = passes.module.LAYER.shape(passes.module.LAYER.output, sizes), floating(values)
         found = torch.stack([outputs[t] for t in range(steps)]) if steps else like.new_zeros((0, batch, *shape))
         return [found, *[value[None] if passes.single else value for value in states]]
 
@@ -137,11 +137,6 @@ class Replay:
         if self.passes.lengths is None:
             return slice(None)
         return (torch.as_tensor(self.passes.lengths, device=values[0].device) > t).nonzero()[:, 0]
-
-    def _first(self, values: Sequence[Tensor], sizes: Any, batch: int) -> list[Tensor]:
-        """Return the states before the first step, as the cell's rules say."""
-        layer, like = self.passes.module.LAYER, _floating(values)
-        return [like.new_full((batch, *layer.shape(shape, sizes)), layer.rules.get(name, 0.0)) for name, shape in layer.state.items()]
 
     # Arrays and tensors
 
@@ -155,10 +150,6 @@ class Replay:
 
     def _arrays(self, found: Sequence[Tensor | None]) -> list[Maybe]:
         return [None if value is None else self.passes.array(value) for value in found]
-
-
-def _floating(values: Sequence[Tensor]) -> Tensor:
-    return next(value for value in values if value.is_floating_point())
 
 
 def _placed(found: Found, free: Sequence[bool]) -> Found:
