@@ -28,6 +28,8 @@ from ..language.sizes import Size
 from . import functions as fn
 from .choices import NONE, Guard, guarded, guards, selected
 from .ir import (
+    Along,
+    AxisSum,
     Carry,
     Clipped,
     Concat,
@@ -148,6 +150,7 @@ class _Reverse:
         made = self.take()
         prologue += [eq for eq in made if not self.types[eq.name].batched]  # of cotangents of sums alone: the same at every step
         accumulators = self.accumulate(totals)
+        made = self.laid_out(made, accumulators)
 
         self.sweep(rec.prologue)
         results = {name: self.finish(name) for name in (*rec.statics, *rec.contexts) if name in self.wrt}
@@ -177,6 +180,13 @@ class _Reverse:
         contexts += [n for n in free if n in self.rec.contexts]
         saved = [n for n in free if self.types[n].batched and n not in contexts and n not in seeded]
         return replace(found, statics=tuple(dict.fromkeys(statics)), contexts=tuple(contexts), sequences=(*seeded, *saved))
+
+    def laid_out(self, made: list[Equation], sums: list[Equation]) -> list[Equation]:
+        """Return a step's equations after those of vectors of the forward pass that they read along an axis of a matrix: the vector is what
+        is kept.
+        """
+        free = {*free_names((*made, *sums))}
+        return [eq for eq in self.rec.body if isinstance(eq.node, Along) and eq.name in free] + made
 
     def take(self) -> list[Equation]:
         """Return the equations made since the last call."""
@@ -248,7 +258,7 @@ class _Reverse:
         if sp.Symbol(given) in self.across or (isinstance(eq.node, Clipped) and sign < 0):
             return False  # it is a line of its own; clipping does not let a sign pass
         if not sliced and self.types[given].batched == kind.batched:
-            whole = isinstance(eq.node, FeatureSum | LogSumExp | RowFunction | Transpose | Pick | Spread)
+            whole = isinstance(eq.node, AxisSum | Along | FeatureSum | LogSumExp | RowFunction | Transpose | Pick | Spread)
             if self.types[given] == kind if whole else isinstance(eq.node, Map) and own == "part":
                 return True
         summed = not kind.shape and own == "own" and self.labels[given].kind == "part"

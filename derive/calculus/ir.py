@@ -121,9 +121,29 @@ class Total(Node):
 
 @dataclass(frozen=True)
 class FeatureSum(Node):
-    """Sum of a vector's features, or of all elements of a static matrix: a scalar."""
+    """Sum of a vector's features, or of all elements of a matrix: a scalar."""
 
     value: str
+
+
+@dataclass(frozen=True)
+class AxisSum(Node):
+    """Sum of a matrix over one axis, a vector along the other: over axis 1 the sum of each row, over axis 0 that of each column."""
+
+    value: str
+    axis: int
+
+
+@dataclass(frozen=True)
+class Along(Node):
+    """The matrix that has the vector `value` along `axis`, as often as `size` says: entry (i, j) is v_i for axis 0, v_j for axis 1.
+
+    It is no memory and no computation: what reads entry (i, j) reads v_i, or v_j.
+    """
+
+    value: str
+    axis: int
+    size: Size
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,16 @@ from ..language.definition import Definition
 from ..language.functions import Surrogate
 from ..language.names import previous
 from ..language.rewrite import substitute
-from ..language.shapes import is_batched, shape_of
-from ..language.sizes import Shape
+from ..language.shapes import is_batched, rank_of, shape_of
+from ..language.sizes import Shape, Size
 from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
 from ..language.tree import Concat as ConcatExpr
 from ..language.tree import Transpose as TransposeExpr
+from ..language.walks import is_eye, leaves
 from . import functions as fn
 from .ir import (
+    Along,
+    AxisSum,
     Carry,
     Clipped,
     Concat,
@@ -67,6 +70,7 @@ class _Lowering:
         self.prologue: list[Equation] = []
         self.body: list[Equation] = []
         self.made: dict[Node, str] = {}
+        self.laid: dict[tuple[Along, bool], str] = {}
         self.names = Names(cell.shapes)
         self.normalised: dict[str, str] = {}
         self.clipped = 0
@@ -74,6 +78,7 @@ class _Lowering:
         self.tag = ""
         self.target = ""  # of the line; of several the first
         self.line = ""  # what a part of the line may be called
+        self.whole: Expr | None = None  # the elementwise expression at hand
         for name, shape in cell.shapes.items():
             self.types[name] = Type(shape, name in cell.batched, name in cell.integers)
             self.labels[name] = Label("own")
@@ -179,13 +184,15 @@ class _Lowering:
         """Return the node of an expression that is not elementwise, or None."""
         match expr:
             case MatMul(left=left, right=right):
-                return self.product(left, right)
+                return None if self.parted(expr) else self.product(left, right)
             case ConcatExpr(parts=parts):
                 return Concat(tuple(self.operand(p) for p in parts))
             case TransposeExpr(operand=matrix):
                 return Transpose(self.operand(matrix))
             case Call(function="sum", args=(value,)):
                 return FeatureSum(self.operand(value))
+            case Call(function="sum", args=(value, Number(value=axis))):
+                return AxisSum(self.operand(value), int(axis))
             case Call(function="logsumexp", args=(value,)):
                 return LogSumExp(self.operand(value))
             case Call(function="softmax", args=(value,)):
@@ -208,12 +215,60 @@ class _Lowering:
         if len(self.shape(left)) == 1:
             u, v = self.operand(left), self.operand(right)
             return FeatureSum(self.named(Map(sp.Symbol(u) * sp.Symbol(v)), f"{u}_{v}", self.shape(left)))
+        if is_batched(left, self.cell.batched):
+            return self.batched_product(left, right)
         if isinstance(left, TransposeExpr):
             return MatVecT(self.operand(left.operand), self.operand(right))
         return MatVec(self.operand(left), self.operand(right))
 
+    def batched_product(self, left: Expr, right: Expr) -> Node:
+        """Return the product of a matrix that has a row a sequence and a vector: the sum, over an axis, of what each element is times."""
+        turned = isinstance(left, TransposeExpr)
+        matrix = left.operand if isinstance(left, TransposeExpr) else left
+        v, shape = self.operand(right), self.shape(matrix)
+        axis = 0 if turned else 1
+        laid = self.along(v, axis, shape[1 - axis], batched=True)
+        product = Map(self.scalar(matrix) * laid)
+        names = [matrix.id] if isinstance(matrix, Name) else []
+        return AxisSum(self.named(product, "_".join([*names, v]) if names else self.line, shape), axis)
+
+    def along(self, vector: str, axis: int, size: Size, *, batched: bool) -> sp.Symbol:
+        """Return the matrix of a vector along an axis; one that has a row a sequence may be of a vector that has none: nothing is stored."""
+        key = Along(vector, axis, size), batched
+        if key not in self.laid:
+            name = self.names.fresh(f"{vector}_along")
+            whole = self.types[vector].shape[0]
+            self.labels[name], self.types[name] = Label("part"), Type((whole, size) if axis == 0 else (size, whole), batched)
+            (self.body if batched else self.prologue).append(Equation(name, key[0], self.tag, shown=False))
+            self.laid[key] = name
+        return sp.Symbol(self.laid[key])
+
+    def outer(self, left: Expr, right: Expr) -> sp.Expr:
+        """Return an outer product: each vector along its axis; a number is spread over it."""
+        assert self.whole is not None
+        shape, batched, product = self.shape(self.whole), is_batched(self.whole, self.cell.batched), sp.S.One
+        for axis, part in enumerate((left, right)):
+            vector = bool(self.shape(part))
+            product *= self.along(self.operand(part), axis, shape[1 - axis], batched=batched) if vector else self.scalar(part)
+        return product
+
+    def parted(self, expr: MatMul) -> Expr | None:
+        """Return the product of a sum of a static matrix and one that has a row a sequence as the sum of two products, or None."""
+        match expr.left:
+            case Binary(op="+" | "-" as op, left=a, right=b) if is_batched(a, self.cell.batched) != is_batched(b, self.cell.batched):
+                if min(len(self.shape(a)), len(self.shape(b))) == 2 and not any(is_eye(part) for part in (*leaves(a), *leaves(b))):
+                    return Binary(op, MatMul(a, expr.right), MatMul(b, expr.right))
+        return None
+
     def scalar(self, expr: Expr) -> sp.Expr:
         """Return `expr` as an elementwise expression over names, adding equations for the parts that are not elementwise."""
+        around, self.whole = self.whole, expr
+        found = self.elementwise(expr)
+        self.whole = around
+        return found
+
+    def elementwise(self, expr: Expr) -> sp.Expr:
+        """Return a part of an elementwise expression."""
         match expr:
             case Number(value=value):
                 return _number(value)
@@ -221,22 +276,26 @@ class _Lowering:
                 constants = self.cell.scalar_constants
                 return sp.Symbol(name) if name not in constants else constant(name) if constants[name] else sp.S.Zero
             case Negative(operand=operand):
-                return -self.scalar(operand)
+                return -self.elementwise(operand)
             case Binary(op=op, left=left, right=right):
-                a, b = self.scalar(left), self.scalar(right)
+                a, b = self.elementwise(left), self.elementwise(right)
                 return {"+": a + b, "-": a - b, "*": a * b}[op] if op != "/" else a / b
             case Power(base=base, exponent=exponent):
-                return self.scalar(base) ** _number(exponent)
+                return self.elementwise(base) ** _number(exponent)
             case Compare(op=op, left=left, right=right):
-                return fn.COMPARISONS[op](self.scalar(left), self.scalar(right))
+                return fn.COMPARISONS[op](self.elementwise(left), self.elementwise(right))
             case Call(function="eye"):
                 return EYE
+            case Call(function="outer", args=(left, right)):
+                return self.outer(left, right)
+            case MatMul() if parted := self.parted(expr):
+                return self.scalar(parted)
             case Call(function="mean", args=(value,)):
                 return self.mean(self.scalar(value), value)
             case Call(function="layer_norm", args=(value,)):
                 return self.layer_norm(value)
             case Call(function="detach" | "scale_gradient" as name, args=args):
-                return fn.FUNCTIONS[name](*map(self.scalar, args))
+                return fn.FUNCTIONS[name](*map(self.elementwise, args))
             case Call(function=name, args=(value,)) if name in self.surrogates:
                 return self.surrogates[name](self.argument(value, alone=True))
             case Call(function=name, args=args) if name in fn.FUNCTIONS:
@@ -247,12 +306,13 @@ class _Lowering:
         """Return a function's argument; if it is alone and more than a name, it becomes the pre-activation, an equation of its own."""
         batched = is_batched(expr, self.cell.batched)
         label = Label("preactivation", self.target)
-        if alone and batched and isinstance(expr, MatMul):
+        if alone and batched and isinstance(expr, MatMul) and not self.parted(expr):
             return sp.Symbol(self.named(self.product(expr.left, expr.right), f"a_{self.target}", self.shape(expr), label))
-        scalar = self.scalar(expr)
+        scalar = self.scalar(expr) if self.whole is None else self.elementwise(expr)
         if not alone or not batched or (sum(not is_constant(s) for s in scalar.free_symbols) < 2 and not scalar.is_Add):
             return scalar
-        return sp.Symbol(self.named(Map(scalar), f"a_{self.target}", self.shape(expr), label))
+        shape = self.shape(self.whole if self.whole and rank_of(expr, self.cell.shapes) == 2 else expr)
+        return sp.Symbol(self.named(Map(scalar), f"a_{self.target}", shape, label))
 
     def mean(self, value: sp.Expr, expr: Expr) -> sp.Expr:
         """Return the mean of the features of `value`, which has the shape of `expr`."""

@@ -15,6 +15,8 @@ import sympy as sp
 from ..language.sizes import Size
 from . import functions as fn
 from .ir import (
+    Along,
+    AxisSum,
     Clipped,
     Concat,
     Equation,
@@ -211,6 +213,20 @@ def _feature_sum(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     yield eq.node.value, sp.Symbol(dy)
 
 
+def _axis_sum(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    """Each element of a row (or column) moves its sum alike: ``ȳ 1ᵀ``."""
+    node = eq.node
+    assert isinstance(node, AxisSum)
+    along = Along(dy, 1 - node.axis, sweep.types[node.value].shape[node.axis])
+    yield node.value, Made(along, f"{dy}_along", sweep.types[dy].batched)
+
+
+def _along(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    node = eq.node
+    assert isinstance(node, Along)
+    yield node.value, Made(AxisSum(dy, 1 - node.axis), f"sum_{dy}", sweep.types[dy].batched)
+
+
 def _log_sum_exp(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     assert isinstance(eq.node, LogSumExp)
     slope = sweep.reuse(fn.exp(sp.Symbol(eq.node.value) - sp.Symbol(eq.name)), eq)
@@ -260,6 +276,8 @@ RULES: dict[type[Node], Rule] = {
     Outer: _outer,
     Total: _total,
     FeatureSum: _feature_sum,
+    AxisSum: _axis_sum,
+    Along: _along,
     LogSumExp: _log_sum_exp,
     Transpose: _transpose,
     Concat: _concat,

@@ -1,4 +1,4 @@
-"""What a cell's declarations and its text must agree on: names, initial values, and no matrix that changes from row to row."""
+"""What a cell's declarations and its text must agree on: names, initial values, and what may be a matrix."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from .errors import CellError, nearest
 from .hints import MATRICES, limit
 from .names import canonical
 from .reading import Reading
-from .shapes import rank_of
 from .sizes import parse_shape, shape_text
-from .tree import Call, Expr, Name, Negative, Number
+from .tree import Call, Expr, MatMul, Name, Negative, Number, Transpose
 from .unparse import unparse_expression
 from .vocabulary import GRADIENTS
 from .walks import is_batched, walk
@@ -122,23 +121,24 @@ def _constant(cell: Reading, function: str, expr: Expr) -> float:
 
 
 def _check_matrices(cell: Reading) -> None:
-    """Refuse matrices that change with the input or over time: the language has only static ones."""
-    for name in (*cell.states, *cell.inputs, *cell.context):
-        shape = parse_shape(cell.declared_shapes[name]) if name in cell.declared_shapes else ()
-        if len(shape) == 2:
-            kind = "states" if name in cell.states else "inputs"
-            raise CellError(
-                f"`{name}` is declared a matrix ({shape_text(shape)}): the language has no matrix-valued {kind}; {limit(MATRICES)}",
-                text=cell.text,
-            )
+    """Refuse matrices as inputs and as the output, and the transpose of one that has a row a sequence but for a product."""
+    for name in (*cell.inputs, *cell.context):
+        if name in cell.declared_shapes and len(parse_shape(cell.declared_shapes[name])) == 2:
+            what = "an input" if name in cell.inputs else "a context"
+            shape = shape_text(parse_shape(cell.declared_shapes[name]))
+            raise CellError(f"`{name}` is declared a matrix ({shape}): {what} is a vector or a scalar; {limit(MATRICES)}", text=cell.text)
     for line in cell.equations:
+        products = {id(node.left) for node in walk(line.value) if isinstance(node, MatMul)}
         for node in walk(line.value):
-            if is_batched(node, cell.batched) and rank_of(node, cell.shapes) == 2:
+            if isinstance(node, Transpose) and id(node) not in products and is_batched(node, cell.batched):
                 raise CellError.at(
                     node.span,
                     cell.text,
-                    f"`{unparse_expression(node)}` is a matrix that changes from row to row: the language has only matrices made of "
-                    f"parameters and constants; scale the product instead, as in `a * (W @ x)`, or {limit(MATRICES)}",
+                    f"`{unparse_expression(node.operand)}` is a matrix that changes from row to row: its transpose stands only on the left "
+                    f"of `@`, as in `S.T @ q`; {limit(MATRICES)}",
                 )
     if len(cell.shapes[cell.output]) == 2:
-        raise CellError(f"the output `{cell.output}` is a matrix: it must be a vector or a scalar", text=cell.text)
+        raise CellError(
+            f"the output `{cell.output}` is a matrix: it must be a vector or a scalar, such as what is read from it, `{cell.output} @ q`",
+            text=cell.text,
+        )

@@ -87,7 +87,7 @@ class _Ranks:
         return base_name(name, self.known.states)
 
     def raise_to(self, name: str, rank: int) -> None:
-        if name in (*self.known.inputs, *self.known.context, *self.known.states):
+        if name in (*self.known.inputs, *self.known.context):
             rank = min(rank, 1)  # never a matrix: what is wrong is said where it is used
         if name not in self.fixed and self.rank[name] < rank:
             self.rank[name], self.changed = rank, True
@@ -100,9 +100,9 @@ class _Ranks:
                 return -1 if name in self.known.scalars else self.rank[self.base(name)]
             case MatMul(left=left):
                 return {2: 1, 1: 0}.get(self.of(left), -1)
-            case Transpose() | Call(function="eye"):
+            case Transpose() | Call(function="eye" | "outer"):
                 return 2
-            case Concat() | Call(function="softmax" | "layer_norm"):
+            case Concat() | Call(function="softmax" | "layer_norm") | Call(function="sum", args=(_, _)):
                 return 1
             case Call(function="sum" | "mean" | "logsumexp" | "pick"):
                 return 0
@@ -137,6 +137,11 @@ class _Ranks:
                     self.vector(part)
             case Call(function="logsumexp" | "softmax" | "layer_norm" | "pick", args=(value, *_)):
                 self.vector(value)
+            case Call(function="outer", args=parts):
+                for part in parts:
+                    self.vector(part)
+            case Call(function="sum", args=(Name(id=name), _)) if name not in self.known.scalars:
+                self.raise_to(self.base(name), 2)
 
     def matrix(self, node: Expr) -> None:
         """Note that the parameters on the left of `@` and under `.T` are matrices, where nothing else stands beside them."""

@@ -11,7 +11,7 @@ from fractions import Fraction
 from .hints import HABITS, function_hint
 from .places import TOO_LARGE, Written, no_index
 from .tree import Binary, Call, Compare, Concat, Expr, Indexed, MatMul, Name, Negative, Number, Power, Span, Transpose
-from .vocabulary import ARITY, MAX_DEPTH, MAX_EXPONENT, MAX_NUMBER, RESERVED, bad_name
+from .vocabulary import ARITY, AXES, MAX_DEPTH, MAX_EXPONENT, MAX_NUMBER, RESERVED, bad_name
 
 _BINARY = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _EXACT: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
@@ -213,9 +213,12 @@ class Reader(Written):
             what = "`eye` is not a function" if name == "eye" else f"unknown function `{name}`"
             raise self.error(what + function_hint(name, RESERVED | {*self.functions}), node.func)
         self.check_plain(node, name)
+        if name in AXES and len(node.args) == 2:
+            return Call(name, (self.expression(node.args[0], depth), self.axis(name, node.args[1])))
         if len(node.args) != ARITY[name]:
             plural = "" if ARITY[name] == 1 else "s"
-            raise self.error(f"`{name}` takes {ARITY[name]} argument{plural}, got {len(node.args)}", node)
+            more = ", or a matrix and an axis" if name in AXES else ""
+            raise self.error(f"`{name}` takes {ARITY[name]} argument{plural}{more}, got {len(node.args)}", node)
         if name == "split":
             raise self.error("`split` must be the whole right side of an assignment to several names: `a, b = split(v, 2)`", node)
         if name == "where":
@@ -225,6 +228,12 @@ class Reader(Written):
         if name == "pick" and not isinstance(args[1], Name):
             raise self.error("the index of `pick` must be the name of an input", node.args[1])
         return Call(name, args)
+
+    def axis(self, name: str, node: ast.expr) -> Expr:
+        """The axis of a matrix that is summed over."""
+        if not (isinstance(node, ast.Constant) and type(node.value) is int and node.value in (0, 1)):
+            raise self.error(f"the axis of `{name}(M, axis)` is 0, which leaves the sum of each column, or 1, that of each row", node)
+        return Number(Fraction(node.value), span=self.span(node))
 
     def check_plain(self, node: ast.Call, name: str) -> None:
         if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):

@@ -58,18 +58,19 @@ def shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> Shape:
     `eye` has the shape of the matrix beside it; KeyError if a name is missing, ValueError for `eye` without a matrix beside it.
     """
     shape = _shape_of(expr, shapes)
-    if shape is None:
-        raise ValueError(f"`{unparse_expression(expr)}` has no size of its own: `eye` needs a matrix beside it")
-    return shape
+    known = tuple(size for size in shape if size is not None)
+    if len(known) < len(shape):
+        raise ValueError(f"`{unparse_expression(expr)}` has no size of its own: it needs a matrix beside it")
+    return known
 
 
 def rank_of(expr: Expr, shapes: Mapping[str, Shape]) -> int:
     """Return how many axes one row of `expr` has: 2 for `eye`, which has a rank of its own though no size."""
-    shape = _shape_of(expr, shapes)
-    return 2 if shape is None else len(shape)
+    return len(_shape_of(expr, shapes))
 
 
-def _shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> Shape | None:
+def _shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> tuple[Size | None, ...]:
+    """Return the shape of `expr`, of which those axes have no size that only what stands beside it tells: of `eye`, of `outer(1, v)`."""
     match expr:
         case Number():
             return ()
@@ -79,18 +80,21 @@ def _shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> Shape | None:
             shape = shape_of(left, shapes)
             return (shape[0],) if len(shape) == 2 else ()
         case Transpose(operand=operand):
-            shape = shape_of(operand, shapes)
-            return shape[::-1]
+            return _shape_of(operand, shapes)[::-1]
         case Concat(parts=parts):
             return (sum((shape_of(part, shapes)[0] for part in parts), Size()),)
         case Call(function="eye"):
-            return None
+            return (None, None)
+        case Call(function="outer", args=args):
+            return tuple(next(iter(_shape_of(part, shapes)), None) for part in args)
+        case Call(function="sum", args=(value, Number(value=axis))):
+            return (_shape_of(value, shapes)[1 - int(axis)],)
         case Call(function="sum" | "mean" | "logsumexp" | "pick"):
             return ()
-    shapes_of_parts = [_shape_of(part, shapes) for part in children(expr)]
-    found = [shape for shape in shapes_of_parts if shape is not None]
-    largest = max(found, key=len, default=())
-    return largest if len(found) == len(shapes_of_parts) or len(largest) == 2 else None
+    found = [_shape_of(part, shapes) for part in children(expr)]
+    rank = max(map(len, found), default=0)
+    beside = [shape for shape in found if len(shape) == rank]
+    return tuple(next((shape[axis] for shape in beside if shape[axis] is not None), None) for axis in range(rank))
 
 
 def _indices(equations: Sequence[Assignment], known: Declarations) -> frozenset[str]:

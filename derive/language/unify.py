@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import gcd
 
 from .errors import CellError
-from .hints import MATRICES, limit
 from .ranks import Declarations, base_name, x_input
 from .sizes import Shape, Size, shape_text
 from .tree import Assignment, Binary, Call, Concat, Expr, MatMul, Name, Number, Transpose
@@ -152,8 +151,7 @@ class Sizes:
                     raise CellError(f"the size of `{name}` comes out as {settled}: declare its shape in `shapes`", text=self.known.text)
 
     def assign(self, line: Assignment) -> None:
-        if self.eye_only(line.value):
-            raise self.error(line.value, "`eye` has no size of its own: it needs a matrix beside it")
+        self.sized(line.value)
         value = self.shape(line.value)
         if len(line.targets) > 1:
             return self.split(line, value)
@@ -218,10 +216,11 @@ class Sizes:
             case Transpose(operand=operand):
                 if self.eye_only(operand):
                     raise self.error(expr, f"`{self.text(expr)}` is `{self.text(operand)}`: leave `.T` out")
+                self.sized(operand)
                 shape = self.shape(operand)
                 if len(shape) != 2:
                     message = f"`.T` needs a matrix, `{self.text(operand)}` is {self.kind(shape)}"
-                    outer = f": `a @ b` is the inner product of two vectors, an outer product is a matrix; {limit(MATRICES)}"
+                    outer = ": `a @ b` is the inner product of two vectors, `outer(a, b)` their outer product"
                     raise self.error(expr, message + (outer if shape else ""))
                 return shape[::-1]
             case Concat(parts=parts):
@@ -229,9 +228,16 @@ class Sizes:
             case Call(function="eye"):
                 side = self.fresh()
                 return side, side
+            case Call(function="outer", args=args):
+                return self.outer(expr, args)
+            case Call(function="sum", args=(value, Number(value=axis))):
+                self.sized(value)
+                shape = self.shape(value)
+                if len(shape) != 2:
+                    raise self.error(expr, f"`sum(M, {axis})` needs a matrix, `{self.text(value)}` is {self.kind(shape)}")
+                return (shape[1 - int(axis)],)
             case Call(function="sum" | "mean" as function, args=(value,)):
-                if self.eye_only(value):
-                    raise self.error(value, "`eye` has no size of its own: it needs a matrix beside it")
+                self.sized(value)
                 if not self.shape(value):
                     raise self.error(expr, f"`{function}` needs a vector or a matrix, `{self.text(value)}` is a scalar")
                 return ()
@@ -244,6 +250,16 @@ class Sizes:
             case Call(function="softmax" | "layer_norm" as function, args=(value,)):
                 return self.vector(value, f"`{function}`")
         return self.join(expr, children(expr))
+
+    def outer(self, expr: Expr, args: tuple[Expr, ...]) -> Shape:
+        """Return the shape of an outer product; an axis along which a number is spread has the size of what stands beside it."""
+        shapes = [self.shape(part) for part in args]
+        for part, shape in zip(args, shapes, strict=True):
+            if len(shape) > 1:
+                raise self.error(part, f"`outer` needs vectors, `{self.text(part)}` is {self.kind(shape)}")
+        if not any(shapes):
+            raise self.error(expr, f"`outer` needs a vector: `{self.text(expr)}` spreads a number along both axes, write the number")
+        return tuple(shape[0] if shape else self.fresh() for shape in shapes)
 
     def vector(self, expr: Expr, user: str) -> Shape:
         shape = self.shape(expr)
@@ -281,11 +297,34 @@ class Sizes:
         parts = list(leaves(expr))
         return any(map(is_eye, parts)) and not any(len(self.shape(part)) == 2 for part in parts if not is_eye(part))
 
+    def sized(self, expr: Expr) -> None:
+        """Check that a matrix in an elementwise expression has sizes: `eye`, and a number that is spread, have none of their own."""
+        if self.eye_only(expr):
+            raise self.error(expr, "`eye` has no size of its own: it needs a matrix beside it")
+        if not any(isinstance(node, Call) and node.function == "outer" for node in walk(expr)):
+            return
+        parts = [part for part in leaves(expr) if not is_eye(part) and len(self.shape(part)) == 2]
+        open_axes = [{axis for axis in (0, 1) if not self.has_size(part, axis)} for part in parts]
+        if parts and (missing := set.intersection(*open_axes)):
+            ways = {0: "rows", 1: "columns"}
+            part = next(part for part, axes in zip(parts, open_axes, strict=True) if axes & missing)
+            raise self.error(part, f"`{self.text(part)}` has no number of {ways[min(missing)]} of its own: it needs a matrix beside it")
+
+    def has_size(self, part: Expr, axis: int) -> bool:
+        """Say whether a matrix that is not elementwise has a size of its own along an axis."""
+        match part:
+            case Transpose(operand=operand):
+                return any(self.has_size(leaf, 1 - axis) for leaf in leaves(operand) if len(self.shape(leaf)) == 2)
+            case Call(function="outer", args=args):
+                return bool(self.shape(args[axis]))
+        return True
+
     # Products
 
     def product(self, expr: MatMul) -> Shape:
         if self.eye_only(expr.left):
             raise self.error(expr.left, "`eye` has no size of its own: it needs a matrix beside it; `c * eye @ v` is `c * v`")
+        self.sized(expr.left)
         left, right = self.shape(expr.left), self.shape(expr.right)
         if not left:
             raise self.error(expr, f"`@` needs a matrix or a vector on its left, `{self.text(expr.left)}` is a scalar: write `*`")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .tree import Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Power, Transpose
 
-STRUCTURAL = frozenset({"sum", "mean", "logsumexp", "softmax", "layer_norm", "pick", "eye"})
+STRUCTURAL = frozenset({"sum", "mean", "logsumexp", "softmax", "layer_norm", "pick", "eye", "outer"})
 """Functions that do not work on each element by itself."""
 
 

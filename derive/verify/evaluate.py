@@ -239,7 +239,8 @@ class _Evaluator:
         """Return the value of `expr` and its rank; `order` is the number of rows of `eye`."""
         around = self.choices
         if around and rank_of(expr, self.cell.shapes) == 2:
-            self.choices = tuple(choice for choice in around if not choice.batched)  # a matrix is one for all rows
+            batched = is_batched(expr, self.cell.batched)
+            self.choices = tuple(choice for choice in around if batched or not choice.batched)  # else it is one for all rows
         if is_where(expr):
             found = self.where(children(expr), self.order(expr, order))
         elif is_elementwise(expr):
@@ -291,9 +292,11 @@ class _Evaluator:
             case MatMul(left=left, right=right):
                 return self.product(left, right)
             case Transpose(operand=operand):
-                return self.of(operand)[0].T, 2
+                return self.xp.swapaxes(self.of(operand)[0], -1, -2), 2
             case Concat(parts=parts):
                 return self.concat([self.of(part)[0] for part in parts]), 1
+            case Call(function="outer", args=args):
+                return self.outer(*(self.of(part) for part in args)), 2
             case Call(function="eye"):
                 assert order is not None, "shapes are checked: a matrix stands beside every `eye`"
                 return self.array(np.eye(order)), 2
@@ -303,9 +306,14 @@ class _Evaluator:
 
     def product(self, left: Expr, right: Expr) -> tuple[Any, int]:
         (a, rank), (v, _) = self.of(left), self.of(right)
-        if rank == 2:
+        if rank == 2 and not is_batched(left, self.cell.batched):
             return v @ a.T, 1
-        return self.xp.sum(a * v, axis=-1), 0
+        return self.xp.sum(a * self.align(v, 1, rank), axis=-1), rank - 1
+
+    def outer(self, left: tuple[Any, int], right: tuple[Any, int]) -> Any:
+        """Return the outer product of two vectors, or of a vector and a number, which is spread over it."""
+        (a, rank), (b, its) = left, right
+        return (a[..., :, None] if rank else a[..., None, None]) * (b[..., None, :] if its else b[..., None, None])
 
     def concat(self, parts: list[Any]) -> Any:
         lead = self.xp.broadcast_shapes(*(tuple(p.shape[:-1]) for p in parts))
@@ -313,8 +321,11 @@ class _Evaluator:
 
     def structural(self, function: str, args: tuple[Expr, ...]) -> tuple[Any, int]:
         value, rank = self.of(args[0])
+        if function == "sum" and len(args) == 2:
+            (axis,) = (int(arg.value) for arg in args[1:] if isinstance(arg, Number))
+            return self.xp.sum(value, axis=axis - 2), 1
         if function in ("sum", "mean"):
-            total = self.xp.sum(value, axis=-1) if rank == 1 else self.xp.sum(value)
+            total = self.xp.sum(value, axis=tuple(range(-rank, 0)))
             count = math.prod(value.shape[len(value.shape) - rank :])
             return (total if function == "sum" else total / count), 0
         if function == "pick":
@@ -359,5 +370,6 @@ class _Evaluator:
         return int(self.values[leaf.id].shape[-1]) if isinstance(leaf, Name) and len(self.cell.shapes[leaf.id]) == 2 else None
 
     def align(self, value: Any, rank: int, needed: int) -> Any:
-        """Return a scalar a row with a last axis to stand beside a vector."""
-        return value[..., None] if rank == 0 and needed == 1 else value
+        """Return a value a row with the axes in front of its own that it needs to stand beside one of a higher rank."""
+        lead = len(value.shape) - rank
+        return value[(..., *[None] * (needed - rank), *[slice(None)] * rank)] if lead and rank < needed else value

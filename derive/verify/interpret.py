@@ -14,6 +14,8 @@ import sympy as sp
 
 from ..calculus import functions as fn
 from ..calculus.ir import (
+    Along,
+    AxisSum,
     Concat,
     Equation,
     FeatureSum,
@@ -135,6 +137,11 @@ class _Machine:
             case FeatureSum(value=v):
                 axes = tuple(range(-len(self.rec.types[v].shape), 0))
                 return env[v].sum(axis=axes)
+            case AxisSum(value=v, axis=axis):
+                return env[v].sum(axis=axis - 2)
+            case Along(value=v, axis=axis):
+                rows = self.rows(env[v], self.rec.types[v]) if kind.batched else env[v]
+                return np.broadcast_to(np.expand_dims(rows, -1 - axis), self.zeros(kind).shape)
             case LogSumExp(value=v):
                 top = env[v].max(axis=-1, keepdims=True)
                 return np.log(np.exp(env[v] - top).sum(axis=-1)) + top[..., 0]
