@@ -124,6 +124,7 @@ class _Reverse:
         self.equations: list[Equation] = []
         self.made: dict[tuple[Node, Type], str] = {}  # by what those equations say
         self.across: dict[sp.Expr, Across] = {}  # by contribution, what normalisations hand on
+        self.sums: set[str] = set()  # over an axis of a matrix
         self.cotangent: dict[str, str] = {}
         self.values = {
             eq.node.expr: sp.Symbol(eq.name)
@@ -240,7 +241,8 @@ class _Reverse:
             symbol = sign * terms[0]
             if isinstance(symbol, sp.Symbol) and self.stands_for(eq, symbol.name, sign, sliced):
                 return sign, str(symbol.name)
-        return 1, self.define(self.cotangent_name(eq.name), self.whole(terms), kind, Label("cotangent", eq.name), shown=True)
+        label, shown = Label("cotangent", eq.name), not isinstance(eq.node, Along)  # of which people know the vector
+        return 1, self.define(self.cotangent_name(eq.name), self.whole(terms), kind, label if shown else PART, shown=shown)
 
     def whole(self, terms: list[sp.Expr]) -> Node:
         """Return the node of the sum of contributions; what a normalisation hands on keeps its own, which has a rule of its own."""
@@ -261,7 +263,7 @@ class _Reverse:
             whole = isinstance(eq.node, AxisSum | Along | FeatureSum | LogSumExp | RowFunction | Transpose | Pick | Spread)
             if self.types[given] == kind if whole else isinstance(eq.node, Map) and own == "part":
                 return True
-        summed = not kind.shape and own == "own" and self.labels[given].kind == "part"
+        summed = (not kind.shape or given in self.sums) and own == "own" and self.labels[given].kind == "part"
         return sign > 0 and self.types[given] == kind and not summed
 
     def terms(self, name: str) -> list[sp.Expr]:
@@ -347,6 +349,8 @@ class _Reverse:
         self.types[name], self.labels[name] = kind, label
         if isinstance(node, Across):
             self.across[sp.Symbol(name)] = node
+        if isinstance(node, AxisSum):
+            self.sums.add(name)
         self.equations.append(Equation(name, node, self.next_tag() if shown else "", shown))
         return name
 

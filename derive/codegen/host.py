@@ -13,7 +13,7 @@ from functools import cached_property
 
 from ..calculus.ir import Equation, MatVec, MatVecT, Outer, Recurrence, Slice, Total
 from ..calculus.naming import Names
-from ..language.sizes import Size
+from ..language.sizes import Size, elements
 from ..program.imperative import Array, Place, Product, Program, Stage
 from .kernel import Kernel
 from .sizes import size_source
@@ -196,7 +196,7 @@ class HostCode(ABC):
         if value not in self.program.places:
             return self.spread(self.source(value), shape[0])
         place = self.program.places[value]
-        width = shape[0] if shape else ONE
+        width = elements(shape)
         rows = self.view(place, width)
         return self.over_time(rows, width) if self.program.arrays[place.array].space == "once" else rows
 

@@ -1,10 +1,14 @@
-"""Sizes of axes as linear forms over named sizes, such as `4*n` or `d + n`, and shapes made of them."""
+"""Sizes of axes as forms over named sizes, such as `4*n` or `d + n`, and shapes made of them.
+
+The forms that people write are linear; the number of a matrix's elements has products of names, `k*v`.
+"""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 from .hints import HEADS, limit
 
@@ -13,7 +17,7 @@ LARGEST = 10**9
 
 @dataclass(frozen=True, order=True)
 class Size:
-    """A linear form with integer coefficients in canonical form: `terms` sorted by name, none of them zero.
+    """A form with integer coefficients in canonical form: `terms` sorted by name, none of them zero; a product of names is ``k*v``.
 
     Equal sizes compare equal and hash alike.  ``Size()`` is zero.
     """
@@ -35,10 +39,17 @@ class Size:
 
     __radd__ = __add__
 
-    def __mul__(self, factor: int) -> Size:
+    def __mul__(self, factor: int | Size) -> Size:
+        if isinstance(factor, Size):
+            return sum((self._times(name, k) for name, k in factor.terms), self * factor.constant)
         return Size(tuple((name, k * factor) for name, k in self.terms if factor), self.constant * factor)
 
     __rmul__ = __mul__
+
+    def _times(self, name: str, factor: int) -> Size:
+        """Return the form times a term."""
+        terms = [("*".join(sorted([*own.split("*"), *name.split("*")])), k * factor) for own, k in self.terms]
+        return Size(tuple(sorted(terms))) + Size(((name, self.constant * factor),) if self.constant else ())
 
     def __neg__(self) -> Size:
         return self * -1
@@ -56,26 +67,31 @@ class Size:
     @property
     def names(self) -> tuple[str, ...]:
         """The named sizes that it is made of, in order."""
-        return tuple(name for name, _ in self.terms)
+        return tuple(dict.fromkeys(name for product, _ in self.terms for name in product.split("*")))
 
     def coefficient(self, name: str) -> int:
-        """Return the factor of the named size `name`."""
+        """Return the factor of the named size `name`, where it is alone."""
         return dict(self.terms).get(name, 0)
 
     def substitute(self, values: Mapping[str, Size]) -> Size:
         """Return the form with named sizes replaced."""
         total = Size((), self.constant)
-        for name, k in self.terms:
-            total = total + values.get(name, Size.of(name)) * k
+        for product, k in self.terms:
+            total = total + prod((values.get(name, Size.of(name)) for name in product.split("*")), start=Size((), k))
         return total
 
     def evaluate(self, values: Mapping[str, int]) -> int:
         """Return its value; KeyError if a named size is missing in `values`."""
-        return self.constant + sum(k * values[name] for name, k in self.terms)
+        return self.constant + sum(k * prod(values[name] for name in product.split("*")) for product, k in self.terms)
 
 
 Shape = tuple[Size, ...]
 """Shape of one row: `()` a scalar, `(n,)` a vector, `(m, k)` a matrix; the batch axis is not in it."""
+
+
+def elements(shape: Shape) -> Size:
+    """Return the number of elements of a row of a shape."""
+    return prod(shape, start=Size((), 1))
 
 
 def size(name: str) -> Size:

@@ -13,6 +13,8 @@ import sympy as sp
 from ..calculus import ir
 from ..calculus.functions import FUNCTIONS, Elementwise, Surrogate
 from ..calculus.ir import (
+    Along,
+    AxisSum,
     Concat,
     Equation,
     FeatureSum,
@@ -31,7 +33,7 @@ from ..calculus.order import order
 from ..calculus.rowfunctions import Normalised, Softmax, Std
 from ..calculus.symbols import EYE, constant_name, extent, extent_name, is_constant, is_extent
 from ..language.sizes import Size
-from .names import Names
+from .matrices import Matrices
 from .rowsums import Mean, Total, averaged, tidied, total
 from .style import ATOM, LONGEST_DENOMINATOR, PRODUCT, SUM, Latex
 
@@ -42,7 +44,7 @@ def plus(term: str) -> str:
 
 
 @dataclass
-class Formulas(Names):
+class Formulas(Matrices):
     """Formulas of a recurrence's equations, and what they are called."""
 
     def definitions(self) -> list[str]:
@@ -99,6 +101,11 @@ class Formulas(Names):
                 if isinstance(mean := averaged(self._total(v)), Mean):
                     return self._print(mean)
                 return style.sum_features(self.operand(v, PRODUCT)), PRODUCT
+            case AxisSum(value=v, axis=axis):
+                return self.summed_over(v, axis)
+            case Along(value=v, axis=axis):
+                ones = [self.operand(v), "1"] if axis == 0 else ["1", self.operand(v)]
+                return f"{ones[0]}{style.space}{style.transposed(ones[1])}", PRODUCT
             case LogSumExp(value=v):
                 return style.apply("logsumexp", self.name(v)), ATOM
             case Transpose(matrix=m):
@@ -191,7 +198,7 @@ class Formulas(Names):
         if expr.is_Add:
             return self._sum(expr), SUM
         if expr.is_Mul:
-            return self._product(expr)
+            return self.matrix_term(expr) if self.has_along(expr) else self._product(expr)
         if expr.exp.is_negative:
             return self._product(sp.Mul(expr, evaluate=False))
         if expr.exp == sp.S.Half and isinstance(style, Latex):

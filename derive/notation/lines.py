@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ..calculus.functions import COMPARISONS, FUNCTIONS
 from ..language.definition import Definition
@@ -99,6 +100,13 @@ class LineFormulas:
                 return self._template(COMPARISONS[op].info.name, [left, right]), SUM
             case Call(function="eye"):
                 return "I", ATOM
+            case Call(function="outer", args=(left, right)):
+                parts = [self._within(part, ATOM) if self.rank(part) else "1" for part in (left, right)]
+                numbers = [self._within(part, ATOM) for part in (left, right) if not self.rank(part) and part != Number(Fraction(1))]
+                return style.space.join([*numbers, parts[0], style.transposed(parts[1])]), PRODUCT
+            case Call(function="sum", args=(value, Number(value=axis))):
+                matrix = self._within(value, ATOM)
+                return f"{matrix if axis else style.transposed(matrix)}{style.space}1", PRODUCT
             case Call(function="pick", args=(vector, index)):
                 return style.picked(self.text(vector), self.text(index)), ATOM
             case Call(function="sum", args=(value,)):

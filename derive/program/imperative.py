@@ -29,7 +29,7 @@ class Array:
     | `once`     | one for each batch index                                                    |
     | `static`   | one only                                                                    |
 
-    `extra` is 1 for the states, which have a row before the first step too.
+    `width` is the number of a row's elements; of a matrix, row by row.  `extra` is 1 for the states, which have a row before the first step too.
     """
 
     name: str
@@ -76,6 +76,27 @@ class Scalars:
 
 
 @dataclass(frozen=True)
+class RowLoop:
+    """``for i in range(rows)``: what is done for one row of matrices at a time, part by part.
+
+    A part is a loop over the columns, of equations whose values are matrices and sums of these, or it has the elements i of vectors.  What
+    one makes is read by those that follow: a sum of the row, and the elements i.  Sums of columns, and of whole matrices, are there when the
+    loop has ended.  A matrix that several parts read is computed in each, unless it is stored.
+    """
+
+    rows: Size
+    columns: Size
+    parts: tuple[VectorLoop | Scalars, ...]
+
+    @property
+    def computes(self) -> tuple[Compute, ...]:
+        return tuple(compute for part in self.parts for compute in part.computes)
+
+
+Loop = VectorLoop | Scalars | RowLoop
+
+
+@dataclass(frozen=True)
 class Product:
     """``out = matrix @ vector`` (or the transpose) for all rows at hand; with `accumulate` it adds to what `out` holds."""
 
@@ -92,7 +113,7 @@ class Stage:
     """Products, which need complete vectors, and then row by row the loops that use them."""
 
     products: tuple[Product, ...]
-    loops: tuple[VectorLoop | Scalars, ...]
+    loops: tuple[Loop, ...]
 
 
 @dataclass(frozen=True)

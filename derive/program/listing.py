@@ -5,6 +5,8 @@ from __future__ import annotations
 import sympy as sp
 
 from ..calculus.ir import (
+    Along,
+    AxisSum,
     Concat,
     Equation,
     FeatureSum,
@@ -23,7 +25,7 @@ from ..calculus.ir import (
 )
 from ..calculus.symbols import constant_name, is_constant
 from ..language.definition import Definition
-from .imperative import Program
+from .imperative import Loop, Program, RowLoop, VectorLoop
 from .passes.hoist import hoist
 from .pipeline import compile_cell, stages
 
@@ -77,6 +79,10 @@ def _node(node: Node) -> str:
             return f"{m}.T"
         case Concat(parts=parts):
             return f"[{', '.join(parts)}]"
+        case AxisSum(value=v, axis=axis):
+            return f"sum({v}, {axis})"
+        case Along(value=v, axis=axis):
+            return f"{v} along {axis}"
         case Slice(value=v, start=a, size=n):
             return f"{v}[{a} : {a + n}]"
         case Pick(value=v, index=k):
@@ -94,7 +100,14 @@ def program(prog: Program) -> str:
             lines.append(f"  {region}, stage {number}")
             lines += [f"    product {p.equation.name} = {_node(p.equation.node)} → {p.out.array}" for p in stage.products]
             for loop in stage.loops:
-                size = getattr(loop, "size", None)
-                lines.append(f"    {'scalars' if size is None else f'for j in range({size})'}")
-                lines += [f"      {_equation(c.equation)}" + "".join(f" → {p.array}" for p in c.stores) for c in loop.computes]
+                lines += _loop(loop, "    ")
     return "\n".join(lines)
+
+
+def _loop(loop: Loop, indent: str) -> list[str]:
+    if isinstance(loop, RowLoop):
+        parts = [line for part in loop.parts for line in _loop(part, f"{indent}  ")]
+        return [f"{indent}for i in range({loop.rows})", *parts]
+    head = f"for j in range({loop.size})" if isinstance(loop, VectorLoop) else "scalars"
+    stores = [f"{indent}  {_equation(c.equation)}" + "".join(f" → {p.array}" for p in c.stores) for c in loop.computes]
+    return [f"{indent}{head}", *stores]

@@ -189,7 +189,8 @@ def _stored(derivation: Derivation, link: Link, regions: Regions, states: Mappin
     arrays = {pair: names.fresh(f"{pair[1]}_states") for pair in dict.fromkeys((of, state) for of, state, _ in own.values())}
     in_states = {value: (arrays[of, state], shift) for value, (of, state, shift) in own.items()}
     copied, kept, kept_as = materialise(regions, Kept(outputs=outputs, rows=rows, states=shared, read=in_states))
-    program = store(copied, schedule(copied), kept)
+    lasting = {*kept.outputs, *kept.rows, *(carry.value for carry in copied.rec.carries)}
+    program = store(copied, schedule(copied, lasting), kept)
     reads = {array: (of, _field(before[of], state, state=True)) for (of, state), array in arrays.items()}
     reads |= {value: (of, _field(before[of], value, state=False)) for value, of in link.reads.items() if value not in own}
     return Stored(link, program, outputs, reads, _fields(program, kept_as, shared))

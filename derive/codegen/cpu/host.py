@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ...calculus.ir import Carry, Concat, Equation, MatVec, MatVecT, Outer, Slice
-from ...language.sizes import Size
+from ...language.sizes import Size, elements
 from ...program.imperative import Array, Place, Product, Stage
 from ..host import ONE, HostCode
 from ..kernel import Kernel
@@ -374,8 +374,7 @@ class Code(HostCode):
         copies: list[Tree] = []
         for eq in equations:
             right, width = self.factor(eq)
-            made_by = self.empty(self.size(p), *([] if right is None else [self.size(width)]))
-            target = self.new(eq.name, made_by, self.linear.behind(eq.name))
+            target = self.total(eq) if right is None else self.new(eq.name, self.empty(self.size(p), self.size(width)), self.linear.behind(eq.name))
             self.statements += self.note(eq)
             if right in made:  # a second sum of the same is an array of its own
                 copies.append(do(code("put_rows({}, 0, {})", target, made[right][0], uses=("put_rows",))))
@@ -384,9 +383,14 @@ class Code(HostCode):
         self.summed(left, p, total, [(right, *rest) for right, rest in made.items() if right is not None])
         (self.around.after if self.around else self.statements).extend(copies)
 
+    def total(self, eq: Equation) -> Source:
+        """Return the name of a new array for a plain sum over rows, an array of one axis: of a matrix a view."""
+        axes, on = [self.size(size) for size in self.rec.types[eq.name].shape] or [Source("1")], self.linear.behind(eq.name)
+        target = self.new(eq.name, self.empty(*axes), on)
+        return target if len(axes) == 1 else self.room(f"{eq.name}_flat", code("{}.reshape(-1)", target), on)
+
     def width_of(self, value: str) -> Size:
-        shape = self.rec.types[value].shape
-        return shape[0] if shape else ONE
+        return elements(self.rec.types[value].shape)
 
     def factor(self, eq: Equation) -> tuple[Source | None, Size]:
         """Return the right operand of a sum of outer products, and its width; None for a plain sum."""

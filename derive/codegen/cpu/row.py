@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import sympy as sp
 
-from ...calculus.ir import Equation, FeatureSum, LogSumExp, Map, Pick, Recurrence, Spread
+from ...calculus.ir import Along, AxisSum, Equation, FeatureSum, LogSumExp, Map, Pick, Recurrence, Spread
 from ...calculus.naming import Names
-from ...calculus.symbols import extent_name, is_extent
-from ...language.sizes import Size
-from ...program.imperative import Array, Compute, Place, Program, Scalars, Stage, VectorLoop
+from ...calculus.symbols import EYE, extent_name, is_extent
+from ...language.sizes import Size, elements
+from ...program.imperative import Array, Compute, Loop, Place, Program, RowLoop, Scalars, Stage, VectorLoop
 from ..expression import Expressions
-from ..source import Comment, Source, Statement, Tree, assign, block, code, name, store
+from ..source import ATOM, Comment, Source, Statement, Tree, assign, block, code, name, store
 
 
 class Says(Protocol):
@@ -48,6 +49,30 @@ class KernelOfRows(Protocol):
     def row_index(self, array: Array, shift: int) -> Source: ...
 
 
+@dataclass
+class Rows:
+    """A loop over rows of matrices, as far as its statements are made.
+
+    Attributes
+    ----------
+    columns : Size
+    index : str
+        Of the row at hand.
+    known : set of str
+        Elements of vectors, and of matrices in the loop over columns at hand, that stand in variables.
+    views : list
+        Statements that name rows of matrices.
+    viewed : dict
+        By matrix and where it lies.
+    """
+
+    columns: Size
+    index: str
+    known: set[str] = field(default_factory=set)
+    views: list[Statement] = field(default_factory=list)
+    viewed: dict[tuple[str, Place | None], str] = field(default_factory=dict)
+
+
 class StageRow:
     """One row of a stage, loop by loop."""
 
@@ -58,14 +83,22 @@ class StageRow:
         self.viewed: dict[tuple[str, Place], str] = {}
         self.known: set[str] = set()  # numbers of the row that stand in variables
         self.current: set[str] = set()  # what the loop at hand computes
+        self.rows: Rows | None = None  # of a loop over rows of matrices, while its statements are made
+        self.along = {eq.name: eq.node for eq in self.rec.body if isinstance(eq.node, Along)}
 
     def statements(self) -> list[Tree]:
-        body: list[Tree] = []
-        for loop in self.stage.loops:
-            self.current = {c.equation.name for c in loop.computes}
-            self.known |= {value for value in self.current if not self.rec.types[value].shape}
-            body += self.vector_loop(loop) if isinstance(loop, VectorLoop) else self.scalars(loop)
+        body = [line for loop in self.stage.loops for line in self.loop(loop)]
         return [*self.views, *body]
+
+    def loop(self, loop: Loop) -> list[Tree]:
+        self.current = {c.equation.name for c in loop.computes}
+        numbers = {value for value in self.current if not self.rec.types[value].shape}
+        if isinstance(loop, RowLoop):
+            made = self.row_loop(loop)
+            self.known |= numbers  # sums of whole matrices: they are there now
+            return made
+        self.known |= numbers
+        return self.vector_loop(loop) if isinstance(loop, VectorLoop) else self.scalars(loop)
 
     # Values
 
@@ -76,8 +109,8 @@ class StageRow:
             kernel, shape = self.kernel, self.rec.types[value].shape
             array = kernel.program.arrays[place.array]
             row = code("{}[{}", kernel.array(array.name), kernel.row_index(array, place.shift))
-            if shape and (place.start != Size() or shape[0] != array.width):
-                row = code("{}, {} : {}", row, kernel.size(place.start), kernel.size(place.start + shape[0]))
+            if shape and (place.start != Size() or elements(shape) != array.width):
+                row = code("{}, {} : {}", row, kernel.size(place.start), kernel.size(place.start + elements(shape)))
             variable = kernel.local[value] if not suffix else kernel.names.fresh(f"{value}{suffix}")
             self.views.append(assign(variable, code("{}]", row)))
             self.viewed[key] = variable
@@ -86,6 +119,8 @@ class StageRow:
     def read(self, value: str, *, element: bool) -> Source:
         """Return the source of a value in the current loop; of one element, or of the whole row."""
         kind = self.rec.types[value]
+        if self.rows is not None and element:
+            return self.in_rows(value)
         if not kind.batched:
             static = self.kernel.static(value)
             return static if not element else code("{}[j]", static, uses=("j",)) if kind.shape else code("{}[0]", static)
@@ -105,6 +140,9 @@ class StageRow:
         def atom(symbol: sp.Symbol) -> Source:
             if is_extent(symbol):
                 return code("real({})", self.kernel.size_name(extent_name(symbol)), uses=("real",))
+            if symbol == EYE and self.rows is not None:
+                self.kernel.constants |= {"one": "1.0", "zero": "0.0"}
+                return code("where({} == j, one, zero)", name(self.rows.index), uses=("where", "j", "one", "zero"))
             return self.element(symbol.name)
 
         printer = Expressions(atom)
@@ -166,3 +204,115 @@ class StageRow:
         value = compute.equation.name
         local = name(self.kernel.local[value])
         return [store(code("{}[{}]", self.view(value, place, "_row"), index), local) for place in compute.stores]
+
+    # Loops over rows of matrices
+
+    def row_loop(self, loop: RowLoop) -> list[Tree]:
+        self.rows = rows = Rows(loop.columns, self.kernel.names.fresh("i"))
+        before, after = self.around(loop)
+        body = [line for part in loop.parts for line in self.row_part(part)]
+        self.rows = None
+        size = self.kernel.size(loop.rows)
+        head = code(f"for {rows.index} in range({{}}):", size)
+        return [*before, block(head, [*rows.views, *body], defines=(rows.index,)), *after]
+
+    def around(self, loop: RowLoop) -> tuple[list[Tree], list[Tree]]:
+        """Return what begins the sums of columns and of whole matrices, and what stores the latter."""
+        before: list[Tree] = []
+        after: list[Tree] = []
+        for compute in loop.computes:
+            eq = compute.equation
+            if isinstance(eq.node, AxisSum) and eq.node.axis == 0:
+                for place in compute.stores:
+                    before.append(store(code("{}[:]", self.view(eq.name, place, "_row")), self.zero()))
+            elif isinstance(eq.node, FeatureSum):
+                before.append(assign(self.kernel.local[eq.name], self.zero()))
+                after += self.stored(compute, "0")
+        return before, after
+
+    def row_part(self, part: VectorLoop | Scalars) -> list[Tree]:
+        assert self.rows is not None
+        if isinstance(part, Scalars):
+            return [line for compute in part.computes for line in self.row_element(compute)]
+        sums = [c for c in part.computes if isinstance(c.equation.node, AxisSum) and c.equation.node.axis == 1]
+        elements_before = set(self.rows.known)
+        body = [line for compute in part.computes for line in self.matrix_element(compute)]
+        self.rows.known = elements_before | {c.equation.name for c in sums}
+        before = [assign(self.kernel.local[c.equation.name], self.zero()) for c in sums]
+        after = [line for c in sums for line in self.stored_element(c)]
+        return [*before, block(code("for j in range({}):", self.kernel.size(self.rows.columns)), body, defines=("j",)), *after]
+
+    def row_element(self, compute: Compute) -> list[Tree]:
+        """Return the statements that compute an element of a vector, for the row at hand."""
+        assert self.rows is not None
+        eq = compute.equation
+        value = self.value(eq)
+        self.rows.known.add(eq.name)
+        return [*self.kernel.host.say(eq), assign(self.kernel.local[eq.name], value), *self.stored_element(compute)]
+
+    def stored_element(self, compute: Compute) -> list[Tree]:
+        """Return the statements that store an element of a vector, for the row at hand."""
+        assert self.rows is not None
+        value = compute.equation.name
+        local, index = name(self.kernel.local[value]), self.rows.index
+        return [store(code(f"{{}}[{index}]", self.view(value, p, "_row"), uses=(index,)), local) for p in compute.stores]
+
+    def matrix_element(self, compute: Compute) -> list[Tree]:
+        """Return the statements that compute an element of a matrix and store it, or add one to a sum."""
+        eq, local = compute.equation, self.kernel.local
+        assert self.rows is not None
+        match eq.node:
+            case AxisSum(value=v, axis=0):
+                return [*self.kernel.host.say(eq), *(self.column_sum(eq.name, v, place) for place in compute.stores)]
+            case AxisSum(value=v) | FeatureSum(value=v):
+                term = code("added({}, {})", name(local[eq.name]), self.in_rows(v), uses=("added",))
+                return [*self.kernel.host.say(eq), assign(local[eq.name], term)]
+        value = self.value(eq)
+        self.rows.known.add(eq.name)
+        stores = [store(code("{}[j]", self.matrix_row(eq.name, place), uses=("j",)), name(local[eq.name])) for place in compute.stores]
+        return [*self.kernel.host.say(eq), assign(local[eq.name], value), *stores]
+
+    def column_sum(self, total: str, value: str, place: Place) -> Tree:
+        row = self.view(total, place, "_row")
+        return store(code("{}[j]", row, uses=("j",)), code("{}[j] + {}", row, self.in_rows(value), uses=("j",)))
+
+    def matrix_row(self, value: str, place: Place | None) -> Source:
+        """Return the variable of a row of a matrix; of one that is constant in time, which has no place, too."""
+        assert self.rows is not None
+        if (value, place) not in self.rows.viewed:
+            whole = self.view(value, place, "_matrix") if place else self.kernel.static(value)
+            variable = self.kernel.names.fresh(f"{value}_i")
+            columns = self.kernel.size(self.rows.columns)
+            index = name(self.rows.index)
+            flat = code("{}[{} * {} : ({} + 1) * {}]", whole, index, columns.within(ATOM), index, columns.within(ATOM))
+            self.rows.views.append(assign(variable, flat if place else code("{}[{}]", whole, index)))
+            self.rows.viewed[value, place] = variable
+        return name(self.rows.viewed[value, place])
+
+    def in_rows(self, value: str) -> Source:
+        """Return the source of an element of a value: of a matrix (i, j), of a vector that of the row, of one along an axis i or j."""
+        assert self.rows is not None
+        kind, local = self.rec.types[value], self.kernel.local
+        if value in self.rows.known:
+            return name(local[value])
+        if value in self.along:
+            vector, axis = self.along[value].value, self.along[value].axis
+            if axis == 0 and vector in self.rows.known:
+                return name(local[vector])
+            return self.element_at(vector, (self.rows.index, "j")[axis])
+        if len(kind.shape) == 2:
+            place = self.kernel.program.places[value] if kind.batched else None
+            return code("{}[j]", self.matrix_row(value, place), uses=("j",))
+        return self.element_at(value, self.rows.index) if kind.shape else self.number(value)
+
+    def element_at(self, vector: str, index: str) -> Source:
+        rows, self.rows = self.rows, None
+        row = self.read(vector, element=False)
+        self.rows = rows
+        return code(f"{{}}[{index}]", row, uses=(index,))
+
+    def number(self, value: str) -> Source:
+        rows, self.rows = self.rows, None
+        found = self.read(value, element=True)
+        self.rows = rows
+        return found

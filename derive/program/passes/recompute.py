@@ -15,10 +15,11 @@ import sympy as sp
 
 from ...calculus.chain import Derivation, Link
 from ...calculus.functions import Elementwise, cost
-from ...calculus.ir import Concat, Equation, Map, Slice, downstream, prune
+from ...calculus.ir import Along, Concat, Equation, Map, Slice, downstream, prune
 
-# A load, a store and the memory they take weigh about as much as this many arithmetic operations.
-CHEAP = 6
+# A load, a store and the memory they take weigh about as much as this many arithmetic operations; for an element of a matrix, which takes as
+# much memory as the state does for each step, as this many.
+CHEAP, CHEAP_IN_MATRIX = 6, 60
 
 
 def recompute(derivation: Derivation) -> Derivation:
@@ -36,10 +37,11 @@ def _recomputed(maker: Link, reader: Link) -> Link:
     rec, body = reader.recurrence, maker.recurrence.body
     remakeable = _remakeable(maker, reader)
     at_hand, previous = _at_hand(maker, reader), {c.previous for c in maker.recurrence.carries}
-    wanted: set[str] = set()
+    made, wanted = {eq.name for eq in body}, set[str]()
     for eq in reversed(body):
         if (reader.reads.get(eq.name) == maker.name and eq.name in remakeable) or eq.name in wanted:
-            wanted |= {eq.name, *(o for o in eq.node.operands() if o not in at_hand and o not in previous)}
+            kept = () if len(maker.recurrence.types[eq.name].shape) < 2 else made - remakeable
+            wanted |= {eq.name, *(o for o in eq.node.operands() if o not in at_hand and o not in previous and o not in kept)}
     again = [replace(eq, shown=False) for eq in body if eq.name in wanted]
     names, read = {eq.name for eq in again}, tuple(dict.fromkeys(o for eq in again for o in eq.node.operands()))
     source = maker.recurrence
@@ -47,7 +49,7 @@ def _recomputed(maker: Link, reader: Link) -> Link:
     def given(now: tuple[str, ...], of: set[str]) -> tuple[str, ...]:
         return tuple(n for n in dict.fromkeys((*now, *(o for o in read if o in of))) if n not in names)
 
-    sequences = given(rec.sequences, {*source.sequences, *previous})
+    sequences = given(rec.sequences, {*source.sequences, *previous, *(eq.name for eq in body if _is_small(maker, eq))})
     there = {*names, *sequences}  # of another maker, it may be computed already, or read now
     changed = replace(
         rec,
@@ -56,7 +58,8 @@ def _recomputed(maker: Link, reader: Link) -> Link:
         contexts=given(rec.contexts, {*source.contexts}),
         body=(*again, *(eq for eq in rec.body if eq.name not in there)),
     )
-    more = {n: maker.name if n in previous else maker.reads[n] for n in read if n in previous or n in maker.reads}
+    made = (made | previous) - names
+    more = {n: maker.name if n in made else maker.reads[n] for n in read if n in made or n in maker.reads}
     return replace(reader, recurrence=prune(changed), reads={**reader.reads, **more})
 
 
@@ -76,9 +79,12 @@ def _remakeable(maker: Link, reader: Link) -> set[str]:
     found: set[str] = set()
     there = _applied(reader)
     for eq in rec.body:
-        worth = eq.name in once or (eq.name not in states and _cheap(eq, there))
-        # a concatenation's states are saved in its stead, being smaller
-        within = at_hand | found | (previous if isinstance(eq.node, Concat) else set())
+        matrix = len(rec.types[eq.name].shape) == 2
+        worth = eq.name in once or (eq.name not in states and _cheap(eq, there, CHEAP_IN_MATRIX if matrix else CHEAP))
+        # what is saved in the stead of a concatenation, or of a matrix, is smaller
+        within = at_hand | found | (previous if isinstance(eq.node, Concat) or matrix else set())
+        if matrix:
+            within |= {other.name for other in rec.body if _is_small(maker, other)}
         if worth and within.issuperset(eq.node.operands()):
             found.add(eq.name)
     return found
@@ -90,10 +96,15 @@ def _applied(link: Link) -> set[sp.Expr]:
     return {part for expr in maps for part in sp.preorder_traversal(expr) if isinstance(part, Elementwise)}
 
 
-def _cheap(eq: Equation, there: set[sp.Expr]) -> bool:
+def _is_small(maker: Link, eq: Equation) -> bool:
+    """Say whether a value is a vector or a number, to be kept for what is made of it."""
+    return len(maker.recurrence.types[eq.name].shape) < 2
+
+
+def _cheap(eq: Equation, there: set[sp.Expr], limit: int) -> bool:
     match eq.node:
         case Map(expr=expr):
-            return cost(expr.xreplace(dict.fromkeys(there, sp.Symbol("value")))) <= CHEAP
-        case Concat() | Slice():
+            return cost(expr.xreplace(dict.fromkeys(there, sp.Symbol("value")))) <= limit
+        case Concat() | Slice() | Along():
             return True
     return False

@@ -15,15 +15,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, MatVec, MatVecT, Pick, Recurrence, Slice
-from ...language.sizes import Size
-from ..imperative import Array, Compute, Place, Product, Program, Scalars, Stage, VectorLoop
+from ...calculus.ir import Along, AxisSum, Concat, Equation, FeatureSum, LogSumExp, MatVec, MatVecT, Pick, Recurrence, Slice
+from ...language.sizes import Size, elements
+from ..imperative import Array, Compute, Loop, Place, Product, Program, RowLoop, Scalars, Stage, VectorLoop
 from .copies import Kept
 from .hoist import REGIONS, Regions
 from .pieces import pieces
-from .schedule import Draft, Segment
+from .drafts import Draft, RowSegment, Segment
 
-ONE = Size((), 1)
 
 
 Schedule = Mapping[str, list[Draft]]
@@ -43,11 +42,13 @@ class _Storage:
         self.equations = {region: getattr(regions, region) for region in REGIONS}
         self.region = {eq.name: region for region, eqs in self.equations.items() for eq in eqs}
         self.nodes = {eq.name: eq.node for eqs in self.equations.values() for eq in eqs}
+        self.order = {name: k for k, name in enumerate(self.nodes)}
         self.arrays: dict[str, Array] = {}
         self.places: dict[str, Place] = {}
         self.stores: dict[str, list[Place]] = defaultdict(list)
         self.sums = {o for eq in self.rec.accumulators for o in eq.node.operands()}
         self.segment_of = self.locate()
+        self.inline = {name: eq for drafts in drafts.values() for draft in drafts for name, eq in draft.inline.items()}
         self.consumers = self.consumed()
         self.parts = self.part_of()
 
@@ -106,15 +107,14 @@ class _Storage:
             found = []
             for eq in readers[name]:
                 found.append(eq)
-                if isinstance(eq.node, Slice):
+                if isinstance(eq.node, Slice | Along) or eq.name in self.inline:
                     found += through(eq.name)
             return found
 
         return {name: through(name) for name in self.rec.types}
 
     def width(self, name: str) -> Size:
-        shape = self.rec.types[name].shape
-        return shape[0] if shape else ONE
+        return elements(self.rec.types[name].shape)
 
     def array(self, name: str, space: str, like: str, extra: int = 0) -> str:
         kind = self.rec.types[like]
@@ -173,7 +173,7 @@ class _Storage:
             self.places[eq.name] = replace(base, start=base.start + node.start)
         elif isinstance(node, Concat):
             self.working(eq.name)
-        else:
+        elif not isinstance(node, Along) and eq.name not in self.inline:  # which lie nowhere
             self.assign_value(eq)
 
     def assign_value(self, eq: Equation) -> None:
@@ -218,7 +218,8 @@ class _Storage:
         """Say whether a row-local value is read outside its loop."""
         region, stage, segment = self.segment_of[name]
         vector = bool(self.rec.types[name].shape)
-        if name in self.sums:
+        node = self.nodes[name]
+        if name in self.sums or (isinstance(node, AxisSum) and node.axis == 0):
             return True
         for eq in self.consumers[name]:
             if isinstance(eq.node, FeatureSum) and eq.node.value == name and self.segment_of[eq.name] == self.segment_of[name]:
@@ -248,9 +249,26 @@ class _Storage:
         assert isinstance(node, MatVec | MatVecT)
         return Product(eq, node.matrix, self.places[node.vector], self.places[eq.name], isinstance(node, MatVecT), bool(node.plus))
 
-    def loop(self, segment: Segment) -> VectorLoop | Scalars:
-        computes = tuple(Compute(eq, _distinct(self.stores[eq.name])) for eq in segment.equations)
+    def loop(self, segment: Segment | RowSegment) -> Loop:
+        if isinstance(segment, RowSegment):
+            rows, columns = segment.shape
+            return RowLoop(rows, columns, tuple(map(self.part, segment.parts)))
+        computes = tuple(map(self.compute, segment.equations))
         return Scalars(computes) if segment.size is None else VectorLoop(segment.size, computes)
+
+    def part(self, part: Segment) -> VectorLoop | Scalars:
+        """Return a part of a loop over rows, with the elements that it reads of matrices which lie nowhere."""
+        if part.size is None:
+            return Scalars(tuple(map(self.compute, part.equations)))
+        wanted = {eq.name for eq in part.equations}
+        for eq in reversed(self.inline.values()):
+            if any(eq.name in other.node.operands() for other in (*part.equations, *self.inline.values()) if other.name in wanted):
+                wanted.add(eq.name)
+        chosen = [*part.equations, *(eq for eq in self.inline.values() if eq.name in wanted)]
+        return VectorLoop(part.size, tuple(map(self.compute, sorted(chosen, key=lambda eq: self.order[eq.name]))))
+
+    def compute(self, eq: Equation) -> Compute:
+        return Compute(eq, _distinct(self.stores[eq.name]))
 
 
 def _distinct(places: Iterable[Place]) -> tuple[Place, ...]:
