@@ -261,7 +261,7 @@ class _Storage:
         if part.size is None:
             return Scalars(tuple(map(self.compute, part.equations)))
         wanted = {eq.name for eq in part.equations}
-        for eq in reversed(self.inline.values()):
+        for eq in sorted(self.inline.values(), key=lambda eq: -self.order[eq.name]):
             if any(eq.name in other.node.operands() for other in (*part.equations, *self.inline.values()) if other.name in wanted):
                 wanted.add(eq.name)
         chosen = [*part.equations, *(eq for eq in self.inline.values() if eq.name in wanted)]

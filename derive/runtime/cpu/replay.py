@@ -106,8 +106,8 @@ class Recording:
         self._works = [(work, _picks([place(value) for value in given])) for work, given in trace.works]
         self._build = _builder(result, partial(place, out=True))
         self._stay, self._views, self.divided = list(stay.values()), views, (call.parts, call.how)
-        whole = all(view_of(array, leaf) is None for array, leaf in zip(made, leaves, strict=False))
-        self._plain = whole and list(map(source.of, leaves)) == list(range(len(arrays), first))
+        in_order = list(map(source.of, leaves)) == list(range(len(arrays), first))
+        self._plain = in_order and all(view_of(array, leaf) is None for array, leaf in zip(made, leaves, strict=True))
 
     @property
     def size(self) -> int:
