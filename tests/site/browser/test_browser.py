@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
+from conftest import ordinary
 
 from derive.cells import REGISTRY
 
@@ -27,7 +28,7 @@ pytest.importorskip("playwright", reason="Playwright is not installed: pip insta
 from markdown import Markdown
 from playwright.sync_api import sync_playwright
 
-from derive.site.builder import make, write
+from derive.site.builder import Site, make, own_site, write
 from derive.site.mathml import MARKED
 from derive.site.project import project_site
 from derive.site.serve import server
@@ -64,24 +65,31 @@ class Visit:
 
 @dataclass
 class Built:
-    """The site: its folder, its sources, and where it is served."""
+    """A site: what it is made from, its folder, its sources, and where it is served."""
 
+    site: Site
     folder: Path
     sources: Path
     address: str
+
+    def page(self, cell: str) -> str:
+        """Return where the page of a cell is."""
+        return f"cells/{cell}.html" if self.site.docs else f"{cell}.html"
 
     def pages(self) -> list[str]:
         return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.html") if path.name != "404.html")
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+@pytest.fixture(scope="module", params=ordinary(["own", "project"], ["own"]))
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    """A site of a few cells, as a user has one; and the project's, which takes minutes to build."""
+    site = project_site() if request.param == "project" else own_site({"mine.py": [REGISTRY[name] for name in PICTURED]})
     folder = tmp_path_factory.mktemp("site")
     (folder / "sources").mkdir()
-    assert make(write(project_site(), folder / "sources"), folder / "out") == 0
+    assert make(write(site, folder / "sources"), folder / "out") == 0
     with server(folder / "out") as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield Built(folder / "out", folder / "sources" / "docs", f"http://127.0.0.1:{running.server_address[1]}/")
+        yield Built(site, folder / "out", folder / "sources" / "docs", f"http://127.0.0.1:{running.server_address[1]}/")
         running.shutdown()
 
 
@@ -128,7 +136,7 @@ def visits(built: Built, browser: Any) -> dict[str, Visit]:
 
 def test_there_is_a_page_for_each_cell_and_each_text(built: Built, visits: dict[str, Visit]) -> None:
     texts = {path.relative_to(built.sources).with_suffix(".html").as_posix() for path in built.sources.rglob("*.md")}
-    assert set(visits) == texts >= {f"cells/{name}.html" for name in REGISTRY}
+    assert set(visits) == texts >= {built.page(cell.name) for cell in built.site.cells}
     assert all(found.facts["title"] for found in visits.values())
 
 
@@ -142,7 +150,7 @@ def test_every_formula_is_there(built: Built, visits: dict[str, Visit]) -> None:
         text = (built.sources / name).with_suffix(".md").read_text(encoding="utf-8")
         assert found.facts["formulas"] == formulas(text), name
         assert (found.facts["raw"], found.facts["empty"]) == (0, 0), name
-    assert sum(found.facts["formulas"] for found in visits.values()) > 5000
+    assert sum(found.facts["formulas"] for found in visits.values()) > 50 * len(built.site.cells)
 
 
 def formulas(text: str) -> int:
@@ -160,8 +168,8 @@ def test_links_and_anchors_hold(built: Built, visits: dict[str, Visit]) -> None:
         for link in found.facts["links"]:
             if re.match(r"[a-z]+:", link):
                 continue
-            path, anchor = urldefrag(urljoin(name, link))
-            target = "index.html" if path in ("", ".", "./") else path + "index.html" if path.endswith("/") else path
+            path, anchor = urldefrag(urljoin(f"/{name}", link))
+            target = f"{path}index.html".removeprefix("/") if path.endswith("/") else path.removeprefix("/")
             if target not in visits:
                 broken += [] if (built.folder / unquote(target)).is_file() else [(name, link)]
             elif anchor and unquote(anchor) not in visits[target].facts["ids"]:
@@ -210,7 +218,7 @@ def test_the_search_finds_the_forget_gate(built: Built, browser: Any) -> None:
     found = page.locator(".md-search-result__item").all_inner_texts()
     links = page.locator(".md-search-result__link").evaluate_all("links => links.map(a => a.getAttribute('href'))")
     assert any("forget" in text.lower() for text in found)
-    assert any("cells/lstm" in link for link in links)
+    assert any(built.page("lstm").removesuffix(".html") in link for link in links)
 
 
 def test_a_phone_scrolls_down_only(visits: dict[str, Visit]) -> None:
@@ -223,7 +231,8 @@ def test_what_is_written_stands_out(built: Built, browser: Any, scheme: str, vie
     """WCAG 2's contrast: 4.5 for text, here 3 so that what is meant to stand back may."""
     page = browser.new_context(viewport=viewport, color_scheme=scheme).new_page()
     papers = set()
-    for name in [*(f"cells/{cell}.html" for cell in PICTURED), "theory/vanishing.html", "index.html", "derivations.html"]:
+    texts = ["theory/vanishing.html", "derivations.html"] if built.site.docs else []
+    for name in [*map(built.page, PICTURED), *texts, "index.html"]:
         page.goto(built.address + name)
         faint = []
         for found in page.evaluate(INK):
@@ -258,7 +267,7 @@ def test_contrast_is_that_of_the_standard() -> None:
 
 def test_numbers_lead_to_code_and_back(built: Built, browser: Any) -> None:
     page = browser.new_context(viewport=DESKTOP).new_page()
-    page.goto(built.address + "cells/lstm.html")
+    page.goto(built.address + built.page("lstm"))
     page.locator("#B2 .number .code").click()
     assert page.evaluate("document.querySelector(':target').id") == "code-B2"
     place = page.locator("#code-B2")
@@ -272,6 +281,6 @@ def test_pages_read_from_a_folder_are_quiet(built: Built, browser: Any) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
     page.on("requestfailed", lambda request: said.append(request.url))
-    page.goto((built.folder / "cells" / "lstm.html").as_uri())
+    page.goto((built.folder / built.page("lstm")).as_uri())
     assert page.locator(".equation math").first.is_visible()
     assert said == []
