@@ -88,7 +88,8 @@ def test_reverse_over_forward(name: str) -> None:
     assert gradcheck(lambda *values: func.jvp(it.own, values, direction)[1], it.leaves())
 
 
-@pytest.mark.parametrize("cell", ordinary(sorted(SECOND), {"indrnn"}))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("cell", sorted(SECOND))
 @pytest.mark.parametrize("lengths", [None, [3, 1]])
 def test_any_cell(cell: str, lengths: Any) -> None:
     torch.manual_seed(0)

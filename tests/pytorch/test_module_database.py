@@ -170,7 +170,7 @@ every_extent = pytest.mark.parametrize("every", [False, pytest.param(True, marks
 FORWARD = partial(gradcheck, check_forward_ad=True)
 
 
-@every_kind
+@pytest.mark.parametrize("kind", ordinary(KINDS, {"LSTM", "RNNCell"}))
 @every_extent
 @pytest.mark.parametrize("of", [gradcheck, FORWARD], ids=["reverse", "forward"])
 def test_derivatives(kind: str, every: bool, of: Callable[..., bool]) -> None:
@@ -179,7 +179,8 @@ def test_derivatives(kind: str, every: bool, of: Callable[..., bool]) -> None:
         check(partial(of, fast_mode=True), sample)
 
 
-@pytest.mark.parametrize("kind", ordinary(KINDS, {"RNN"}))  # whose passes of second order are compiled soonest
+@pytest.mark.exhaustive  # of second order there is more in test_autograd
+@every_kind
 @every_extent
 def test_second_derivatives(kind: str, every: bool) -> None:
     for sample in _picked(kind, every=every):

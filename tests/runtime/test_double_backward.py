@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_close, assert_same_bits, generated, leaves, package
+from conftest import assert_close, assert_same_bits, generated, leaves, ordinary, package
 from test_interface import MEMORY, TWINS
 
 from derive.bench.contender import threads_of
@@ -60,7 +60,7 @@ def agrees_with_pytorch(module: ModuleType, p: Problem) -> None:
         assert float(np.abs(got[key] - value).max(initial=0.0)) <= 1e-10 * scale, key
 
 
-@every_cell
+@pytest.mark.parametrize("name", ordinary(CELLS, {*CELLS} - {"memory"}))
 def test_it_is_pytorchs(name: str) -> None:
     agrees_with_pytorch(made(name), problem(name))
 

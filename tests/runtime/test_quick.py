@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_same_bits, at_once, generated, leaves
+from conftest import HARD, assert_same_bits, at_once, generated, leaves, ordinary
 from test_interface import CELLS, own
 from test_packed import ALTERED
 from test_replay import B
@@ -44,7 +44,7 @@ def quick(packed: Any) -> bool:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", ordinary(REGISTRY, HARD))
 def test_other_values_give_the_bits_of_the_ordinary_way(name: str, dtype: Any) -> None:
     steps = Steps(generated(name), REGISTRY[name], dtype)
     for t in range(ENOUGH - 1):

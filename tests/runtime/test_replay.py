@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_same_bits, at_once, generated, leaves
+from conftest import HARD, ROOT, assert_same_bits, at_once, generated, leaves, ordinary
 from test_interface import CELLS, gru, own
 
 from derive.cells import REGISTRY
@@ -48,7 +48,7 @@ def recorded(recordings: Any) -> int:
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", ordinary(REGISTRY, HARD))
 def test_on_other_values_it_gives_the_bits_of_the_ordinary_way(name: str, dtype: Any) -> None:
     module = generated(name)
     forget(module)
