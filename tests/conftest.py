@@ -27,7 +27,7 @@ from derive.cells import SHIPPED  # noqa: E402
 from derive.package import memory  # noqa: E402
 
 HARD = ("gru_v3", "lstm", "lstm_layernorm", "lstmp", "lmu", "slstm", "phased_lstm", "gru_d", "lif", "softmax_cross_entropy")
-"""Cells that have between them all that is hard: where a test of every cell is left to the exhaustive run, they stay in the ordinary one."""
+"""Cells that have between them all that is hard: where a test of every cell is left to the exhaustive run, these stay in the ordinary."""
 
 settings.register_profile("derive", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("derive")

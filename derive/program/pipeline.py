@@ -24,6 +24,7 @@ from .passes.accumulate import accumulate
 from .passes.copies import Kept, materialise
 from .passes.hoist import Regions, hoist
 from .passes.invert import invert
+from .passes.narrow import narrow
 from .passes.numbers import numbers
 from .passes.recompute import recompute
 from .passes.reuse import reuse
@@ -41,6 +42,7 @@ PASSES: tuple[tuple[str, Callable[[Derivation], Derivation]], ...] = (
     ("reuse", reuse),
     ("accumulate", accumulate),
     ("invert", invert),
+    ("narrow", narrow),  # once nothing moves between links
     ("share", share),  # last: it names what the final expressions have in common
 )
 

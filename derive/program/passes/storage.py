@@ -49,6 +49,7 @@ class _Storage:
         self.sums = {o for eq in self.rec.accumulators for o in eq.node.operands()}
         self.segment_of = self.locate()
         self.inline = {name: eq for drafts in drafts.values() for draft in drafts for name, eq in draft.inline.items()}
+        self.part_of_row = {name: k for drafts in drafts.values() for draft in drafts for name, k in draft.part.items()}
         self.consumers = self.consumed()
         self.parts = self.part_of()
 
@@ -229,6 +230,8 @@ class _Storage:
             if eq.name not in self.segment_of:
                 continue
             other = self.segment_of[eq.name]
+            if name in self.part_of_row and self.part_of_row.get(eq.name) != self.part_of_row[name] and len(self.rec.types[name].shape) == 2:
+                return True
             if other[:2] != (region, stage) or (vector and other[2] != segment):
                 return True
         return False
