@@ -15,6 +15,7 @@ import sympy as sp
 
 from ..language.definition import Definition
 from ..language.errors import CellError
+from ..language.hints import MATRICES, limit
 from ..language.names import previous
 from ..language.sizes import Size
 from .adjoint import adjoint
@@ -67,6 +68,12 @@ class Jacobian:
 
 
 @lru_cache(maxsize=256)
+def a_matrix(forward: Recurrence) -> str:
+    """Return a value of a step that is a matrix, by its author's name where one has it; nothing, if there is none."""
+    found = [eq.name for eq in forward.body if len(forward.types[eq.name].shape) == 2]
+    return next((name for name in found if forward.labels[name].kind == "own"), found[0] if found else "")
+
+
 def jacobian(cell: Definition, of: tuple[str, ...] | None = None, by: tuple[str, ...] | None = None) -> Jacobian:
     """Return the Jacobian of one step of `cell`.
 
@@ -82,11 +89,13 @@ def jacobian(cell: Definition, of: tuple[str, ...] | None = None, by: tuple[str,
     Raises
     ------
     ValueError
-        If a name is no such value, or the cell changes gradients on their way back.
+        If a name is no such value, the cell changes gradients on their way back, or it has matrices that change from step to step.
     """
     if not is_linear(cell):
         raise CellError(f"{cell.name}: {no_tangent(cell)}")
     forward = lower(cell)
+    if matrix := a_matrix(forward):
+        raise CellError(f"{cell.name}: `{matrix}` is a matrix at each step: a Jacobian is made of blocks for vectors; {limit(MATRICES)}")
     of = cell.states if of is None else of
     by = tuple(previous(s) for s in cell.states) if by is None else by
     makes = {eq.name for eq in forward.body}

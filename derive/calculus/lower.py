@@ -49,6 +49,7 @@ from .rowfunctions import Normalised, Softmax, Std
 from .symbols import EYE, constant, extent, is_constant, is_value
 
 _PREFIX = {FeatureSum: "sum", LogSumExp: "lse", Pick: "picked"}
+TERMS = "_terms"  # the end of a name of what a product with a matrix sums
 LAYER_NORM_EPSILON = sp.Rational(1, 100000)
 
 
@@ -151,6 +152,9 @@ class _Lowering:
     def shape(self, expr: Expr) -> Shape:
         return shape_of(expr, self.cell.shapes)
 
+    def rank(self, expr: Expr) -> int:
+        return rank_of(expr, self.cell.shapes)
+
     # Expressions
 
     def operand(self, expr: Expr) -> str:
@@ -176,6 +180,8 @@ class _Lowering:
         if isinstance(node, Softmax):
             return f"softmax_{node.value}"
         names = node.operands()
+        if isinstance(node, AxisSum):
+            return names[0].removesuffix(TERMS)
         if isinstance(node, FeatureSum | LogSumExp | Pick):
             return f"{_PREFIX[type(node)]}_{names[0]}"
         return "_".join(names) if 0 < len(names) <= 2 and sum(map(len, names)) <= 16 else self.line
@@ -230,7 +236,7 @@ class _Lowering:
         laid = self.along(v, axis, shape[1 - axis], batched=True)
         product = Map(self.scalar(matrix) * laid)
         names = [matrix.id] if isinstance(matrix, Name) else []
-        return AxisSum(self.named(product, "_".join([*names, v]) if names else self.line, shape), axis)
+        return AxisSum(self.named(product, f"{'_'.join([*names, v]) if names else self.line}{TERMS}", shape), axis)
 
     def along(self, vector: str, axis: int, size: Size, *, batched: bool) -> sp.Symbol:
         """Return the matrix of a vector along an axis; one that has a row a sequence may be of a vector that has none: nothing is stored."""
@@ -253,8 +259,14 @@ class _Lowering:
         return product
 
     def parted(self, expr: MatMul) -> Expr | None:
-        """Return the product of a sum of a static matrix and one that has a row a sequence as the sum of two products, or None."""
+        """Return a product as one, or two, of which those with static matrices are alone, or None: of a sum of a static matrix and one that
+        has a row a sequence the sum of two products, of a matrix times a number a number times the product.
+        """
         match expr.left:
+            case Binary(op="*" | "/" as op, left=a, right=b) if is_batched(expr.left, self.cell.batched) and not self.shape(b):
+                return Binary(op, MatMul(a, expr.right), b)
+            case Binary(op="*", left=a, right=b) if is_batched(expr.left, self.cell.batched) and not self.shape(a):
+                return Binary("*", a, MatMul(b, expr.right))
             case Binary(op="+" | "-" as op, left=a, right=b) if is_batched(a, self.cell.batched) != is_batched(b, self.cell.batched):
                 if min(len(self.shape(a)), len(self.shape(b))) == 2 and not any(is_eye(part) for part in (*leaves(a), *leaves(b))):
                     return Binary(op, MatMul(a, expr.right), MatMul(b, expr.right))
@@ -311,7 +323,7 @@ class _Lowering:
         scalar = self.scalar(expr) if self.whole is None else self.elementwise(expr)
         if not alone or not batched or (sum(not is_constant(s) for s in scalar.free_symbols) < 2 and not scalar.is_Add):
             return scalar
-        shape = self.shape(self.whole if self.whole and rank_of(expr, self.cell.shapes) == 2 else expr)
+        shape = self.shape(self.whole if self.whole and self.rank(expr) == 2 else expr)
         return sp.Symbol(self.named(Map(scalar), f"a_{self.target}", shape, label))
 
     def mean(self, value: sp.Expr, expr: Expr) -> sp.Expr:

@@ -12,8 +12,9 @@ import sympy as sp
 from ..language.definition import Definition
 from ..language.names import previous
 from .functions import Elementwise, derivative
-from .ir import LogSumExp, Map, Node, Recurrence
-from .jacobian import Jacobian, jacobian
+from .ir import LogSumExp, Map, Node, Recurrence, downstream
+from .jacobian import Jacobian, a_matrix, jacobian
+from .lower import lower
 from .rowfunctions import RowFunction
 
 
@@ -25,7 +26,8 @@ class Structure:
     ----------
     coupling : str
         ``none`` without states; ``dense`` if units see one another across a step; ``diagonal`` if each unit sees only itself;
-        ``blocks`` if each unit's few states see one another, and no other unit's.
+        ``blocks`` if each unit's few states see one another, and no other unit's; ``matrix`` if there are matrices at each step, whose
+        Jacobian is no block for vectors, so that less is told.
     per_unit : int
         States of a unit that are coupled: the k of its k×k blocks; 1 for a diagonal.
     affine : bool
@@ -50,10 +52,12 @@ class Structure:
             "diagonal": "diagonal: each unit sees only itself",
             "blocks": f"{self.per_unit}×{self.per_unit} blocks: the {self.per_unit} states of a unit see one another, and no other unit's",
         }
+        kinds["matrix"] = "a matrix at each step: how its elements see one another is not told"
         lines = [f"state to state       {kinds[self.coupling]}"]
         if self.coupling != "none":
             scan = "yes: a parallel scan would do" if self.affine else "no"
             lines.append(f"affine in the state  {scan}")
+        if self.coupling not in ("none", "matrix"):
             lines.append(f"not in the Jacobian  {', '.join(self.additive) or 'no parameter: it depends on all'}")
         lines += [f"buffers              {', '.join(self.buffers)}: fed by no state"] if self.buffers else []
         return "\n".join(lines)
@@ -61,6 +65,8 @@ class Structure:
 
 def structure(cell: Definition) -> Structure:
     """Return the structure of `cell`."""
+    if a_matrix(forward := lower(cell)):
+        return Structure("matrix", 0, _is_affine(forward, list(cell.states)), _unfed(forward), ())
     found = jacobian(cell)
     buffers = tuple(s for s in cell.states if all(found[s, f"{other}_prev"].is_zero for other in cell.states))
     live = [s for s in cell.states if s not in buffers]
@@ -74,6 +80,12 @@ def structure(cell: Definition) -> Structure:
     per_unit = _largest_group(found, live) if local else 0
     coupling = "dense" if not local else "diagonal" if per_unit == 1 else "blocks"
     return Structure(coupling, per_unit, affine, buffers, additive)
+
+
+def _unfed(forward: Recurrence) -> tuple[str, ...]:
+    """Return the states that do not depend on any state before."""
+    fed = downstream(forward.body, {carry.previous for carry in forward.carries})
+    return tuple(carry.value for carry in forward.carries if carry.value not in fed)
 
 
 def _is_affine(forward: Recurrence, states: list[str]) -> bool:

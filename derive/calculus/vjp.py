@@ -224,7 +224,7 @@ def _axis_sum(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
 def _along(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     node = eq.node
     assert isinstance(node, Along)
-    yield node.value, Made(AxisSum(dy, 1 - node.axis), f"sum_{dy}", sweep.types[dy].batched)
+    yield node.value, Made(AxisSum(dy, 1 - node.axis), f"d{node.value}_part", sweep.types[dy].batched)
 
 
 def _log_sum_exp(sweep: Sweep, eq: Equation, dy: str) -> Contributions:

@@ -127,6 +127,7 @@ def _check_matrices(cell: Reading) -> None:
             what = "an input" if name in cell.inputs else "a context"
             shape = shape_text(parse_shape(cell.declared_shapes[name]))
             raise CellError(f"`{name}` is declared a matrix ({shape}): {what} is a vector or a scalar; {limit(MATRICES)}", text=cell.text)
+    shapes = cell.shapes  # whose errors come first
     for line in cell.equations:
         products = {id(node.left) for node in walk(line.value) if isinstance(node, MatMul)}
         for node in walk(line.value):
@@ -137,7 +138,7 @@ def _check_matrices(cell: Reading) -> None:
                     f"`{unparse_expression(node.operand)}` is a matrix that changes from row to row: its transpose stands only on the left "
                     f"of `@`, as in `S.T @ q`; {limit(MATRICES)}",
                 )
-    if len(cell.shapes[cell.output]) == 2:
+    if len(shapes[cell.output]) == 2:
         raise CellError(
             f"the output `{cell.output}` is a matrix: it must be a vector or a scalar, such as what is read from it, `{cell.output} @ q`",
             text=cell.text,

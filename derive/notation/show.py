@@ -53,5 +53,6 @@ def _table(names: Iterable[str], cell: Definition) -> list[str]:
 def structure(cell: Definition) -> str:
     """Return how states couple, and the Jacobian of one step, block by block."""
     found = coupling(cell)
-    blocks = [*definitions(cell), *text_lines(jacobian(cell)).values()] if cell.states else []
+    told = cell.states and found.coupling != "matrix"
+    blocks = [*definitions(cell), *text_lines(jacobian(cell)).values()] if told else []
     return "\n".join([found.text(), "", *blocks]).rstrip()

@@ -16,6 +16,8 @@ from derive.calculus.adjoint import Adjoint, adjoint
 from derive.calculus.chain import BACKWARD, FORWARD, Derivation
 from derive.calculus.derivation import differentiate
 from derive.calculus.ir import (
+    Along,
+    AxisSum,
     Carry,
     Clipped,
     Concat,
@@ -356,6 +358,23 @@ RECURRENCES: dict[str, Recurrence] = {
         carries={"h_prev": "h"},
         prologue=("J", "L"),
         written=("w", "h", "g"),
+    ),
+    "matrices": recurrence(
+        {
+            "va": (Along("v", 0, D), "n, d"),
+            "xa": (Along("x", 1, N), "n, d"),
+            "P": (expr("a * S_prev * xa"), "n, d"),
+            "u": (AxisSum("P", 1), "n"),
+            "ua": (Along("u", 0, D), "n, d"),
+            "S": (expr("a * S_prev + (va - ua) * xa + A"), "n, d"),
+            "w": (AxisSum("S", 0), "d"),
+            "s": (FeatureSum("S"), ""),
+            "y": (expr("tanh(w) * s"), "d"),
+        },
+        static={"v": "n", "A": "n, d", "a": ""},
+        read={"x": "d"},
+        carries={"S_prev": "S"},
+        written=("y", "u"),
     ),
     "index": recurrence(
         {"p": (Pick("x", "j"), ""), "q": (expr("p * tanh(p)"), ""), "y": (Spread("q", "j", D), "d"), "z": (expr("y * x"), "d")},

@@ -121,7 +121,7 @@ def test_shape_of_any_part() -> None:
     assert shape_text(shape_of(product.left, found.shapes)) == "n, n"
     assert is_batched(product, found.batched) and not is_batched(product.left, found.batched)
     (alone,) = parse("a = 2 * eye")
-    with pytest.raises(ValueError, match="`eye` needs a matrix beside it"):
+    with pytest.raises(ValueError, match="`2 \\* eye` has no size of its own: it needs a matrix beside it"):
         shape_of(alone.value, {})
 
 
@@ -188,7 +188,7 @@ def test_shape_of_any_part() -> None:
             "h = x.T",
             {},
             "line 1, column 5: `.T` needs a matrix, `x` is a vector of size d: `a @ b` is the inner product of two vectors, "
-            'an outer product is a matrix; see "Matrix-valued states" in the guide\'s list of limits (docs/limits.md)\n'
+            "`outer(a, b)` their outer product\n"
             "    h = x.T\n        ^",
         ),
         (
@@ -204,19 +204,6 @@ def test_shape_of_any_part() -> None:
             "    h = a + b + W @ x\n        ^",
         ),
         ("h = [sum(x), x]", {}, "line 1, column 6: a concatenation needs a vector, `sum(x)` is a scalar\n    h = [sum(x), x]\n         ^"),
-        (
-            "C = C_prev * 2\nh = C @ x",
-            {"shapes": {"C": "n, d"}},
-            "`C` is declared a matrix (n, d): the language has no matrix-valued states; "
-            'see "Matrix-valued states" in the guide\'s list of limits (docs/limits.md)',
-        ),
-        (
-            "h = sum(x) * W @ x",
-            {},
-            "line 1, column 5: `sum(x) * W` is a matrix that changes from row to row: the language has only matrices made of "
-            'parameters and constants; scale the product instead, as in `a * (W @ x)`, or see "Matrix-valued states" in the guide\'s list '
-            "of limits (docs/limits.md)\n    h = sum(x) * W @ x\n        ^",
-        ),
         (
             "h = x * k + pick(x, k)",
             {"inputs": ("x", "k")},
