@@ -239,7 +239,7 @@ class _Lowering:
         return AxisSum(self.named(product, f"{'_'.join([*names, v]) if names else self.line}{TERMS}", shape), axis)
 
     def along(self, vector: str, axis: int, size: Size, *, batched: bool) -> sp.Symbol:
-        """Return the matrix of a vector along an axis; one that has a row a sequence may be of a vector that has none: nothing is stored."""
+        """Return the matrix of a vector along an axis; one that has a row a sequence may be of a vector without."""
         key = Along(vector, axis, size), batched
         if key not in self.laid:
             name = self.names.fresh(f"{vector}_along")

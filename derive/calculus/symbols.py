@@ -12,7 +12,8 @@ EYE = sp.Symbol("eye:")
 
 def extent(size: Size) -> sp.Expr:
     """Return the number `size` as an expression over the sizes' own symbols."""
-    return sp.Add(sp.Integer(size.constant), *(sp.Mul(sp.Integer(k), *(sp.Symbol(_EXTENT + name) for name in product.split("*"))) for product, k in size.terms))
+    products = (sp.Mul(sp.Integer(k), *(sp.Symbol(_EXTENT + name) for name in product.split("*"))) for product, k in size.terms)
+    return sp.Add(sp.Integer(size.constant), *products)
 
 
 def is_extent(symbol: sp.Symbol) -> bool:

@@ -101,9 +101,9 @@ class LineFormulas:
             case Call(function="eye"):
                 return "I", ATOM
             case Call(function="outer", args=(left, right)):
-                parts = [self._within(part, ATOM) if self.rank(part) else "1" for part in (left, right)]
+                column, row = (self._within(part, ATOM) if self.rank(part) else "1" for part in (left, right))
                 numbers = [self._within(part, ATOM) for part in (left, right) if not self.rank(part) and part != Number(Fraction(1))]
-                return style.space.join([*numbers, parts[0], style.transposed(parts[1])]), PRODUCT
+                return style.space.join([*numbers, column, style.transposed(row)]), PRODUCT
             case Call(function="sum", args=(value, Number(value=axis))):
                 matrix = self._within(value, ATOM)
                 return f"{matrix if axis else style.transposed(matrix)}{style.space}1", PRODUCT

@@ -129,5 +129,3 @@ class Matrices(Names):
 
 def _negative(term: sp.Expr) -> tuple[bool, tuple[int, int, str]]:
     return bool(term.as_coeff_Mul()[0].is_negative), order(term)
-
-

@@ -29,7 +29,8 @@ class Array:
     | `once`     | one for each batch index                                                    |
     | `static`   | one only                                                                    |
 
-    `width` is the number of a row's elements; of a matrix, row by row.  `extra` is 1 for the states, which have a row before the first step too.
+    `width` is the number of a row's elements, those of a matrix row by row.  `extra` is 1 for the states, which have a row before the first
+    step too.
     """
 
     name: str
@@ -80,8 +81,8 @@ class RowLoop:
     """``for i in range(rows)``: what is done for one row of matrices at a time, part by part.
 
     A part is a loop over the columns, of equations whose values are matrices and sums of these, or it has the elements i of vectors.  What
-    one makes is read by those that follow: a sum of the row, and the elements i.  Sums of columns, and of whole matrices, are there when the
-    loop has ended.  A matrix that several parts read is computed in each, unless it is stored.
+    one makes is read by those that follow: a sum of the row, and the elements i.  Sums of columns, and of whole matrices, are there when
+    the loop has ended.  A matrix that several parts read is computed in each, unless it is stored.
     """
 
     rows: Size
@@ -114,6 +115,12 @@ class Stage:
 
     products: tuple[Product, ...]
     loops: tuple[Loop, ...]
+
+    @property
+    def plain(self) -> tuple[VectorLoop | Scalars, ...]:
+        """The loops, in a program without matrices at each step."""
+        assert not any(isinstance(loop, RowLoop) for loop in self.loops)
+        return tuple(loop for loop in self.loops if not isinstance(loop, RowLoop))
 
 
 @dataclass(frozen=True)

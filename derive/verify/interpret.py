@@ -140,8 +140,8 @@ class _Machine:
             case AxisSum(value=v, axis=axis):
                 return env[v].sum(axis=axis - 2)
             case Along(value=v, axis=axis):
-                rows = self.rows(env[v], self.rec.types[v]) if kind.batched else env[v]
-                return np.broadcast_to(np.expand_dims(rows, -1 - axis), self.zeros(kind).shape)
+                vector = self.rows(env[v], self.rec.types[v]) if kind.batched else env[v]
+                return np.broadcast_to(np.expand_dims(vector, -1 - axis), self.zeros(kind).shape)
             case LogSumExp(value=v):
                 top = env[v].max(axis=-1, keepdims=True)
                 return np.log(np.exp(env[v] - top).sum(axis=-1)) + top[..., 0]

@@ -374,7 +374,8 @@ class Code(HostCode):
         copies: list[Tree] = []
         for eq in equations:
             right, width = self.factor(eq)
-            target = self.total(eq) if right is None else self.new(eq.name, self.empty(self.size(p), self.size(width)), self.linear.behind(eq.name))
+            on, axes = self.linear.behind(eq.name), (self.size(p), self.size(width))
+            target = self.total(eq) if right is None else self.new(eq.name, self.empty(*axes), on)
             self.statements += self.note(eq)
             if right in made:  # a second sum of the same is an array of its own
                 copies.append(do(code("put_rows({}, 0, {})", target, made[right][0], uses=("put_rows",))))

@@ -121,7 +121,7 @@ class Loops:
 
     def stage(self, stage: Stage) -> list[Tree]:
         lines: list[Tree] = []
-        for position, loop in enumerate(stage.loops):
+        for position, loop in enumerate(stage.plain):
             lines += [SYNCHRONISE] if crosses(self.program, stage, position) else []
             lines += self.vector(loop) if isinstance(loop, VectorLoop) else self.scalars(loop)
         return lines
@@ -229,10 +229,10 @@ def crosses(program: Program, stage: Stage, position: int) -> bool:
     """Say whether a loop of a stage reads elements that other threads have stored in the loops before it."""
     vectors = {value for value, kind in program.rec.types.items() if kind.batched and kind.shape}
     stores: dict[str, list[tuple[Place, Size | None]]] = {}
-    for loop in stage.loops[:position]:
+    for loop in stage.plain[:position]:
         for place in (place for compute in loop.computes for place in compute.stores):
             stores.setdefault(place.array, []).append((place, _size(loop)))
-    loop = stage.loops[position]
+    loop = stage.plain[position]
     own = {c.equation.name for c in loop.computes}
     for compute in loop.computes:
         whole = isinstance(compute.equation.node, Pick)

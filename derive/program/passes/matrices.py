@@ -1,8 +1,9 @@
 """Fuse equations of matrices into loops over rows.
 
 A loop over rows takes one row of all its matrices at a time, part by part. A sum of the row is complete when the part has ended that adds
-it up, and most equations that read it need this row's alone: so a delta rule, ``S = D + (v - D k) kᵀ``, is one pass over the state. Only what
-needs a complete vector (a sum of the columns, or a sum of rows that lies along the other axis) or a sum of the whole matrix starts another.
+it up, and most equations that read it need this row's alone: so a delta rule, ``S = D + (v - D k) kᵀ``, is one pass over the state. Only
+what needs a complete vector (a sum of the columns, or a sum of rows that lies along the other axis) or a sum of the whole matrix starts
+another.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from ...calculus.functions import cost
 from ...calculus.ir import Along, AxisSum, Equation, FeatureSum, Map, Type
 from ...language.sizes import Size
 from .drafts import Draft, RowSegment, Segment
-
 
 DEAR = 12  # operations on an element of a matrix that are not done again for each that reads it
 

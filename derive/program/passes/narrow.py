@@ -46,12 +46,12 @@ class _Narrowing:
 
     def narrower(self, expr: sp.Expr) -> Iterator[sp.Expr]:
         """Yield the outermost costly functions in an expression that have fewer axes than a matrix."""
-        if isinstance(expr, Elementwise) and expr.info.cost >= COSTLY and any(is_value(s) for s in expr.free_symbols):
-            if self.axis(expr) is not None:
-                yield expr
-                return
-        for part in expr.args:
-            yield from self.narrower(part)
+        costly = isinstance(expr, Elementwise) and expr.info.cost >= COSTLY and any(is_value(s) for s in expr.free_symbols)
+        if costly and self.axis(expr) is not None:
+            yield expr
+        else:
+            for part in expr.args:
+                yield from self.narrower(part)
 
     def axis(self, expr: sp.Expr) -> tuple[int, ...] | None:
         """Return the axis along which a function varies, none for a number; None for a matrix."""

@@ -17,8 +17,8 @@ from ...calculus.chain import Derivation, Link
 from ...calculus.functions import Elementwise, cost
 from ...calculus.ir import Along, Concat, Equation, Map, Slice, downstream, prune
 
-# A load, a store and the memory they take weigh about as much as this many arithmetic operations; for an element of a matrix, which takes as
-# much memory as the state does for each step, as this many.
+# A load, a store and the memory they take weigh about as much as this many arithmetic operations; for an element of a matrix, which takes
+# as much memory as the state does for each step, as this many.
 CHEAP, CHEAP_IN_MATRIX = 6, 60
 
 

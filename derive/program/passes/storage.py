@@ -19,11 +19,9 @@ from ...calculus.ir import Along, AxisSum, Concat, Equation, FeatureSum, LogSumE
 from ...language.sizes import Size, elements
 from ..imperative import Array, Compute, Loop, Place, Product, Program, RowLoop, Scalars, Stage, VectorLoop
 from .copies import Kept
+from .drafts import Draft, RowSegment, Segment
 from .hoist import REGIONS, Regions
 from .pieces import pieces
-from .drafts import Draft, RowSegment, Segment
-
-
 
 Schedule = Mapping[str, list[Draft]]
 """The stages of each region, in order."""
@@ -230,7 +228,8 @@ class _Storage:
             if eq.name not in self.segment_of:
                 continue
             other = self.segment_of[eq.name]
-            if name in self.part_of_row and self.part_of_row.get(eq.name) != self.part_of_row[name] and len(self.rec.types[name].shape) == 2:
+            in_rows = len(self.rec.types[name].shape) == 2 and name in self.part_of_row
+            if in_rows and self.part_of_row.get(eq.name) != self.part_of_row[name]:
                 return True
             if other[:2] != (region, stage) or (vector and other[2] != segment):
                 return True

@@ -47,7 +47,7 @@ def run_spans(run: Run, passes: Passes, values: Sequence[Tensor]) -> tuple[Tenso
     if isinstance(passes.lengths, Running):
         return _run_rows(run, how, every, passes.lengths.active)
     rows = Rows.of(steps, batch, False, False, passes.module.LAYER._lengths(passes.lengths, steps, batch))
-    if rows.count == steps * batch:
+    if rows.count == steps * batch or rows.order is None:
         return run(how, every)
     origin, order, back = (torch.from_numpy(index).to(values[0].device) for index in (rows.origin, rows.order, np.argsort(rows.order)))
 

@@ -52,7 +52,7 @@ class Loop:
     @property
     def crossed(self) -> bool:
         """Whether a thread reads what others of its block have stored."""
-        return any(crosses(self.program, stage, position) for stage in self.stages for position in range(len(stage.loops)))
+        return any(crosses(self.program, stage, position) for stage in self.stages for position in range(len(stage.plain)))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def residable(program: Program) -> bool:
         if any(product.vector.array in written and _of_step_before(program, product.vector) for product in stage.products):
             return False
         written |= {product.out.array for product in stage.products}
-        written |= {array for loop in stage.loops for array in stored_by(loop)}
+        written |= {array for loop in stage.plain for array in stored_by(loop)}
     return bool(program.loop)
 
 
@@ -99,7 +99,7 @@ def analysed(program: Program, stored: frozenset[str]) -> Loop:
     for product in (product for stage in stages for product in stage.products):
         outs[product.out.array] = (*outs.get(product.out.array, ()), product)
     states = {program.places[c.previous].array: program.places[c.previous].shift for c in program.rec.carries}
-    looped = frozenset(array for stage in stages for loop in stage.loops for array in stored_by(loop))
+    looped = frozenset(array for stage in stages for loop in stage.plain for array in stored_by(loop))
     return Loop(
         program,
         stored,
@@ -149,7 +149,7 @@ def stored_by(loop: VectorLoop | Scalars) -> frozenset[str]:
 def read_again(program: Program, stages: Iterable[Stage]) -> frozenset[str]:
     """Return the arrays of vectors that a loop reads and does not make."""
     found: set[str] = set()
-    for loop in (loop for stage in stages for loop in stage.loops):
+    for loop in (loop for stage in stages for loop in stage.plain):
         made = {c.equation.name for c in loop.computes}
         read = {o for c in loop.computes for o in c.equation.node.operands()} - made
         found |= {program.places[name].array for name in read if name in program.places and program.shape(name)}
@@ -165,7 +165,7 @@ def summed(program: Program, loop: VectorLoop | Scalars) -> list[Size]:
 def spread(program: Program) -> bool:
     """Say whether a step's features may be divided among blocks: every loop and product has its own, and none picks one of them."""
     sizes = [program.shape(p.equation.name)[0] for stage in program.loop for p in stage.products]
-    for loop in (loop for stage in program.loop for loop in stage.loops):
+    for loop in (loop for stage in program.loop for loop in stage.plain):
         if any(isinstance(c.equation.node, Pick) for c in loop.computes):
             return False
         sizes += [*summed(program, loop), *([loop.size] if isinstance(loop, VectorLoop) else [])]
@@ -182,7 +182,7 @@ def phases(loop: Loop) -> list[Phase]:
             fresh.clear()
         published = _published(loop, number)
         fresh |= {product.out.array for product in published} & loop.operands
-        for each in stage.loops:
+        for each in stage.plain:
             fresh |= stored_by(each) & loop.operands
             if loop.spread and summed(loop.program, each):
                 fresh.clear()  # members have met
