@@ -70,7 +70,25 @@ class _Ranks:
             self.raise_to(first, 1)
         # Only these take the rank of what stands beside them; all others have one from the line that assigns them.
         self.open = frozenset({*known.inputs, *known.context, *known.parameters})
+        self.outer = self.made_of_outer_products()
         self.changed = False
+
+    def made_of_outer_products(self) -> frozenset[str]:
+        """Return the assigned names that outer products may reach: a state is no matrix for a parameter's sake."""
+        found: frozenset[str] = frozenset()
+        while True:
+            more = {
+                target
+                for line in self.equations
+                for target in line.targets
+                if any(
+                    (isinstance(node, Call) and node.function == "outer") or (isinstance(node, Name) and self.base(node.id) in found)
+                    for node in walk(line.value)
+                )
+            }
+            if more <= found:
+                return found
+            found |= more
 
     def solve(self) -> dict[str, int]:
         for line in self.equations:
@@ -87,7 +105,7 @@ class _Ranks:
         return base_name(name, self.known.states)
 
     def raise_to(self, name: str, rank: int) -> None:
-        if name in (*self.known.inputs, *self.known.context):
+        if name in (*self.known.inputs, *self.known.context) or (name in self.known.states and name not in self.outer):
             rank = min(rank, 1)  # never a matrix: what is wrong is said where it is used
         if name not in self.fixed and self.rank[name] < rank:
             self.rank[name], self.changed = rank, True

@@ -100,7 +100,7 @@ class Formulas(Matrices):
             case FeatureSum(value=v):
                 if isinstance(mean := averaged(self._total(v)), Mean):
                     return self._print(mean)
-                return style.sum_features(self.operand(v, PRODUCT)), PRODUCT
+                return style.sum_features(self.operand(v, PRODUCT), "ij"[2 - len(self.types[v].shape) :]), PRODUCT
             case AxisSum(value=v, axis=axis):
                 return self.summed_over(v, axis)
             case Along(value=v, axis=axis):

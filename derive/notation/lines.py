@@ -110,7 +110,7 @@ class LineFormulas:
             case Call(function="pick", args=(vector, index)):
                 return style.picked(self.text(vector), self.text(index)), ATOM
             case Call(function="sum", args=(value,)):
-                return style.sum_features(self._within(value, PRODUCT)), PRODUCT
+                return style.sum_features(self._within(value, PRODUCT), "ij"[2 - self.rank(value) :]), PRODUCT
             case Call(function=name, args=args) if name in self.cell.arguments:
                 return style.function(name, *(self.text(a) for a in args)), ATOM
             case Call(function=name, args=args) if name in FUNCTIONS:

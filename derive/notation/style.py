@@ -283,8 +283,8 @@ class Latex(Notation):
     def constant(self, text: str) -> str:
         return text
 
-    def sum_features(self, text: str) -> str:
-        return rf"\textstyle\sum_j {text}"
+    def sum_features(self, text: str, index: str = "j") -> str:
+        return rf"\textstyle\sum_{{{index}}} {text}" if len(index) > 1 else rf"\textstyle\sum_{index} {text}"
 
     def apply(self, function: str, *args: str) -> str:
         return rf"\operatorname{{{ROMAN.get(function, function)}}}\left({', '.join(args)}\right)"
@@ -400,8 +400,8 @@ class Text(Notation):
     def constant(self, text: str) -> str:
         return text
 
-    def sum_features(self, text: str) -> str:
-        return f"Σ_j {text}"
+    def sum_features(self, text: str, index: str = "j") -> str:
+        return f"Σ_{index} {text}"
 
     def apply(self, function: str, *args: str) -> str:
         return f"{function}({', '.join(args)})"

@@ -58,8 +58,8 @@ def _recomputed(maker: Link, reader: Link) -> Link:
         contexts=given(rec.contexts, {*source.contexts}),
         body=(*again, *(eq for eq in rec.body if eq.name not in there)),
     )
-    made = (made | previous) - names
-    more = {n: maker.name if n in made else maker.reads[n] for n in read if n in made or n in maker.reads}
+    own = previous | (made - names - maker.reads.keys())
+    more = {n: maker.name if n in own else maker.reads[n] for n in read if n in own or n in maker.reads}
     return replace(reader, recurrence=prune(changed), reads={**reader.reads, **more})
 
 
