@@ -125,6 +125,7 @@ class _Reverse:
         self.made: dict[tuple[Node, Type], str] = {}  # by what those equations say
         self.across: dict[sp.Expr, Across] = {}  # by contribution, what normalisations hand on
         self.sums: set[str] = set()  # over an axis of a matrix
+        self.laid: set[str] = set()  # vectors along an axis, which are no memory that could be summed
         self.cotangent: dict[str, str] = {}
         self.values = {
             eq.node.expr: sp.Symbol(eq.name)
@@ -310,7 +311,8 @@ class _Reverse:
                 continue
             self.contributions[name] = [t for t in self.contributions[name] if not self.step_value(t)]
             kind = Type(self.types[name].shape, True)
-            if len(steps) == 1 and isinstance(steps[0], sp.Symbol) and self.types[steps[0].name].shape == kind.shape:
+            alone = len(steps) == 1 and isinstance(steps[0], sp.Symbol) and steps[0].name not in self.laid
+            if alone and self.types[steps[0].name].shape == kind.shape:
                 totals[name] = str(steps[0].name)
             else:
                 wish = f"{self.cotangent_name(name)}_step"
@@ -349,8 +351,8 @@ class _Reverse:
         self.types[name], self.labels[name] = kind, label
         if isinstance(node, Across):
             self.across[sp.Symbol(name)] = node
-        if isinstance(node, AxisSum):
-            self.sums.add(name)
+        if isinstance(node, AxisSum | Along):
+            (self.sums if isinstance(node, AxisSum) else self.laid).add(name)
         self.equations.append(Equation(name, node, self.next_tag() if shown else "", shown))
         return name
 

@@ -74,6 +74,11 @@ def a_matrix(forward: Recurrence) -> str:
     return next((name for name in found if forward.labels[name].kind == "own"), found[0] if found else "")
 
 
+def has_jacobian(cell: Definition) -> bool:
+    """Say whether a cell has what `jacobian` returns."""
+    return is_linear(cell) and not a_matrix(lower(cell))
+
+
 def jacobian(cell: Definition, of: tuple[str, ...] | None = None, by: tuple[str, ...] | None = None) -> Jacobian:
     """Return the Jacobian of one step of `cell`.
 

@@ -20,7 +20,6 @@ from ..language.sizes import Shape, Size
 from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
 from ..language.tree import Concat as ConcatExpr
 from ..language.tree import Transpose as TransposeExpr
-from ..language.walks import is_eye, leaves
 from . import functions as fn
 from .ir import (
     Along,
@@ -155,6 +154,15 @@ class _Lowering:
     def rank(self, expr: Expr) -> int:
         return rank_of(expr, self.cell.shapes)
 
+    def is_sized(self, expr: Expr) -> bool:
+        """Say whether an expression is a matrix that has its sizes where it stands alone."""
+        if self.rank(expr) < 2:
+            return False
+        try:
+            return bool(self.shape(expr))
+        except ValueError:  # `eye`, or a number that is spread, without a matrix beside it
+            return False
+
     # Expressions
 
     def operand(self, expr: Expr) -> str:
@@ -263,12 +271,12 @@ class _Lowering:
         has a row a sequence the sum of two products, of a matrix times a number a number times the product.
         """
         match expr.left:
-            case Binary(op="*" | "/" as op, left=a, right=b) if is_batched(expr.left, self.cell.batched) and not self.shape(b):
+            case Binary(op="*" | "/" as op, left=a, right=b) if is_batched(expr.left, self.cell.batched) and not self.rank(b):
                 return Binary(op, MatMul(a, expr.right), b)
-            case Binary(op="*", left=a, right=b) if is_batched(expr.left, self.cell.batched) and not self.shape(a):
+            case Binary(op="*", left=a, right=b) if is_batched(expr.left, self.cell.batched) and not self.rank(a):
                 return Binary("*", a, MatMul(b, expr.right))
             case Binary(op="+" | "-" as op, left=a, right=b) if is_batched(a, self.cell.batched) != is_batched(b, self.cell.batched):
-                if min(len(self.shape(a)), len(self.shape(b))) == 2 and not any(is_eye(part) for part in (*leaves(a), *leaves(b))):
+                if self.is_sized(a) and self.is_sized(b):
                     return Binary(op, MatMul(a, expr.right), MatMul(b, expr.right))
         return None
 

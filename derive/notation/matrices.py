@@ -14,8 +14,9 @@ import sympy as sp
 
 from ..calculus.ir import Along
 from ..calculus.order import order
-from ..calculus.symbols import is_value
+from ..calculus.symbols import EYE, is_value
 from .names import Names
+from .rowsums import Mean, Total
 from .style import ATOM, PRODUCT, SUM
 
 ONES = "1"
@@ -52,7 +53,10 @@ class Matrices(Names):
         return node if isinstance(node, Along) else None
 
     def has_along(self, expr: sp.Expr) -> bool:
-        return any(self.along(symbol) for symbol in expr.free_symbols)
+        """Say whether an expression is one of matrices, for a vector in it: a sum inside it is a number, whatever that sums."""
+        if isinstance(expr, sp.Symbol):
+            return self.along(expr) is not None
+        return not isinstance(expr, Total | Mean) and any(map(self.has_along, expr.args))
 
     def factors(self, term: sp.Expr) -> Factors:
         """Return the factors of a term of matrices."""
@@ -61,7 +65,9 @@ class Matrices(Names):
             values = [s for s in factor.free_symbols if is_value(s) and not self._scalar(s)]
             axes = {along.axis if (along := self.along(s)) else None for s in values}
             vectors = factor.xreplace({s: sp.Symbol(along.value) for s in values if (along := self.along(s))})
-            if factor.is_number or not values or self._scalar(factor):
+            if EYE in factor.free_symbols:
+                found.matrices.append(factor)
+            elif factor.is_number or not values or self._scalar(factor):
                 found.numbers.append(factor)
             elif axes == {0}:
                 found.columns.append(vectors)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from ..language.definition import Definition
-from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power
+from ..language.shapes import rank_of
+from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
 from ..language.vocabulary import ELEMENTWISE
 from ..language.walks import walk
 from ..notation.lines import LineFormulas
@@ -187,6 +188,8 @@ class _Builder:
             case Binary() | Negative():
                 return self._sum(expr)
             case MatMul(left=left, right=right):
+                if self.reader.varies(left) and rank_of(left, self.cell.shapes) == 2:
+                    return self._read(left, right)
                 if self.reader.varies(left) and self.reader.varies(right):
                     return self._node("function", plain("⟨·,·⟩"), (Input(self.value(left)), Input(self.value(right))))
                 return self._sum(expr)
@@ -200,6 +203,19 @@ class _Builder:
             case Call(function=function, args=args):
                 return self._call(function, args)
         raise TypeError(f"nothing to draw for {type(expr).__name__}")
+
+    def _read(self, matrix: Expr, vector: Expr) -> int:
+        """Return the product of a matrix that varies and a vector: ``M v``, or ``Mᵀv``."""
+        turned = isinstance(matrix, Transpose)
+        inputs = [Input(self.value(part)) for part in (matrix.operand if isinstance(matrix, Transpose) else matrix, vector)]
+        return self._node("function", plain("Mᵀv" if turned else "Mv"), inputs, self._tip(matrix, vector), ordered=True)
+
+    def _outer(self, args: tuple[Expr, ...]) -> int:
+        """Return an outer product, or a vector that is spread over an axis."""
+        varying = [part for part in args if self.reader.varies(part)]
+        a, b = ("·" if self.reader.varies(part) else "1" if isinstance(part, Number) else "v" for part in args)
+        label = "⊗" if len(varying) == 2 else f"{a}{b}ᵀ"
+        return self._node("function", plain(label), [Input(self.value(part)) for part in varying], self._tip(*args), ordered=True)
 
     def _power(self, base: Expr, exponent: Fraction) -> int:
         power = typeset(Latex({}).number(exponent))
@@ -218,6 +234,8 @@ class _Builder:
 
     def _call(self, function: str, args: tuple[Expr, ...]) -> int:
         name = plain(_FUNCTION_LABELS.get(function, function.replace("_", " ")))
+        if function == "outer":
+            return self._outer(args)
         if function == "pick":
             inputs = [Input(self.value(a)) for a in args]
             return self._node("function", name, inputs, ordered=True)

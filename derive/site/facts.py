@@ -83,9 +83,8 @@ def structure(page: Page) -> str:
     if not is_linear(page.cell):
         return f"<p>{markup.sentence(f'{no_tangent(page.cell)}.')}</p>"
     rows = [line.split("  ", 1) for line in page.cell.structure.text().splitlines()]
-    return markup.table(
-        ["question", "answer, read off the Jacobian"], [[html.escape(part.strip(), quote=False) for part in row] for row in rows]
-    )
+    head = "answer, read off the Jacobian" if page.cell.structure.coupling != "matrix" else "answer"
+    return markup.table(["question", head], [[html.escape(part.strip(), quote=False) for part in row] for row in rows])
 
 
 def verified(page: Page) -> str:

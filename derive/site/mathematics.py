@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..calculus.chain import BACKWARD
 from ..calculus.ir import Equation
-from ..calculus.laws import is_linear
+from ..calculus.jacobian import has_jacobian
 from ..language.tree import Call
 from ..language.walks import walk
 from ..notation.explicit import explicit_latex
@@ -61,7 +61,7 @@ def _own(page: Page) -> str:
 
 def jacobian(page: Page) -> str:
     """The blocks of one step's Jacobian."""
-    if not page.cell.states or not is_linear(page.cell):
+    if not page.cell.states or not has_jacobian(page.cell):
         return ""
     found = page.cell.jacobian()
     lines = latex_lines(found)
@@ -123,7 +123,7 @@ def _lines(page: Page, equations: list[Equation]) -> str:
 def explicit(page: Page) -> str:
     """The same gradients as a double sum with products of Jacobians."""
     names = [name for name in page.cell.parameters if name not in page.cell.fixed]
-    if not page.cell.states or not names or not is_linear(page.cell):
+    if not page.cell.states or not names or not has_jacobian(page.cell):
         return ""
     order = "they are diagonal, and commute" if page.cell.structure.coupling == "diagonal" else "they do not commute: their order counts"
     output = page.style.name(page.cell.output, "t")

@@ -15,6 +15,7 @@ CAPTION = (
     "Yellow: weights, and the function of their sum; biases are not drawn. Red: sums and products, element by element, a minus or ÷ "
     "beside the value that it goes with. A bar: vectors that are read together. A bold frame: the output. Each part leads to its equation."
 )
+MEMORY = " ⊗ is the outer product of two vectors, Mv a matrix that changes times a vector: what is written to a memory, and read from it."
 STATELESS = {"Backpropagation through time": "Gradients of a step"}
 SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
     ("Equations", mathematics.equations),
@@ -51,4 +52,5 @@ def _picture(cell: Cell) -> str:
     drawing = svg(cell)
     width = re.search(r'\bwidth="(\d+)"', drawing)
     assert width is not None
-    return f'<figure class="picture" style="--natural: {width[1]}px">{drawing}<figcaption>{CAPTION}</figcaption></figure>'
+    caption = CAPTION + (MEMORY if any(len(cell.shapes[state]) == 2 for state in cell.states) else "")
+    return f'<figure class="picture" style="--natural: {width[1]}px">{drawing}<figcaption>{caption}</figcaption></figure>'

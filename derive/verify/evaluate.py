@@ -367,6 +367,9 @@ class _Evaluator:
     def side(self, leaf: Expr) -> int | None:
         if isinstance(leaf, Transpose):
             return self.order(leaf.operand, None)
+        if isinstance(leaf, Call) and leaf.function == "outer":
+            vectors = [part for part in leaf.args if rank_of(part, self.cell.shapes) == 1]  # a square matrix is as wide as it is high
+            return int(self.of(vectors[0])[0].shape[-1])
         return int(self.values[leaf.id].shape[-1]) if isinstance(leaf, Name) and len(self.cell.shapes[leaf.id]) == 2 else None
 
     def align(self, value: Any, rank: int, needed: int) -> Any:

@@ -13,7 +13,9 @@ from hypothesis import given as drawing
 from torch import Tensor
 
 from derive import Cell
+from derive.calculus.jacobian import a_matrix
 from derive.calculus.laws import is_true
+from derive.calculus.lower import lower
 from derive.cells import REGISTRY, SHIPPED
 from derive.codegen.torch.step import step_module
 from derive.language.vocabulary import ELEMENTWISE
@@ -128,7 +130,7 @@ def test_functions_at_their_kinks_and_far_away(function: str) -> None:
 @drawing(cells())
 def test_random_cells(drawn: Drawn) -> None:
     """Values and gradients; second ones of some are as inexact as what they are made of."""
-    if drawn.cell is None or not is_true(drawn.cell):  # no step is carried of others
+    if drawn.cell is None or not is_true(drawn.cell) or a_matrix(lower(drawn.cell)):  # no step is carried of others
         return
     of, values = drawn.cell, given(drawn.cell)
     values = {name: value / 2 if value.is_floating_point() else value for name, value in values.items()}

@@ -158,6 +158,7 @@ class _Writer:
     constants: dict[str, Any] = field(default_factory=dict)
     indices: list[str] = field(default_factory=list)
     functions: dict[str, Any] = field(default_factory=dict)
+    memories: bool = False
     lines: list[str] = field(default_factory=list)
     budget: int = 0
 
@@ -217,14 +218,16 @@ class _Writer:
 
     def declare_states(self) -> list[str]:
         count = self.choose((1, 1, 1, 2, 2, 3, 4, 0))
-        return [self.state(self.choose(("n", "n", "n", self.width(), ""))) for _ in range(count)]
+        states = [self.state(self.choose(("n", "n", "n", self.width(), ""))) for _ in range(count)]
+        self.memories = self.chance(4)
+        return [*states, *(self.state(self.width(), self.width()) for _ in range(self.choose((1, 1, 2)) if self.memories else 0))]
 
-    def state(self, width: str) -> str:
+    def state(self, *widths: str) -> str:
         name = self.name()
-        shape = (width,) if width else ()
+        shape = tuple(width for width in widths if width)
         self.scope[f"{name}_prev"] = (shape, True)
         self.taken.add(f"{name}_prev")
-        self.shapes[name] = width
+        self.shapes[name] = ", ".join(shape)
         return name
 
     def equations(self, states: list[str]) -> list[str]:
@@ -251,6 +254,12 @@ class _Writer:
 
     def other_line(self) -> list[str]:
         kind = self.number(0, 10)
+        if kind == 9 and self.memories:
+            shape = (self.width(), self.width())
+            name, text = self.name(), self.changing(*shape)
+            self.shapes[name] = ", ".join(shape)
+            self.line(name, shape, text)
+            return []
         if kind == 0:  # static matrix
             shape = self.choose((("n", "n"), (self.width(), self.width())))
             name = self.name()
@@ -384,6 +393,8 @@ class _Writer:
         return self.budget > 0
 
     def expression(self, shape: Shape, static: bool = False) -> str:
+        if len(shape) == 2:
+            return self.changing(*shape)
         return self.vector(shape[0], static) if shape else self.scalar(static)
 
     def parameter(self, shape: Shape) -> str:
@@ -439,6 +450,48 @@ class _Writer:
             lambda: self.concat(width, static),
             lambda: self.held(same()),
         ]
+        if self.memories and not static:
+            kinds += [lambda: self.sum_over_an_axis(width), lambda: self.read_memory(width), lambda: self.read_memory(width)]
+        return str(self.choose(kinds)())
+
+    def sum_over_an_axis(self, width: str) -> str:
+        other = self.width()
+        return self.choose((lambda: f"sum({self.changing(width, other)}, 1)", lambda: f"sum({self.changing(other, width)}, 0)"))()
+
+    def read_memory(self, width: str) -> str:
+        """Return the product of a matrix that changes and a vector."""
+        known = [(n, its) for n, (its, varies) in self.scope.items() if varies and len(its) == 2 and width in its]
+        name, (rows, columns) = self.choose(known) if known else ("", (width, self.width()))
+        if rows == width:
+            matrix = name or f"({self.changing(rows, columns)})"
+            return f"({matrix} @ {self.bracket(self.vector(columns))})"
+        return f"({name}.T @ {self.bracket(self.vector(rows))})"
+
+    def changing(self, rows: str, columns: str) -> str:
+        """Return a matrix that changes from step to step, or may."""
+        known = [name for name in self.known((rows, columns), False) if self.scope[name][1]]
+        if not self.spend():
+            return str(self.choose(known)) if known and self.chance(2) else f"outer({self.vector(rows)}, {self.vector(columns)})"
+
+        def same() -> str:
+            return self.changing(rows, columns)
+
+        kinds: list[Callable[[], str]] = [
+            *([lambda: str(self.choose(known))] * 4 if known else []),
+            lambda: f"outer({self.vector(rows)}, {self.vector(columns)})",
+            lambda: f"outer({self.vector(rows)}, {self.vector(columns)})",
+            lambda: f"{self.bracket(same())} - outer({self.read_memory(rows)}, {self.vector(columns)})",
+            lambda: f"outer(1, {self.vector(columns)}) * {self.bracket(same())}",
+            lambda: f"outer({self.vector(rows)}, {self.choose(('1', '0.5', self.bracket(self.scalar())))}) * {self.bracket(same())}",
+            lambda: f"{self.bracket(self.scalar())} * {self.bracket(same())}",
+            lambda: f"{self.bracket(same())} + {self.bracket(self.matrix(rows, columns))}",
+            lambda: f"{self.bracket(same())} * {self.bracket(self.matrix(rows, columns))}",
+            lambda: self.elementwise(same),
+            lambda: self.elementwise(same),
+            lambda: self.held(same()),
+        ]
+        if rows == columns:
+            kinds.append(lambda: f"{self.bracket(same())} - eye * {self.bracket(same())}")
         return str(self.choose(kinds)())
 
     def concat(self, width: str, static: bool) -> str:
@@ -469,6 +522,8 @@ class _Writer:
             lambda: self.elementwise(same),
             lambda: self.elementwise(same),
         ]
+        if self.memories and not static:
+            kinds += [lambda: f"{self.choose(('sum', 'mean'))}({self.changing(width, self.width())})"]
         if self.indices and not static:
             kinds += [lambda: f"pick({self.vector(width, static)}, {self.choose(self.indices)})"] * 2
         return str(self.choose(kinds)())

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 from fuzz.strategy import Drawn, cells
+from helpers.matrix_cells import DELTA, OJA
 from hypothesis import HealthCheck, Phase, given, settings
 
 from derive.cell import Cell
@@ -485,3 +486,11 @@ def test_names_are_typeset(latex: str, text: str) -> None:
 def test_scripts_are_small_and_shifted() -> None:
     runs = typeset(r"{s^{\mathrm{re}}}_{t-1}")
     assert [(r.text, r.italic, r.shift) for r in runs] == [("s", True, 0), ("re", False, -1), ("t", True, 1), ("−1", False, 1)]
+
+
+def test_a_matrix_that_changes_is_written_and_read() -> None:
+    nodes = build(DELTA).nodes
+    labels = ["".join(run.text for run in node.label) for node in nodes]
+    assert labels.count("⊗") == 1 and labels.count("Mv") == 2 and "Mᵀv" in ["".join(r.text for r in n.label) for n in build(OJA).nodes]
+    read = next(node for node, label in zip(nodes, labels, strict=True) if label == "Mv")
+    assert len(read.inputs) == 2 and read.ordered and not read.pointwise

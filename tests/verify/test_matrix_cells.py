@@ -10,6 +10,8 @@ from conftest import assert_same_bits, leaves, ordinary
 from helpers.matrix_cells import DELTA, MATRIX_CELLS
 
 import derive
+from derive.codegen.cuda.module import tables
+from derive.program.pipeline import compile_cell
 from derive.verify import report, second
 from derive.verify.problem import sample
 from derive.verify.tolerances import AUTOGRAD, DIFFERENCES
@@ -110,7 +112,22 @@ def test_no_kernels_for_devices() -> None:
         derive.compile(DELTA, cuda=True)
 
 
+def test_no_plan_for_devices() -> None:
+    with pytest.raises(derive.CellError, match="delta: `D` is a matrix at each step, and such cells have kernels on the CPU alone"):
+        tables(DELTA, compile_cell(DELTA))
+
+
 def test_no_jacobian() -> None:
     assert DELTA.structure.affine and "a matrix at each step" in DELTA.structure.text()
     with pytest.raises(derive.CellError, match="`D` is a matrix at each step: a Jacobian is made of blocks for vectors"):
         DELTA.jacobian()
+
+
+def test_matrices_without_sizes_of_their_own() -> None:
+    """On the left of a product, beside a static one: they stay together."""
+    text = "h = tanh((outer(1, x) + W) @ x + (V * eye + 2 * sum(x) * U - 0.3 * eye * outer(h_prev, 1)) @ h_prev)"
+    cell = derive.Cell(text, name="sizeless", output="h", shapes={"W": "n, d", "U": "n, n", "V": "n, n"})
+    p = sample(cell, steps=3, batch=2, seed=1)
+    found, expected = interpreter(p), autograd(p)
+    for key, value in {**expected.values, **expected.grads}.items():
+        np.testing.assert_allclose({**found.values, **found.grads}[key], value, rtol=1e-11, atol=1e-12, err_msg=key)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ...calculus.ir import Carry, Concat, Equation, MatVec, MatVecT, Outer, Slice
+from ...calculus.ir import Along, Carry, Concat, Equation, MatVec, MatVecT, Outer, Slice
 from ...language.sizes import Size, elements
 from ...program.imperative import Array, Place, Product, Stage
 from ..host import ONE, HostCode
@@ -219,6 +219,8 @@ class Code(HostCode):
     # Static values
 
     def static(self, eq: Equation, statements: list[Tree]) -> None:
+        if isinstance(eq.node, Along):  # what reads it reads the vector
+            return
         if isinstance(eq.node, Slice):
             start = eq.node.start
             part = code("{}[{} : {}]", self.source(eq.node.value), self.size(start), self.size(start + eq.node.size))

@@ -82,7 +82,7 @@ class RowKernel:
         names: dict[str, None] = {}
         for compute in (c for stage in stages for loop in stage.loops for c in loop.computes):
             names |= dict.fromkeys((compute.equation.name, *compute.equation.node.operands()))
-        along = {eq.name: eq.node.value for eq in self.rec.body if isinstance(eq.node, Along)}
+        along = {eq.name: eq.node.value for eq in (*self.rec.prologue, *self.rec.body) if isinstance(eq.node, Along)}
         return [value for value in dict.fromkeys(along.get(value, value) for value in names) if self.rec.types[value].batched]
 
     def typed_constants(self) -> list[Statement]:

@@ -84,7 +84,7 @@ class StageRow:
         self.known: set[str] = set()  # numbers of the row that stand in variables
         self.current: set[str] = set()  # what the loop at hand computes
         self.rows: Rows | None = None  # of a loop over rows of matrices, while its statements are made
-        self.along = {eq.name: eq.node for eq in self.rec.body if isinstance(eq.node, Along)}
+        self.along = {eq.name: eq.node for eq in (*self.rec.prologue, *self.rec.body) if isinstance(eq.node, Along)}
 
     def statements(self) -> list[Tree]:
         body = [line for loop in self.stage.loops for line in self.loop(loop)]

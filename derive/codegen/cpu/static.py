@@ -7,7 +7,7 @@ from typing import Protocol
 
 import sympy as sp
 
-from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Recurrence, Transpose
+from ...calculus.ir import Along, AxisSum, Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Recurrence, Transpose
 from ...calculus.symbols import EYE, extent_name, is_extent
 from ...language.sizes import Size
 from ..expression import Expressions
@@ -56,6 +56,8 @@ def static_work(host: Host, eq: Equation, target: Source) -> list[Tree]:
             return [_called("matvec", target, of(m), of(v)), *([_called("plus", target, of(p))] if p else [])]
         case MatVecT(matrix=m, vector=v, plus=p):
             return [_called("matvec_t", target, of(m), of(v)), *([_called("plus", target, of(p))] if p else [])]
+        case AxisSum(value=v, axis=axis):
+            return _summed_over(host, target, v, axis)
         case FeatureSum(value=v):
             return [store(code("{}[0]", target), code("feature_sum({})", of(v), uses=("feature_sum",)))]
         case LogSumExp(value=v):
@@ -111,7 +113,23 @@ def _elementwise(host: Host, eq: Equation, target: Source, expr: sp.Expr) -> lis
     return work
 
 
+def _summed_over(host: Host, target: Source, value: str, axis: int) -> list[Tree]:
+    """Return the loops that sum a matrix over an axis."""
+    host.constants |= {"zero": "0.0"}
+    rows, columns = map(host.size, host.rec.types[value].shape)
+    index, size = ("at", rows) if axis == 1 else ("j", columns)
+    place = code(f"{{}}[{index}]", target, uses=(index,))
+    added = store(place, code("{} + {}", place, _element(host, value)))
+    return [
+        block(code(f"for {index} in range({{}}):", size), [store(place, name("zero"))], defines=(index,)),
+        block(code("for at in range({}):", rows), [block(code("for j in range({}):", columns), [added], defines=("j",))], defines=("at",)),
+    ]
+
+
 def _element(host: Host, value: str) -> Source:
+    along = next((eq.node for eq in host.rec.equations() if eq.name == value and isinstance(eq.node, Along)), None)
+    if along is not None:
+        return code(f"{{}}[{INDICES[along.axis]}]", host.source(along.value), uses=(INDICES[along.axis],))
     kind = host.rec.types[value]
     last = INDICES[2 - len(kind.shape) :] if kind.shape else ("0",)
     indices = (*(("seq",) if kind.batched else ()), *last)
