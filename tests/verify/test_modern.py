@@ -1,6 +1,6 @@
 """Cells of recent papers: values and gradients beside reference vectors, which other implementations made.
 
-`data/modern.json` has nine cells as their papers print them and `data/modern.npz` what the authors' code, or autograd of an independent
+`data/modern.json` has twelve cells as their papers print them and `data/modern.npz` what the authors' code, or autograd of an independent
 reading of it, gives at random values: T = 4 steps, B = 3 sequences, float64.
 """
 
@@ -25,7 +25,7 @@ SHIPPED = {
     **{"snntorch_leaky": "lif", "snntorch_rsynaptic": "rsynaptic", "norse_lsnn": "lsnn", "alif": "alif", "plif": "plif"},
     **{"eprop_lif": "eprop_lif", "phased_lstm": "phased_lstm", "gru_d": "gru_d"},
 }
-SAMPLE = ("rhn", "norse_lsnn", "plif", "phased_lstm")
+SAMPLE = ("rhn", "norse_lsnn", "plif", "phased_lstm", "mamba")
 hard = [key if key in SAMPLE else pytest.param(key, marks=pytest.mark.exhaustive) for key in PUBLISHED]
 
 
