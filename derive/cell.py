@@ -55,6 +55,11 @@ class Cell(Definition):
         Functions of the cell's own, by name and arguments: an expression, ``{"mix(z, v, w)": "z * v + (1 - z) * w"}``, that is put in where
         the function is called; or, of one argument, a pair of its value and what stands for its derivative,
         ``{"spike(u)": ("step(u)", "exp(-u * u)")}``.
+    heads : str, optional
+        The name of a size, such as ``"H"``: the cell is that of one head, so many times side by side.  Parameters and states have an axis
+        of heads in front; ``merge(v)`` has the heads' vectors one after the other, ``part(v)`` is each head's part of a vector.
+    shared : tuple of str
+        Parameters that all heads have in common.
 
     Raises
     ------

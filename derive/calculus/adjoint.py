@@ -28,6 +28,7 @@ from ..language.sizes import Size
 from . import functions as fn
 from .choices import NONE, Guard, guarded, guards, selected
 from .ir import (
+    VIEWS,
     Along,
     AxisSum,
     Carry,
@@ -35,6 +36,7 @@ from .ir import (
     Concat,
     Equation,
     FeatureSum,
+    HeadSum,
     Label,
     LogSumExp,
     Map,
@@ -42,6 +44,7 @@ from .ir import (
     Outer,
     Pick,
     Recurrence,
+    Repeat,
     Spread,
     Total,
     Transpose,
@@ -170,6 +173,7 @@ class _Reverse:
             accumulators=tuple(accumulators),
             epilogue=tuple(self.take()),
             written=tuple(written.values()),
+            heads=rec.heads,
         )
         return Adjoint(validate(prune(self.reading(found, given, seeded))), dict(self.cotangent))
 
@@ -184,11 +188,13 @@ class _Reverse:
         return replace(found, statics=tuple(dict.fromkeys(statics)), contexts=tuple(contexts), sequences=(*seeded, *saved))
 
     def laid_out(self, made: list[Equation], sums: list[Equation]) -> list[Equation]:
-        """Return a step's equations after those of vectors of the forward pass that they read along an axis of a matrix: the vector is what
-        is kept.
-        """
-        free = {*free_names((*made, *sums))}
-        return [eq for eq in self.rec.body if isinstance(eq.node, Along) and eq.name in free] + made
+        """Return a step's equations after those that show values of the forward pass which they read: these values are what is kept."""
+        free, shown = {*free_names((*made, *sums))}, list[Equation]()
+        for eq in reversed(self.rec.body):
+            if isinstance(eq.node, VIEWS) and eq.name in free:
+                shown.insert(0, eq)
+                free.update(eq.node.operands())
+        return shown + made
 
     def take(self) -> list[Equation]:
         """Return the equations made since the last call."""
@@ -225,7 +231,7 @@ class _Reverse:
                 self.contribute(name, Made(contribution, f"d{name}", batched=False), sign)
             case Made(node=node, wish=wish, batched=batched):
                 label = Label("part", name) if sign > 0 else PART
-                self.contributions[name].append(sign * self.part(node, wish, Type(self.types[name].shape, batched), label))
+                self.contributions[name].append(sign * self.part(node, wish, replace(self.types[name], batched=batched), label))
             case Placed(part=part, cotangent=dy):
                 self.slices[name].append((part, dy))
             case _ if contribution != 0:
@@ -242,7 +248,8 @@ class _Reverse:
             symbol = sign * terms[0]
             if isinstance(symbol, sp.Symbol) and self.stands_for(eq, symbol.name, sign, sliced):
                 return sign, str(symbol.name)
-        label, shown = Label("cotangent", eq.name), not isinstance(eq.node, Along)  # of which people know the vector
+        label = Label("cotangent", eq.name)
+        shown = not isinstance(eq.node, VIEWS) or self.labels[eq.name].kind != "part"  # of a view people know what it shows
         return 1, self.define(self.cotangent_name(eq.name), self.whole(terms), kind, label if shown else PART, shown=shown)
 
     def whole(self, terms: list[sp.Expr]) -> Node:
@@ -260,8 +267,9 @@ class _Reverse:
         kind, own = self.types[eq.name], self.labels[eq.name].kind
         if sp.Symbol(given) in self.across or (isinstance(eq.node, Clipped) and sign < 0):
             return False  # it is a line of its own; clipping does not let a sign pass
-        if not sliced and self.types[given].batched == kind.batched:
-            whole = isinstance(eq.node, AxisSum | Along | FeatureSum | LogSumExp | RowFunction | Transpose | Pick | Spread)
+        other = self.types[given]
+        if not sliced and (other.batched, other.headed) == (kind.batched, kind.headed):
+            whole = isinstance(eq.node, (*VIEWS, HeadSum, AxisSum, FeatureSum, LogSumExp, RowFunction, Transpose, Pick, Spread))
             if self.types[given] == kind if whole else isinstance(eq.node, Map) and own == "part":
                 return True
         summed = (not kind.shape or given in self.sums) and own == "own" and self.labels[given].kind == "part"
@@ -275,11 +283,11 @@ class _Reverse:
 
     def joined(self, name: str, parts: Layer) -> sp.Symbol:
         """Return the vector that has the cotangents of `parts` in their places and zero elsewhere."""
-        whole, kind = self.types[name].shape, Type(self.types[name].shape, self.types[parts[0][1]].batched)
+        whole, kind = self.types[name].shape, replace(self.types[name], batched=self.types[parts[0][1]].batched)
         names, end = [], Size()
 
         def zeros(size: Size) -> list[str]:
-            return [] if size == Size() else [self.part(Map(sp.S.Zero), "zeros", Type((size, *whole[1:]), kind.batched)).name]
+            return [] if size == Size() else [self.part(Map(sp.S.Zero), "zeros", replace(kind, shape=(size, *whole[1:]))).name]
 
         for part, dy in reversed(parts):  # each was put before those that stand in the list already
             names += [*zeros(part.start + end * -1), dy]
@@ -310,7 +318,7 @@ class _Reverse:
             if not steps:
                 continue
             self.contributions[name] = [t for t in self.contributions[name] if not self.step_value(t)]
-            kind = Type(self.types[name].shape, True)
+            kind = replace(self.types[name], batched=True)
             alone = len(steps) == 1 and isinstance(steps[0], sp.Symbol) and steps[0].name not in self.laid
             if alone and self.types[steps[0].name].shape == kind.shape:
                 totals[name] = str(steps[0].name)
@@ -331,11 +339,12 @@ class _Reverse:
         self.outers.clear()
         given = (*self.rec.statics, *self.rec.contexts)
         sums.sort(key=lambda item: given.index(item[0]) if item[0] in given else len(given))  # in the author's order
+        views = {eq.name for eq in self.rec.prologue if isinstance(eq.node, VIEWS)}  # of which people know what is shown
         for name, node in sums:
-            total = self.cotangent_name(name)
-            self.types[total], self.labels[total] = self.types[name], Label("cotangent", name)
+            total, shown = self.cotangent_name(name), name not in views
+            self.types[total], self.labels[total] = self.types[name], Label("cotangent", name) if shown else PART
             self.contributions[name].append(sp.Symbol(total))
-            made.append(Equation(total, node, self.next_tag()))
+            made.append(Equation(total, node, self.next_tag() if shown else "", shown))
         return made
 
     def define(self, name: str, node: Node, kind: Type, label: Label, *, shown: bool = False) -> str:
@@ -351,7 +360,7 @@ class _Reverse:
         self.types[name], self.labels[name] = kind, label
         if isinstance(node, Across):
             self.across[sp.Symbol(name)] = node
-        if isinstance(node, AxisSum | Along):
+        if isinstance(node, AxisSum | Along | Repeat):
             (self.sums if isinstance(node, AxisSum) else self.laid).add(name)
         self.equations.append(Equation(name, node, self.next_tag() if shown else "", shown))
         return name

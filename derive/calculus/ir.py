@@ -23,13 +23,14 @@ from .symbols import is_value
 
 @dataclass(frozen=True)
 class Type:
-    """Shape of one row of a value (`()`, `(n,)` or `(m, k)`), whether there is a row for each sequence of the batch, and whether it is
-    an index.
+    """Shape of one row of a value (`()`, `(n,)` or `(m, k)`), whether there is a row for each sequence of the batch, whether it is an
+    index, and whether there is one for each head.
     """
 
     shape: Shape
     batched: bool
     integer: bool = False
+    headed: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,36 @@ class Along(Node):
 
 
 @dataclass(frozen=True)
+class Repeat(Node):
+    """A value that all heads have in common, for each of them; like `Along` no memory and no computation."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class HeadSum(Node):
+    """Sum over heads."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Merge(Node):
+    """The heads' values as one, which has none: vectors one after the other, numbers as a vector, static matrices one below the other,
+    static vectors as the rows of a matrix.  It lies in memory as they do.
+    """
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Part(Node):
+    """Each head's part of a value: the inverse of `Merge`."""
+
+    value: str
+
+
+@dataclass(frozen=True)
 class LogSumExp(Node):
     """``log Σ_k exp(v_k)`` over a vector's features, a scalar; computed with the largest feature taken out, so that it does not
     overflow.
@@ -250,6 +281,8 @@ class Recurrence:
         Values of the body (or sequences, or previous states) that are kept at every step.
     results : tuple of str
         Accumulators and values of the epilogue that are handed out.
+    heads : str
+        The size that is the number of heads, or nothing.
     """
 
     name: str
@@ -267,6 +300,7 @@ class Recurrence:
     epilogue: tuple[Equation, ...] = ()
     written: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
+    heads: str = ""
 
     def equations(self) -> Iterator[Equation]:
         """Yield all equations, in the order in which they are computed."""
@@ -292,6 +326,10 @@ class Recurrence:
     def batched(self, name: str) -> bool:
         """Say whether `name` has a row a sequence."""
         return self.types[name].batched
+
+
+VIEWS = (Along, Repeat, Merge, Part)
+"""Nodes that show another value, and are neither memory nor a computation."""
 
 
 def free_names(equations: Iterable[Equation]) -> tuple[str, ...]:

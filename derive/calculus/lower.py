@@ -20,6 +20,7 @@ from ..language.sizes import Shape, Size
 from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
 from ..language.tree import Concat as ConcatExpr
 from ..language.tree import Transpose as TransposeExpr
+from ..language.walks import is_headed, names_of
 from . import functions as fn
 from .ir import (
     Along,
@@ -29,14 +30,18 @@ from .ir import (
     Concat,
     Equation,
     FeatureSum,
+    HeadSum,
     Label,
     LogSumExp,
     Map,
     MatVec,
     MatVecT,
+    Merge,
     Node,
+    Part,
     Pick,
     Recurrence,
+    Repeat,
     Slice,
     Transpose,
     Type,
@@ -80,7 +85,7 @@ class _Lowering:
         self.line = ""  # what a part of the line may be called
         self.whole: Expr | None = None  # the elementwise expression at hand
         for name, shape in cell.shapes.items():
-            self.types[name] = Type(shape, name in cell.batched, name in cell.integers)
+            self.types[name] = Type(shape, name in cell.batched, name in cell.integers, name in cell.headed)
             self.labels[name] = Label("own")
         for state in cell.states:
             self.labels[previous(state)] = Label("previous", state)
@@ -104,6 +109,7 @@ class _Lowering:
             prologue=tuple(self.prologue),
             body=tuple(self.body),
             written=(cell.output,),
+            heads=cell.heads,
         )
         # what reaches no result is left out, but the inputs stay: their gradient is zero
         return validate(replace(prune(rec), statics=rec.statics, contexts=rec.contexts, sequences=rec.sequences))
@@ -136,9 +142,15 @@ class _Lowering:
     def emit(self, name: str, node: Node, kind: Type, *, shown: bool = False) -> str:
         """Add ``name = node`` to the body, or to the prologue if it is static."""
         level = self.body if kind.batched or any(self.types[o].batched for o in node.operands()) else self.prologue
-        self.types[name] = Type(kind.shape, level is self.body, kind.integer)
+        self.types[name] = Type(kind.shape, level is self.body, kind.integer, self.is_headed(node))
         level.append(Equation(name, node, self.tag, shown))
         return name
+
+    def is_headed(self, node: Node) -> bool:
+        """Say whether a node has a value for each head."""
+        if isinstance(node, Repeat | Part | Merge | HeadSum):
+            return isinstance(node, Repeat | Part)
+        return any(self.types[name].headed for name in node.operands())
 
     def named(self, node: Node, wish: str, shape: Shape, label: Label | None = None) -> str:
         """Return the name of a subexpression's equation, made once for equal nodes."""
@@ -200,7 +212,11 @@ class _Lowering:
             case MatMul(left=left, right=right):
                 return None if self.parted(expr) else self.product(left, right)
             case ConcatExpr(parts=parts):
-                return Concat(tuple(self.operand(p) for p in parts))
+                return Concat(self.alike(*(self.operand(p) for p in parts)))
+            case Call(function="merge", args=(value, _)):
+                return Merge(self.operand(value))
+            case Call(function="part", args=(value, _)):
+                return Part(self.operand(value))
             case TransposeExpr(operand=matrix):
                 return Transpose(self.operand(matrix))
             case Call(function="sum", args=(value,)):
@@ -228,12 +244,41 @@ class _Lowering:
     def product(self, left: Expr, right: Expr) -> Node:
         if len(self.shape(left)) == 1:
             u, v = self.operand(left), self.operand(right)
+            if (together := self.of_all_heads(u, v)) is not None:
+                return together
+            u, v = self.alike(u, v)
             return FeatureSum(self.named(Map(sp.Symbol(u) * sp.Symbol(v)), f"{u}_{v}", self.shape(left)))
         if is_batched(left, self.cell.batched):
             return self.batched_product(left, right)
         if isinstance(left, TransposeExpr):
-            return MatVecT(self.operand(left.operand), self.operand(right))
-        return MatVec(self.operand(left), self.operand(right))
+            matrix, vector = self.operand(left.operand), self.operand(right)
+            return MatVecT(matrix, self.repeated(vector) if self.types[matrix].headed else vector)
+        matrix, vector = self.operand(left), self.operand(right)
+        return self.of_all_heads(matrix, vector) or MatVec(matrix, vector)
+
+    def of_all_heads(self, left: str, vector: str) -> Node | None:
+        """Return the product of each head's static matrix, or vector, and a vector that all have in common, as one product with all of them
+        one below the other; None for other products.
+        """
+        own, other = self.types[left], self.types[vector]
+        if not own.headed or own.batched or other.headed:
+            return None
+        heads, numbers = Size.of(self.cell.heads), len(own.shape) == 1
+        rows = heads if numbers else own.shape[0] * heads
+        matrix = self.named(Merge(left), f"{left}_heads", (rows, own.shape[-1]))
+        product = self.named(MatVec(matrix, vector), f"{left}_{vector}_heads", (rows,))
+        return Part(product)
+
+    def alike(self, *names: str) -> tuple[str, ...]:
+        """Return values, those that all heads have in common for each if one is of each."""
+        if not any(self.types[name].headed for name in names):
+            return names
+        return tuple(map(self.repeated, names))
+
+    def repeated(self, name: str) -> str:
+        """Return a value for each head."""
+        kind = self.types[name]
+        return name if kind.headed else self.named(Repeat(name), f"{name}_each", kind.shape)
 
     def batched_product(self, left: Expr, right: Expr) -> Node:
         """Return the product of a matrix that has a row a sequence and a vector: the sum, over an axis, of what each element is times."""
@@ -241,8 +286,12 @@ class _Lowering:
         matrix = left.operand if isinstance(left, TransposeExpr) else left
         v, shape = self.operand(right), self.shape(matrix)
         axis = 0 if turned else 1
-        laid = self.along(v, axis, shape[1 - axis], batched=True)
-        product = Map(self.scalar(matrix) * laid)
+        headed = is_headed(matrix, self.cell.headed)
+        of = self.scalar(matrix)
+        if self.types[v].headed and not headed:
+            of = sp.Symbol(self.repeated(self.operand(matrix)))
+        laid = self.along(self.repeated(v) if headed else v, axis, shape[1 - axis], batched=True)
+        product = Map(of * laid)
         names = [matrix.id] if isinstance(matrix, Name) else []
         return AxisSum(self.named(product, f"{'_'.join([*names, v]) if names else self.line}{TERMS}", shape), axis)
 
@@ -252,7 +301,8 @@ class _Lowering:
         if key not in self.laid:
             name = self.names.fresh(f"{vector}_along")
             whole = self.types[vector].shape[0]
-            self.labels[name], self.types[name] = Label("part"), Type((whole, size) if axis == 0 else (size, whole), batched)
+            kind = Type((whole, size) if axis == 0 else (size, whole), batched, headed=self.types[vector].headed)
+            self.labels[name], self.types[name] = Label("part"), kind
             (self.body if batched else self.prologue).append(Equation(name, key[0], self.tag, shown=False))
             self.laid[key] = name
         return sp.Symbol(self.laid[key])
@@ -262,8 +312,12 @@ class _Lowering:
         assert self.whole is not None
         shape, batched, product = self.shape(self.whole), is_batched(self.whole, self.cell.batched), sp.S.One
         for axis, part in enumerate((left, right)):
-            vector = bool(self.shape(part))
-            product *= self.along(self.operand(part), axis, shape[1 - axis], batched=batched) if vector else self.scalar(part)
+            if self.shape(part):
+                vector = self.operand(part)
+                vector = self.repeated(vector) if is_headed(self.whole, self.cell.headed) else vector
+                product *= self.along(vector, axis, shape[1 - axis], batched=batched)
+            else:
+                product *= self.elementwise(part)
         return product
 
     def parted(self, expr: MatMul) -> Expr | None:
@@ -289,6 +343,8 @@ class _Lowering:
 
     def elementwise(self, expr: Expr) -> sp.Expr:
         """Return a part of an elementwise expression."""
+        if self.in_common(expr):
+            return sp.Symbol(self.repeated(self.operand(expr)))
         match expr:
             case Number(value=value):
                 return _number(value)
@@ -321,6 +377,13 @@ class _Lowering:
             case Call(function=name, args=args) if name in fn.FUNCTIONS:
                 return fn.FUNCTIONS[name](*(self.argument(a, len(args) == 1) for a in args))
         return sp.Symbol(self.operand(expr))
+
+    def in_common(self, expr: Expr) -> bool:
+        """Say whether a part of an expression has one value for all heads, where the whole has one for each."""
+        if not self.cell.heads or self.whole is None or not is_headed(self.whole, self.cell.headed) or is_headed(expr, self.cell.headed):
+            return False
+        values = [name for name in names_of(expr) if name not in self.cell.scalar_constants]
+        return bool(values) and (self.rank(expr) < 2 or self.is_sized(expr))
 
     def argument(self, expr: Expr, alone: bool) -> sp.Expr:
         """Return a function's argument; if it is alone and more than a name, it becomes the pre-activation, an equation of its own."""

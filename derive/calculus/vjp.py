@@ -7,7 +7,7 @@ applies to its own results.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import sympy as sp
@@ -21,14 +21,18 @@ from .ir import (
     Concat,
     Equation,
     FeatureSum,
+    HeadSum,
     Label,
     LogSumExp,
     Map,
     MatVec,
     MatVecT,
+    Merge,
     Node,
     Outer,
+    Part,
     Pick,
+    Repeat,
     Slice,
     Spread,
     Total,
@@ -107,7 +111,7 @@ def _summed(sweep: Sweep, term: sp.Expr, name: str, kind: Type) -> sp.Expr:
     part = sign * term
     whole = isinstance(part, sp.Symbol) and sweep.types[part.name] == kind  # and not one number for all features
     full = part.name if whole else sweep.part(Map(part), f"d{name}_part", kind).name
-    return sign * sweep.part(FeatureSum(full), f"d{name}_sum", Type((), kind.batched))
+    return sign * sweep.part(FeatureSum(full), f"d{name}_sum", replace(kind, shape=()))
 
 
 def _clipped(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
@@ -125,7 +129,7 @@ def _normalised(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
         along = _mean(sweep, _aligned(sweep, eq.name, dy))
         term = (sp.Symbol(dy) - _mean(sweep, dy) - sp.Symbol(eq.name) * along) / sp.Symbol(eq.node.std)
         part = Across(term, dy, eq.name, str(along), eq.node.std)
-        kind = Type(sweep.types[eq.name].shape, sweep.types[eq.name].batched or sweep.types[dy].batched)
+        kind = _either(sweep.types[eq.name], sweep.types[dy])
         yield eq.node.value, sweep.guarded(eq, sweep.part(part, f"d{eq.node.value}_part", kind, Label("part", eq.node.value)))
 
 
@@ -156,14 +160,19 @@ def _softmax(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     assert isinstance(eq.node, Softmax)
     if eq.node.value in sweep.active:
         product = _aligned(sweep, eq.name, dy)
-        total = sweep.part(FeatureSum(product), f"sum_{product}", Type((), sweep.types[product].batched))
+        total = sweep.part(FeatureSum(product), f"sum_{product}", replace(sweep.types[product], shape=()))
         yield eq.node.value, sweep.guarded(eq, sp.Symbol(eq.name) * (sp.Symbol(dy) - total))
 
 
 def _aligned(sweep: Sweep, value: str, dy: str) -> str:
     """Name the product, feature by feature, of a value and a cotangent."""
-    kind = Type(sweep.types[value].shape, sweep.types[value].batched or sweep.types[dy].batched)
+    kind = _either(sweep.types[value], sweep.types[dy])
     return sweep.part(Map(sp.Symbol(dy) * sp.Symbol(value)), f"{dy}_{value}", kind).name
+
+
+def _either(kind: Type, other: Type) -> Type:
+    """Return a type of the shape of the first that has a row a sequence where one of two has."""
+    return replace(kind, batched=kind.batched or other.batched)
 
 
 def _count(kind: Type) -> sp.Expr:
@@ -174,8 +183,8 @@ def _count(kind: Type) -> sp.Expr:
 def _mean(sweep: Sweep, name: str) -> sp.Symbol:
     """Name the mean of a value's features."""
     kind = sweep.types[name]
-    total = sweep.part(FeatureSum(name), f"sum_{name}", Type((), kind.batched))
-    return sweep.part(Map(total / _count(kind)), f"mean_{name}", Type((), kind.batched), Label("part", name, "mean"))
+    total = sweep.part(FeatureSum(name), f"sum_{name}", replace(kind, shape=()))
+    return sweep.part(Map(total / _count(kind)), f"mean_{name}", replace(kind, shape=()), Label("part", name, "mean"))
 
 
 def _matvec(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
@@ -225,6 +234,26 @@ def _along(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     node = eq.node
     assert isinstance(node, Along)
     yield node.value, Made(AxisSum(dy, 1 - node.axis), f"d{node.value}_part", sweep.types[dy].batched)
+
+
+def _repeat(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, Repeat)
+    yield eq.node.value, Made(HeadSum(dy), f"d{eq.node.value}_part", sweep.types[dy].batched)
+
+
+def _head_sum(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, HeadSum)
+    yield eq.node.value, Made(Repeat(dy), f"{dy}_repeated", sweep.types[dy].batched)
+
+
+def _merge(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, Merge)
+    yield eq.node.value, Made(Part(dy), f"d{eq.node.value}_part", sweep.types[dy].batched)
+
+
+def _part(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    assert isinstance(eq.node, Part)
+    yield eq.node.value, Made(Merge(dy), f"d{eq.node.value}_part", sweep.types[dy].batched)
 
 
 def _log_sum_exp(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
@@ -278,6 +307,10 @@ RULES: dict[type[Node], Rule] = {
     FeatureSum: _feature_sum,
     AxisSum: _axis_sum,
     Along: _along,
+    Repeat: _repeat,
+    HeadSum: _head_sum,
+    Merge: _merge,
+    Part: _part,
     LogSumExp: _log_sum_exp,
     Transpose: _transpose,
     Concat: _concat,

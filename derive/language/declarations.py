@@ -14,8 +14,8 @@ from .reading import Reading
 from .sizes import parse_shape, shape_text
 from .tree import Call, Expr, MatMul, Name, Negative, Number, Transpose
 from .unparse import unparse_expression
-from .vocabulary import GRADIENTS
-from .walks import is_batched, walk
+from .vocabulary import GRADIENTS, bad_name
+from .walks import is_batched, is_headed, walk
 
 RULES = ("uniform", "glorot", "orthogonal", "normal", "eye", "zeros", "ones")
 """The names of rules for initial values: see `derive.runtime.common.initial`."""
@@ -42,6 +42,7 @@ def check(cell: Reading) -> None:
     _check_names(cell)
     _check_shapes(cell)
     _check_initial_values(cell)
+    _check_heads(cell)
     _check_matrices(cell)
     _check_gradients(cell)
     wellformed.check_inputs(cell.text, (*cell.inputs, *cell.context), equations)
@@ -75,6 +76,40 @@ def _check_shapes(cell: Reading) -> None:
             parse_shape(shape)
         except ValueError as error:
             raise CellError(f"shapes: `{key}`: {error}", text=cell.text) from None
+
+
+def _check_heads(cell: Reading) -> None:
+    """Check the number of heads, what they share, and where heads are put together and parted."""
+    if cell.heads and (not cell.heads.isidentifier() or bad_name(cell.heads)):
+        raise CellError(f'heads needs the name of a size, such as "H", not {cell.heads!r}', text=cell.text)
+    if cell.shared and not cell.heads:
+        raise CellError('shared tells what heads have in common: the cell has none without `heads="H"`', text=cell.text)
+    for name in cell.shared:
+        if name not in cell.parameters:
+            raise CellError(f"shared: `{name}` is not a parameter{nearest(name, cell.parameters)}", text=cell.text)
+    for name, shape in cell.declared_shapes.items():
+        for size in parse_shape(shape):
+            if product := next((term for term, _ in size.terms if "*" in term and cell.heads not in term.split("*")), ""):
+                raise CellError(
+                    f"shapes: `{name}`: `{product}` is no size: products of names are those of all heads together", text=cell.text
+                )
+    for line in cell.equations:
+        for node in walk(line.value):
+            if isinstance(node, Call):
+                _check_head(cell, node)
+
+
+def _check_head(cell: Reading, node: Call) -> None:
+    if node.function in ("merge", "part"):
+        if not cell.heads:
+            message = f'`{node.function}` needs heads: `Cell(…, heads="H")` has the cell H times side by side'
+            raise CellError.at(node.span, cell.text, message)
+        if is_headed(node.args[0], cell.headed) != (node.function == "merge"):
+            text = unparse_expression(node.args[0])
+            what = "has no heads that could be put together" if node.function == "merge" else "has a value for each head already"
+            raise CellError.at(node.span, cell.text, f"`{node.function}`: `{text}` {what}")
+    if node.function == "pick" and is_headed(node.args[0], cell.headed):
+        raise CellError.at(node.span, cell.text, "`pick` takes an element of a vector that all heads have in common")
 
 
 def _check_initial_values(cell: Reading) -> None:

@@ -35,6 +35,8 @@ class Definition(Reading):
         init: Mapping[str, float | str] | None = None,
         latex: Mapping[str, str] | None = None,
         functions: Mapping[str, Any] | None = None,
+        heads: str = "",
+        shared: tuple[str, ...] = (),
     ) -> None:
         values: dict[str, Any] = {
             "text": text,
@@ -51,8 +53,10 @@ class Definition(Reading):
             "init": _mapping("init", init),
             "latex": _mapping("latex", latex),
             "functions": _mapping("functions", functions),
+            "heads": heads,
+            "shared": _names("shared", shared),
         }
-        for key in ("output", "title", "reference", "description"):
+        for key in ("output", "title", "reference", "description", "heads"):
             if not isinstance(values[key], str):
                 raise CellError(f"{key} needs a text, not {values[key]!r}")
         for key, value in values.items():
@@ -90,7 +94,7 @@ class Definition(Reading):
         mappings = (self.declared_shapes, self.constants, self.init, self.latex)
         plain = (self.text, self.name, self.output, self.title, self.reference, self.description, self.inputs, self.context, self.fixed)
         own = tuple((key, text if isinstance(text, str) else tuple(text)) for key, text in sorted(self.functions.items()))
-        return (*plain, *(tuple((k, content(v)) for k, v in sorted(m.items())) for m in mappings), own)
+        return (*plain, self.heads, self.shared, *(tuple((k, content(v)) for k, v in sorted(m.items())) for m in mappings), own)
 
     def __eq__(self, other: object) -> bool:
         return self._key == other._key if isinstance(other, Definition) else NotImplemented

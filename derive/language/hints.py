@@ -14,7 +14,7 @@ def limit(section: str) -> str:
 
 
 MATRICES = "Matrix-valued states"
-HEADS = "Block-diagonal weights, heads"
+HEADS = "Heads"
 CONVOLUTION = "Convolution"
 RANDOMNESS = "Randomness, dropout"
 OTHER_STEPS = "Other steps than the one before"
@@ -73,7 +73,10 @@ HABITS: Mapping[str, str] = MappingProxyType(
     | _each("ger", "the outer product is `outer(a, b)`")
     | _each("kron", f"the outer product of two vectors is `outer(a, b)`; of other products {limit(MATRICES)}")
     | _each("einsum tensordot bmm", f"products are `W @ x`, `a * b`, `a @ b` and `outer(a, b)`; for others {limit(MATRICES)}")
-    | _each("block_diag blockdiag diag heads reshape view permute rearrange", f"a value has no axes of heads or blocks: {limit(HEADS)}")
+    | _each(
+        "block_diag blockdiag diag heads reshape view permute rearrange",
+        f'there is no axis of heads or blocks; a cell of heads is `Cell(…, heads="H")`: {limit(HEADS)}',
+    )
     | _each("conv conv1d conv2d conv3d convolve", f"products are dense: {limit(CONVOLUTION)}")
     | _each("dropout zoneout bernoulli rand randn random normal uniform", f"a cell draws no random numbers: {limit(RANDOMNESS)}")
     | _each("cumsum shift roll delay lag attention", f"a cell reads the step before alone: {limit(OTHER_STEPS)}")

@@ -25,6 +25,8 @@ class Declarations:
         Shape of each array constant.
     declared : mapping
         Shapes that the author gave.
+    heads : str
+        The size that is the number of heads, or nothing.
     """
 
     text: str
@@ -35,6 +37,7 @@ class Declarations:
     scalars: frozenset[str] = frozenset()
     arrays: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     declared: Mapping[str, Shape] = field(default_factory=dict)
+    heads: str = ""
 
 
 def base_name(name: str, states: tuple[str, ...]) -> str:
@@ -120,7 +123,7 @@ class _Ranks:
                 return {2: 1, 1: 0}.get(self.of(left), -1)
             case Transpose() | Call(function="eye" | "outer"):
                 return 2
-            case Concat() | Call(function="softmax" | "layer_norm") | Call(function="sum", args=(_, _)):
+            case Concat() | Call(function="softmax" | "layer_norm" | "merge" | "part") | Call(function="sum", args=(_, _)):
                 return 1
             case Call(function="sum" | "mean" | "logsumexp" | "pick"):
                 return 0
@@ -153,7 +156,7 @@ class _Ranks:
             case Concat(parts=parts):
                 for part in parts:
                     self.vector(part)
-            case Call(function="logsumexp" | "softmax" | "layer_norm" | "pick", args=(value, *_)):
+            case Call(function="logsumexp" | "softmax" | "layer_norm" | "pick" | "merge" | "part", args=(value, *_)):
                 self.vector(value)
             case Call(function="outer", args=parts):
                 for part in parts:

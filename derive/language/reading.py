@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -14,10 +14,10 @@ from .functions import Functions
 from .names import is_previous, previous
 from .parse import parse
 from .shapes import Declarations, Inference, infer
-from .sizes import Shape, parse_shape
-from .tree import Assignment, Statement
+from .sizes import Shape, Size, parse_shape
+from .tree import Assignment, Call, Expr, Heads, Statement
 from .unroll import Unrolled, unrolled
-from .walks import is_batched
+from .walks import children, is_batched, is_headed, rebuild
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class Reading:
     init: Mapping[str, float | str]
     latex: Mapping[str, str]
     functions: Mapping[str, Any]
+    heads: str
+    shared: tuple[str, ...]
 
     @cached_property
     def arguments(self) -> Mapping[str, tuple[str, ...]]:
@@ -60,10 +62,12 @@ class Reading:
         taken = (*self.inputs, *self.context, *self.constants)
         return unrolled(functions.put_in_lines(self.statements, self.own.macros, self.text), self.text, taken)
 
-    @property
+    @cached_property
     def equations(self) -> tuple[Assignment, ...]:
         """The lines of the text, blocks and functions written out."""
-        return self.unrolled.equations
+        if not self.heads:
+            return self.unrolled.equations
+        return tuple(replace(line, value=_with_heads(line.value, self.heads)) for line in self.unrolled.equations)
 
     @cached_property
     def surrogates(self) -> Mapping[str, Any]:
@@ -107,6 +111,7 @@ class Reading:
             scalars=frozenset(self.scalar_constants),
             arrays={name: array.shape for name, array in self.constant_arrays.items()},
             declared=declared,
+            heads=self.heads,
         )
         return infer(self.equations, known)
 
@@ -133,8 +138,24 @@ class Reading:
     @cached_property
     def sizes(self) -> tuple[str, ...]:
         """The named sizes in `shapes`: d, n, then the others by name."""
-        found = {name for shape in self.shapes.values() for size in shape for name in size.names}
+        found = {name for shape in self.shapes.values() for size in shape for name in size.names} | {*filter(None, (self.heads,))}
         return tuple(sorted(found, key=lambda name: ({"d": 0, "n": 1}.get(name, 2), name)))
+
+    @cached_property
+    def headed(self) -> frozenset[str]:
+        """The names that have a value for each head: parameters that are not shared, and what is made of them but by `merge`."""
+        found = frozenset(name for name in self.parameters if self.heads and name not in self.shared)
+        while True:
+            more = {target for line in self.equations if is_headed(line.value, found) for target in line.targets}
+            more |= {previous(name) for name in more if name in self.states}
+            if more <= found:
+                return found
+            found |= more
+
+    @cached_property
+    def axes(self) -> Mapping[str, Shape]:
+        """Shape of one row of every name with the axis of heads in front, where it has one."""
+        return {name: (Size.of(self.heads), *shape) if name in self.headed else shape for name, shape in self.shapes.items()}
 
     @cached_property
     def batched(self) -> frozenset[str]:
@@ -144,3 +165,11 @@ class Reading:
             if is_batched(line.value, found):
                 found |= {*line.targets}
         return found
+
+
+def _with_heads(expr: Expr, heads: str) -> Expr:
+    """Return an expression in which `merge` and `part` are told how many heads there are."""
+    expr = rebuild(expr, tuple(_with_heads(part, heads) for part in children(expr)))
+    if isinstance(expr, Call) and expr.function in ("merge", "part"):
+        return replace(expr, args=(*expr.args, Heads(heads)))
+    return expr

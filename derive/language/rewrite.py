@@ -66,6 +66,8 @@ def replaced(cell: Definition, expressions: Mapping[str, str], texts: Mapping[st
         init=keep(cell.init),
         latex=keep(cell.latex),
         functions=cell.surrogates,
+        heads=cell.heads,
+        shared=tuple(name for name in cell.shared if name in used),
     )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from .errors import CellError
 from .ranks import Declarations, infer_ranks
-from .sizes import Shape, Size
-from .tree import Assignment, Call, Concat, Expr, MatMul, Name, Number, Transpose
+from .sizes import Shape, Size, over
+from .tree import Assignment, Call, Concat, Expr, Heads, MatMul, Name, Number, Transpose
 from .unify import D, N, Sizes
 from .unparse import unparse_expression
 from .walks import children, is_batched, walk
@@ -91,6 +91,10 @@ def _shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> tuple[Size | None, ...
             return (_shape_of(value, shapes)[1 - int(axis)],)
         case Call(function="sum" | "mean" | "logsumexp" | "pick"):
             return ()
+        case Call(function="merge", args=(value, Heads(size=heads))):
+            return (shape_of(value, shapes)[0] * Size.of(heads),)
+        case Call(function="part", args=(value, Heads(size=heads))):
+            return (over(shape_of(value, shapes)[0], heads),)
     found = [_shape_of(part, shapes) for part in children(expr)]
     rank = max(map(len, found), default=0)
     beside = [shape for shape in found if len(shape) == rank]

@@ -94,6 +94,18 @@ def elements(shape: Shape) -> Size:
     return prod(shape, start=Size((), 1))
 
 
+def over(whole: Size, name: str) -> Size | None:
+    """Return a size over a named one that every term of it has; None if one has not."""
+    if whole.constant or any(name not in product.split("*") for product, _ in whole.terms):
+        return None
+    total = Size()
+    for product, k in whole.terms:
+        names = product.split("*")
+        names.remove(name)
+        total = total + prod(map(Size.of, names), start=Size((), k))
+    return total
+
+
 def size(name: str) -> Size:
     """Return the named size `name`."""
     return Size.of(name)
@@ -154,4 +166,6 @@ def _linear(node: ast.expr) -> Size:
                 return b * a.constant
             if not b.terms:
                 return a * b.constant
+            if isinstance(left, ast.Name) and isinstance(right, ast.Name):
+                return a * b
     raise ValueError("not linear")

@@ -261,6 +261,8 @@ def _made(cell: D, transformation: str, lines: Sequence[Assignment], told: Told,
         init=cell.init,
         latex={**told.latex, **cell.latex},
         functions=cell.surrogates,
+        heads=cell.heads,
+        shared=cell.shared,
     )
 
 

@@ -109,6 +109,13 @@ class Call(Expr):
 
 
 @dataclass(frozen=True)
+class Heads(Expr):
+    """The number of heads, a size: the second argument of `merge` and `part`, which a text does not write."""
+
+    size: str
+
+
+@dataclass(frozen=True)
 class Indexed(Expr):
     """`name[variable + offset]`, one of several parameters; without a variable `name[offset]`.  Only in a text as it is written."""
 

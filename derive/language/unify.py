@@ -8,7 +8,7 @@ from math import gcd
 
 from .errors import CellError
 from .ranks import Declarations, base_name, x_input
-from .sizes import Shape, Size, shape_text
+from .sizes import Shape, Size, over, shape_text
 from .tree import Assignment, Binary, Call, Concat, Expr, MatMul, Name, Number, Transpose
 from .unparse import unparse_expression
 from .walks import children, is_eye, leaves, walk
@@ -27,6 +27,15 @@ class _Deferred:
     error: CellError
 
 
+@dataclass(frozen=True)
+class _Merged:
+    """The size of all heads' vectors one after the other, and that of each."""
+
+    whole: Size
+    part: Size
+    error: CellError
+
+
 class Sizes:
     """Sizes of names of known rank, by unification."""
 
@@ -35,6 +44,7 @@ class Sizes:
         self.bound: dict[str, Size] = {}
         self.deferred: list[_Deferred] = []
         self.later: list[Callable[[], _Deferred]] = []
+        self.merged: list[_Merged] = []
         self.first_use: dict[Expr, MatMul] = {}
         self.count = 0
         self.table: dict[str, Shape] = {name: tuple(self.fresh() for _ in range(max(rank, 0))) for name, rank in ranks.items()}
@@ -136,6 +146,7 @@ class Sizes:
 
     def finish(self) -> None:
         """Add the equations of products, which must hold without d = n or after it."""
+        self.merge_heads()
         for make in self.later:
             later = make()
             self.equal(later.left, later.right, later.error, elementwise=False)
@@ -149,6 +160,21 @@ class Sizes:
                 settled = self.settled(size)
                 if any(k < 0 for _, k in settled.terms) or settled.constant < 0 or settled == Size():
                     raise CellError(f"the size of `{name}` comes out as {settled}: declare its shape in `shapes`", text=self.known.text)
+
+    def merge_heads(self) -> None:
+        """Solve the sizes of heads together: each from the one that is known, and where none is, with n for a head."""
+        heads, waiting = Size.of(self.known.heads), list(self.merged)
+        while waiting:
+            known = next(
+                (m for m in waiting if not self.is_open(self.resolve(m.part)) or not self.is_open(self.resolve(m.whole))), waiting[0]
+            )
+            waiting.remove(known)
+            if self.is_open(self.resolve(known.part)) and not self.is_open(self.resolve(known.whole)):
+                found = over(self.resolve(known.whole), self.known.heads)
+                if found is None or not self.unify(known.part, found):
+                    raise known.error
+            elif not self.unify(known.whole, heads * self.settled(known.part)):
+                raise known.error
 
     def assign(self, line: Assignment) -> None:
         self.sized(line.value)
@@ -247,9 +273,19 @@ class Sizes:
             case Call(function="pick", args=(value, _)):
                 self.vector(value, "`pick`")
                 return ()
+            case Call(function="merge", args=(value, _)):
+                return (self.product_of_heads(expr, self.fresh(), self.vector(value, "`merge`")[0]).whole,)
+            case Call(function="part", args=(value, _)):
+                return (self.product_of_heads(expr, self.vector(value, "`part`")[0], self.fresh()).part,)
             case Call(function="softmax" | "layer_norm" as function, args=(value,)):
                 return self.vector(value, f"`{function}`")
         return self.join(expr, children(expr))
+
+    def product_of_heads(self, expr: Expr, whole: Size, part: Size) -> _Merged:
+        """Note that a size is that of all heads together."""
+        message = f"`{self.text(expr)}`: a vector of all heads has size {self.known.heads}*n, of n for each: declare its shape in `shapes`"
+        self.merged.append(_Merged(whole, part, self.error(expr, message)))
+        return self.merged[-1]
 
     def outer(self, expr: Expr, args: tuple[Expr, ...]) -> Shape:
         """Return the shape of an outer product; an axis along which a number is spread has the size of what stands beside it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from .tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
+from .tree import Assignment, Binary, Call, Compare, Concat, Expr, Heads, MatMul, Name, Negative, Number, Power, Transpose
 
 _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(1, 6)
 
@@ -81,7 +81,7 @@ def _render(expr: Expr) -> tuple[str, int]:
         case Call(function="eye"):
             return "eye", _ATOM
         case Call(function=function, args=args):
-            return f"{function}({', '.join(_text(a, 0) for a in args)})", _ATOM
+            return f"{function}({', '.join(_text(a, 0) for a in args if not isinstance(a, Heads))})", _ATOM
     raise TypeError(f"not an expression: {expr!r}")
 
 

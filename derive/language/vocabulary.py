@@ -24,7 +24,7 @@ GRADIENTS = ("clip_gradient", "scale_gradient")  # their first argument as it is
 FEATURES = frozenset({"softmax", "logsumexp", "sum", "mean", "layer_norm"})
 ARITY: Mapping[str, int] = MappingProxyType(
     {name: 1 for name in ELEMENTWISE | FEATURES}
-    | {"maximum": 2, "minimum": 2, "where": 3, "pick": 2, "split": 2, "outer": 2}
+    | {"maximum": 2, "minimum": 2, "where": 3, "pick": 2, "split": 2, "outer": 2, "merge": 1, "part": 1}
     | {"clip_gradient": 3, "scale_gradient": 2}
 )
 AXES = frozenset({"sum"})  # functions that may be given a matrix and one of its axes

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .tree import Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Power, Transpose
 
-STRUCTURAL = frozenset({"sum", "mean", "logsumexp", "softmax", "layer_norm", "pick", "eye", "outer"})
+STRUCTURAL = frozenset({"sum", "mean", "logsumexp", "softmax", "layer_norm", "pick", "eye", "outer", "merge", "part"})
 """Functions that do not work on each element by itself."""
 
 
@@ -69,6 +69,18 @@ def names_of(expr: Expr) -> Iterator[str]:
 def is_batched(expr: Expr, batched: frozenset[str]) -> bool:
     """Say whether `expr` has a row for each sequence of the batch, given the names that have."""
     return any(name in batched for name in names_of(expr))
+
+
+def is_headed(expr: Expr, headed: frozenset[str]) -> bool:
+    """Say whether `expr` has a value for each head, given the names that have."""
+    match expr:
+        case Name(id=name):
+            return name in headed
+        case Call(function="merge"):
+            return False
+        case Call(function="part"):
+            return True
+    return any(is_headed(part, headed) for part in children(expr))
 
 
 def is_eye(expr: Expr) -> bool:

@@ -18,13 +18,17 @@ from ..calculus.ir import (
     Concat,
     Equation,
     FeatureSum,
+    HeadSum,
     LogSumExp,
     Map,
     MatVec,
     MatVecT,
+    Merge,
     Node,
     Outer,
+    Part,
     Pick,
+    Repeat,
     Slice,
     Spread,
     Transpose,
@@ -89,12 +93,19 @@ class Formulas(Matrices):
                 return style.apply("std", self.name(v)), ATOM
             case Map(expr=expr):
                 return self._print(self._opened(expr))
+            case MatVec(matrix=m, vector=v) if self.are_rows(m):
+                return f"{style.transposed(self.operand(m))}{style.space}{self.operand(v)}", PRODUCT
             case MatVec(matrix=m, vector=v, plus=p):
                 return self._plus(f"{self.operand(m)}{style.space}{self.operand(v)}", p)
+            case MatVecT(matrix=m, vector=v) if isinstance(self.inline.get(m), Merge):
+                matrix = self.operand(m) if self.are_rows(m) else style.transposed(self.operand(m))
+                return style.sum_features(f"{matrix}{style.space}{self.of_a_head(v)}", "h"), PRODUCT
             case MatVecT(matrix=m, vector=v, plus=p):
                 return self._plus(f"{style.transposed(self.operand(m))}{style.space}{self.operand(v)}", p)
+            case Outer(left=u, right=v) if self.are_numbers(u):
+                return f"{self.of_a_head(u)}{style.space}{self.operand(v)}", PRODUCT
             case Outer(left=u, right=v):
-                return f"{self.operand(u)}{style.space}{style.transposed(self.operand(v))}", PRODUCT
+                return f"{self.of_a_head(u)}{style.space}{style.transposed(self.operand(v))}", PRODUCT
             case ir.Total(value=v):
                 return self.operand(v), ATOM
             case FeatureSum(value=v):
@@ -106,6 +117,18 @@ class Formulas(Matrices):
             case Along(value=v, axis=axis):
                 ones = [self.operand(v), "1"] if axis == 0 else ["1", self.operand(v)]
                 return f"{ones[0]}{style.space}{style.transposed(ones[1])}", PRODUCT
+            case Repeat(value=v):
+                return self.inlined(v) if self.is_inside(v) else (self.name(v), ATOM)
+            case HeadSum(value=v):
+                return style.sum_features(self.operand(v, PRODUCT), "h"), PRODUCT
+            case Merge(value=v):
+                if not self.types[v].batched or self.is_of_heads(v):
+                    return self.inlined(v) if self.is_inside(v) else (self.name(v), ATOM)
+                return style.apply("merge", self.name(v)), ATOM
+            case Part(value=v):
+                if self.is_of_heads(v) or v in self.totals:
+                    return self.inlined(v)
+                return style.apply("part", self.name(v)), ATOM
             case LogSumExp(value=v):
                 return style.apply("logsumexp", self.name(v)), ATOM
             case Transpose(matrix=m):
@@ -121,6 +144,27 @@ class Formulas(Matrices):
             case Spread(value=v, index=k):
                 return f"{self.operand(v)}{style.space}{style.unit(self.name(k))}", PRODUCT
         raise TypeError(f"no formula for {type(node).__name__}")
+
+    def are_rows(self, name: str) -> bool:
+        """Say whether a matrix has the vectors of all heads as its rows."""
+        node = self.inline.get(name)
+        return isinstance(node, Merge) and len(self.types[node.value].shape) == 1 and len(self.types[name].shape) == 2
+
+    def are_numbers(self, name: str) -> bool:
+        """Say whether a vector has the numbers of all heads."""
+        node = self.inline.get(name)
+        return isinstance(node, Merge) and not self.types[node.value].shape
+
+    def of_a_head(self, name: str) -> str:
+        """Return an operand, of what all heads have together that of one of them."""
+        node = self.inline.get(name) if self.is_inside(name) else None
+        label = self.label(name).kind
+        return self.operand(node.value if isinstance(node, Merge) and label == "part" and self.types[node.value].batched else name)
+
+    def is_of_heads(self, name: str) -> bool:
+        """Say whether a value is a product with the matrices of all heads, which is written as that of one."""
+        node = self.inline.get(name) if self.is_inside(name) else None
+        return isinstance(node, MatVec) and isinstance(self.inline.get(node.matrix), Merge)
 
     def within(self, name: str, start: Size, size: Size) -> tuple[str, int] | None:
         """Return how a slice is written of what stands for parts one after the other, or for the products of such a matrix; else None."""

@@ -107,6 +107,8 @@ class LineFormulas:
             case Call(function="sum", args=(value, Number(value=axis))):
                 matrix = self._within(value, ATOM)
                 return f"{matrix if axis else style.transposed(matrix)}{style.space}1", PRODUCT
+            case Call(function="merge" | "part" as function, args=(value, *_)):
+                return style.apply(function, self.text(value)), ATOM
             case Call(function="pick", args=(vector, index)):
                 return style.picked(self.text(vector), self.text(index)), ATOM
             case Call(function="sum", args=(value,)):

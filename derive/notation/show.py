@@ -47,7 +47,7 @@ def _legend(cell: Definition) -> list[str]:
 def _table(names: Iterable[str], cell: Definition) -> list[str]:
     names = list(names)
     width = max(map(len, names), default=0)
-    return [f"  {name:<{width}}  {axes_text(shape=cell.shapes[name])}" for name in names] or ["  none"]
+    return [f"  {name:<{width}}  {axes_text(shape=cell.axes[name])}" for name in names] or ["  none"]
 
 
 def structure(cell: Definition) -> str:

@@ -236,6 +236,8 @@ class _Builder:
         name = plain(_FUNCTION_LABELS.get(function, function.replace("_", " ")))
         if function == "outer":
             return self._outer(args)
+        if function in ("merge", "part"):
+            return self._node("function", name, (Input(self.value(args[0])),))
         if function == "pick":
             inputs = [Input(self.value(a)) for a in args]
             return self._node("function", name, inputs, ordered=True)

@@ -27,9 +27,11 @@ def definition(cell: Cell) -> str:
 def _declarations(cell: Cell) -> Iterator[str]:
     if cell.inputs != ("x",):
         yield f"inputs={_names(cell.inputs)}"
-    for what in ("context", "fixed"):
+    for what in ("context", "fixed", "shared"):
         if names := getattr(cell, what):
             yield f"{what}={_names(names)}"
+    if cell.heads:
+        yield f'heads="{cell.heads}"'
     for what, mapping in (
         ("shapes", cell.declared_shapes),
         ("constants", cell.constants),

@@ -28,7 +28,7 @@ def symbols(cell: Cell) -> list[Symbol]:
     """Return inputs, context, states, parameters, constants and then what the lines make."""
     formulas = LineFormulas(cell, latex_of(cell))
     return [
-        Symbol(formulas.name(name), name, axes_text(shape=shape) if (shape := cell.shapes[name]) else "a number", what)
+        Symbol(formulas.name(name), name, axes_text(shape=shape) if (shape := cell.axes[name]) else "a number", what)
         for name, what in _found(cell)
     ]
 
@@ -71,7 +71,7 @@ def sizes(cell: Cell) -> dict[str, str]:
 
 def parameter_count(cell: Cell) -> sp.Expr:
     """Return how many numbers the parameters hold, as a polynomial in the sizes."""
-    return sp.expand(sum((sp.Mul(*map(_expression, cell.shapes[name])) for name in cell.parameters), start=sp.Integer(0)))
+    return sp.expand(sum((sp.Mul(*map(_expression, cell.axes[name])) for name in cell.parameters), start=sp.Integer(0)))
 
 
 def parameter_tex(cell: Cell) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..language.functions import Surrogate
 from ..language.names import canonical
 from ..language.shapes import rank_of
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Number, Power, Transpose
-from ..language.walks import children, is_batched, is_elementwise, is_where, leaves, names_of
+from ..language.walks import children, is_batched, is_elementwise, is_headed, is_where, leaves, names_of
 from .frameworks import OPERATORS, Function, functions, is_float, surrogate
 
 
@@ -136,6 +137,7 @@ class _Choice:
     value: Any
     rank: int
     batched: bool
+    headed: bool
 
     def on(self, chosen: bool) -> _Choice:
         """Return where it falls on the first branch, or else on the second."""
@@ -175,7 +177,7 @@ class _Evaluator:
     def leading(self) -> tuple[int, ...]:
         """Return the axes in front of the features of what has a row a sequence."""
         for name in (*self.cell.inputs, *self.cell.context, *(f"{s}_prev" for s in self.cell.states)):
-            shape, rank = tuple(self.values[name].shape), len(self.cell.shapes[name])
+            shape, rank = tuple(self.values[name].shape), len(self.cell.axes[name])
             return shape[: len(shape) - rank]
         return ()
 
@@ -217,12 +219,17 @@ class _Evaluator:
 
     def full(self, name: str, value: Any, rank: int) -> Any:
         """Return a value in the shape of the name that it is assigned to."""
-        shape = self.cell.shapes[name]
+        shape, heads = self.cell.shapes[name], (self.heads,) if name in self.cell.headed else ()
         if len(shape) > rank:
             value = self.xp.broadcast_to(self.align(value, rank, len(shape)), (*value.shape, self.length(name)))
         if name not in self.cell.batched:
             return value
-        return self.xp.broadcast_to(value, (*self.lead, *value.shape[len(value.shape) - len(shape) :]))
+        return self.xp.broadcast_to(value, (*self.lead, *heads, *value.shape[len(value.shape) - len(shape) :]))
+
+    @cached_property
+    def heads(self) -> int:
+        """The number of heads: that of any parameter that has one for each."""
+        return next((int(self.values[name].shape[0]) for name in self.cell.parameters if name in self.cell.headed), 1)
 
     def length(self, name: str) -> int:
         """Return the number of features of a vector that a scalar is assigned to, from any value that tells the sizes."""
@@ -246,10 +253,12 @@ class _Evaluator:
         elif is_elementwise(expr):
             found = self.elementwise(expr, self.order(expr, order))
         else:
-            choices, self.choices = self.choices, tuple(choice for choice in self.choices if choice.rank == 0)  # it mixes features
+            parted = isinstance(expr, Call) and expr.function == "part"  # of what all heads have in common
+            inside = (choice for choice in self.choices if choice.rank == 0 and not (parted and choice.headed))  # it mixes features
+            choices, self.choices = self.choices, tuple(inside)
             value, rank = self.leaf(expr, order)
             self.choices = choices
-            found = self.kept(value, rank)
+            found = self.kept(value, rank, is_headed(expr, self.cell.headed))
         self.choices = around
         return found
 
@@ -260,10 +269,12 @@ class _Evaluator:
         condition, *branches = parts
         choice, around = self.choice(condition, order), self.choices
         values = [(choice.value, choice.rank)]
+        headed = any(is_headed(part, self.cell.headed) for part in parts)
         for chosen, branch in zip((True, False), branches, strict=True):
             self.choices = (*around, choice.on(chosen)) if self.select else ()
             values.append(self.of(branch, order))
         self.choices = around
+        values = [(self.each(value, r, part, headed), r) for (value, r), part in zip(values, parts, strict=True)]
         rank = max(r for _, r in values)
         return self.functions["where"](*(self.align(value, r, rank) for value, r in values)), rank
 
@@ -271,12 +282,24 @@ class _Evaluator:
         around, self.choices = self.choices, ()  # nothing is differentiated through a condition
         value, rank = self.of(condition, order)
         self.choices = around
-        return _Choice(value, rank, is_batched(condition, self.cell.batched))
+        return _Choice(value, rank, is_batched(condition, self.cell.batched), is_headed(condition, self.cell.headed))
 
-    def kept(self, value: Any, rank: int) -> tuple[Any, int]:
+    def each(self, value: Any, rank: int, expr: Expr, headed: bool) -> Any:
+        """Return a value with the axis of heads, if it is to stand beside one that has it, and rows of a batch come before that."""
+        return self.lifted(value, rank) if headed and not is_headed(expr, self.cell.headed) else value
+
+    def lifted(self, value: Any, rank: int) -> Any:
+        """Return a value that is none of each head with the axis of heads, unless it has it by a choice of theirs, or has no rows."""
+        return value[(..., None, *[slice(None)] * rank)] if self.lead and len(value.shape) - rank == len(self.lead) else value
+
+    def kept(self, value: Any, rank: int, headed: bool) -> tuple[Any, int]:
         """Return a value that is a constant where a choice around it falls on another branch."""
         for choice in self.choices:
             full = max(rank, choice.rank)
+            if headed and not choice.headed:
+                choice = replace(choice, value=self.lifted(choice.value, choice.rank))
+            elif choice.headed and not headed:
+                value = self.lifted(value, rank)
             value, rank = self.functions["kept"](self.align(choice.value, choice.rank, full), self.align(value, rank, full)), full
         return value, rank
 
@@ -294,9 +317,15 @@ class _Evaluator:
             case Transpose(operand=operand):
                 return self.xp.swapaxes(self.of(operand)[0], -1, -2), 2
             case Concat(parts=parts):
-                return self.concat([self.of(part)[0] for part in parts]), 1
+                return self.concat([value for value, _ in self.beside(parts)]), 1
             case Call(function="outer", args=args):
-                return self.outer(*(self.of(part) for part in args)), 2
+                return self.outer(*self.beside(args)), 2
+            case Call(function="merge", args=(part, _)):
+                value = self.of(part)[0]
+                return value.reshape((*value.shape[:-2], value.shape[-2] * value.shape[-1])), 1
+            case Call(function="part", args=(part, _)):
+                value = self.of(part)[0]
+                return value.reshape((*value.shape[:-1], self.heads, value.shape[-1] // self.heads)), 1
             case Call(function="eye"):
                 assert order is not None, "shapes are checked: a matrix stands beside every `eye`"
                 return self.array(np.eye(order)), 2
@@ -305,8 +334,8 @@ class _Evaluator:
         raise TypeError(f"not an expression: {expr!r}")
 
     def product(self, left: Expr, right: Expr) -> tuple[Any, int]:
-        (a, rank), (v, _) = self.of(left), self.of(right)
-        if rank == 2 and not is_batched(left, self.cell.batched):
+        (a, rank), (v, _) = self.beside((left, right))
+        if len(a.shape) == 2 == rank:
             return v @ a.T, 1
         return self.xp.sum(a * self.align(v, 1, rank), axis=-1), rank - 1
 
@@ -341,10 +370,16 @@ class _Evaluator:
         return self.xp.take_along_axis(value, index, -1)[..., 0]
 
     def elementwise(self, expr: Expr, order: int | None) -> tuple[Any, int]:
-        parts = [self.of(part, order) for part in children(expr)]
+        parts = self.beside(children(expr), order)
         rank = max(r for _, r in parts)
         values = [self.align(value, r, rank) for value, r in parts]
         return self.applied(expr, values), rank
+
+    def beside(self, parts: tuple[Expr, ...], order: int | None = None) -> list[tuple[Any, int]]:
+        """Return the values of expressions that stand beside one another, with the axis of heads where one has it, and their ranks."""
+        headed = any(is_headed(part, self.cell.headed) for part in parts)
+        found = [self.of(part, order) for part in parts]
+        return [(self.each(value, rank, part, headed), rank) for (value, rank), part in zip(found, parts, strict=True)]
 
     def applied(self, expr: Expr, values: list[Any]) -> Any:
         """Return what an elementwise operation makes of the values of its parts."""

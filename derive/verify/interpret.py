@@ -6,7 +6,7 @@ Slow, plain and independent of the printers: it walks the equations one by one a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -19,14 +19,18 @@ from ..calculus.ir import (
     Concat,
     Equation,
     FeatureSum,
+    HeadSum,
     LogSumExp,
     Map,
     MatVec,
     MatVecT,
+    Merge,
     Node,
     Outer,
+    Part,
     Pick,
     Recurrence,
+    Repeat,
     Slice,
     Spread,
     Transpose,
@@ -100,7 +104,8 @@ class _Machine:
         self.rec, self.sizes, self.batch = rec, sizes, batch
 
     def zeros(self, kind: Type) -> Array:
-        return np.zeros((*((self.batch,) if kind.batched else ()), *(s.evaluate(self.sizes) for s in kind.shape)))
+        lead = ((self.batch,) if kind.batched else ()) + ((self.sizes[self.rec.heads],) if kind.headed else ())
+        return np.zeros((*lead, *(s.evaluate(self.sizes) for s in kind.shape)))
 
     def execute(self, equations: Iterable[Equation], env: dict[str, Array]) -> None:
         """Add the values of equations, one by one, to `env`."""
@@ -112,8 +117,10 @@ class _Machine:
         for eq in self.rec.accumulators:
             kind = self.rec.types[eq.name]
             if isinstance(eq.node, Outer):
-                left, right = (self.rows(step[n], self.rec.types[n]) for n in (eq.node.left, eq.node.right))
-                term = np.einsum("bi,bj->ij", left, right)
+                kinds = [self.rec.types[n] for n in (eq.node.left, eq.node.right)]
+                left, right = (self.rows(step[n], k) for n, k in zip((eq.node.left, eq.node.right), kinds, strict=True))
+                heads = ["h" if k.headed else "" for k in (*kinds, kind)]
+                term = np.einsum("b{}i,b{}j->{}ij".format(*heads), left, right)
             else:
                 (name,) = eq.node.operands()
                 term = self.rows(step[name], self.rec.types[name])
@@ -129,11 +136,18 @@ class _Machine:
             case Map():
                 return self.map(node, kind, env)
             case MatVec(matrix=m, vector=v, plus=p):
-                return env[v] @ env[m].T + (env[p] if p else 0.0)
+                return self.product(env[m], env[v]) + (env[p] if p else 0.0)
             case MatVecT(matrix=m, vector=v, plus=p):
-                return env[v] @ env[m] + (env[p] if p else 0.0)
+                return self.product(np.swapaxes(env[m], -1, -2), env[v]) + (env[p] if p else 0.0)
             case Outer(left=u, right=v):
-                return np.outer(env[u], env[v])
+                return env[u][..., :, None] * env[v][..., None, :]
+            case Repeat(value=v):
+                own = self.rec.types[v]
+                return np.broadcast_to(np.expand_dims(env[v], -1 - len(own.shape)), self.zeros(replace(own, headed=True)).shape)
+            case HeadSum(value=v):
+                return env[v].sum(axis=-1 - len(kind.shape))
+            case Merge(value=v) | Part(value=v):
+                return env[v].reshape(self.zeros(replace(kind, batched=self.rec.types[v].batched)).shape)
             case FeatureSum(value=v):
                 axes = tuple(range(-len(self.rec.types[v].shape), 0))
                 return env[v].sum(axis=axes)
@@ -146,14 +160,14 @@ class _Machine:
                 top = env[v].max(axis=-1, keepdims=True)
                 return np.log(np.exp(env[v] - top).sum(axis=-1)) + top[..., 0]
             case Transpose(matrix=m):
-                return env[m].T
+                return np.swapaxes(env[m], -1, -2)
             case Concat(parts=parts):
                 rows = [self.rows(env[p], self.rec.types[p]) for p in parts] if kind.batched else [env[p] for p in parts]
-                return np.concatenate(rows, axis=-1 if len(kind.shape) == 1 else 0)
+                return np.concatenate(rows, axis=-len(kind.shape))
             case Slice(value=v, start=start, size=size):
                 a = start.evaluate(self.sizes)
                 b = a + size.evaluate(self.sizes)
-                return env[v][..., a:b] if len(kind.shape) == 1 else env[v][a:b]
+                return env[v][..., a:b] if len(kind.shape) == 1 else env[v][..., a:b, :]
             case Pick(value=v, index=k):
                 vector = env[v] if env[v].ndim > env[k].ndim else np.broadcast_to(env[v], (*env[k].shape, env[v].shape[-1]))
                 return np.take_along_axis(vector, env[k][..., None], axis=-1)[..., 0]
@@ -162,6 +176,9 @@ class _Machine:
                 np.put_along_axis(out, env[k][..., None], env[v][..., None], axis=-1)
                 return out
         raise TypeError(f"no value of {type(node).__name__}")
+
+    def product(self, matrix: Array, vector: Array) -> Array:
+        return vector @ matrix.T if matrix.ndim == 2 else np.matmul(matrix, vector[..., None])[..., 0]
 
     def map(self, node: Map, kind: Type, env: Mapping[str, Array]) -> Array:
         shape = self.zeros(kind).shape

@@ -153,7 +153,7 @@ class Draw:
 
     def normal(self, name: str, *lead: int, scale: float = 1.0) -> Array:
         """Return normal numbers times `scale`, of the shape of `name`, after the axes `lead`."""
-        shape = (*lead, *(size.evaluate(self.sizes) for size in self.cell.shapes[name]))
+        shape = (*lead, *(size.evaluate(self.sizes) for size in self.cell.axes[name]))
         return np.asarray(self.random.standard_normal(shape) * scale)
 
     def inputs(self, steps: int, batch: int, scale: float = 1.0) -> dict[str, Array]:

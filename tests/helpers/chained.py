@@ -78,6 +78,7 @@ def everything(rec: Recurrence) -> Recurrence:
 
 
 def zeros(rec: Recurrence, name: str, p: Problem) -> np.ndarray:
-    lead = (p.batch,) if rec.types[name].batched else ()
+    kind = rec.types[name]
+    lead = ((p.batch,) if kind.batched else ()) + ((p.sizes[rec.heads],) if kind.headed else ())
     steps = (p.steps,) if name in rec.sequences else ()
-    return np.zeros((*steps, *lead, *(size.evaluate(p.sizes) for size in rec.types[name].shape)))
+    return np.zeros((*steps, *lead, *(size.evaluate(p.sizes) for size in kind.shape)))

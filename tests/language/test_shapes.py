@@ -39,7 +39,7 @@ def test_sizes_are_read(text: str, value: int) -> None:
     assert parse_size(text).evaluate({"n": 5, "d": 3}) == value
 
 
-@pytest.mark.parametrize("text", ["", "n*d", "n-1", "0", "n.T", "f(n)", "n, ", "-n", "1.5", "True"])
+@pytest.mark.parametrize("text", ["", "n*d*m", "n-1", "0", "n.T", "f(n)", "n, ", "-n", "1.5", "True"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
