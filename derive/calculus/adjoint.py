@@ -270,10 +270,10 @@ class _Reverse:
         other = self.types[given]
         if not sliced and (other.batched, other.headed) == (kind.batched, kind.headed):
             whole = isinstance(eq.node, (*VIEWS, HeadSum, AxisSum, FeatureSum, LogSumExp, RowFunction, Transpose, Pick, Spread))
-            if self.types[given] == kind if whole else isinstance(eq.node, Map) and own == "part":
+            if other == kind if whole else isinstance(eq.node, Map) and own == "part":
                 return True
         summed = (not kind.shape or given in self.sums) and own == "own" and self.labels[given].kind == "part"
-        return sign > 0 and self.types[given] == kind and not summed
+        return sign > 0 and other == kind and not summed
 
     def terms(self, name: str) -> list[sp.Expr]:
         """Take the contributions to the cotangent of `name`; those of slices become vectors."""

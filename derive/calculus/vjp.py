@@ -236,24 +236,13 @@ def _along(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
     yield node.value, Made(AxisSum(dy, 1 - node.axis), f"d{node.value}_part", sweep.types[dy].batched)
 
 
-def _repeat(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
-    assert isinstance(eq.node, Repeat)
-    yield eq.node.value, Made(HeadSum(dy), f"d{eq.node.value}_part", sweep.types[dy].batched)
+def _over_heads(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
+    """What is repeated is summed, what is put together is parted, and the other way round."""
+    (value,) = eq.node.operands()
+    yield value, Made(_TURNED[type(eq.node)](dy), f"d{value}_part", sweep.types[dy].batched)
 
 
-def _head_sum(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
-    assert isinstance(eq.node, HeadSum)
-    yield eq.node.value, Made(Repeat(dy), f"{dy}_repeated", sweep.types[dy].batched)
-
-
-def _merge(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
-    assert isinstance(eq.node, Merge)
-    yield eq.node.value, Made(Part(dy), f"d{eq.node.value}_part", sweep.types[dy].batched)
-
-
-def _part(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
-    assert isinstance(eq.node, Part)
-    yield eq.node.value, Made(Merge(dy), f"d{eq.node.value}_part", sweep.types[dy].batched)
+_TURNED = {Repeat: HeadSum, HeadSum: Repeat, Merge: Part, Part: Merge}
 
 
 def _log_sum_exp(sweep: Sweep, eq: Equation, dy: str) -> Contributions:
@@ -307,10 +296,7 @@ RULES: dict[type[Node], Rule] = {
     FeatureSum: _feature_sum,
     AxisSum: _axis_sum,
     Along: _along,
-    Repeat: _repeat,
-    HeadSum: _head_sum,
-    Merge: _merge,
-    Part: _part,
+    **dict.fromkeys((Repeat, HeadSum, Merge, Part), _over_heads),
     LogSumExp: _log_sum_exp,
     Transpose: _transpose,
     Concat: _concat,

@@ -39,12 +39,7 @@ from ..calculus.symbols import EYE, constant_name, extent, extent_name, is_const
 from ..language.sizes import Size
 from .matrices import Matrices
 from .rowsums import Mean, Total, averaged, tidied, total
-from .style import ATOM, LONGEST_DENOMINATOR, PRODUCT, SUM, Latex
-
-
-def plus(term: str) -> str:
-    """Return a term as what is added in a sum."""
-    return f" - {term[1:]}" if term.startswith("-") else f" + {term}"
+from .style import ATOM, LONGEST_DENOMINATOR, PRODUCT, SUM, Latex, plus
 
 
 @dataclass
@@ -118,12 +113,12 @@ class Formulas(Matrices):
                 ones = [self.operand(v), "1"] if axis == 0 else ["1", self.operand(v)]
                 return f"{ones[0]}{style.space}{style.transposed(ones[1])}", PRODUCT
             case Repeat(value=v):
-                return self.inlined(v) if self.is_inside(v) else (self.name(v), ATOM)
+                return self.bound(v)
             case HeadSum(value=v):
                 return style.sum_features(self.operand(v, PRODUCT), "h"), PRODUCT
             case Merge(value=v):
                 if not self.types[v].batched or self.is_of_heads(v):
-                    return self.inlined(v) if self.is_inside(v) else (self.name(v), ATOM)
+                    return self.bound(v)
                 return style.apply("merge", self.name(v)), ATOM
             case Part(value=v):
                 if self.is_of_heads(v) or v in self.totals:
@@ -188,8 +183,12 @@ class Formulas(Matrices):
         return (f"{product} + {self.operand(plus, SUM)}", SUM) if plus else (product, PRODUCT)
 
     def operand(self, name: str, level: int = ATOM) -> str:
-        text, binding = self.inlined(name) if self.is_inside(name) else (self.name(name), ATOM)
+        text, binding = self.bound(name)
         return text if binding >= level else self.style.group(text)
+
+    def bound(self, name: str) -> tuple[str, int]:
+        """Return what a value is called, or how it is written where it has no name, and how tightly that binds."""
+        return self.inlined(name) if self.is_inside(name) else (self.name(name), ATOM)
 
     def written(self, name: str) -> tuple[str, int]:
         node = self.inline[name]
@@ -257,7 +256,7 @@ class Formulas(Matrices):
             return extent_name(symbol), ATOM
         if is_constant(symbol):
             return self.style.name(constant_name(symbol)), ATOM
-        return self.inlined(symbol.name) if self.is_inside(symbol.name) else (self.name(symbol.name), ATOM)
+        return self.bound(symbol.name)
 
     def _softmax(self, expr: sp.Expr) -> str:
         """``exp(a - logsumexp(a))`` is what is called softmax."""

@@ -17,7 +17,7 @@ from ..calculus.order import order
 from ..calculus.symbols import EYE, is_value
 from .names import Names
 from .rowsums import Mean, Total
-from .style import ATOM, PRODUCT, SUM
+from .style import ATOM, PRODUCT, SUM, plus
 
 ONES = "1"
 
@@ -110,7 +110,7 @@ class Matrices(Names):
         (first, binding), *rest = terms
         if not rest:
             return first, binding
-        return first + "".join(f" - {text[1:]}" if text.startswith("-") else f" + {text}" for text, _ in rest), SUM
+        return first + "".join(plus(text) for text, _ in rest), SUM
 
     def contracted(self, term: sp.Expr, axis: int) -> tuple[str, int]:
         found = self.factors(term)

@@ -65,6 +65,11 @@ def _rounded(value: Fraction) -> str:
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
+def plus(term: str) -> str:
+    """Return a term as what is added in a sum."""
+    return f" - {term[1:]}" if term.startswith("-") else f" + {term}"
+
+
 @dataclass(frozen=True)
 class Notation(ABC):
     """Base of the two notations: what formulas are composed of."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ordinary
-from helpers import chained
+from helpers import chained, published_cells
 
 from derive import Cell, CellError, compile
 from derive.calculus.derivation import differentiate
@@ -52,19 +52,7 @@ def vectors() -> dict[str, np.ndarray]:
 
 def published(key: str) -> Cell:
     """Return a cell as its paper prints it."""
-    entry = PUBLISHED[key]
-    return Cell(
-        entry["eqs"],
-        name=key,
-        output=entry["out"],
-        inputs=tuple(entry["inputs"]),
-        shapes={**entry["params"], **entry["states"], **entry["inputs"]},
-        constants=entry["const"],
-        fixed=tuple(entry["fixed"]),
-        functions={name: text if isinstance(text, str) else tuple(text) for name, text in entry["functions"].items()},
-        heads=entry["heads"],
-        shared=tuple(entry["shared"]),
-    )
+    return published_cells.published(PUBLISHED[key])
 
 
 def problem(key: str) -> Problem:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import published_cells
 
 import derive
 from derive import Cell
@@ -37,17 +38,7 @@ def vectors() -> dict[str, np.ndarray]:
 
 def as_printed(key: str) -> Cell:
     """Return a cell as its paper prints it."""
-    entry = PUBLISHED[key]
-    return Cell(
-        entry["eqs"],
-        name=key,
-        output=entry["out"],
-        inputs=tuple(entry["inputs"]),
-        shapes={**entry["params"], **entry["states"], **entry["inputs"]},
-        constants=entry["const"],
-        fixed=tuple(entry["fixed"]),
-        functions={name: text if isinstance(text, str) else tuple(text) for name, text in entry["functions"].items()},
-    )
+    return published_cells.published(PUBLISHED[key])
 
 
 def worst(cell: Cell, key: str) -> dict[str, float]:
