@@ -309,6 +309,11 @@ class Recurrence:
         yield from self.accumulators
         yield from self.epilogue
 
+    @property
+    def laid(self) -> dict[str, Along]:
+        """The matrices that are a vector along an axis, by name."""
+        return {eq.name: eq.node for eq in self.equations() if isinstance(eq.node, Along)}
+
     def names(self, *more: str) -> Names:
         """Return what hands out names that the recurrence has not, nor `more`: whoever adds equations asks here."""
         return Names([*self.types, *more])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from ...calculus.ir import Along, Equation, MatVec, MatVecT
+from ...calculus.ir import Equation, MatVec, MatVecT
 from ...calculus.naming import Names
 from ...language.sizes import Size
 from ...program.imperative import Array, Place, Product, Program, Stage
@@ -82,7 +82,7 @@ class RowKernel:
         names: dict[str, None] = {}
         for compute in (c for stage in stages for loop in stage.loops for c in loop.computes):
             names |= dict.fromkeys((compute.equation.name, *compute.equation.node.operands()))
-        along = {eq.name: eq.node.value for eq in (*self.rec.prologue, *self.rec.body) if isinstance(eq.node, Along)}
+        along = {name: node.value for name, node in self.rec.laid.items()}
         return [value for value in dict.fromkeys(along.get(value, value) for value in names) if self.rec.types[value].batched]
 
     def typed_constants(self) -> list[Statement]:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import sympy as sp
 
-from ...calculus.ir import Along, AxisSum, Equation, FeatureSum, LogSumExp, Map, Pick, Recurrence, Spread
+from ...calculus.ir import AxisSum, Equation, FeatureSum, LogSumExp, Map, Pick, Recurrence, Spread
 from ...calculus.naming import Names
 from ...calculus.symbols import EYE, extent_name, is_extent
 from ...language.sizes import Size, elements
@@ -84,7 +84,7 @@ class StageRow:
         self.known: set[str] = set()  # numbers of the row that stand in variables
         self.current: set[str] = set()  # what the loop at hand computes
         self.rows: Rows | None = None  # of a loop over rows of matrices, while its statements are made
-        self.along = {eq.name: eq.node for eq in (*self.rec.prologue, *self.rec.body) if isinstance(eq.node, Along)}
+        self.along = kernel.rec.laid
 
     def statements(self) -> list[Tree]:
         body = [line for loop in self.stage.loops for line in self.loop(loop)]

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import sympy as sp
 
-from ...calculus.ir import Along, AxisSum, Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Recurrence, Transpose
+from ...calculus.ir import AxisSum, Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Recurrence, Transpose
 from ...calculus.symbols import EYE, extent_name, is_extent
 from ...language.sizes import Size
 from ..expression import Expressions
@@ -127,7 +127,7 @@ def _summed_over(host: Host, target: Source, value: str, axis: int) -> list[Tree
 
 
 def _element(host: Host, value: str) -> Source:
-    along = next((eq.node for eq in host.rec.equations() if eq.name == value and isinstance(eq.node, Along)), None)
+    along = host.rec.laid.get(value)
     if along is not None:
         return code(f"{{}}[{INDICES[along.axis]}]", host.source(along.value), uses=(INDICES[along.axis],))
     kind = host.rec.types[value]

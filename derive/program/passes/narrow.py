@@ -30,7 +30,7 @@ class _Narrowing:
     def __init__(self, rec: Recurrence) -> None:
         self.rec = rec
         self.types, self.labels, self.names = dict(rec.types), dict(rec.labels), rec.names()
-        self.along = {eq.name: eq.node for eq in (*rec.prologue, *rec.body) if isinstance(eq.node, Along)}
+        self.along = rec.laid
         self.made: dict[sp.Expr, sp.Symbol] = {}
         self.body: list[Equation] = []
 
