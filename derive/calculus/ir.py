@@ -314,6 +314,11 @@ class Recurrence:
         """The matrices that are a vector along an axis, by name."""
         return {eq.name: eq.node for eq in self.equations() if isinstance(eq.node, Along)}
 
+    @property
+    def repeated(self) -> dict[str, str]:
+        """The values that all heads have in common, by the names that they have for each."""
+        return {eq.name: eq.node.value for eq in self.equations() if isinstance(eq.node, Repeat)}
+
     def names(self, *more: str) -> Names:
         """Return what hands out names that the recurrence has not, nor `more`: whoever adds equations asks here."""
         return Names([*self.types, *more])
@@ -327,6 +332,11 @@ class Recurrence:
     def outputs(self) -> tuple[str, ...]:
         """Every name whose value is asked for: kept at every step, handed out, or carried to the next step."""
         return (*self.written, *self.results, *(c.value for c in self.carries))
+
+    def axes(self, name: str) -> Shape:
+        """Return the shape of one row of a value, with the axis of heads in front where it has one."""
+        kind = self.types[name]
+        return (Size.of(self.heads), *kind.shape) if kind.headed else kind.shape
 
     def batched(self, name: str) -> bool:
         """Say whether `name` has a row a sequence."""

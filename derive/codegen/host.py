@@ -17,9 +17,16 @@ from ..language.sizes import Size, elements
 from ..program.imperative import Array, Place, Product, Program, Stage
 from .kernel import Kernel
 from .sizes import size_source
-from .source import Comment, Source, Tree, assign, code, defined, name, note
+from .source import PRODUCT, SUM, Comment, Source, Tree, assign, block, code, defined, name, note
 
 ONE = Size((), 1)
+
+
+def place_of_head(place: Place, size: Callable[[Size], Source]) -> Source:
+    """Return the first column of the head at hand, of a value that each head has."""
+    assert place.stride is not None
+    first = name("head") if place.stride == ONE else code("head * {}", size(place.stride).within(PRODUCT), uses=("head",), binding=PRODUCT)
+    return first if place.start == Size() else code("{} + {}", size(place.start), first, binding=SUM)
 
 
 @dataclass
@@ -120,11 +127,11 @@ class HostCode(ABC):
         """Run the time loop."""
 
     @abstractmethod
-    def summed_by_sequence(self, eq: Equation, rows: Source) -> None:
+    def summed_by_sequence(self, eq: Equation, rows: Source, *, by_head: bool) -> None:
         """Add the sum of rows over steps, for each sequence."""
 
     @abstractmethod
-    def sums(self, left: Source, equations: list[Equation]) -> None:
+    def sums(self, left: Source, equations: list[Equation], *, by_head: bool) -> None:
         """Add the sums over all rows of what has one left operand: outer products, and the sum of its rows."""
 
     # Names and comments
@@ -179,9 +186,16 @@ class HostCode(ABC):
         rows = self.before(array) if array.extra else self.source(place.array)
         return self.columns(rows, place, width)
 
+    def over_heads(self, heads: bool, work: list[Tree]) -> list[Tree]:
+        """Return statements, in a loop over heads if there is work for each."""
+        return [block(code("for head in range({}):", self.size_of(self.rec.heads)), work, defines=("head",))] if heads else work
+
     def columns(self, rows: Source, place: Place, width: Size) -> Source:
-        """Return the columns of rows where a value lies."""
+        """Return the columns of rows where a value lies; of one that each head has, those of the head at hand."""
         taken = self.taken_rows(place)
+        if place.stride is not None:
+            first = place_of_head(place, self.size)
+            return code("{}[{}, {} : {} + {}]", rows, taken, first, first, self.size(width))
         if place.start == Size() and width == self.program.arrays[place.array].width:
             return code("{}[{}]", rows, taken) if taken.text != ":" else rows
         return code("{}[{}, {} : {}]", rows, taken, self.size(place.start), self.size(place.start + width))
@@ -190,13 +204,14 @@ class HostCode(ABC):
         """Return which rows of an array the statements at hand are about: all."""
         return Source(":")
 
-    def operand(self, value: str) -> Source:
-        """Return the rows of a value that is summed over steps."""
+    def operand(self, value: str, *, by_head: bool = False) -> Source:
+        """Return the rows of a value that is summed over steps; of one whose heads' values lie side by side, all of them."""
         shape = self.rec.types[value].shape
         if value not in self.program.places:
             return self.spread(self.source(value), shape[0])
-        place = self.program.places[value]
-        width = elements(shape)
+        place, width = self.program.places[value], elements(shape)
+        if not by_head and place.stride is not None:
+            place, width = replace(place, stride=None), width * Size.of(self.rec.heads)
         rows = self.view(place, width)
         return self.over_time(rows, width) if self.program.arrays[place.array].space == "once" else rows
 
@@ -221,13 +236,22 @@ class HostCode(ABC):
 
     def totals(self) -> None:
         """Add the sums over all rows; those of one value are made together, in one pass over it."""
-        groups: dict[Source, list[Equation]] = {}
+        groups: dict[tuple[Source, bool, bool], list[Equation]] = {}
         for eq in self.rec.accumulators:
             node = eq.node
-            if isinstance(node, Total) and self.rec.types[eq.name].batched:
-                self.summed_by_sequence(eq, self.operand(node.value))
+            assert isinstance(node, Outer | Total)
+            by_head, kind = self.by_head(node), self.rec.types[eq.name]
+            rows = self.operand(node.operands()[0], by_head=by_head)
+            if kind.batched:
+                self.summed_by_sequence(eq, rows, by_head=by_head)
             else:
-                assert isinstance(node, Outer | Total)
-                groups.setdefault(self.operand(node.operands()[0]), []).append(eq)
-        for left, equations in groups.items():
-            self.sums(left, equations)
+                groups.setdefault((rows, by_head, kind.headed), []).append(eq)
+        for (left, by_head, _), equations in groups.items():
+            self.sums(left, equations, by_head=by_head)
+
+    def by_head(self, node: Outer | Total) -> bool:
+        """Say whether a sum is made for one head after the other: an outer product of what each has, and what does not lie side by side."""
+        place = self.program.places.get(node.operands()[0])
+        if place is None or place.stride is None:
+            return False
+        return isinstance(node, Outer) or place.stride != elements(self.rec.types[node.value].shape)

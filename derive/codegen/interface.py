@@ -50,7 +50,7 @@ class Interface:
 
     def records(self) -> str:
         """Return the module's records."""
-        cell, shapes, array = self.cell, self.cell.shapes, "np.ndarray"
+        cell, shapes, array = self.cell, self.cell.axes, "np.ndarray"
         inputs = [(n, axes_text("T", "B", shape=shapes[n])) for n in cell.inputs]
         inputs += [(n, axes_text("B", shape=shapes[n])) for n in cell.context]
         over = [(f.name, axes_text("T + 1" if f.state else "T", "B", shape=self.value_shape(f.value))) for f in self.keeps]
@@ -69,7 +69,7 @@ class Interface:
         return "\n\n\n".join(made)
 
     def value_shape(self, value: str) -> Shape:
-        return self.compiled.derivation[FORWARD].recurrence.types[value].shape
+        return self.compiled.derivation[FORWARD].recurrence.axes(value)
 
     def table(self, more: Sequence[str] = (), kinds: Sequence[str] = ()) -> str:
         """Return the module's table of shapes; `more` are entries, and `kinds` names of records, of second order."""
@@ -82,7 +82,7 @@ class Interface:
 
     def shapes_entries(self) -> list[str]:
         """Return the table's entries that every cell has: names, sizes, shapes."""
-        cell, shapes = self.cell, self.cell.shapes
+        cell, shapes = self.cell, self.cell.axes
 
         def mapping(items: list[str]) -> str:
             return f"\n{INDENT}".join(wrapped("{", items, "}"))
@@ -142,7 +142,7 @@ class Interface:
     def arrays_makers(self, dtype: str, told: str) -> list[str]:
         """Return the functions that make parameters and states, of `dtype` by default; `told` ends their docstrings."""
         cell, named = self.cell, init_sizes(self.cell)
-        state_sizes = [s for s in cell.sizes if any(s in size.names for state in cell.states for size in cell.shapes[state])]
+        state_sizes = [s for s in cell.sizes if any(s in size.names for state in cell.states for size in cell.axes[state])]
         start = ", ".join(f"{name} = {cell.init[name]}" for name in cell.states if name in cell.init)
         started = f": zero, but {start}" if start else ": zero"
         return [
@@ -183,7 +183,7 @@ class Interface:
         return f"{head}, params, state=None, *{star}{first}"
 
     def describe_arguments(self) -> str:
-        cell, shapes = self.cell, self.cell.shapes
+        cell, shapes = self.cell, self.cell.axes
         lines = ["", "    Parameters", "    ----------"]
         for name in cell.inputs:
             kind = "integers" if name in cell.integers else "float32 or float64"
@@ -205,7 +205,7 @@ class Interface:
         return "\n".join(lines)
 
     def describe_device_arguments(self) -> str:
-        cell, shapes = self.cell, self.cell.shapes
+        cell, shapes = self.cell, self.cell.axes
         lines = ["", "    Parameters", "    ----------"]
         for name in cell.inputs:
             kind = "integers" if name in cell.integers else "float32, float64, bfloat16 or float16"

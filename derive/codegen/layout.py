@@ -32,6 +32,7 @@ INSIDE = frozenset(
         "last",
         "t",
         "seq",
+        "head",
         "at",
         "j",
         "end",

@@ -37,10 +37,10 @@ def records(cell: Definition, compiled: Compiled) -> list[str]:
     """Return the records of second order; none for a module of first order."""
     if not links(compiled):
         return []
-    shapes, kept = cell.shapes, compiled[BACKWARD].keeps
+    shapes, kept = cell.axes, compiled[BACKWARD].keeps
     inputs = [(n, axes_text("T", "B", shape=shapes[n])) for n in cell.inputs] + [(n, axes_text("B", shape=shapes[n])) for n in cell.context]
-    over = compiled.derivation[BACKWARD].recurrence.types
-    saved = [(f.name, "np.ndarray", axes_text("T + 1" if f.state else "T", "B", shape=over[f.value].shape)) for f in kept]
+    over = compiled.derivation[BACKWARD].recurrence
+    saved = [(f.name, "np.ndarray", axes_text("T + 1" if f.state else "T", "B", shape=over.axes(f.value))) for f in kept]
     tape = [("tape", "Tape", ""), ("dy", "np.ndarray", axes_text("T", "B", shape=shapes[cell.output]))]
     second = [("dy", "np.ndarray", axes_text("T", "B", shape=shapes[cell.output])), ("dfinal", "State", "")]
     second += [(n, f"np.ndarray{' | None' if n in cell.without_gradient else ''}", axes) for n, axes in inputs]
@@ -67,7 +67,7 @@ def _link(cell: Definition, compiled: Compiled, link: Stored) -> str:
     own = link.name != BACKWARD
     taken = [*given(cell, link), *(carry.previous for carry in rec.carries)] if own else []
     handed = [*link.link.handed, *(carry.value for carry in rec.carries)] if own else []
-    saved = [f'"{f.name}": ({sizes_text(rec.types[f.value].shape)}, {_extra(link, f.value, f.state)})' for f in link.keeps]
+    saved = [f'"{f.name}": ({sizes_text(rec.axes(f.value))}, {_extra(link, f.value, f.state)})' for f in link.keeps]
     return f"Link({reads}, {_table(compiled, link, taken)}, {_table(compiled, link, handed)}, {{{', '.join(saved)}}})"
 
 
@@ -77,9 +77,9 @@ def _extra(link: Stored, value: str, state: bool) -> int | None:
 
 
 def _table(compiled: Compiled, link: Stored, values: Iterable[str]) -> str:
-    types = link.program.rec.types
+    rec = link.program.rec
     roles = {value: role(compiled.derivation, link.link, value) for value in values}
-    return "{" + ", ".join(f'"{roles[v]}": ("{_kind(link, v)}", {sizes_text(types[v].shape)})' for v in roles) + "}"
+    return "{" + ", ".join(f'"{roles[v]}": ("{_kind(link, v)}", {sizes_text(rec.axes(v))})' for v in roles) + "}"
 
 
 def _kind(link: Stored, value: str) -> str:
@@ -95,7 +95,7 @@ def functions(cell: Definition, interface: Interface, *, device: bool = False) -
     """Return the functions of second order; those of a `device` take a stream. In a module without its passes they say how to get them."""
     if not links(interface.compiled):
         return [f"{', '.join(FUNCTIONS)} = {interface.own['LAYER']}.without_second_order()"]
-    layer, dy = interface.own["LAYER"], axes_text("T", "B", shape=cell.shapes[cell.output])
+    layer, dy = interface.own["LAYER"], axes_text("T", "B", shape=cell.axes[cell.output])
     lean = BY_INPUTS if by_parameters(interface.compiled.derivation) else TWICE
     keyword, passed = (", *, stream=None", ", stream=stream") if device else ("", "")
     array = "Any" if device else "np.ndarray"

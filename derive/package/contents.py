@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from ..calculus.chain import FORWARD
-from ..calculus.jacobian import a_matrix
 from ..calculus.laws import is_true
 from ..codegen.cpu.module import module
 from ..codegen.cuda.module import module as cuda_module
-from ..codegen.cuda.refused import refusal
+from ..codegen.cuda.refused import no_kernels, refusal
 from ..codegen.torch.step import step_module
 from ..language.definition import Definition
 from ..language.errors import CellError
@@ -97,11 +95,11 @@ def files(
         where, second = (sources or {}).get(cell.name, source), (orders or {}).get(cell.name) == 2
         compiled = compile_cell(cell, 2) if second else compile_cell(cell)  # as others ask for it: it is done once
         found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
-        matrix = a_matrix(compiled.derived[FORWARD].recurrence)
+        why = no_kernels(cell, compiled)
         if cuda:
-            text = refusal(cell, where, matrix) if matrix else cuda_module(cell, compiled, where, "")
+            text = refusal(cell, where, why) if why else cuda_module(cell, compiled, where, "")
             found[f"{CUDA}/{cell.name}.py"] = _marked(text, digests[CUDA])
-        if torch and not second and not matrix and is_true(cell):  # a replay takes Hessians for symmetric
+        if torch and not second and not why and is_true(cell):  # a replay takes Hessians for symmetric
             found[f"{STEPS}/{cell.name}.py"] = _marked(step_module(cell, where, ""), "")
     return dict(sorted(found.items()))
 

@@ -29,8 +29,8 @@ class Array:
     | `once`     | one for each batch index                                                    |
     | `static`   | one only                                                                    |
 
-    `width` is the number of a row's elements, those of a matrix row by row.  `extra` is 1 for the states, which have a row before the first
-    step too.
+    `width` is the number of a row's elements, those of a matrix row by row, of heads one after the other.  `extra` is 1 for the states,
+    which have a row before the first step too.
     """
 
     name: str
@@ -43,11 +43,14 @@ class Array:
 
 @dataclass(frozen=True)
 class Place:
-    """Features `start` … of the rows of `array`, `shift` steps later than the current one."""
+    """Features `start` … of the rows of `array`, `shift` steps later than the current one; of a value that each head has, those of the
+    first, and `stride` features later those of the next.
+    """
 
     array: str
     start: Size = field(default_factory=Size)
     shift: int = 0
+    stride: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,22 @@ class RowLoop:
         return tuple(compute for part in self.parts for compute in part.computes)
 
 
-Loop = VectorLoop | Scalars | RowLoop
+@dataclass(frozen=True)
+class HeadLoop:
+    """``for head in range(heads)``: what is done for one head of a row at a time, loop by loop.
+
+    A sum over heads is there, and stored, when the loop has ended.
+    """
+
+    heads: Size
+    loops: tuple[VectorLoop | Scalars | RowLoop, ...]
+
+    @property
+    def computes(self) -> tuple[Compute, ...]:
+        return tuple(compute for loop in self.loops for compute in loop.computes)
+
+
+Loop = VectorLoop | Scalars | RowLoop | HeadLoop
 
 
 @dataclass(frozen=True)
@@ -118,9 +136,9 @@ class Stage:
 
     @property
     def plain(self) -> tuple[VectorLoop | Scalars, ...]:
-        """The loops, in a program without matrices at each step."""
-        assert not any(isinstance(loop, RowLoop) for loop in self.loops)
-        return tuple(loop for loop in self.loops if not isinstance(loop, RowLoop))
+        """The loops, in a program without heads, and without matrices at each step."""
+        assert not any(isinstance(loop, RowLoop | HeadLoop) for loop in self.loops)
+        return tuple(loop for loop in self.loops if not isinstance(loop, RowLoop | HeadLoop))
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,18 @@ from ..calculus.ir import (
     Concat,
     Equation,
     FeatureSum,
+    HeadSum,
     LogSumExp,
     Map,
     MatVec,
     MatVecT,
+    Merge,
     Node,
     Outer,
+    Part,
     Pick,
     Recurrence,
+    Repeat,
     Slice,
     Spread,
     Total,
@@ -25,7 +29,7 @@ from ..calculus.ir import (
 )
 from ..calculus.symbols import constant_name, is_constant
 from ..language.definition import Definition
-from .imperative import Loop, Program, RowLoop, VectorLoop
+from .imperative import HeadLoop, Loop, Program, RowLoop, VectorLoop
 from .passes.hoist import hoist
 from .pipeline import compile_cell, stages
 
@@ -81,6 +85,14 @@ def _node(node: Node) -> str:
             return f"[{', '.join(parts)}]"
         case AxisSum(value=v, axis=axis):
             return f"sum({v}, {axis})"
+        case Repeat(value=v):
+            return f"{v} for each head"
+        case HeadSum(value=v):
+            return f"Σ_heads {v}"
+        case Merge(value=v):
+            return f"merge({v})"
+        case Part(value=v):
+            return f"part({v})"
         case Along(value=v, axis=axis):
             return f"{v} along {axis}"
         case Slice(value=v, start=a, size=n):
@@ -105,6 +117,8 @@ def program(prog: Program) -> str:
 
 
 def _loop(loop: Loop, indent: str) -> list[str]:
+    if isinstance(loop, HeadLoop):
+        return [f"{indent}for head in range({loop.heads})", *(line for own in loop.loops for line in _loop(own, f"{indent}  "))]
     if isinstance(loop, RowLoop):
         parts = [line for part in loop.parts for line in _loop(part, f"{indent}  ")]
         return [f"{indent}for i in range({loop.rows})", *parts]

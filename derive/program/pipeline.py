@@ -19,7 +19,6 @@ from ..calculus.naming import Names
 from ..calculus.second import second_order
 from ..language.definition import Definition
 from ..language.errors import CellError
-from ..language.hints import HEADS, limit
 from .imperative import Program
 from .passes.accumulate import accumulate
 from .passes.copies import Kept, materialise
@@ -130,7 +129,7 @@ class Compiled:
 
 def stages(cell: Definition) -> list[tuple[str, Derivation]]:
     """Return the derivation as differentiated and after each pass."""
-    found = _with_kernels(differentiate(cell))
+    found = differentiate(cell)
     return [("differentiate", found), *passed(found)]
 
 
@@ -148,17 +147,10 @@ def compile_cell(cell: Definition, order: int = 1) -> Compiled:
     Raises
     ------
     CellError
-        If second order would be too large to be compiled (see `LARGEST`), or the cell has heads.
+        If second order would be too large to be compiled (see `LARGEST`).
     """
-    derived = _with_kernels(differentiate(cell))
+    derived = differentiate(cell)
     return compiled(derived) if order == 1 else _small_enough(compiled(second_order(derived)))
-
-
-def _with_kernels(derived: Derivation) -> Derivation:
-    """Return a chain that can be compiled; raise CellError for one of heads."""
-    if derived.cell.heads:
-        raise CellError(f"{derived.cell.name}: cells of heads have derivations, and no kernels yet; {limit(HEADS)}")
-    return derived
 
 
 def _small_enough(found: Compiled) -> Compiled:

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from conftest import ordinary
 from helpers import chained, published_cells
+from helpers.head_cells import SHARED
 
-from derive import Cell, CellError, compile
+from derive import Cell, CellError
 from derive.calculus.derivation import differentiate
 from derive.calculus.second import HESSIAN, role, second_order
 from derive.language.sizes import shape_text
@@ -28,20 +29,6 @@ from derive.verify.witnesses import autograd, interpreter
 
 DATA = Path(__file__).parents[1] / "verify" / "data"
 PUBLISHED: dict[str, dict[str, Any]] = {entry["key"]: entry for entry in json.loads((DATA / "heads.json").read_text(encoding="utf-8"))}
-SHARED = Cell(
-    """
-    u = sigmoid(W_u @ x)
-    z = tanh(R @ h_prev + W @ u + part(P @ x) + b)
-    h = where(z > u, u * h_prev, z) * g + sum(u) * scale
-    y = W_o @ merge(h) + u
-    """,
-    name="shared",
-    output="y",
-    heads="H",
-    shared=("W_u", "R", "P", "g", "W_o"),
-    shapes={"scale": ""},
-)
-"""Heads that have parameters, a gate, and even the recurrent matrix in common."""
 
 
 @cache
@@ -141,8 +128,3 @@ def test_what_is_refused(text: str) -> None:
     with pytest.raises(CellError) as caught:
         _ = Cell(text, name="c", output="y", **declared).shapes
     assert message in str(caught.value)
-
-
-def test_there_are_no_kernels_yet() -> None:
-    with pytest.raises(CellError, match="shared: cells of heads have derivations, and no kernels yet"):
-        compile(SHARED)

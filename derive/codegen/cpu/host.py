@@ -6,11 +6,12 @@ A value has one name in both, if Python makes it; what is given, as ``params.W``
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ...calculus.ir import Along, Carry, Concat, Equation, MatVec, MatVecT, Outer, Slice
+from ...calculus.ir import Along, Carry, Concat, Equation, Map, MatVec, MatVecT, Merge, Outer, Part, Repeat, Slice
 from ...language.sizes import Size, elements
 from ...program.imperative import Array, Place, Product, Stage
 from ..host import ONE, HostCode
@@ -144,7 +145,7 @@ class Code(HostCode):
     def taken(self, value: str, source: Source) -> Source:
         """Return the compiled function's name of what Python has as `source`."""
         kind = self.rec.types.get(value)
-        if kind is not None and not kind.shape and not kind.batched:
+        if kind is not None and not kind.shape and not kind.batched and not kind.headed:
             source = code("{}.reshape(1)", source)
         made = source.text if source.text.isidentifier() else self.names.fresh(value)
         self.passed[made] = source
@@ -219,9 +220,16 @@ class Code(HostCode):
     # Static values
 
     def static(self, eq: Equation, statements: list[Tree]) -> None:
-        if isinstance(eq.node, Along):  # what reads it reads the vector
+        if isinstance(eq.node, Along | Repeat):  # what reads it reads what it shows
             return
-        if isinstance(eq.node, Slice):
+        if isinstance(eq.node, Merge | Part):
+            self.shaped(eq, eq.node.value)
+            return
+        if isinstance(eq.node, Map) and eq.node.expr.is_Symbol and eq.node.expr.name in self.shown_of_results:
+            self.given[eq.name] = self.given[eq.node.expr.name]
+            self.told[self.given[eq.name].text] = self.say(eq)
+            return
+        if isinstance(eq.node, Slice) and not self.rec.types[eq.name].headed:  # what each head has does not lie side by side
             start = eq.node.start
             part = code("{}[{} : {}]", self.source(eq.node.value), self.size(start), self.size(start + eq.node.size))
             self.views.append(assign(self.variable(eq.name), part))
@@ -231,10 +239,33 @@ class Code(HostCode):
         if isinstance(eq.node, Concat) and len(kind.shape) == 2 and self.only_packed(eq.name):
             self.stacked[eq.name] = eq.node.parts
             return
-        axes = [*([name("batch")] if kind.batched else []), *(map(self.size, kind.shape) if kind.shape else [Source("1")])]
+        axes = [*([name("batch")] if kind.batched else []), *self.axes(eq.name)]
         in_part = isinstance(eq.node, Concat) and self.linear.perhaps(eq.node.parts)
         target = self.new(eq.name, self.zeros(*axes) if in_part else self.empty(*axes), self.linear.behind(eq.name))
         statements += [*self.say(eq), *static_work(self, eq, target)]
+
+    def axes(self, value: str) -> list[Source]:
+        """Return the axes of the array of a value that is constant in time."""
+        kind = self.rec.types[value]
+        heads = [self.size_of(self.rec.heads)] if kind.headed else []
+        return [*heads, *map(self.size, kind.shape)] or [Source("1")]
+
+    def shaped(self, eq: Equation, value: str) -> None:
+        """Add the view of a value that is constant in time which has an axis of heads, or has lost it."""
+        axes, of = tuple_of(self.axes(eq.name)), self.source(value)
+        if of.text in self.passed or of.text in self.made:
+            room = self.room(eq.name, code("{}.reshape{}", self.passed.get(of.text, of), axes), self.linear.behind(eq.name))
+            self.given[eq.name] = room
+        else:
+            self.views.append(assign(self.variable(eq.name), code("{}.reshape({})", of, axes)))
+        self.told[self.given[eq.name].text] = self.say(eq)
+
+    @cached_property
+    def shown_of_results(self) -> frozenset[str]:
+        """The views of what is made after the loop that only one result reads."""
+        readers = Counter(name for eq in self.rec.epilogue for name in eq.node.operands())
+        views = {eq.name for eq in self.rec.epilogue if isinstance(eq.node, Merge | Part | Slice)}
+        return frozenset(name for name in views if readers[name] == 1 and name not in self.rec.results)
 
     # Rows
 
@@ -267,28 +298,37 @@ class Code(HostCode):
         if key not in self.panels:
             rows, columns = self.rec.types[value].shape
             k, n = (rows, columns) if transposed else (columns, rows)
-            made = code("panel_room({}, {}, dtype)", self.size(k), self.size(n), uses=("panel_room", "dtype"))
+            heads = [self.size_of(self.rec.heads)] if self.rec.types[value].headed else []
+            sizes = listed([self.size(k), self.size(n), "dtype", *heads])
+            made = code("panel_room({})", sizes, uses=("panel_room", "dtype"))
             on = self.linear.behind(value)
             if self.linear.perhaps(self.stacked.get(value, ())):
                 parts = tuple_of(self.passed.get(self.source(p).text, self.source(p)) for p in self.stacked[value])
-                made = code("part_room({}, {}, {}, dtype)", parts, self.size(k), self.size(n), uses=("part_room", "dtype"))
+                made = code("part_room({}, {})", parts, sizes, uses=("part_room", "dtype"))
                 on = frozenset()
             panels = self.room(f"{value}{'_t' if transposed else ''}_panels", made, on)
             self.panels[key] = panels.text
-            self.weights += self.filled(value, transposed, panels, self.size(k), self.size(n))
+            headed = bool(heads)
+            of_head = code("{}[head]", panels, uses=("head",)) if headed else panels
+            self.weights += self.over_heads(headed, self.filled(value, transposed, of_head, self.size(k), self.size(n)))
         return name(self.panels[key])
+
+    def of_head(self, value: str) -> Source:
+        """Return the array of a value that is constant in time; of one that each head has, that of the head at hand."""
+        source = self.source(value)
+        return code("{}[head]", source, uses=("head",)) if self.rec.types[value].headed else source
 
     def filled(self, value: str, transposed: bool, panels: Source, k: Source, n: Source) -> list[Tree]:
         """Return the statements that pack a matrix; of one that is only packed, each part where it belongs."""
         turned = "" if transposed else ".T"
         if value not in self.stacked:
-            given = (self.source(value), turned, panels)
+            given = (self.of_head(value), turned, panels)
             return [do(code("fill_panels(parts, how, {}{}, {})", *given, uses=("fill_panels", "parts", "how")))]
         lines: list[Tree] = []
         start = Size()
         for part in self.stacked[value]:
             place = (self.size(start), "0") if transposed else ("0", self.size(start))
-            given = (self.source(part), turned, panels, *place, k, n)
+            given = (self.of_head(part), turned, panels, *place, k, n)
             lines.append(do(code("fill_part(parts, how, {}{}, {}, {}, {}, {}, {})", *given, uses=("fill_part", "parts", "how"))))
             start = start + self.rec.types[part].shape[0]
         return lines
@@ -302,9 +342,13 @@ class Code(HostCode):
         return value not in self.rec.results and all(products)
 
     def multiplied(self, product: Product, vector: Source, out: Source) -> list[Tree]:
-        given = (vector, self.matrix(product.matrix, product.transposed), out, product.accumulate)
+        panels = self.matrix(product.matrix, product.transposed)
+        if self.rec.types[product.matrix].headed:
+            panels = code("{}[head]", panels, uses=("head",))
+        given = (vector, panels, out, product.accumulate)
         made = code("multiply_rows(parts, how, {}, {}, {}, {})", *given, uses=("multiply_rows", "parts", "how"))
-        lines: list[Tree] = [*self.note(product.equation), do(made)]
+        by_head = self.over_heads(product.out.stride is not None, [do(made)])
+        lines: list[Tree] = [*self.note(product.equation), *by_head]
         ahead = self.program.arrays[product.out.array].space == "ahead"
         return [block(code("if not inline:", uses=("inline",)), lines)] if ahead else lines
 
@@ -364,55 +408,80 @@ class Code(HostCode):
 
     # Sums
 
-    def summed_by_sequence(self, eq: Equation, rows: Source) -> None:
-        shape = self.rec.types[eq.name].shape
-        target = self.new(eq.name, self.empty(name("batch"), self.size(shape[0] if shape else ONE)), self.linear.behind(eq.name))
-        self.statements += [*self.note(eq), do(code("total({}, {}, row, active)", target, rows, uses=("total", "row", "active")))]
+    def summed_by_sequence(self, eq: Equation, rows: Source, *, by_head: bool) -> None:
+        on = self.linear.behind(eq.name)
+        target = self.new(eq.name, self.empty(name("batch"), *self.axes(eq.name)), on)
+        if len(self.axes(eq.name)) > 1:
+            target = self.room(f"{eq.name}_flat", code("{}.reshape(batch, -1)", target, uses=("batch",)), on)
+        if by_head:
+            target = self.columns(target, Place("", stride=self.width_of(eq.name, by_head=True)), self.width_of(eq.name, by_head=True))
+        added = do(code("total({}, {}, row, active)", target, rows, uses=("total", "row", "active")))
+        self.statements += [*self.note(eq), *self.over_heads(by_head, [added])]
 
-    def sums(self, left: Source, equations: list[Equation]) -> None:
+    def sums(self, left: Source, equations: list[Equation], *, by_head: bool) -> None:
         """Add sums over all rows; those of one left operand are made two at a time, in one pass over it."""
-        p = self.width_of(equations[0].node.operands()[0])
+        first = equations[0]
+        p, headed = self.width_of(first.node.operands()[0], by_head=by_head), self.rec.types[first.name].headed
         made: dict[Source | None, tuple[Source, Size]] = {}  # target and width, by the right operand; None for the plain sum
         copies: list[Tree] = []
         for eq in equations:
-            right, width = self.factor(eq)
-            on, axes = self.linear.behind(eq.name), (self.size(p), self.size(width))
-            target = self.total(eq) if right is None else self.new(eq.name, self.empty(*axes), on)
+            right, width = self.factor(eq, by_head=by_head)
+            on = self.linear.behind(eq.name)
+            target = self.total(eq, by_head=by_head) if right is None else self.new(eq.name, self.empty(*self.axes(eq.name)), on)
             self.statements += self.note(eq)
             if right in made:  # a second sum of the same is an array of its own
                 copies.append(do(code("put_rows({}, 0, {})", target, made[right][0], uses=("put_rows",))))
             made.setdefault(right, (target, width))
+        if by_head and headed:
+            made = {right: (code("{}[head]", target, uses=("head",)), width) for right, (target, width) in made.items()}
         total, _ = made.pop(None, (None, ONE))
-        self.summed(left, p, total, [(right, *rest) for right, rest in made.items() if right is not None])
+        factors = [(right, *rest) for right, rest in made.items() if right is not None]
+        self.statements += self.over_heads(by_head, self.summed(left, p, total, factors, onto_others=by_head and not headed))
         (self.around.after if self.around else self.statements).extend(copies)
 
-    def total(self, eq: Equation) -> Source:
-        """Return the name of a new array for a plain sum over rows, an array of one axis: of a matrix a view."""
-        axes, on = [self.size(size) for size in self.rec.types[eq.name].shape] or [Source("1")], self.linear.behind(eq.name)
+    def total(self, eq: Equation, *, by_head: bool) -> Source:
+        """Return the name of a new array for a plain sum over rows, with one axis for their elements: else a view."""
+        axes, on = self.axes(eq.name), self.linear.behind(eq.name)
         target = self.new(eq.name, self.empty(*axes), on)
+        if by_head:
+            return self.room(f"{eq.name}_flat", code("{}.reshape({}, -1)", target, axes[0]), on)
         return target if len(axes) == 1 else self.room(f"{eq.name}_flat", code("{}.reshape(-1)", target), on)
 
-    def width_of(self, value: str) -> Size:
-        return elements(self.rec.types[value].shape)
+    def width_of(self, value: str, *, by_head: bool = False) -> Size:
+        """Return the number of elements of a value; `by_head`, of one head's."""
+        kind = self.rec.types[value]
+        return elements(kind.shape) * Size.of(self.rec.heads) if kind.headed and not by_head else elements(kind.shape)
 
-    def factor(self, eq: Equation) -> tuple[Source | None, Size]:
+    def factor(self, eq: Equation, *, by_head: bool) -> tuple[Source | None, Size]:
         """Return the right operand of a sum of outer products, and its width; None for a plain sum."""
-        return (self.operand(eq.node.right), self.width_of(eq.node.right)) if isinstance(eq.node, Outer) else (None, ONE)
+        if not isinstance(eq.node, Outer):
+            return None, ONE
+        return self.operand(eq.node.right, by_head=by_head), self.width_of(eq.node.right, by_head=by_head)
 
-    def summed(self, left: Source, p: Size, total: Source | None, factors: list[tuple[Source, Source, Size]]) -> None:
-        """Add the statements of sums of one left operand, p wide, and their memory."""
-        none, add = Source("None"), Source("False")
-        if self.around:  # the first piece that is run makes what the others add to
-            add = code("at < pieces.size - 2" if self.rec.reverse else "at > 0", uses=("at", "pieces") if self.rec.reverse else ("at",))
+    def summed(
+        self, left: Source, p: Size, total: Source | None, factors: list[tuple[Source, Source, Size]], *, onto_others: bool
+    ) -> list[Tree]:
+        """Return the statements of sums of one left operand, p wide, and make their memory; `onto_others`, heads add to one sum."""
+        none, add = Source("None"), self.adds(onto_others)
+        statements: list[Tree] = []
         for k in range(0, max(len(factors), 1), 2):
             pair = factors[k : k + 2]
             self.sized.append(code("({}, {})", self.size(p), self.size(sum((width for *_, width in pair), Size()))))
             given = [source for right, target, _ in pair for source in (right, target)] + [none] * (4 - 2 * len(pair))
             column = total if k == 0 and total is not None else none
             head = code("outer_sums(", uses=("outer_sums",))
-            self.statements.append(spelt(head, [name("parts"), name("how"), name("memory"), left, *given, column, add], ")"))
+            statements.append(spelt(head, [name("parts"), name("how"), name("memory"), left, *given, column, add], ")"))
         head = code("memory = workspace(dtype, ", uses=("workspace", "dtype"))
         self.made["memory"] = replace(spelt(head, [name("count"), Source("call.parts"), *self.sized], ")"), defines=("memory",))
+        return statements
+
+    def adds(self, onto_others: bool) -> Source:
+        """Return whether sums are added to what stands where they go: what the first piece that is run, or head, has made."""
+        found = [code("head > 0", uses=("head",))] if onto_others else []
+        if self.around:
+            piece = code("at < pieces.size - 2" if self.rec.reverse else "at > 0", uses=("at", "pieces") if self.rec.reverse else ("at",))
+            found.append(piece)
+        return listed(found, " or ") if found else Source("False")
 
     # Functions
 

@@ -9,6 +9,7 @@ from ...calculus.ir import Equation, MatVec, MatVecT
 from ...calculus.naming import Names
 from ...language.sizes import Size
 from ...program.imperative import Array, Place, Product, Program, Stage
+from ..host import place_of_head
 from ..kernel import Kernel
 from ..layout import INSIDE, RUNTIME, rows_name
 from ..sizes import size_source
@@ -82,8 +83,9 @@ class RowKernel:
         names: dict[str, None] = {}
         for compute in (c for stage in stages for loop in stage.loops for c in loop.computes):
             names |= dict.fromkeys((compute.equation.name, *compute.equation.node.operands()))
-        along = {name: node.value for name, node in self.rec.laid.items()}
-        return [value for value in dict.fromkeys(along.get(value, value) for value in names) if self.rec.types[value].batched]
+        along, repeated = {name: node.value for name, node in self.rec.laid.items()}, self.rec.repeated
+        names = dict.fromkeys(repeated.get(value, value) for value in (along.get(value, value) for value in names))
+        return [value for value in names if self.rec.types[value].batched]
 
     def typed_constants(self) -> list[Statement]:
         """Return the statements that make constants of the kernel's dtype, and the dtype itself."""
@@ -162,15 +164,21 @@ class RowKernel:
         vector = self.shard(product.vector, self.program.shape(node.vector)[0])
         out = self.shard(product.out, self.program.shape(product.equation.name)[0])
         matrix = self.packed(product.matrix, product.transposed)
-        made = code("multiply({}, {}, {}, {})", vector, matrix, out, product.accumulate, uses=("multiply",))
-        return [*self.host.note(product.equation), do(made)]
+        if self.rec.types[product.matrix].headed:
+            matrix = code("{}[head]", matrix, uses=("head",))
+        made = do(code("multiply({}, {}, {}, {})", vector, matrix, out, product.accumulate, uses=("multiply",)))
+        heads = code("for head in range({}):", self.size_name(self.rec.heads)) if product.out.stride is not None else None
+        return [*self.host.note(product.equation), block(heads, [made], defines=("head",)) if heads else made]
 
     def shard(self, place: Place, width: Size) -> Source:
-        """Return the current step's rows of a place, for the batch shard of this call."""
+        """Return the current step's rows of a place, for the batch shard of this call; of what each head has, the columns of one."""
         array = self.program.arrays[place.array]
         offset = self.offset(array, place.shift)
-        whole = place.start == Size() and width == array.width
-        columns = "" if whole else code(", {} : {}", self.size(place.start), self.size(place.start + width))
+        whole = place.start == Size() and width == array.width and place.stride is None
+        columns = Source("") if whole else code(", {} : {}", self.size(place.start), self.size(place.start + width))
+        if place.stride is not None:
+            first = place_of_head(place, self.size)
+            columns = code(", {} : {} + {}", first, first, self.size(width))
         return code("{}[{}first : {}end{}]", self.array(array.name), offset, offset, columns, uses=("first", "end"))
 
     def offset(self, array: Array, shift: int) -> Source:

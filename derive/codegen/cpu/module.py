@@ -100,7 +100,7 @@ class CpuModule(Module[Code]):
         return list(self.hosts[link.name].finals)
 
     def gradient(self, parameter: str, value: Source) -> Source:
-        return value if self.cell.shapes[parameter] else code("{}.reshape(())", value)
+        return value if self.cell.axes[parameter] else code("{}.reshape(())", value)
 
     # Text
 
@@ -179,7 +179,7 @@ class CpuModule(Module[Code]):
         ]
 
     def backward_function(self) -> str:
-        dy = axes_text("T", "B", shape=self.cell.shapes[self.cell.output])
+        dy = axes_text("T", "B", shape=self.cell.axes[self.cell.output])
         result = "Grads | tuple[Grads, Tape2]" if second.links(self.compiled) else "Grads"
         return f'''def backward(dy, tape, dfinal=None, *, second=False) -> {result}:
     """Gradients of Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩.

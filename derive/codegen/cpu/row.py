@@ -7,12 +7,13 @@ from typing import Protocol
 
 import sympy as sp
 
-from ...calculus.ir import AxisSum, Equation, FeatureSum, LogSumExp, Map, Pick, Recurrence, Spread
+from ...calculus.ir import AxisSum, Equation, FeatureSum, HeadSum, LogSumExp, Map, Pick, Recurrence, Spread
 from ...calculus.naming import Names
 from ...calculus.symbols import EYE, extent_name, is_extent
 from ...language.sizes import Size, elements
-from ...program.imperative import Array, Compute, Loop, Place, Program, RowLoop, Scalars, Stage, VectorLoop
+from ...program.imperative import Array, Compute, HeadLoop, Loop, Place, Program, RowLoop, Scalars, Stage, VectorLoop
 from ..expression import Expressions
+from ..host import place_of_head
 from ..source import ATOM, Comment, Source, Statement, Tree, assign, block, code, name, store
 
 
@@ -73,24 +74,44 @@ class Rows:
     viewed: dict[tuple[str, Place | None], str] = field(default_factory=dict)
 
 
+@dataclass
+class Views:
+    """Statements that name rows of arrays, by value and place, and what of them a value that is constant in time is called."""
+
+    statements: list[Statement] = field(default_factory=list)
+    named: dict[tuple[str, Place | None], str] = field(default_factory=dict)
+
+
 class StageRow:
     """One row of a stage, loop by loop."""
 
     def __init__(self, kernel: KernelOfRows, stage: Stage) -> None:
         self.kernel, self.stage, self.rec = kernel, stage, kernel.rec
         self.made = {c.equation.name for loop in stage.loops for c in loop.computes}
-        self.views: list[Statement] = []
-        self.viewed: dict[tuple[str, Place], str] = {}
+        self.views, self.views_of_head = Views(), Views()
         self.known: set[str] = set()  # numbers of the row that stand in variables
         self.current: set[str] = set()  # what the loop at hand computes
         self.rows: Rows | None = None  # of a loop over rows of matrices, while its statements are made
-        self.along = kernel.rec.laid
+        self.along, self.repeated = kernel.rec.laid, kernel.rec.repeated
 
     def statements(self) -> list[Tree]:
         body = [line for loop in self.stage.loops for line in self.loop(loop)]
-        return [*self.views, *body]
+        return [*self.views.statements, *body]
 
     def loop(self, loop: Loop) -> list[Tree]:
+        return self.head_loop(loop) if isinstance(loop, HeadLoop) else self.own_loop(loop)
+
+    def head_loop(self, loop: HeadLoop) -> list[Tree]:
+        """Return the loop over heads, before which sums over them are begun."""
+        self.views_of_head, known = Views(), set(self.known)
+        sums = [compute for compute in loop.computes if isinstance(compute.equation.node, HeadSum)]
+        before = [store(code("{}[:]", self.view(c.equation.name, place, "_row")), self.zero()) for c in sums for place in c.stores]
+        body = [line for own in loop.loops for line in self.own_loop(own)]
+        self.known = known
+        head = code("for head in range({}):", self.kernel.size(loop.heads))
+        return [*before, block(head, [*self.views_of_head.statements, *body], defines=("head",))]
+
+    def own_loop(self, loop: VectorLoop | Scalars | RowLoop) -> list[Tree]:
         self.current = {c.equation.name for c in loop.computes}
         numbers = {value for value in self.current if not self.rec.types[value].shape}
         if isinstance(loop, RowLoop):
@@ -104,26 +125,49 @@ class StageRow:
 
     def view(self, value: str, place: Place, suffix: str = "") -> Source:
         """Return the variable of a row's view of a place, adding its statement once."""
-        key = (value, place)
-        if key not in self.viewed:
-            kernel, shape = self.kernel, self.rec.types[value].shape
+        views = self.views if place.stride is None else self.views_of_head
+        if (value, place) not in views.named:
+            kernel, width = self.kernel, elements(self.rec.types[value].shape)
             array = kernel.program.arrays[place.array]
             row = code("{}[{}", kernel.array(array.name), kernel.row_index(array, place.shift))
-            if shape and (place.start != Size() or elements(shape) != array.width):
-                row = code("{}, {} : {}", row, kernel.size(place.start), kernel.size(place.start + elements(shape)))
+            if place.stride is not None:
+                row = code("{}, {}", row, self.columns_of_head(place, width))
+            elif not array.scalar and (place.start != Size() or width != array.width):
+                row = code("{}, {} : {}", row, kernel.size(place.start), kernel.size(place.start + width))
             variable = kernel.local[value] if not suffix else kernel.names.fresh(f"{value}{suffix}")
-            self.views.append(assign(variable, code("{}]", row)))
-            self.viewed[key] = variable
-        return name(self.viewed[key])
+            views.statements.append(assign(variable, code("{}]", row)))
+            views.named[value, place] = variable
+        return name(views.named[value, place])
+
+    def columns_of_head(self, place: Place, width: Size) -> Source:
+        """Return the columns of the head at hand."""
+        first = place_of_head(place, self.kernel.size)
+        return code("{} : {} + {}", first, first, self.kernel.size(width))
+
+    def of_head(self, value: str) -> Source:
+        """Return the variable of what the head at hand has of a value that is constant in time: of a number that itself."""
+        whole = self.kernel.static(value)
+        if not self.rec.types[value].headed:
+            return whole
+        if not self.rec.types[value].shape:
+            return code("{}[head]", whole, uses=("head",))
+        if (value, None) not in self.views_of_head.named:
+            variable = self.kernel.names.fresh(f"{value}_head")
+            self.views_of_head.statements.append(assign(variable, code("{}[head]", whole, uses=("head",))))
+            self.views_of_head.named[value, None] = variable
+        return name(self.views_of_head.named[value, None])
 
     def read(self, value: str, *, element: bool) -> Source:
         """Return the source of a value in the current loop; of one element, or of the whole row."""
-        kind = self.rec.types[value]
         if self.rows is not None and element:
             return self.in_rows(value)
+        value = self.repeated.get(value, value)
+        kind = self.rec.types[value]
         if not kind.batched:
-            static = self.kernel.static(value)
-            return static if not element else code("{}[j]", static, uses=("j",)) if kind.shape else code("{}[0]", static)
+            static = self.of_head(value)
+            if not kind.shape and element:
+                return static if kind.headed else code("{}[0]", static)
+            return code("{}[j]", static, uses=("j",)) if element else static
         if (value in self.current and element) or value in self.known:
             return name(self.kernel.local[value])
         view = self.view(value, self.kernel.program.places[value], "_row" if value in self.made or not kind.shape else "")
@@ -159,6 +203,8 @@ class StageRow:
         match eq.node:
             case Map(expr=expr):
                 return self.expression(expr)
+            case HeadSum(value=v):
+                return self.element(v)
             case Spread(value=v, index=k):
                 return code("where(j == {}, {}, {})", self.element(k), self.element(v), self.zero(), uses=("where", "j"))
             case FeatureSum(value=v):
@@ -197,6 +243,9 @@ class StageRow:
         """Return the statements that compute a value and store it."""
         eq = compute.equation
         value = self.value(eq)
+        if isinstance(eq.node, HeadSum):
+            targets = [code(f"{{}}[{index}]", self.view(eq.name, p, "_row"), uses=(index,) * (index == "j")) for p in compute.stores]
+            return [*self.kernel.host.say(eq), *(store(target, code("{} + {}", target, value)) for target in targets)]
         return [*self.kernel.host.say(eq), assign(self.kernel.local[eq.name], value), *self.stored(compute, index)]
 
     def stored(self, compute: Compute, index: str) -> list[Tree]:
@@ -268,6 +317,9 @@ class StageRow:
                 term = code("added({}, {})", name(local[eq.name]), self.in_rows(v), uses=("added",))
                 return [*self.kernel.host.say(eq), assign(local[eq.name], term)]
         value = self.value(eq)
+        if isinstance(eq.node, HeadSum):
+            targets = [code("{}[j]", self.matrix_row(eq.name, place), uses=("j",)) for place in compute.stores]
+            return [*self.kernel.host.say(eq), *(store(target, code("{} + {}", target, value)) for target in targets)]
         self.rows.known.add(eq.name)
         stores = [store(code("{}[j]", self.matrix_row(eq.name, place), uses=("j",)), name(local[eq.name])) for place in compute.stores]
         return [*self.kernel.host.say(eq), assign(local[eq.name], value), *stores]
@@ -280,7 +332,7 @@ class StageRow:
         """Return the variable of a row of a matrix; of one that is constant in time, which has no place, too."""
         assert self.rows is not None
         if (value, place) not in self.rows.viewed:
-            whole = self.view(value, place, "_matrix") if place else self.kernel.static(value)
+            whole = self.view(value, place, "_matrix") if place else self.of_head(value)
             variable = self.kernel.names.fresh(f"{value}_i")
             columns = self.kernel.size(self.rows.columns)
             index = name(self.rows.index)
@@ -292,6 +344,7 @@ class StageRow:
     def in_rows(self, value: str) -> Source:
         """Return the source of an element of a value: of a matrix (i, j), of a vector that of the row, of one along an axis i or j."""
         assert self.rows is not None
+        value = self.repeated.get(value, value)
         kind, local = self.rec.types[value], self.kernel.local
         if value in self.rows.known:
             return name(local[value])

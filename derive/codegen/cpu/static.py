@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import sympy as sp
 
-from ...calculus.ir import AxisSum, Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Recurrence, Transpose
+from ...calculus.ir import (
+    AxisSum,
+    Concat,
+    Equation,
+    FeatureSum,
+    HeadSum,
+    LogSumExp,
+    Map,
+    MatVec,
+    MatVecT,
+    Outer,
+    Recurrence,
+    Slice,
+    Transpose,
+)
 from ...calculus.symbols import EYE, extent_name, is_extent
 from ...language.sizes import Size
 from ..expression import Expressions
@@ -42,12 +56,31 @@ class Host(Protocol):
 
 def static_work(host: Host, eq: Equation, target: Source) -> list[Tree]:
     """Return the statements that write a static value to its array."""
-    of = host.source
     match eq.node:
         case Map(expr=expr):
             return _elementwise(host, eq, target, expr)
+        case HeadSum(value=v):
+            return _summed_over_heads(host, eq, target, v)
+        case Concat(parts=parts) if not host.rec.types[eq.name].headed:
+            return _stacked(host, target, parts, host.source)
+    if not host.rec.types[eq.name].headed:
+        return _of_one(host, eq, target)
+    of_head = code("{}[head : head + 1]" if not host.rec.types[eq.name].shape else "{}[head]", target, uses=("head",))
+    return [block(code("for head in range({}):", host.size_of(host.rec.heads)), _of_one(host, eq, of_head), defines=("head",))]
+
+
+def _of_one(host: Host, eq: Equation, target: Source) -> list[Tree]:
+    """Return the statements that write a value; of one that each head has, that of the head at hand."""
+
+    def of(value: str) -> Source:
+        value = host.rec.repeated.get(value, value)
+        return code("{}[head]", host.source(value), uses=("head",)) if host.rec.types[value].headed else host.source(value)
+
+    match eq.node:
         case Concat(parts=parts):
-            return _stacked(host, target, parts)
+            return _stacked(host, target, parts, of)
+        case Slice(value=v, start=start, size=size):
+            return [_called("put_rows", target, Source("0"), code("{}[{} : {}]", of(v), host.size(start), host.size(start + size)))]
         case Transpose(matrix=m):
             return [_called("transposed", target, of(m))]
         case Outer(left=u, right=v):
@@ -80,11 +113,11 @@ def _called(function: str, *given: Source) -> Statement:
     return do(code(f"{function}({', '.join(['{}'] * len(given))})", *given, uses=(function,)))
 
 
-def _stacked(host: Host, target: Source, parts: tuple[str, ...]) -> list[Tree]:
+def _stacked(host: Host, target: Source, parts: tuple[str, ...], of: Callable[[str], Source]) -> list[Tree]:
     lines: list[Tree] = []
     start = Size()
     for part in parts:
-        lines.append(_called("put_rows", target, host.size(start), host.source(part)))
+        lines.append(_called("put_rows", target, host.size(start), of(part)))
         start = start + host.rec.types[part].shape[0]
     return lines
 
@@ -93,8 +126,10 @@ def _elementwise(host: Host, eq: Equation, target: Source, expr: sp.Expr) -> lis
     """Return the loops over the elements of a value; those of fewer axes have the last ones."""
     kind = host.rec.types[eq.name]
     loops = [("seq", name("batch"))] if kind.batched else []
+    loops += [("head", host.size_of(host.rec.heads))] if kind.headed else []
     loops += list(zip(INDICES[2 - len(kind.shape) :], map(host.size, kind.shape), strict=True))
-    indices = [index for index, _ in loops] + (["0"] if not kind.shape else [])
+    indices = [index for index, _ in loops] or ["0"]
+    indices += ["0"] if indices == ["seq"] else []
 
     def atom(symbol: sp.Symbol) -> Source:
         if symbol == EYE:
@@ -107,10 +142,25 @@ def _elementwise(host: Host, eq: Equation, target: Source, expr: sp.Expr) -> lis
     printer = Expressions(atom)
     value = printer.source(expr)
     host.constants |= printer.constants
-    work: list[Tree] = [store(code("{}[{}]", target, ", ".join(indices), uses=[index for index, _ in loops]), value)]
-    for index, size in reversed(loops):
+    return _looped(loops, [store(code("{}[{}]", target, ", ".join(indices), uses=[index for index, _ in loops]), value)])
+
+
+def _looped(loops: Iterable[tuple[str, Source]], work: list[Tree]) -> list[Tree]:
+    """Return statements in loops, the first around all others, by their indices and how far these go."""
+    for index, size in reversed([*loops]):
         work = [block(code(f"for {index} in range({{}}):", size), work, defines=(index,))]
     return work
+
+
+def _summed_over_heads(host: Host, eq: Equation, target: Source, value: str) -> list[Tree]:
+    """Return the loops that sum what each head has."""
+    host.constants |= {"zero": "0.0"}
+    shape = host.rec.types[eq.name].shape
+    loops = list(zip(INDICES[2 - len(shape) :], map(host.size, shape), strict=True))
+    indices = [index for index, _ in loops]
+    place = code("{}[{}]", target, ", ".join(indices or ["0"]), uses=indices)
+    added = _looped([("head", host.size_of(host.rec.heads)), *loops], [store(place, code("{} + {}", place, _element(host, value)))])
+    return [*_looped(loops, [store(place, name("zero"))]), *added]
 
 
 def _summed_over(host: Host, target: Source, value: str, axis: int) -> list[Tree]:
@@ -128,9 +178,10 @@ def _summed_over(host: Host, target: Source, value: str, axis: int) -> list[Tree
 
 def _element(host: Host, value: str) -> Source:
     along = host.rec.laid.get(value)
-    if along is not None:
-        return code(f"{{}}[{INDICES[along.axis]}]", host.source(along.value), uses=(INDICES[along.axis],))
+    axis = None if along is None else INDICES[along.axis]
+    value = value if along is None else along.value
+    value = host.rec.repeated.get(value, value)
     kind = host.rec.types[value]
-    last = INDICES[2 - len(kind.shape) :] if kind.shape else ("0",)
+    last = (*(("head",) if kind.headed else ()), *((axis,) if axis else INDICES[2 - len(kind.shape) :] if kind.shape else ())) or ("0",)
     indices = (*(("seq",) if kind.batched else ()), *last)
     return code("{}[{}]", host.source(value), ", ".join(indices), uses=[index for index in indices if index != "0"])

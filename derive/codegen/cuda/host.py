@@ -223,11 +223,11 @@ class Code(HostCode):
 
     # Sums
 
-    def summed_by_sequence(self, eq: Equation, rows: Source) -> None:
+    def summed_by_sequence(self, eq: Equation, rows: Source, *, by_head: bool) -> None:
         value = code("call.total_by_sequence({}){}", rows, "" if self.rec.types[eq.name].shape else ".reshape(call.batch)")
         self.statements += [*self.note(eq), assign(self.variable(eq.name), value)]
 
-    def sums(self, left: Source, equations: list[Equation]) -> None:
+    def sums(self, left: Source, equations: list[Equation], *, by_head: bool) -> None:
         for eq in equations:
             if isinstance(eq.node, Outer):
                 value = code("call.outer({}, {})", left, self.operand(eq.node.right))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from ...calculus.chain import BACKWARD, FORWARD
 from ...calculus.ir import Carry
-from ...calculus.jacobian import a_matrix
 from ...calculus.naming import Names
 from ...language.definition import Definition
 from ...language.errors import CellError
@@ -33,8 +32,8 @@ def tables(cell: Definition, compiled: Compiled) -> dict[str, Steps | None]:
     CellError
         If the cell has no kernels for devices.
     """
-    if matrix := a_matrix(compiled.derived[FORWARD].recurrence):
-        raise CellError(no_kernels(cell, matrix))
+    if why := no_kernels(cell, compiled):
+        raise CellError(why)
     codes = CudaModule(cell, compiled).codes
     return {link: made.table.steps() if made.table else None for link, made in codes.items()}
 

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from ...calculus.ir import Concat, Equation, Map, MatVec, MatVecT, Slice
+from ...calculus.ir import VIEWS, Concat, Equation, Map, MatVec, MatVecT, Merge, Slice
 from .hoist import REGIONS, Regions
+
+_VIEWS = (Slice, *VIEWS)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class _Copies:
         self.names = self.rec.names(*kept.outputs.values())
         self.states = {c.value for c in self.rec.carries}
         self.elsewhere = _read_elsewhere(regions)
-        self.fleeting = {c.previous for c in self.rec.carries}  # previous states and their slices, which lie in memory for two steps only
+        self.fleeting = {c.previous for c in self.rec.carries}  # previous states and views of them, which lie in memory for two steps only
         self.lasting: dict[str, Equation] = {}  # copies of those
 
     def made(self) -> Regions:
@@ -75,19 +77,26 @@ class _Copies:
     def region(self, equations: Iterable[Equation]) -> list[Equation]:
         """Return the equations of a region with copies of concatenations' parts, and of what lies in several places."""
         made: list[Equation] = []
-        here: set[str] = set()  # what loops of the region compute
+        here: set[str] = set()  # what loops of the region compute, and what they compute for each head, of all heads
+        slices: set[str] = set()  # of what each head has: they do not lie side by side
         for eq in equations:
             if isinstance(eq.node, Concat):
                 eq = self.joined(eq, eq.node, here, made)
+            if isinstance(eq.node, Merge) and eq.node.value in slices:
+                made.append(self.copy(eq.node.value))
+                here.add(made[-1].name)
+                eq = replace(eq, node=Merge(made[-1].name))
             if self.lies_in_several_places(eq):
                 raw = self.names.fresh(f"{eq.name}_value")
                 self.types[raw] = self.types[eq.name]
                 made.append(replace(eq, name=raw, shown=False))
                 eq = replace(eq, node=Map(sp.Symbol(raw)))
             made.append(eq)
-            if isinstance(eq.node, Slice) and eq.node.value in self.fleeting:
+            if isinstance(eq.node, _VIEWS) and eq.node.value in self.fleeting:
                 self.fleeting.add(eq.name)
-            if not isinstance(eq.node, Slice | Concat | MatVec | MatVecT):
+            if isinstance(eq.node, Slice) and self.types[eq.name].headed:
+                slices.add(eq.name)
+            if not isinstance(eq.node, (Concat, MatVec, MatVecT, *_VIEWS)) or (isinstance(eq.node, Merge) and eq.node.value in here):
                 here.add(eq.name)
         return made
 
@@ -103,11 +112,12 @@ class _Copies:
 
     def lies_in_several_places(self, eq: Equation) -> bool:
         """Say whether a vector that is a view, or that no loop computes, is wanted in more places than it can lie in."""
-        if isinstance(eq.node, Map) or not self.types[eq.name].shape:
+        if isinstance(eq.node, Map) or (not self.types[eq.name].shape and not isinstance(eq.node, _VIEWS)):
             return False
         state = eq.name in self.states
         places = [state, state and eq.name in self.elsewhere, eq.name in self.kept.outputs, eq.name in self.kept.rows]
-        return sum(places) > {Slice: 0, Concat: places[-1]}.get(type(eq.node), 1)  # the array of a concatenation can be kept as it is
+        room = {**dict.fromkeys(_VIEWS, 0), Concat: places[-1]}  # the array of a concatenation can be kept as it is
+        return sum(places) > room.get(type(eq.node), 1)
 
     def copy(self, name: str) -> Equation:
         copy = self.names.fresh(f"{name}_copy")
@@ -129,14 +139,14 @@ class _Copies:
 
 
 def _read_elsewhere(regions: Regions) -> set[str]:
-    """Return what is read, itself or a slice of it, outside the region that makes it, or summed over steps."""
+    """Return what is read, itself or a view of it, outside the region that makes it, or summed over steps."""
     base: dict[str, str] = {}
     made: dict[str, str] = {}
     found: set[str] = set()
     for region in REGIONS:
         for eq in getattr(regions, region):
             made[eq.name] = region
-            if isinstance(eq.node, Slice):
+            if isinstance(eq.node, _VIEWS):
                 base[eq.name] = base.get(eq.node.value, eq.node.value)
             found |= {name for o in eq.node.operands() if made.get(name := base.get(o, o), region) != region}
     return found | {base.get(o, o) for eq in regions.rec.accumulators for o in eq.node.operands()}

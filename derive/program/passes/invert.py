@@ -14,7 +14,7 @@ from dataclasses import replace
 import sympy as sp
 
 from ...calculus.chain import Derivation
-from ...calculus.ir import Equation, Label, Map, Recurrence, Type, validate
+from ...calculus.ir import Equation, Label, Map, Recurrence, validate
 from ...calculus.rowfunctions import Std
 
 
@@ -33,7 +33,7 @@ def _invert(rec: Recurrence, divisors: Collection[str]) -> Recurrence:
         if not found:
             continue
         name = names.fresh(f"inverse_{divisor}")
-        types[name], labels[name] = Type((), True), Label("part")
+        types[name], labels[name] = types[divisor], Label("part")
         for k in found:
             node = body[k].node
             assert isinstance(node, Map)

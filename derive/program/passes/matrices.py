@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ...calculus.functions import cost
-from ...calculus.ir import Along, AxisSum, Equation, FeatureSum, Map, Type
+from ...calculus.ir import Along, AxisSum, Equation, FeatureSum, Map, Repeat, Type
 from ...language.sizes import Size
 from .drafts import Draft, RowSegment, Segment
 
@@ -31,7 +31,8 @@ def _sums_a_matrix(eq: Equation, types: Mapping[str, Type]) -> bool:
 def inline(equations: Iterable[Equation], types: Mapping[str, Type], stored: Collection[str]) -> set[str]:
     """Return the matrices that need not be stored: each element is computed where it is read, but what is dear for one reader alone."""
     equations = tuple(equations)
-    readers = Counter(name for eq in equations for name in eq.node.operands())
+    repeated = {eq.name: eq.node.value for eq in equations if isinstance(eq.node, Repeat)}
+    readers = Counter(repeated.get(name, name) for eq in equations if eq.name not in repeated for name in eq.node.operands())
     maps = {eq.name: eq.node for eq in equations if isinstance(eq.node, Map) and len(types[eq.name].shape) == 2}
     return {name for name, node in maps.items() if name not in stored and (readers[name] == 1 or cost(node.expr) <= DEAR)}
 

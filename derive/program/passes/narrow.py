@@ -65,14 +65,16 @@ class _Narrowing:
 
     def named(self, function: sp.Expr) -> sp.Symbol:
         if function not in self.made:
-            laid = [self.along[name] for name in Map(function).operands() if name in self.along]
+            operands = Map(function).operands()
+            headed = any(self.types[name].headed for name in operands)
+            laid = [self.along[name] for name in operands if name in self.along]
             narrow = function.xreplace({sp.Symbol(name): sp.Symbol(node.value) for name, node in self.along.items()})
             shape = self.types[laid[0].value].shape if laid else ()
-            value = self.equation(type(function).__name__, Map(narrow), Type(shape, True))
+            value = self.equation(type(function).__name__, Map(narrow), Type(shape, True, headed=headed))
             if laid:
                 axis, size = laid[0].axis, laid[0].size
                 whole = (shape[0], size) if axis == 0 else (size, shape[0])
-                value = self.equation(f"{value}_along", Along(value.name, axis, size), Type(whole, True))
+                value = self.equation(f"{value}_along", Along(value.name, axis, size), Type(whole, True, headed=headed))
                 self.along[value.name] = Along(value.name, axis, size)
             self.made[function] = value
         return self.made[function]

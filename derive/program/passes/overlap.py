@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import permutations
 
-from ...calculus.ir import Concat, Equation, Label, Recurrence, Slice, Type
+from ...calculus.ir import Concat, Equation, Label, Recurrence, Slice
 from ...language.sizes import Size
 
 Parts = tuple[str, ...]
@@ -48,7 +48,8 @@ def _joined(rec: Recurrence, one: Equation, other: Equation, parts: Parts, joint
     joint = one
     if parts != _parts(one):
         joint = Equation(rec.names().fresh(joint_name(parts)), Concat(parts), shown=False)
-        types[joint.name], labels[joint.name] = Type((_total(sizes, parts),), True), Label("part")
+        kind = replace(rec.types[parts[0]], shape=(_total(sizes, parts),))
+        types[joint.name], labels[joint.name] = kind, Label("part")
 
     def slice_of(eq: Equation) -> Equation:
         own = _parts(eq)

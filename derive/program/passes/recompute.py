@@ -15,7 +15,7 @@ import sympy as sp
 
 from ...calculus.chain import Derivation, Link
 from ...calculus.functions import Elementwise, cost
-from ...calculus.ir import Along, Concat, Equation, Map, Slice, downstream, prune
+from ...calculus.ir import VIEWS, Concat, Equation, Map, Slice, downstream, prune
 
 # A load, a store and the memory they take weigh about as much as this many arithmetic operations; for an element of a matrix, which takes
 # as much memory as the state does for each step, as this many.
@@ -105,6 +105,6 @@ def _cheap(eq: Equation, there: set[sp.Expr], limit: int) -> bool:
     match eq.node:
         case Map(expr=expr):
             return cost(expr.xreplace(dict.fromkeys(there, sp.Symbol("value")))) <= limit
-        case Concat() | Slice() | Along():
+        case Concat() | Slice():
             return True
-    return False
+    return isinstance(eq.node, VIEWS)

@@ -3,14 +3,15 @@
 A product needs a complete vector, so it starts a new stage when its operand is made row by row; everything else is local to a row.
 Within a stage, elementwise equations of one size share a loop over features as long as nothing between them needs a finished row (a
 sum over features does).  Those of matrices share a loop over their rows: see `matrices`.
+What is computed for each head shares a loop over heads, in which there are such loops again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ...calculus.ir import Along, Concat, Equation, FeatureSum, Map, MatVec, MatVecT, Slice, Spread, Type
-from .drafts import Draft, RowSegment, Segment
+from ...calculus.ir import VIEWS, Concat, Equation, FeatureSum, HeadSum, Map, MatVec, MatVecT, Slice, Spread, Type
+from .drafts import Draft, HeadSegment, RowSegment, Segment
 from .hoist import REGIONS, Regions
 from .matrices import by_rows, inline, is_of_matrices, place_element, place_matrix
 
@@ -43,7 +44,7 @@ def _stages(equations: tuple[Equation, ...], types: Mapping[str, Type], stored: 
             number = max((level[o] + by_row[o] for o in operands), default=0)
             draft(number).products.append(eq)
             by_row[eq.name] = False
-        elif isinstance(eq.node, Slice | Concat | Along):
+        elif isinstance(eq.node, (Slice, Concat, *VIEWS)):
             number = max((level[o] for o in operands), default=0)
             draft(number).views[eq.name] = eq
             by_row[eq.name] = any(by_row[o] for o in operands)
@@ -51,13 +52,20 @@ def _stages(equations: tuple[Equation, ...], types: Mapping[str, Type], stored: 
             number = max((level[o] for o in operands), default=0)
             if eq.name in unstored:
                 draft(number).inline[eq.name] = eq
-            elif is_of_matrices(eq, types):
-                place_matrix(draft(number), eq, types)
-            elif eq.name not in elements or not place_element(draft(number), eq, types):
-                _place(draft(number), eq, types)
+            else:
+                here = draft(number).of_heads(eq, types) if _for_each_head(eq, types) else draft(number)
+                if is_of_matrices(eq, types):
+                    place_matrix(here, eq, types)
+                elif eq.name not in elements or not place_element(here, eq, types):
+                    _place(here, eq, types)
             by_row[eq.name] = True
         level[eq.name] = number
     return drafts
+
+
+def _for_each_head(eq: Equation, types: Mapping[str, Type]) -> bool:
+    """Say whether an equation is computed in a loop over heads: its value has one for each, or is their sum."""
+    return types[eq.name].headed or isinstance(eq.node, HeadSum)
 
 
 def _place(draft: Draft, eq: Equation, types: Mapping[str, Type]) -> None:
@@ -68,7 +76,7 @@ def _place(draft: Draft, eq: Equation, types: Mapping[str, Type]) -> None:
         draft.segments[draft.place[terms]].equations.append(eq)
         return
     shape = types[eq.name].shape
-    elementwise = isinstance(eq.node, Map | Spread)
+    elementwise = isinstance(eq.node, Map | Spread | HeadSum)
     size = shape[0] if shape else None
     earliest = 0
     for operand in eq.node.operands():
@@ -83,6 +91,6 @@ def _place(draft: Draft, eq: Equation, types: Mapping[str, Type]) -> None:
     else:
         number, found = len(draft.segments), Segment(size)
         draft.segments.append(found)
-    assert not isinstance(found, RowSegment)
+    assert not isinstance(found, RowSegment | HeadSegment)
     found.equations.append(eq)
     draft.place[eq.name] = number

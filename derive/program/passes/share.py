@@ -34,7 +34,8 @@ def _share(rec: Recurrence) -> Recurrence:
         shape = max((types[o].shape for o in operands), key=len)
         name = names.fresh(f"{type(found).__name__}_{operands[0]}" if len(operands) == 1 else f"{type(found).__name__}_value")
         static = not any(types[o].batched for o in operands)
-        types[name], labels[name] = Type(shape, not static), Label("part")
+        headed = any(types[o].headed for o in operands)
+        types[name], labels[name] = Type(shape, not static, headed=headed), Label("part")
         first = next(k for k, eq in enumerate(body) if isinstance(eq.node, Map) and eq.node.expr.has(found))
         swap = {found: sp.Symbol(name)}
         body = [replace(eq, node=replace(eq.node, expr=eq.node.expr.xreplace(swap))) if isinstance(eq.node, Map) else eq for eq in body]

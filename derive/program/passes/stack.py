@@ -96,7 +96,7 @@ class _Stacking:
             first = self.types[parts[0]]
             rows = sum((self.types[p].shape[0] for p in parts), Size())
             name = self.names.fresh(_joint_name(parts))
-            self.types[name] = Type((rows, *first.shape[1:]), first.batched)
+            self.types[name] = replace(first, shape=(rows, *first.shape[1:]))
             self.labels[name] = Label("part")
             level.insert(position, Equation(name, node, shown=False))
             self.made[node] = name
@@ -109,16 +109,17 @@ class _Stacking:
 
     def products(self) -> None:
         """Stack ``A @ v``, ``B @ v`` … into one product at the place of the first."""
-        groups: dict[str, list[Equation]] = defaultdict(list)
+        groups: dict[tuple[str, bool], list[Equation]] = defaultdict(list)
         for eq in self.body:
             if isinstance(eq.node, MatVec):
-                groups[eq.node.vector].append(eq)
-        for vector, members in groups.items():
+                groups[eq.node.vector, self.types[eq.node.matrix].headed].append(eq)
+        for (vector, _), members in groups.items():
             if len(members) < 2:
                 continue
             matrix = self.concat(tuple(eq.node.matrix for eq in members if isinstance(eq.node, MatVec)), self.prologue, len(self.prologue))
             whole = self.names.fresh(f"{matrix}_{vector}")
-            self.types[whole], self.labels[whole] = Type((self.types[matrix].shape[0],), True), Label("part")
+            kind = replace(self.types[members[0].name], shape=(self.types[matrix].shape[0],))
+            self.types[whole], self.labels[whole] = kind, Label("part")
             at = self.body.index(members[0])
             self.body = [eq for eq in self.body if eq not in members]
             self.body[at:at] = [Equation(whole, MatVec(matrix, vector), members[0].tag, False), *self.slices(whole, members)]
@@ -138,8 +139,13 @@ class _Stacking:
             terms -= {s.name for t in eq.node.expr.args if not isinstance(t, sp.Symbol) for s in t.free_symbols}  # read once more
             members = [p for p in self.body if p.name in terms and uses[p.name] == 1 and isinstance(p.node, MatVecT)]
             members = [p for p in members if self.types[p.name] == self.types[eq.name]]
+            members = [p for p in members if self.matrix(p).headed == self.matrix(members[0]).headed]
             if len(members) > 1:
                 self.transposed_product(eq, self.in_order(members))
+
+    def matrix(self, product: Equation) -> Type:
+        assert isinstance(product.node, MatVecT)
+        return self.types[product.node.matrix]
 
     def transposed_product(self, total: Equation, members: list[Equation]) -> None:
         nodes = [p.node for p in members if isinstance(p.node, MatVecT)]
@@ -164,11 +170,11 @@ class _Stacking:
 
     def sums(self) -> None:
         """Stack the sums over steps of outer products with one right operand, and the plain sums of what is concatenated anyway."""
-        groups: dict[str, list[Equation]] = defaultdict(list)
+        groups: dict[tuple[str, bool], list[Equation]] = defaultdict(list)
         for eq in self.accumulators:
             if isinstance(eq.node, Outer):
-                groups[eq.node.right].append(eq)
-        for right, members in groups.items():
+                groups[eq.node.right, self.types[eq.name].headed].append(eq)
+        for (right, _), members in groups.items():
             if len(members) > 1:
                 members = self.in_order(members)
                 left = self.concat(tuple(eq.node.left for eq in members if isinstance(eq.node, Outer)), self.body, len(self.body))
@@ -203,7 +209,7 @@ class _Stacking:
         whole = self.names.fresh(_joint_name(tuple(eq.name for eq in members)))
         kind = self.types[members[0].name]
         rows = sum((self.types[eq.name].shape[0] for eq in members), Size())
-        self.types[whole], self.labels[whole] = Type((rows, *kind.shape[1:]), False), Label("part")
+        self.types[whole], self.labels[whole] = replace(kind, shape=(rows, *kind.shape[1:])), Label("part")
         at = self.accumulators.index(members[0])
         self.accumulators[at] = Equation(whole, node, members[0].tag, False)
         self.accumulators = [eq for eq in self.accumulators if eq not in members]

@@ -3,6 +3,7 @@
 - A value that only its own loop reads is a local variable.
 - A slice is a view of its vector; the parts of a concatenation are stored in their places of the whole, without a copy where they are
 computed.
+- The heads' values lie side by side: those of all heads as one are a view of them, and the other way round.
 - A state has a row before the first step: ``s_prev`` of step t and ``s`` of step t-1 are the same row of one array.
 - What crosses regions of the body has a row for every step, or for those of a piece (see `pieces`).
 
@@ -12,14 +13,31 @@ Needs: regions with copies, scheduled.  Leaves: a `Program`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from ...calculus.ir import Along, AxisSum, Concat, Equation, FeatureSum, LogSumExp, MatVec, MatVecT, Pick, Recurrence, Slice
+from ...calculus.ir import (
+    VIEWS,
+    Along,
+    AxisSum,
+    Concat,
+    Equation,
+    FeatureSum,
+    HeadSum,
+    LogSumExp,
+    MatVec,
+    MatVecT,
+    Merge,
+    Part,
+    Pick,
+    Recurrence,
+    Repeat,
+    Slice,
+)
 from ...language.sizes import Size, elements
-from ..imperative import Array, Compute, Loop, Place, Product, Program, RowLoop, Scalars, Stage, VectorLoop
+from ..imperative import Array, Compute, HeadLoop, Loop, Place, Product, Program, RowLoop, Scalars, Stage, VectorLoop
 from .copies import Kept
-from .drafts import Draft, RowSegment, Segment
+from .drafts import Draft, HeadSegment, RowSegment, Segment
 from .hoist import REGIONS, Regions
 from .pieces import pieces
 
@@ -47,7 +65,7 @@ class _Storage:
         self.sums = {o for eq in self.rec.accumulators for o in eq.node.operands()}
         self.segment_of = self.locate()
         self.inline = {name: eq for drafts in drafts.values() for draft in drafts for name, eq in draft.inline.items()}
-        self.part_of_row = {name: k for drafts in drafts.values() for draft in drafts for name, k in draft.part.items()}
+        self.part_of_row = {name: k for drafts in drafts.values() for draft in _with_heads(drafts) for name, k in draft.part.items()}
         self.consumers = self.consumed()
         self.parts = self.part_of()
 
@@ -84,13 +102,13 @@ class _Storage:
 
     # What is where
 
-    def locate(self) -> dict[str, tuple[str, int, int]]:
-        """Return region, stage and segment of every row-local value."""
+    def locate(self) -> dict[str, tuple[str, int, tuple[int, ...]]]:
+        """Return region, stage and segment of every row-local value, and in a loop over heads the segment of that."""
         return {
-            eq.name: (region, number, k)
+            eq.name: (region, number, path)
             for region, drafts in self.drafts.items()
             for number, draft in enumerate(drafts)
-            for k, segment in enumerate(draft.segments)
+            for path, segment in _segments(draft)
             for eq in segment.equations
         }
 
@@ -106,31 +124,41 @@ class _Storage:
             found = []
             for eq in readers[name]:
                 found.append(eq)
-                if isinstance(eq.node, Slice | Along) or eq.name in self.inline:
+                if isinstance(eq.node, (Slice, *VIEWS)) or eq.name in self.inline:
                     found += through(eq.name)
             return found
 
         return {name: through(name) for name in self.rec.types}
 
     def width(self, name: str) -> Size:
+        """Return the number of elements of a value, or of one head's."""
         return elements(self.rec.types[name].shape)
 
     def array(self, name: str, space: str, like: str, extra: int = 0) -> str:
         kind = self.rec.types[like]
-        self.arrays[name] = Array(name, space, self.width(like), extra, kind.integer, not kind.shape)
+        width = self.width(like) * self.heads if kind.headed else self.width(like)
+        self.arrays[name] = Array(name, space, width, extra, kind.integer, not kind.shape and not kind.headed)
         return name
+
+    @property
+    def heads(self) -> Size:
+        return Size.of(self.rec.heads)
+
+    def at(self, array: str, value: str, shift: int = 0) -> Place:
+        """Return the place of a value that has an array to itself."""
+        return Place(array, shift=shift, stride=self.width(value) if self.rec.types[value].headed else None)
 
     # What is fixed from outside
 
     def given(self) -> None:
         rec = self.rec
         for name in rec.contexts:
-            self.places[name] = Place(self.array(name, "once", name))
+            self.places[name] = self.at(self.array(name, "once", name), name)
         for name in rec.sequences:
             array, shift = self.kept.read.get(name, (name, 0))
             if array not in self.arrays:
                 self.array(array, "sequence", name, 1 if name in self.kept.read else 0)
-            self.places[name] = Place(array, shift=shift)
+            self.places[name] = self.at(array, name, shift)
 
     def required(self) -> None:
         """Place states, outputs and what is saved."""
@@ -142,23 +170,26 @@ class _Storage:
             saved = not kept.states.isdisjoint((carry.previous, carry.value))
             name = self.array(self.names.fresh(f"{carry.value}_state"), "tape" if saved else "carry", carry.value, 1)
             early, late = (1, 0) if rec.reverse else (0, 1)
-            self.places[carry.previous] = Place(name, shift=early)
-            self.stores[carry.value].append(Place(name, shift=late))
+            self.places[carry.previous] = self.at(name, carry.previous, early)
+            self.stores[carry.value].append(self.at(name, carry.value, late))
             if self.outlives(carry.value) and carry.value not in self.places:
                 self.keep(carry.value, self.array(self.names.fresh(f"{carry.value}_rows"), "sequence", carry.value))
-            self.places.setdefault(carry.value, Place(name, shift=late))
+            self.places.setdefault(carry.value, self.at(name, carry.value, late))
         for value, name in kept.outputs.items():
             self.keep(value, self.array(name, "sequence", value))
 
     def keep(self, value: str, array: str) -> None:
-        self.stores[value].append(Place(array))
-        self.places.setdefault(value, Place(array))
+        self.keep_at(value, self.at(array, value))
+
+    def keep_at(self, value: str, place: Place) -> None:
+        self.stores[value].append(place)
+        self.places.setdefault(value, place)
 
     def outlives(self, name: str) -> bool:
         """Say whether another region than the one that makes `name` reads it."""
         here = self.region.get(name, "loop")
         readers = self.consumers[name]
-        summed = not self.sums.isdisjoint((name, *(eq.name for eq in readers if isinstance(eq.node, Slice))))
+        summed = not self.sums.isdisjoint((name, *(eq.name for eq in readers if isinstance(eq.node, (Slice, *VIEWS)))))
         return summed or any(self.region[eq.name] != here for eq in readers)
 
     # The rest, in order
@@ -172,13 +203,28 @@ class _Storage:
             self.places[eq.name] = replace(base, start=base.start + node.start)
         elif isinstance(node, Concat):
             self.working(eq.name)
-        elif not isinstance(node, Along) and eq.name not in self.inline:  # which lie nowhere
+        elif isinstance(node, Part):
+            self.places[eq.name] = replace(self.places[node.value], stride=self.width(eq.name))
+        elif isinstance(node, Merge):
+            self.merged(eq.name, node.value)
+        elif not isinstance(node, Along | Repeat) and eq.name not in self.inline:  # which lie nowhere
             self.assign_value(eq)
+
+    def merged(self, name: str, value: str) -> None:
+        """Place the values of all heads as one, where they lie side by side; if only concatenations read them, they lie in those alone."""
+        if name not in self.sums and name not in self.places and all(isinstance(eq.node, Concat) for eq in self.consumers[name]):
+            return
+        where = (*([self.places[value]] if value in self.places else []), *(p for p in self.stores[value] if self.lasts(p, value)))
+        beside = [place for place in where if place.stride == self.width(value)]
+        if not beside:
+            beside.append(self.at(self.array(self.names.fresh(f"{value}_rows"), self.space(value), value), value))
+            self.keep_at(value, beside[0])
+        self.places[name] = replace(beside[0], stride=None)
 
     def assign_value(self, eq: Equation) -> None:
         for whole in self.wholes(eq.name):
             self.stores[eq.name].append(whole)
-            if self.arrays[whole.array].space in ("sequence", self.space(eq.name)):
+            if self.lasts(whole, eq.name):
                 self.places.setdefault(eq.name, whole)
         target = next((c for c in self.consumers[eq.name] if isinstance(c.node, MatVec | MatVecT) and c.node.plus == eq.name), None)
         if target is not None:
@@ -192,7 +238,7 @@ class _Storage:
     def working(self, name: str) -> Place:
         """Return the place of a value in working memory, made if it has none."""
         if name not in self.places:
-            self.places[name] = Place(self.array(self.names.fresh(f"{name}_rows"), self.space(name), name))
+            self.places[name] = self.at(self.array(self.names.fresh(f"{name}_rows"), self.space(name), name), name)
         return self.places[name]
 
     def wholes(self, name: str) -> list[Place]:
@@ -200,30 +246,32 @@ class _Storage:
         found = []
         for whole, before in self.parts[name]:
             base = self.working(whole)
-            found.append(replace(base, start=base.start + before))
+            stride = base.stride or (self.width(name) if self.rec.types[name].headed else None)
+            found.append(replace(base, start=base.start + before, stride=stride))
         return found
 
     def part_of(self) -> dict[str, list[tuple[str, Size]]]:
-        """Return, for each value, the concatenations that it is part of and where it first begins there."""
+        """Return, for each value, the concatenations that it is part of, or all heads' values as one, and where it first begins there."""
         found: dict[str, dict[str, Size]] = defaultdict(dict)
         for eq in (eq for region in REGIONS for eq in self.equations[region] if isinstance(eq.node, Concat)):
             before = Size()
             for part in eq.node.parts:
-                found[part].setdefault(eq.name, before)
+                node = self.nodes.get(part)
+                found[node.value if isinstance(node, Merge) else part].setdefault(eq.name, before)
                 before = before + self.width(part)
         return defaultdict(list, {part: list(wholes.items()) for part, wholes in found.items()})
 
     def needs_array(self, name: str) -> bool:
         """Say whether a row-local value is read outside its loop."""
         region, stage, segment = self.segment_of[name]
-        vector = bool(self.rec.types[name].shape)
+        vector, headed = bool(self.rec.types[name].shape), self.rec.types[name].headed
         node = self.nodes[name]
-        if name in self.sums or (isinstance(node, AxisSum) and node.axis == 0):
+        if name in self.sums or isinstance(node, HeadSum) or (isinstance(node, AxisSum) and node.axis == 0):
             return True
         for eq in self.consumers[name]:
             if isinstance(eq.node, FeatureSum) and eq.node.value == name and self.segment_of[eq.name] == self.segment_of[name]:
                 continue  # added up in the loop that makes it
-            if (vector and isinstance(eq.node, FeatureSum | LogSumExp | Pick | Slice)) or isinstance(eq.node, MatVec | MatVecT):
+            if (isinstance(eq.node, FeatureSum | LogSumExp | Pick | Slice | Part) and vector) or isinstance(eq.node, MatVec | MatVecT):
                 return True
             if eq.name not in self.segment_of:
                 continue
@@ -231,9 +279,13 @@ class _Storage:
             in_rows = len(self.rec.types[name].shape) == 2 and name in self.part_of_row
             if in_rows and self.part_of_row.get(eq.name) != self.part_of_row[name]:
                 return True
-            if other[:2] != (region, stage) or (vector and other[2] != segment):
+            if other[:2] != (region, stage) or (vector and other[2] != segment) or (headed and other[2][0] != segment[0]):
                 return True
         return False
+
+    def lasts(self, place: Place, value: str) -> bool:
+        """Say whether a value is found at a place whenever it is read."""
+        return self.arrays[place.array].space in ("sequence", self.space(value))
 
     def space(self, name: str) -> str:
         region = self.region[name]
@@ -251,7 +303,12 @@ class _Storage:
         assert isinstance(node, MatVec | MatVecT)
         return Product(eq, node.matrix, self.places[node.vector], self.places[eq.name], isinstance(node, MatVecT), bool(node.plus))
 
-    def loop(self, segment: Segment | RowSegment) -> Loop:
+    def loop(self, segment: Segment | RowSegment | HeadSegment) -> Loop:
+        if isinstance(segment, HeadSegment):
+            return HeadLoop(self.heads, tuple(self.own_loop(s) for s in segment.draft.segments if not isinstance(s, HeadSegment)))
+        return self.own_loop(segment)
+
+    def own_loop(self, segment: Segment | RowSegment) -> VectorLoop | Scalars | RowLoop:
         if isinstance(segment, RowSegment):
             rows, columns = segment.shape
             return RowLoop(rows, columns, tuple(map(self.part, segment.parts)))
@@ -262,15 +319,34 @@ class _Storage:
         """Return a part of a loop over rows, with the elements that it reads of matrices which lie nowhere."""
         if part.size is None:
             return Scalars(tuple(map(self.compute, part.equations)))
-        wanted = {eq.name for eq in part.equations}
+        wanted, repeated = {eq.name for eq in part.equations}, self.rec.repeated
+
+        def reads(eq: Equation) -> set[str]:
+            return {repeated.get(name, name) for name in eq.node.operands()}
+
         for eq in sorted(self.inline.values(), key=lambda eq: -self.order[eq.name]):
-            if any(eq.name in other.node.operands() for other in (*part.equations, *self.inline.values()) if other.name in wanted):
+            if any(eq.name in reads(other) for other in (*part.equations, *self.inline.values()) if other.name in wanted):
                 wanted.add(eq.name)
         chosen = [*part.equations, *(eq for eq in self.inline.values() if eq.name in wanted)]
         return VectorLoop(part.size, tuple(map(self.compute, sorted(chosen, key=lambda eq: self.order[eq.name]))))
 
     def compute(self, eq: Equation) -> Compute:
         return Compute(eq, _distinct(self.stores[eq.name]))
+
+
+def _with_heads(drafts: Iterable[Draft]) -> Iterator[Draft]:
+    """Yield drafts, and what loops over heads do in them."""
+    for draft in drafts:
+        yield from (draft, *(segment.draft for segment in draft.segments if isinstance(segment, HeadSegment)))
+
+
+def _segments(draft: Draft) -> Iterator[tuple[tuple[int, ...], Segment | RowSegment]]:
+    """Yield the segments of a draft with their numbers, in a loop over heads that and theirs."""
+    for k, segment in enumerate(draft.segments):
+        if isinstance(segment, HeadSegment):
+            yield from (((k, *path), own) for path, own in _segments(segment.draft))
+        else:
+            yield (k,), segment
 
 
 def _distinct(places: Iterable[Place]) -> tuple[Place, ...]:

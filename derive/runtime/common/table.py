@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .initial import initial
-from .sizes import Shape, Sizes, evaluate, linear
+from .sizes import Shape, Sizes, evaluate, solved
 
 Signature = tuple[tuple[tuple[int, ...], np.dtype], ...]
 
@@ -191,11 +191,7 @@ class Table:
         pairs = [(size, got) for shape, axis in axes if len(shape) == len(axis) for size, got in zip(shape, axis, strict=True)]
         for _ in range(len(self.sizes)):
             for size, got in pairs:
-                terms, constant = linear(size)
-                free = [(name, k) for name, k in terms if name not in known]
-                if len(free) == 1:
-                    rest = got - constant - sum(k * known[name] for name, k in terms if name in known)
-                    known[free[0][0]] = max(rest // free[0][1], 0)
+                known |= solved(size, got, known)
         missing = [name for name in self.sizes if name not in known]
         if missing and complete:
             raise ValueError(f"{self.name}: the arguments' shapes do not tell the sizes {missing}: pass a state")

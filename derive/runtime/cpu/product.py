@@ -191,17 +191,20 @@ def fill_part(parts, how, b, packed, row, column, k, n):  # type: ignore[no-unty
     _fill((matrix(b), address(packed, 0), rows, columns, row, column, k, n, nb.int64(parts), nb.int64(how)))
 
 
-def panel_room(k: int, n: int, dtype: np.dtype) -> np.ndarray:
-    """Return memory for a packed right operand (k, n): an array (ceil(n / width) * k * width,), aligned to a cache line."""
+def panel_room(k: int, n: int, dtype: np.dtype, heads: int | None = None) -> np.ndarray:
+    """Return memory for a packed right operand (k, n): an array (ceil(n / width) * k * width,), aligned to a cache line; of one operand for
+    each head an array of such.
+    """
     wide = VECTORS * VECTOR_BYTES // dtype.itemsize
-    return empty((-(-n // wide) * wide * k,), dtype, aligned=True)
+    room = -(-n // wide) * wide * k
+    return empty((room,) if heads is None else (heads, room), dtype, aligned=True)
 
 
-def part_room(parts: Sequence[Any], k: int, n: int, dtype: np.dtype) -> Any:
+def part_room(parts: Sequence[Any], k: int, n: int, dtype: np.dtype, heads: int | None = None) -> Any:
     """Return memory for the panels of an operand (k, n) that has these parts: nothing if all are; where some are, it is of zeros."""
     if not some(*parts):
         return NOTHING
-    packed = panel_room(k, n, dtype)
+    packed = panel_room(k, n, dtype, heads)
     if any([part is NOTHING for part in parts]):
         packed[:] = 0
     return packed

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, gcd
 
-from ..common.sizes import evaluate, linear
+from ..common.sizes import evaluate, terms
 from .kind import BYTES, Kind
 from .limits import H200, Limits
 from .plan import DEPTH, LANES, WARP, Part, Plan, Product, Steps
@@ -165,7 +165,7 @@ class _Draft:
         """Divide a product among threads, or warps, and place its results, and its weights if they lie in shared memory."""
         by_threads, threads = self.kind.product == "fma", self.rows * self.lanes
         columns, width = evaluate(product.columns, self.here), evaluate(product.width, self.sizes)
-        name = [name for name, _ in linear(product.columns)[0]]
+        name = [name for names, _ in terms(product.columns)[0] for name in names]
         unit, stride = (self.here[name[0]], self.sizes[name[0]]) if self.members > 1 else (columns, columns)
         abreast = 8 if self.turned else 16
         workers, jobs = (threads, columns) if by_threads else (threads // WARP, ceil(columns / abreast))
