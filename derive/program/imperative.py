@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..calculus.ir import Equation, Recurrence
+from ..calculus.ir import Equation, HeadSum, Recurrence
 from ..language.sizes import Shape, Size
 
 
@@ -170,6 +170,14 @@ class Program:
     def ahead(self) -> tuple[Product, ...]:
         """The products that may be formed for all steps at once or just before each."""
         return tuple(p for stage in self.before for p in stage.products if self.arrays[p.out.array].space == "ahead")
+
+    @property
+    def by_head(self) -> bool:
+        """Whether the heads of a row may run in the loop without each other: nothing is made of several, and no product of all rows."""
+        loops = [loop for stage in self.loop for loop in stage.loops]
+        sums = any(isinstance(compute.equation.node, HeadSum) for loop in loops for compute in loop.computes)
+        products = any(stage.products for stage in self.loop)
+        return len(loops) == 1 and isinstance(loops[0], HeadLoop) and not sums and not products
 
     @property
     def in_pieces(self) -> bool:

@@ -64,7 +64,12 @@ def test_shapes_are_checked() -> None:
 def test_a_size_that_heads_tell() -> None:
     """Of (H*n, H*n) and (H*n,), given H, alone."""
     cell = derive.Cell(
-        "h = part(U @ merge(h_prev) + x) * s", name="telling", output="h", heads="H", shared=("U",), shapes={"U": "H*n, H*n", "s": ""}
+        "h = part(U @ merge(h_prev) + x) * s",
+        name="telling",
+        output="h",
+        heads="H",
+        shared=("U",),
+        shapes={"U": "H*n, H*n", "x": "H*n", "s": ""},
     )
     module = derive.compile(cell)
     params = module.init(n=4, H=2, dtype=np.float64)

@@ -389,7 +389,9 @@ class Code(HostCode):
         if any(s.loops or s.products for s in stages):
             kernel = RowKernel(self, "loop").kernel(self.names.fresh(f"{self.prefix}_steps"), *stages)
             products = [product for stage in stages for product in stage.products]
-            self.statements += self.called(kernel, self.batch, self.row_parts(products, self.program.ahead))
+            heads = self.program.by_head
+            count = code("batch * {}", self.size_of(self.rec.heads), uses=("batch",)) if heads else self.batch
+            self.statements += self.called(kernel, count, self.row_parts(products, self.program.ahead))
 
     def row_parts(self, products: Iterable[Product], ahead: Iterable[Product]) -> Source:
         """Return into how many parts the rows of a loop are divided that makes `products` at each step, and those `ahead` perhaps."""

@@ -140,6 +140,8 @@ class RowKernel:
     def loop_over_time(self, stages: Iterable[Stage]) -> list[Tree]:
         self.indices.add("active")
         steps = code("range(active.size - 1, -1, -1)" if self.rec.reverse else "range(active.size)", uses=("active",))
+        if self.program.by_head:
+            return [block(code("for t in {}:", steps), self.heads_of_step(stages), defines=("t",))]
         end = code("min(last, active[t])  # sequences that are still running", uses=("last", "active", "t"))
         body: list[Tree] = [assign("end", end)]
         if self.program.ahead:
@@ -152,6 +154,15 @@ class RowKernel:
                 rows = StageRow(self, stage).statements()
                 body.append(block(code("for seq in range(first, end):", uses=("first", "end")), rows, defines=("seq",)))
         return [block(code("for t in {}:", steps), body, defines=("t",))]
+
+    def heads_of_step(self, stages: Iterable[Stage]) -> list[Tree]:
+        """Return what is done at a step where the heads of all rows are divided among threads, one row's after the other's."""
+        heads = self.size_name(self.rec.heads)
+        end = code("min(last, active[t] * {})  # heads of sequences that are still running", heads, uses=("last", "active", "t"))
+        body = [line for stage in stages for line in StageRow(self, stage, of_head=True).statements()]
+        taken = assign(("seq", "head"), code("at // {}, at % {}", heads, heads, uses=("at",)))
+        every = block(code("for at in range(first, end):", uses=("first", "end")), [taken, *body], defines=("at",))
+        return [assign("end", end), every]
 
     def loop_over_rows(self, stage: Stage) -> list[Tree]:
         rows = StageRow(self, stage).statements()

@@ -85,7 +85,8 @@ class Views:
 class StageRow:
     """One row of a stage, loop by loop."""
 
-    def __init__(self, kernel: KernelOfRows, stage: Stage) -> None:
+    def __init__(self, kernel: KernelOfRows, stage: Stage, *, of_head: bool = False) -> None:
+        self.of_head_alone = of_head  # what is around the row goes over heads too
         self.kernel, self.stage, self.rec = kernel, stage, kernel.rec
         self.made = {c.equation.name for loop in stage.loops for c in loop.computes}
         self.views, self.views_of_head = Views(), Views()
@@ -108,6 +109,8 @@ class StageRow:
         before = [store(code("{}[:]", self.view(c.equation.name, place, "_row")), self.zero()) for c in sums for place in c.stores]
         body = [line for own in loop.loops for line in self.own_loop(own)]
         self.known = known
+        if self.of_head_alone:
+            return [*self.views_of_head.statements, *body]
         head = code("for head in range({}):", self.kernel.size(loop.heads))
         return [*before, block(head, [*self.views_of_head.statements, *body], defines=("head",))]
 
