@@ -20,7 +20,7 @@ from ..language.sizes import Shape, Size
 from ..language.tree import Assignment, Binary, Call, Compare, Expr, MatMul, Name, Negative, Number, Power
 from ..language.tree import Concat as ConcatExpr
 from ..language.tree import Transpose as TransposeExpr
-from ..language.walks import is_headed, names_of
+from ..language.walks import is_headed, values_of
 from . import functions as fn
 from .ir import (
     Along,
@@ -362,6 +362,8 @@ class _Lowering:
                 return fn.COMPARISONS[op](self.elementwise(left), self.elementwise(right))
             case Call(function="eye"):
                 return EYE
+            case Call(function="len", args=(value,)):
+                return extent(self.shape(value)[0])
             case Call(function="outer", args=(left, right)):
                 return self.outer(left, right)
             case MatMul() if parted := self.parted(expr):
@@ -374,6 +376,8 @@ class _Lowering:
                 return fn.FUNCTIONS[name](*map(self.elementwise, args))
             case Call(function=name, args=(value,)) if name in self.surrogates:
                 return self.surrogates[name](self.argument(value, alone=True))
+            case Call(function="sqrt", args=(value,)) if _is_number(value):
+                return sp.sqrt(self.elementwise(value))  # whose square is the number again
             case Call(function=name, args=args) if name in fn.FUNCTIONS:
                 return fn.FUNCTIONS[name](*(self.argument(a, len(args) == 1) for a in args))
         return sp.Symbol(self.operand(expr))
@@ -382,7 +386,7 @@ class _Lowering:
         """Say whether a part of an expression has one value for all heads, where the whole has one for each."""
         if not self.cell.heads or self.whole is None or not is_headed(self.whole, self.cell.headed) or is_headed(expr, self.cell.headed):
             return False
-        values = [name for name in names_of(expr) if name not in self.cell.scalar_constants]
+        values = [name for name in values_of(expr) if name not in self.cell.scalar_constants]
         return bool(values) and (self.rank(expr) < 2 or self.is_sized(expr))
 
     def argument(self, expr: Expr, alone: bool) -> sp.Expr:
@@ -448,6 +452,11 @@ class _Lowering:
         std = part("std", Std(fn.sqrt(self.mean_of(squares, shape) + LAYER_NORM_EPSILON), v, name))
         shift = sp.Symbol(self.named(Map(self.mean_of(centred, shape) / std), f"shift_{v}", ()))
         return Normalised(deviation / std - shift, v, str(std))
+
+
+def _is_number(expr: Expr) -> bool:
+    """Say whether an expression is made of sizes."""
+    return isinstance(expr, Call) and expr.function == "len"
 
 
 def _number(value: Fraction | float) -> sp.Expr:

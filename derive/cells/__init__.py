@@ -10,11 +10,15 @@ from types import ModuleType
 from ..cell import Cell
 from ..language.errors import nearest
 from . import (
+    attention,
+    delta,
     diagonal,
     fast,
     gated,
     gru,
     highway,
+    learners,
+    liquid,
     losses,
     lstm,
     lstm_variants,
@@ -25,15 +29,18 @@ from . import (
     peephole,
     readouts,
     rnn,
+    selective,
     spiking,
     timed,
     torch_weights,
     transformed,
+    xlstm,
 )
 
 FAMILIES: tuple[ModuleType, ...] = (
     *(rnn, lstm, gru),
     *(peephole, lstm_variants, gated, mutants, normalised, highway, memory, oscillators, fast, diagonal, timed, spiking),
+    *(attention, delta, xlstm, selective, learners, liquid),
     *(readouts, losses),
 )
 

@@ -41,4 +41,24 @@ rhn = Cell(
     },
 )
 
-CELLS = (rhn,)
+rhn_loop = Cell(
+    """
+    t = sigmoid(W_t @ x + R_t[0] @ s_prev + b_t[0])
+    z = t * tanh(W_h @ x + R_h[0] @ s_prev + b_h[0]) + (1 - t) * s_prev
+    for l in range(1, 4):
+        t = sigmoid(R_t[l] @ z + b_t[l])
+        z = t * tanh(R_h[l] @ z + b_h[l]) + (1 - t) * z
+    s = z
+    """,
+    name="rhn_loop",
+    output="s",
+    title="Recurrent highway network of depth 4, as a block",
+    reference=rhn.reference,
+    description=(
+        "The recurrent highway network with its layers as a block that repeats: a layer is written once, and `R_t[l]` is a parameter of "
+        "its own for each."
+    ),
+    init={f"b_t_{k}": -2.0 for k in range(4)},
+)
+
+CELLS = (rhn, rhn_loop)

@@ -125,7 +125,7 @@ class _Ranks:
                 return 2
             case Concat() | Call(function="softmax" | "layer_norm" | "merge" | "part") | Call(function="sum", args=(_, _)):
                 return 1
-            case Call(function="sum" | "mean" | "logsumexp" | "pick"):
+            case Call(function="sum" | "mean" | "len" | "logsumexp" | "pick"):
                 return 0
         return max((self.of(part) for part in children(expr)), default=-1)
 
@@ -156,7 +156,7 @@ class _Ranks:
             case Concat(parts=parts):
                 for part in parts:
                     self.vector(part)
-            case Call(function="logsumexp" | "softmax" | "layer_norm" | "pick" | "merge" | "part", args=(value, *_)):
+            case Call(function="len" | "logsumexp" | "softmax" | "layer_norm" | "pick" | "merge" | "part", args=(value, *_)):
                 self.vector(value)
             case Call(function="outer", args=parts):
                 for part in parts:

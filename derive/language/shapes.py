@@ -89,7 +89,7 @@ def _shape_of(expr: Expr, shapes: Mapping[str, Shape]) -> tuple[Size | None, ...
             return tuple(next(iter(_shape_of(part, shapes)), None) for part in args)
         case Call(function="sum", args=(value, Number(value=axis))):
             return (_shape_of(value, shapes)[1 - int(axis)],)
-        case Call(function="sum" | "mean" | "logsumexp" | "pick"):
+        case Call(function="sum" | "mean" | "len" | "logsumexp" | "pick"):
             return ()
         case Call(function="merge", args=(value, Heads(size=heads))):
             return (shape_of(value, shapes)[0] * Size.of(heads),)

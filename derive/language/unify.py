@@ -267,8 +267,8 @@ class Sizes:
                 if not self.shape(value):
                     raise self.error(expr, f"`{function}` needs a vector or a matrix, `{self.text(value)}` is a scalar")
                 return ()
-            case Call(function="logsumexp", args=(value,)):
-                self.vector(value, "`logsumexp`")
+            case Call(function="logsumexp" | "len" as function, args=(value,)):
+                self.vector(value, f"`{function}`")
                 return ()
             case Call(function="pick", args=(value, _)):
                 self.vector(value, "`pick`")

@@ -21,7 +21,7 @@ ELEMENTWISE = frozenset(
     | {"hard_sigmoid", "hard_tanh", "erf", "sin", "cos", "abs", "sign", "step", "floor", "round", "detach"}
 )
 GRADIENTS = ("clip_gradient", "scale_gradient")  # their first argument as it is, but for its cotangent
-FEATURES = frozenset({"softmax", "logsumexp", "sum", "mean", "layer_norm"})
+FEATURES = frozenset({"softmax", "logsumexp", "sum", "mean", "len", "layer_norm"})
 ARITY: Mapping[str, int] = MappingProxyType(
     {name: 1 for name in ELEMENTWISE | FEATURES}
     | {"maximum": 2, "minimum": 2, "where": 3, "pick": 2, "split": 2, "outer": 2, "merge": 1, "part": 1}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .tree import Binary, Call, Compare, Concat, Expr, MatMul, Name, Negative, Power, Transpose
 
-STRUCTURAL = frozenset({"sum", "mean", "logsumexp", "softmax", "layer_norm", "pick", "eye", "outer", "merge", "part"})
+STRUCTURAL = frozenset({"sum", "mean", "len", "logsumexp", "softmax", "layer_norm", "pick", "eye", "outer", "merge", "part"})
 """Functions that do not work on each element by itself."""
 
 
@@ -66,9 +66,18 @@ def names_of(expr: Expr) -> Iterator[str]:
     yield from (node.id for node in walk(expr) if isinstance(node, Name))
 
 
+def values_of(expr: Expr) -> Iterator[str]:
+    """Yield the names whose values an expression reads: of what is the argument of `len`, only the size is."""
+    if isinstance(expr, Name):
+        yield expr.id
+    elif not (isinstance(expr, Call) and expr.function == "len"):
+        for part in children(expr):
+            yield from values_of(part)
+
+
 def is_batched(expr: Expr, batched: frozenset[str]) -> bool:
     """Say whether `expr` has a row for each sequence of the batch, given the names that have."""
-    return any(name in batched for name in names_of(expr))
+    return any(name in batched for name in values_of(expr))
 
 
 def is_headed(expr: Expr, headed: frozenset[str]) -> bool:
@@ -76,7 +85,7 @@ def is_headed(expr: Expr, headed: frozenset[str]) -> bool:
     match expr:
         case Name(id=name):
             return name in headed
-        case Call(function="merge"):
+        case Call(function="merge" | "len"):
             return False
         case Call(function="part"):
             return True

@@ -244,8 +244,9 @@ class Formulas(Matrices):
             return self.matrix_term(expr) if self.has_along(expr) else self._product(expr)
         if expr.exp.is_negative:
             return self._product(sp.Mul(expr, evaluate=False))
-        if expr.exp == sp.S.Half and isinstance(style, Latex):
-            return rf"\sqrt{{{self._print(expr.base)[0]}}}", ATOM
+        if expr.exp == sp.S.Half:
+            base = self._print(expr.base)[0]
+            return rf"\sqrt{{{base}}}" if isinstance(style, Latex) else f"sqrt({base})", ATOM
         exponent = style.number(Fraction(int(expr.exp.p), int(expr.exp.q)))
         return style.power(self._within(expr.base, ATOM), exponent), ATOM
 

@@ -8,7 +8,8 @@ from fractions import Fraction
 from ..calculus.functions import COMPARISONS, FUNCTIONS
 from ..language.definition import Definition
 from ..language.functions import put_in
-from ..language.shapes import rank_of
+from ..language.shapes import rank_of, shape_of
+from ..language.sizes import Size
 from ..language.tree import Assignment, Binary, Call, Compare, Concat, Expr, Indexed, MatMul, Name, Negative, Number, Power, Transpose
 from ..language.walks import with_leaves
 from .style import ATOM, PRODUCT, SUM, Latex, Style
@@ -59,6 +60,13 @@ class LineFormulas:
         except KeyError:
             return 1
 
+    def size(self, expr: Expr) -> Size | None:
+        """Return the number of a vector's features; None for an argument, of which nothing is known."""
+        try:
+            return shape_of(self._opened(expr), self.cell.shapes)[0]
+        except KeyError:
+            return None
+
     def _opened(self, expr: Expr) -> Expr:
         """Return an expression with its functions put in, and one of several parameters for all."""
         families, macros = self.cell.unrolled.families, self.cell.own.macros
@@ -89,7 +97,7 @@ class LineFormulas:
             case Power(base=base, exponent=exponent):
                 return style.power(self._within(base, ATOM), style.number(exponent)), ATOM
             case MatMul(left=left, right=right):
-                inner = self.rank(left) == 1
+                inner = self.rank(left) < 2  # an argument may be taken for a number
                 first = self._within(left, PRODUCT)
                 return f"{style.transposed(first) if inner else first}{style.space}{self._within(right, ATOM)}", PRODUCT
             case Transpose(operand=operand):
@@ -109,6 +117,8 @@ class LineFormulas:
                 return f"{matrix if axis else style.transposed(matrix)}{style.space}1", PRODUCT
             case Call(function="merge" | "part" as function, args=(value, *_)):
                 return style.apply(function, self.text(value)), ATOM
+            case Call(function="len", args=(value,)) if (size := self.size(value)) is not None:
+                return str(size), ATOM if len(size.names) == 1 else SUM
             case Call(function="pick", args=(vector, index)):
                 return style.picked(self.text(vector), self.text(index)), ATOM
             case Call(function="sum", args=(value,)):

@@ -357,6 +357,8 @@ class _Evaluator:
             total = self.xp.sum(value, axis=tuple(range(-rank, 0)))
             count = math.prod(value.shape[len(value.shape) - rank :])
             return (total if function == "sum" else total / count), 0
+        if function == "len":
+            return self.array(float(value.shape[-1])), 0
         if function == "pick":
             return self.pick(value, self.of(args[1])[0]), 0
         return self.functions[function](value), 0 if function == "logsumexp" else 1

@@ -39,6 +39,7 @@
     lstm_layernorm              Long short-term memory with layer normalisation
     gru_layernorm               Gated recurrent unit with layer normalisation
     rhn                         Recurrent highway network of depth 3
+    rhn_loop                    Recurrent highway network of depth 4, as a block
     lmu                         Legendre memory unit
     cornn                       Coupled oscillatory recurrent network
     antisymmetric               Antisymmetric recurrent network
@@ -64,6 +65,26 @@
     alif                        Adaptive spiking neurons
     lsnn                        Long short-term spiking neurons, as differential equations
     eprop_lif                   Spiking neurons whose spikes are detached: e-prop
+    linear_attention            Linear attention
+    retnet                      Retention: linear attention with a fixed decay
+    gla                         Gated linear attention
+    hgrn2                       HGRN2: the forget gate is the key
+    gsa                         Gated slot attention
+    deltanet                    DeltaNet
+    gated_deltanet              Gated DeltaNet
+    gdn2                        Gated DeltaNet 2: gates for each channel
+    comba                       Comba: feedback of state and output
+    gated_oja                   Gated Oja rule
+    rwkv7                       RWKV-7: a generalised delta rule
+    mlstm                       mLSTM: a matrix memory with exponential gates
+    slstm_heads                 sLSTM of heads: recurrent weights in blocks
+    flash_lstm                  LSTM of heads, as FlashRNN has it
+    mamba                       Mamba: a selective state space
+    fast_weights                Fast weights that attend to the recent past
+    plasticity                  Differentiable plasticity
+    ttt_linear                  TTT: a linear model that learns at test time
+    mesanet                     MesaNet: a memory that is fitted anew at each step
+    ltc                         Liquid time-constant network
     linear                      Linear readout
     tanh_readout                Readout with tanh
     softmax_readout             Softmax readout

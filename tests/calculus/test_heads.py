@@ -1,7 +1,7 @@
 """Cells of heads: their shapes, and their derivations beside reference vectors and PyTorch, to second order.
 
-`tests/verify/data/heads.json` has six cells of recent papers and `heads.npz` what the authors' code, or autograd of an independent reading
-of it, gives at random values: T = 4 steps, B = 3 sequences, two heads, float64.
+`tests/verify/data/modern.json` has cells of recent papers and `modern.npz` what the authors' code, or autograd of an independent reading of
+it, gives at random values: T = 4 steps, B = 3 sequences, two heads, float64.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from derive.verify.problem import Problem, directions, sample
 from derive.verify.witnesses import autograd, interpreter
 
 DATA = Path(__file__).parents[1] / "verify" / "data"
-PUBLISHED: dict[str, dict[str, Any]] = {entry["key"]: entry for entry in json.loads((DATA / "heads.json").read_text(encoding="utf-8"))}
+MODERN = json.loads((DATA / "modern.json").read_text(encoding="utf-8"))
+PUBLISHED: dict[str, dict[str, Any]] = {entry["key"]: entry for entry in MODERN if "heads" in entry}
 
 
 @cache
 def vectors() -> dict[str, np.ndarray]:
-    with np.load(DATA / "heads.npz") as file:
+    with np.load(DATA / "modern.npz") as file:
         return dict(file)
 
 

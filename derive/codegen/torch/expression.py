@@ -268,6 +268,8 @@ class Expressions:
     def structural(self, function: str, args: Sequence[Value]) -> Value:
         value, *_ = args
         batched = any(arg.batched for arg in args)
+        if function == "len":
+            return Value(code("{}.shape[-1]", value.atom), number=True)
         if function in ("sum", "mean"):
             return Value(code("{}.{}({})", value.atom, function, "-1" if value.rank == 1 else ""), 0, batched)
         return Value(code(CALLS[function], *(arg.source for arg in args)), int(function in ("softmax", "layer_norm")), batched)

@@ -8,7 +8,12 @@ import numpy as np
 
 
 def initial(rule: Any, shape: tuple[int, ...], random: np.random.Generator, dtype: np.dtype) -> np.ndarray:
-    """Return initial values: a number, an array, or what a rule says; U(-1/√k, 1/√k) over the last axis k where there is none."""
+    """Return initial values: a number, an array, or what a rule says; U(-1/√k, 1/√k) over the last axis k where there is none.
+
+    Of matrices, one for each head, each has its own.
+    """
+    if len(shape) > 2:
+        return np.stack([initial(rule, shape[1:], random, dtype) for _ in range(shape[0])])
     fan = shape[-1] if shape else 1
     match rule:
         case None | "uniform":
