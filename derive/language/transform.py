@@ -16,7 +16,7 @@ from .flow import multiplied, multiplies, needed, within_products
 from .names import fresh, previous
 from .parse import parse_expression
 from .rewrite import substitute
-from .sizes import shape_text
+from .sizes import Size, shape_text
 from .tree import Assignment, Name
 from .unparse import unparse
 from .wellformed import targets_of
@@ -56,14 +56,15 @@ def zoneout(cell: D, *, states: Collection[str] | None = None, name: str | None 
     CellError
         If the cell has no such state, or one of the new names is taken.
     """
-    chosen = _states(cell, "zoneout", states)
+    chosen = _with_masks(cell, "zoneout", _states(cell, "zoneout", states), states)
 
     def kept(state: str, new: str) -> str:
-        return f"zoneout_{state} * {previous(state)} + (1 - zoneout_{state}) * {new}"
+        mask = _mask(cell, "zoneout", state)
+        return f"{mask} * {previous(state)} + (1 - {mask}) * {new}"
 
     lines = _renewed(cell, cell.equations, dict.fromkeys(chosen, kept), "new")
     told = Told(
-        inputs={f"zoneout_{state}": _shape(cell, state) for state in chosen},
+        inputs={f"zoneout_{state}": _mask_shape(cell, state) for state in chosen},
         latex={f"zoneout_{state}": f"d^{{{cell.latex.get(state, state)}}}" for state in chosen},
         title="with zoneout",
         description=(
@@ -100,11 +101,12 @@ def recurrent_dropout(cell: D, *, states: Collection[str] | None = None, name: s
         raise CellError(
             f"recurrent_dropout: no matrix multiplies {_listed(missing)} of {cell.name}: there is nothing to drop", text=cell.text
         )
+    chosen = _with_masks(cell, "recurrent_dropout", chosen, states)
     renamed = {previous(s): Name(_fresh(cell, f"{s}_dropped")) for s in chosen}
-    first = [_line(renamed[previous(s)].id, f"dropout_{s} * {previous(s)}") for s in chosen]
+    first = [_line(renamed[previous(s)].id, f"{_mask(cell, 'dropout', s)} * {previous(s)}") for s in chosen]
     rest = [replace(line, value=within_products(line.value, renamed, inner.issuperset(line.targets))) for line in cell.equations]
     told = Told(
-        context={f"dropout_{state}": _shape(cell, state) for state in chosen},
+        context={f"dropout_{state}": _mask_shape(cell, state) for state in chosen},
         latex={f"dropout_{state}": f"m^{{{cell.latex.get(state, state)}}}" for state in chosen},
         title="with recurrent dropout",
         description=(
@@ -200,6 +202,9 @@ def residual(cell: D, *, name: str | None = None) -> D:
     """
     if not cell.inputs or cell.inputs[0] in cell.without_gradient:
         raise CellError(f"residual: {cell.name} has no input to add to its output", text=cell.text)
+    if cell.output in cell.headed:
+        message = f"residual: {cell.name} has an output for each head, which an input is not: put them together by `merge` first"
+        raise CellError(message, text=cell.text)
     x, y = cell.inputs[0], _fresh(cell, "y")
     told = Told(
         title="with a residual connection",
@@ -270,8 +275,24 @@ def _line(target: str, text: str) -> Assignment:
     return Assignment((target,), parse_expression(text, {}))
 
 
-def _shape(cell: Definition, name: str) -> str:
-    return shape_text(cell.shapes[name])
+def _mask(cell: Definition, transformation: str, state: str) -> str:
+    """Return the text of a state's mask: the heads have each its part of one vector."""
+    return f"part({transformation}_{state})" if state in cell.headed else f"{transformation}_{state}"
+
+
+def _mask_shape(cell: Definition, state: str) -> str:
+    shape = cell.shapes[state]
+    return shape_text((shape[0] * Size.of(cell.heads),) if state in cell.headed else shape)
+
+
+def _with_masks(cell: Definition, transformation: str, found: list[str], asked: Collection[str] | None) -> list[str]:
+    """Return those of some states that can have a mask, which is given and so is a vector or a number; all that are asked for must."""
+    able = [state for state in found if len(cell.shapes[state]) < 2 and (cell.shapes[state] or state not in cell.headed)]
+    if not able or (asked is not None and len(able) < len(found)):
+        (state, *_) = (state for state in found if state not in able)
+        what = "a matrix" if cell.shapes[state] else "a number of each head"
+        raise CellError(f"{transformation}: `{state}` of {cell.name} is {what}, and a mask is a vector or a number", text=cell.text)
+    return able
 
 
 def _fresh(cell: Definition, name: str) -> str:

@@ -11,15 +11,17 @@ DIAGONAL = {"indrnn", "brc", "sru_v1", "qrnn", "mingru", "minlstm", "trnn", "tgr
 DIAGONAL |= {"lif", "lif_no_reset", "lif_refractory", "plif"}
 AFFINE = {"sru_v1", "qrnn", "mingru", "minlstm", "trnn", "tgru", "lru", "lif_no_reset"}
 BLOCKS = {"lru", "eprop_lif"}
+LINEAR = {"linear_attention", "retnet", "gla", "hgrn2", "gsa", "deltanet", "gated_deltanet", "gdn2", "comba", "gated_oja", "mesanet"}
+MATRICES = LINEAR | {"rwkv7", "mlstm", "fast_weights", "plasticity", "ttt_linear", "mamba", "ltc"}
 STATELESS = {name for name, cell in REGISTRY.items() if not cell.states}
 
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_published_cells(name: str) -> None:
     found = get(name).structure
-    expected = "none" if name in STATELESS else "diagonal" if name in DIAGONAL else "blocks" if name in BLOCKS else "dense"
-    assert found.coupling == expected
-    assert found.affine == (name in AFFINE | STATELESS)
+    kinds = {"matrix": MATRICES, "none": STATELESS, "diagonal": DIAGONAL, "blocks": BLOCKS}
+    assert found.coupling == next((kind for kind, names in kinds.items() if name in names), "dense")
+    assert found.affine == (name in AFFINE | STATELESS | LINEAR)
 
 
 def test_lru() -> None:
