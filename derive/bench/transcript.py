@@ -118,6 +118,9 @@ class _Value:
     def long(self) -> Any:
         return self.recorder.line("{}.long()", self)
 
+    def reshape(self, shape: tuple[int, ...]) -> Any:
+        return self.recorder.line(f"{{}}.reshape({', '.join(map(str, shape))})", self)
+
     def __getitem__(self, key: Any) -> Any:
         # A number broadcasts without a further axis.
         return self if self.literal else self.recorder.line(f"{{}}[{_key(key)}]", self)

@@ -95,7 +95,7 @@ def files(
         where, second = (sources or {}).get(cell.name, source), (orders or {}).get(cell.name) == 2
         compiled = compile_cell(cell, 2) if second else compile_cell(cell)  # as others ask for it: it is done once
         found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
-        why = no_kernels(cell, compiled)
+        why = no_kernels(cell)
         if cuda:
             text = refusal(cell, where, why) if why else cuda_module(cell, compiled, where, "")
             found[f"{CUDA}/{cell.name}.py"] = _marked(text, digests[CUDA])

@@ -33,8 +33,8 @@ def arrays_of(p: Problem) -> dict[str, np.ndarray]:
 def test_everything_is_there_in_its_shape(cell: Cell) -> None:
     p = sample(cell, steps=4, batch=2)
     leads = {**dict.fromkeys(cell.inputs, (4, 2)), **dict.fromkeys(cell.context, (2,)), **dict.fromkeys(cell.parameters, ())}
-    wanted = {name: (*lead, *(size.evaluate(p.sizes) for size in cell.shapes[name])) for name, lead in leads.items()}
-    states = {s: (2, *(size.evaluate(p.sizes) for size in cell.shapes[s])) for s in cell.states}
+    wanted = {name: (*lead, *(size.evaluate(p.sizes) for size in cell.axes[name])) for name, lead in leads.items()}
+    states = {s: (2, *(size.evaluate(p.sizes) for size in cell.axes[s])) for s in cell.states}
     wanted |= {f"{s}_prev": shape for s, shape in states.items()}
     assert {name: value.shape for name, value in p.arrays.items()} == wanted
     assert {s: value.shape for s, value in p.dfinal.items()} == states

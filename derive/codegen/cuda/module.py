@@ -32,7 +32,7 @@ def tables(cell: Definition, compiled: Compiled) -> dict[str, Steps | None]:
     CellError
         If the cell has no kernels for devices.
     """
-    if why := no_kernels(cell, compiled):
+    if why := no_kernels(cell):
         raise CellError(why)
     codes = CudaModule(cell, compiled).codes
     return {link: made.table.steps() if made.table else None for link, made in codes.items()}

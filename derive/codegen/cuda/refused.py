@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from ...calculus.chain import FORWARD
 from ...calculus.jacobian import a_matrix
+from ...calculus.lower import lower
 from ...language.definition import Definition
 from ...language.hints import HEADS, MATRICES, limit
-from ...program.pipeline import Compiled
 
 
-def no_kernels(cell: Definition, compiled: Compiled) -> str:
+def no_kernels(cell: Definition) -> str:
     """Return why a cell has no kernels for devices; nothing if it has."""
     if cell.heads:
         return f"{cell.name}: cells of heads have kernels on the CPU alone; {limit(HEADS)}"
-    if matrix := a_matrix(compiled.derived[FORWARD].recurrence):
+    if matrix := a_matrix(lower(cell)):
         return f"{cell.name}: `{matrix}` is a matrix at each step, and such cells have kernels on the CPU alone; {limit(MATRICES)}"
     return ""
 
