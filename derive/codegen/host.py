@@ -6,15 +6,16 @@ What the CPU and CUDA devices have in common stands here; where they differ is a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ..calculus.ir import Equation, MatVec, MatVecT, Outer, Recurrence, Slice, Total
+from ..calculus.ir import Equation, MatVec, MatVecT, Merge, Outer, Part, Recurrence, Slice, Total
 from ..calculus.naming import Names
 from ..language.sizes import Size, elements
 from ..program.imperative import Array, Place, Product, Program, Stage
+from ..program.passes.hoist import REGIONS
 from .kernel import Kernel
 from .sizes import size_source
 from .source import PRODUCT, SUM, Comment, Source, Tree, assign, block, code, defined, name, note
@@ -166,8 +167,23 @@ class HostCode(ABC):
         return frozenset(value for (value, _), names in parts.items() if names > 1)
 
     def note(self, eq: Equation) -> list[Comment]:
-        """Return a comment for any equation."""
-        return self.say(eq) or [note(self.comment(eq))]
+        """Return a comment for any equation; of a product of which lines of the author's are parts, those lines."""
+        parts = [comment for part in self.parts.get(eq.name, ()) for comment in self.say(part)]
+        return self.say(eq) or parts or [note(self.comment(eq))]
+
+    @cached_property
+    def parts(self) -> dict[str, list[Equation]]:
+        """The shown views of each value that are no computation of their own, and so have no line in a kernel."""
+        stages = (stage for region in REGIONS for stage in getattr(self.program, region))
+        computed = {compute.equation.name for stage in stages for loop in stage.loops for compute in loop.computes}
+        base: dict[str, str] = {}
+        found: dict[str, list[Equation]] = defaultdict(list)
+        for eq in self.rec.body:
+            if isinstance(eq.node, Slice | Merge | Part):
+                base[eq.name] = base.get(eq.node.value, eq.node.value)
+                if eq.shown and eq.name not in computed and eq.name not in self.split:
+                    found[base[eq.name]].append(eq)
+        return found
 
     # Arrays
 

@@ -40,6 +40,11 @@ def adjoint_lines(derivation: Derivation, link: str, style: Style) -> dict[str, 
     return {eq.tag: formulas.equation(eq) for eq in sorted(numbered, key=lambda eq: place(eq.tag))}
 
 
+def left_side(line: str) -> str:
+    """Return what a formula says is equal to something."""
+    return line.partition(" = ")[0]
+
+
 def backward_lines(cell: Definition, style: Style) -> dict[str, str]:
     """Return every numbered formula of the cell's adjoint, by tag."""
     return adjoint_lines(differentiate(cell), BACKWARD, style)

@@ -86,7 +86,11 @@ class _Builder:
         word = "new state" if kind == "next" else ""
         word = ", ".join(w for w in (word, "output" if name == cell.output else "") if w)
         tip = f"{self._line_text(self.line)}\n{self.text.name(name)}: {word}"
-        self.nodes.append(Node(kind, self._name(name), (Input(self.named[name]),), (), self.line, tip, name=name))
+        self.nodes.append(Node(kind, self._name(name), (Input(self.named[name]),), (), self._number(), tip, name=name))
+
+    def _number(self) -> str:
+        """Return the number of the line at hand."""
+        return self.cell.unrolled.numbers[self.line - 1] if self.line else ""
 
     def _assignment(self, line: Assignment) -> None:
         if not self.reader.varies(line.value) and self.cell.batched.isdisjoint(line.targets):
@@ -116,7 +120,7 @@ class _Builder:
         for port, target in enumerate(line.targets):
             self.values.append(Value(len(self.nodes), port, (target,), self._short(target)))
             self.named[target] = outputs[port]
-        self.nodes.append(Node("split", (), (Input(source),), outputs, self.line, self._tip(line.value)))
+        self.nodes.append(Node("split", (), (Input(source),), outputs, self._number(), self._tip(line.value)))
 
     # Labels
 
@@ -170,7 +174,7 @@ class _Builder:
         value = len(self.values)
         self.values.append(Value(len(self.nodes), 0))
         told = self._tip() if tip is None else tip
-        self.nodes.append(Node(kind, label, tuple(inputs), (value,), self.line, told, ordered, pointwise, name))
+        self.nodes.append(Node(kind, label, tuple(inputs), (value,), self._number(), told, ordered, pointwise, name))
         return value
 
     def value(self, expr: Expr) -> int:

@@ -16,7 +16,7 @@ def bundled(graph: Graph) -> Graph:
     while (best := _best(graph, taken)) is not None:
         boxes = _boxes_of(graph, best, taken)
         place = 1 + max(graph.values[v].node for v in best)
-        join = Node("join", (), tuple(map(Input, best)), (len(graph.values),), 0, "", name="bundle")
+        join = Node("join", (), tuple(map(Input, best)), (len(graph.values),), "", "", name="bundle")
         for k in boxes:
             rest = tuple(i for i in graph.nodes[k].inputs if i.value not in best)
             graph = _reading(graph, k, (Input(len(graph.values)), *rest))

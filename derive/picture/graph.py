@@ -38,8 +38,8 @@ class Node:
         What it reads; `ordered` says that the order from top to bottom means something.
     outputs : tuple of int
         The values it makes.
-    line : int
-        The equation, 1-based; 0 for what comes in.
+    line : str
+        The number of the equation, nothing for what comes in.
     tip : str
         What is told beside it.
     pointwise : bool
@@ -50,7 +50,7 @@ class Node:
     label: Label
     inputs: tuple[Input, ...]
     outputs: tuple[int, ...]
-    line: int
+    line: str
     tip: str
     ordered: bool = False
     pointwise: bool = False

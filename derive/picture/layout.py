@@ -29,7 +29,7 @@ class Layout:
 
 def laid_out(graph: Graph) -> Layout:
     """Return the layout of a drawing graph."""
-    found = _layout(Graph(tuple(replace(node, tip="", line=0) for node in graph.nodes), graph.values))
+    found = _layout(Graph(tuple(replace(node, tip="", line="") for node in graph.nodes), graph.values))
     return replace(found, placement=replace(found.placement, graph=graph))
 
 

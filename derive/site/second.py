@@ -11,7 +11,7 @@ from ..calculus.second import TANGENT, THROUGH, TWICE, second_order
 from ..notation.called import argument_letter
 from ..notation.explicit import explicit_tangent_latex
 from ..notation.second import unread
-from ..notation.text import adjoint_lines
+from ..notation.text import adjoint_lines, left_side
 from . import markup
 from .mathml import display
 from .page import Page
@@ -80,7 +80,8 @@ def _tangents(page: Page, found: Derivation) -> str:
 def _double_backward(page: Page, found: Derivation) -> str:
     """Double backward, without those of its lines that are the tangents' own."""
     tangents, twice, through = (adjoint_lines(found, link, page.style) for link in (TANGENT, TWICE, THROUGH))
-    rest = {tag: line for tag, line in twice.items() if line not in tangents.values()}
+    own = {left_side(line) for line in tangents.values()}
+    rest = {tag: line for tag, line in twice.items() if left_side(line) not in own}
     parts = [_sentence(f"{_function(page)} {_again(tangents)} {READ}"), markup.equations(rest)]
     parts += [_sentence(_then(page, found, through)), markup.equations(through), _sentence(SYMMETRIC if is_true(page.cell) else OTHERWISE)]
     return _folded("Double backward: the derivatives of a function of the gradients", parts)

@@ -85,4 +85,5 @@ def count_at(cell: Cell, values: dict[str, int]) -> int:
 
 
 def _expression(size: Size) -> sp.Expr:
-    return sp.Add(sp.Integer(size.constant), *(k * sp.Symbol(name) for name, k in size.terms))
+    products = (sp.Mul(k, *map(sp.Symbol, product.split("*"))) for product, k in size.terms)
+    return sp.Add(sp.Integer(size.constant), *products)

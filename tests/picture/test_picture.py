@@ -237,9 +237,10 @@ def test_every_varying_name_is_written(name: str) -> None:
 @pytest.mark.parametrize("name", CELLS)
 def test_every_function_and_line_is_drawn(name: str) -> None:
     cell, graph = CELLS[name], _graph(name)
-    drawn = {node.line for node in graph.nodes} - {0}
-    aliases = {k for k, line in enumerate(cell.equations, 1) if isinstance(line.value, Name) or not {*line.targets} & cell.batched}
-    assert {*range(1, len(cell.equations) + 1)} - drawn <= aliases
+    drawn = {node.line for node in graph.nodes} - {""}
+    numbered = zip(cell.unrolled.numbers, cell.equations, strict=True)
+    aliases = {k for k, line in numbered if isinstance(line.value, Name) or not {*line.targets} & cell.batched}
+    assert {*cell.unrolled.numbers} - drawn <= aliases
     links = {a.get("href") for a in _picture(name).root.iter(f"{SVG}a")}
     assert links == {f"#F{k}" for k in drawn}
 
@@ -254,7 +255,7 @@ def test_a_layer_is_one_box() -> None:
 def test_parts_of_a_bias_are_no_wires() -> None:
     """What does not vary stands in the boxes that read it; a bar that cuts it up would lead nowhere."""
     graph = build(get("gru_torch"))
-    assert [node.line for node in graph.nodes if node.kind == "split"] == [1, 2]
+    assert [node.line for node in graph.nodes if node.kind == "split"] == ["1", "2"]
     assert all(graph.readers)
 
 
