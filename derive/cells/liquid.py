@@ -6,11 +6,12 @@ from ..cell import Cell
 
 ltc = Cell(
     """
-    a = w_s * sigmoid(g_s * (outer(1, x * w_x + b_x) - m_s))
+    a = abs(w_s) * sigmoid(g_s * (outer(1, x * w_x + b_x) - m_s))
+    c = 6 * abs(cm)
     v = v_prev
     for j in range(6):
-        A = w * sigmoid(g * (outer(1, v) - mu))
-        v = (6 * cm * v + gl * vl + sum(A * E, 1) + sum(a * E_s, 1)) / (6 * cm + gl + sum(A, 1) + sum(a, 1) + 1e-8)
+        A = abs(w) * sigmoid(g * (outer(1, v) - mu))
+        v = (c * v + abs(gl) * vl + sum(A * E, 1) + sum(a * E_s, 1)) / (c + abs(gl) + sum(A, 1) + sum(a, 1) + 1e-8)
     y = v * w_y + b_y
     """,
     name="ltc",
@@ -20,7 +21,8 @@ ltc = Cell(
     description=(
         "Neurons as leaky capacitors: each synapse opens with the potential of the neuron before it, and drives the one behind it towards "
         "its reversal potential E. Conductances stand in the denominator, so that the inputs decide how fast a neuron forgets. A step of "
-        "the sequence is six implicit Euler steps, each with a matrix of open synapses, of which only sums are kept."
+        "the sequence is six implicit Euler steps, each with a matrix of open synapses, of which only sums are kept. Capacitances and "
+        "conductances are positive, whatever sign a step of training gives them."
     ),
     init={
         "w": 0.5,
@@ -38,7 +40,7 @@ ltc = Cell(
     }
     | {"b_y": 0.0},
     shapes={"w_s": "n, d", "g_s": "n, d", "m_s": "n, d", "E_s": "n, d", "w": "n, n", "g": "n, n", "mu": "n, n", "E": "n, n"},
-    latex={"mu": r"\mu", "g_s": r"\gamma_s", "g": r"\gamma", "m_s": r"\mu_s", "cm": "C", "gl": r"g_\ell", "vl": r"v_\ell"},
+    latex={"mu": r"\mu", "g_s": r"\gamma_s", "g": r"\gamma", "m_s": r"\mu_s", "cm": "C", "c": "C'", "gl": r"g_\ell", "vl": r"v_\ell"},
 )
 
 CELLS = (ltc,)

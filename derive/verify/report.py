@@ -122,7 +122,8 @@ def check(
     count = sum(p.arrays[name].size for name in cell.parameters)
     beyond = not max(errors[FLOAT32].values()) <= TOLERANCES[FLOAT32]
     draws = (sample(cell, sizes=p.sizes, steps=steps, batch=batch, seed=seed + k) for k in range(DRAWS if beyond else 0))
-    lost = max((max(rounding(autograd, q).values()) for q in draws), default=0.0) if witness == AUTOGRAD else 0.0
+    losses = [max(rounding(autograd, q).values()) for q in draws] if witness == AUTOGRAD else []
+    lost = max(filter(math.isfinite, losses), default=0.0)
     return Report(cell.name, p.sizes, steps, batch, seed, count, errors, undifferenced(cell), lost)
 
 

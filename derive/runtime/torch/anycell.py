@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from types import ModuleType
 from typing import Any
 
@@ -133,7 +134,7 @@ class Recurrent(nn.Module):
         if layer == 0:
             return self.sizes
         table = self.module.LAYER
-        (width,), (name,) = table.shape(table.output, self.sizes), next(iter(table.inputs.values()))
+        width, (name,) = prod(table.shape(table.output, self.sizes)), next(iter(table.inputs.values()))
         return {**self.sizes, name: width * (1 + self.bidirectional)}
 
     def forward(
@@ -168,7 +169,7 @@ class Recurrent(nn.Module):
         backward = replace(forward, reverse=True)
 
         def call(place: str, row: int, below: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            found = given | dict(zip(names[:1], below, strict=False))
+            found = given | {name: value.flatten(2) for name, value in zip(names[:1], below, strict=False)}  # of all heads
             found |= self._drawn(row, found)
             values = [found[name] for name in names]
             weights = [getattr(self, f"{name}{place}") for name in module.Params._fields]
