@@ -65,6 +65,15 @@ def _rounded(value: Fraction) -> str:
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
+def _scientific(text: str) -> str:
+    """Return a number in LaTeX, with a power of ten where it has an exponent."""
+    mantissa, _, exponent = text.partition("e")
+    if not exponent:
+        return text
+    power = f"10^{{{int(exponent)}}}"
+    return {"1": power, "-1": f"-{power}"}.get(mantissa, rf"{mantissa} \cdot {power}")
+
+
 def plus(term: str) -> str:
     """Return a term as what is added in a sum."""
     return f" - {term[1:]}" if term.startswith("-") else f" + {term}"
@@ -278,10 +287,10 @@ class Latex(Notation):
         if value.denominator == 1:
             return str(value.numerator)
         text = repr(float(value))
-        if Fraction(text) == value and len(text) <= 8 and "e" not in text:
-            return text
+        if Fraction(text) == value and len(text) <= 8:
+            return _scientific(text)
         if value.denominator > LONGEST_DENOMINATOR:
-            return _rounded(value).replace("e", r" \cdot 10^{") + "}" * ("e" in _rounded(value))
+            return _scientific(_rounded(value))
         sign = "-" if value < 0 else ""
         return rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
 

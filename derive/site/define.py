@@ -13,8 +13,13 @@ from ..codegen.interface import init_sizes
 from ..codegen.layout import tuple_source
 from ..verify.problem import classes
 
-STEPS, BATCH, SIZE = 100, 32, 128
+STEPS, BATCH, SIZE, HEADS = 100, 32, 128, 8
 WIDEST = 80  # characters of a declaration on one line
+
+
+def usual(cell: Cell) -> dict[str, int]:
+    """Return the sizes of an example."""
+    return {name: HEADS if name == cell.heads else SIZE for name in cell.sizes}
 
 
 def definition(cell: Cell) -> str:
@@ -74,7 +79,7 @@ def example(cell: Cell, package: str) -> str:
         "import numpy as np",
         f"from {package} import {cell.name}{renamed}",
         "",
-        f"params = {module}.init({', '.join(f'{name}={SIZE}' for name in init_sizes(cell))})",
+        f"params = {module}.init({', '.join(f'{name}={usual(cell).get(name, SIZE)}' for name in init_sizes(cell))})",
         *given,
         f"{y}, final, tape = {module}.forward({', '.join(arguments)})",
         "# gradients of the sum of all outputs: by params, inputs and initial state",
@@ -84,7 +89,7 @@ def example(cell: Cell, package: str) -> str:
 
 
 def _array(cell: Cell, name: str, lead: tuple[int, ...]) -> str:
-    values = dict.fromkeys(cell.sizes, SIZE)
+    values = usual(cell)
     extents = ", ".join(str(k) for k in (*lead, *(size.evaluate(values) for size in cell.shapes[name])))
     if name in cell.integers:
         return f"np.random.default_rng(0).integers({classes(cell, name, values)}, size=({extents}))"

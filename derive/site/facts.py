@@ -12,7 +12,7 @@ from ..language.sizes import Size
 from ..notation.reasons import listed
 from ..verify.tolerances import TOLERANCES
 from . import markup, symbols
-from .define import BATCH, SIZE, STEPS
+from .define import BATCH, STEPS, usual
 from .mathml import inline
 from .page import Page
 from .tape import kept
@@ -45,14 +45,14 @@ def _counts(page: Page) -> str:
     shapes = "Shapes are those of one row; values of a step have one for each sequence of the batch."
     if not cell.parameters:
         return f"<p>{where}{shapes} There is no parameter.</p>"
-    number = symbols.count_at(cell, dict.fromkeys(cell.sizes, SIZE))
+    number = symbols.count_at(cell, usual(cell))
     at = f", {number:,}{_at(cell)}" if cell.sizes else ""
     return f"<p>{where}{shapes} The parameters hold {inline(symbols.parameter_tex(cell))} numbers{at}.</p>"
 
 
 def _at(cell: Cell) -> str:
     """Say at which sizes an example is."""
-    return f" with {listed([inline(f'{name} = {SIZE}') for name in cell.sizes])}" if cell.sizes else ""
+    return f" with {listed([inline(f'{name} = {number}') for name, number in usual(cell).items()])}" if cell.sizes else ""
 
 
 def tape(page: Page) -> str:
@@ -66,7 +66,7 @@ def tape(page: Page) -> str:
     if not rows:
         return "<p>The backward pass reads nothing but what the caller has: inputs and parameters.</p>"
     size = tape_size(page.cell)
-    each = size.evaluate(dict.fromkeys(page.cell.sizes, SIZE)) * BYTES
+    each = size.evaluate(usual(page.cell)) * BYTES
     total = each * STEPS * BATCH / 2**20
     first = "A state has one more row, its value before the first step." if page.cell.states else ""
     numbers = f"{inline(page.style.size(size))} number{'s' if size != ONE else ''}"

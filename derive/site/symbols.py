@@ -65,7 +65,8 @@ def _parameter(cell: Cell, name: str) -> str:
 
 def sizes(cell: Cell) -> dict[str, str]:
     """Return what the usual sizes of a cell are the numbers of."""
-    known = {"d": "features of the input", "n": "features of the state (hidden size)" if cell.states else "features of the output"}
+    heads = {cell.heads: "heads"} if cell.heads else {}
+    known = heads | {"d": "features of the input", "n": "features of the state (hidden size)" if cell.states else "features of the output"}
     return {name: text for name, text in known.items() if name in cell.sizes}
 
 
