@@ -15,6 +15,7 @@ from .functions import Elementwise, derivative
 from .ir import LogSumExp, Map, Node, Recurrence, downstream
 from .jacobian import Jacobian, a_matrix, jacobian
 from .lower import lower
+from .memory import Memory, memories
 from .rowfunctions import RowFunction
 
 
@@ -36,6 +37,8 @@ class Structure:
         States that no state feeds, such as the previous input: they hold something for a step, and do not count above.
     additive : tuple of str
         Parameters that no block of the Jacobian depends on: in the recurrence they never multiply the state, directly or through a gate.
+    memories : tuple of Memory
+        What becomes of each state that is a matrix.
     """
 
     coupling: str
@@ -43,6 +46,7 @@ class Structure:
     affine: bool
     buffers: tuple[str, ...]
     additive: tuple[str, ...]
+    memories: tuple[Memory, ...] = ()
 
     def text(self) -> str:
         """Return the structure in words, a line for each finding."""
@@ -59,6 +63,7 @@ class Structure:
             lines.append(f"affine in the state  {scan}")
         if self.coupling not in ("none", "matrix"):
             lines.append(f"not in the Jacobian  {', '.join(self.additive) or 'no parameter: it depends on all'}")
+        lines += [f"{memory.state:<20} {memory.text()}" for memory in self.memories]
         lines += [f"buffers              {', '.join(self.buffers)}: fed by no state"] if self.buffers else []
         return "\n".join(lines)
 
@@ -66,7 +71,7 @@ class Structure:
 def structure(cell: Definition) -> Structure:
     """Return the structure of `cell`."""
     if a_matrix(forward := lower(cell)):
-        return Structure("matrix", 0, _is_affine(forward, list(cell.states)), _unfed(forward), ())
+        return Structure("matrix", 0, _is_affine(forward, list(cell.states)), _unfed(forward), (), memories(cell))
     found = jacobian(cell)
     buffers = tuple(s for s in cell.states if all(found[s, f"{other}_prev"].is_zero for other in cell.states))
     live = [s for s in cell.states if s not in buffers]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import abridged, chorales, curvature, eigenvalues, norms, penalty, recall, surrogate, time_constants, truncation
+from . import abridged, associative, chorales, curvature, eigenvalues, norms, penalty, recall, surrogate, time_constants, truncation
 from .appearance import Data, Draw, svg
 from .diagrams import DIAGRAMS
 
@@ -49,6 +49,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "constants": Experiment(time_constants.measure, time_constants.draw, (7.6, 4.2)),
     "surrogate": Experiment(surrogate.measure, surrogate.draw, (7.6, 4.2)),
     "recall": Experiment(recall.measure, recall.draw, (7.6, 4.2)),
+    "associative": Experiment(associative.measure, associative.draw, (7.6, 4.2)),
     "chorales": Experiment(chorales.measure, chorales.draw, (7.6, 4.0)),
 }
 

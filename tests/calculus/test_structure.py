@@ -65,3 +65,33 @@ def test_what_has_no_derivative_is_not_affine(line: str) -> None:
     """The Jacobian alone would say that a scan does: what depends on the state without a derivative is not in it."""
     found = Cell(line, name="c", output="h").structure
     assert found.coupling == "diagonal" and not found.affine
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("linear_attention", [("S", "kept", "", (), True)]),
+        ("retnet", [("S", "a number", "fixed", (), True)]),
+        ("gla", [("S", "columns", "input", (), True)]),
+        ("gsa", [("K", "rows", "input", (), True), ("V", "rows", "input", (), True)]),
+        ("gated_deltanet", [("S", "a number", "input", ("S k",), True)]),
+        ("gated_oja", [("S", "rows", "input", ("Sᵀ v",), True)]),
+        ("rwkv7", [("S", "columns", "input", ("S k",), True)]),  # its other state is the input before
+        ("mlstm", [("C", "a number", "state", (), True)]),
+        ("mamba", [("h", "elements", "input", (), True)]),
+        ("plasticity", [("Q", "a number", "learned", ("S k",), False)]),
+        ("ttt_linear", [("M", "kept", "", ("S k",), False)]),
+        ("lstm", []),
+    ],
+)
+def test_memories(name: str, wanted: list[tuple[object, ...]]) -> None:
+    found = get(name).structure
+    assert [(m.state, m.decay, m.by, m.corrects, m.affine) for m in found.memories] == wanted
+    assert all(f"{m.state:<20} " in found.text() for m in found.memories)
+
+
+def test_a_memory_of_its_own_square_is_not_affine() -> None:
+    cell = Cell("S = S_prev * S_prev + outer(x, x)\ny = S @ x", name="square", output="y", shapes={"x": "n"})
+    assert [(m.decay, m.by, m.affine) for m in cell.structure.memories] == [("elements", "state", False)]
+    cell = Cell("S = tanh(S_prev) + outer(x, x)\ny = S @ x", name="bent", output="y", shapes={"x": "n"})
+    assert [(m.by, m.affine) for m in cell.structure.memories] == [("state", False)]
