@@ -227,6 +227,9 @@ class _Reverse:
         match contribution:
             case Outer(left=left, right=right) if self.types[left].batched or self.types[right].batched:
                 self.outers[name].append(contribution)
+            case Outer(left=left, right=right) if self.in_common(name, left, right):
+                each = self.part(contribution, f"d{name}_each", replace(self.types[name], batched=False, headed=True))
+                self.contribute(name, Made(HeadSum(each.name), f"d{name}", batched=False), sign)
             case Outer():
                 self.contribute(name, Made(contribution, f"d{name}", batched=False), sign)
             case Made(node=node, wish=wish, batched=batched):
@@ -236,6 +239,10 @@ class _Reverse:
                 self.slices[name].append((part, dy))
             case _ if contribution != 0:
                 self.contributions[name].append(sign * contribution)
+
+    def in_common(self, name: str, *by: str) -> bool:
+        """Say whether a value that all heads have in common gets something of what each has."""
+        return not self.types[name].headed and any(self.types[other].headed for other in by)
 
     def complete(self, eq: Equation) -> tuple[int, str]:
         """Return sign and name of the complete cotangent of an equation: its only contribution, where that can stand for it, or an

@@ -222,14 +222,26 @@ class HostCode(ABC):
 
     def operand(self, value: str, *, by_head: bool = False) -> Source:
         """Return the rows of a value that is summed over steps; of one whose heads' values lie side by side, all of them."""
-        shape = self.rec.types[value].shape
-        if value not in self.program.places:
+        value = self.rec.repeated.get(value, value)
+        kind = self.rec.types[value]
+        shape = kind.shape
+        if value not in self.program.places and not kind.headed:
             return self.spread(self.source(value), shape[0])
+        if value not in self.program.places:
+            whole = self.spread(code("{}.reshape(-1)", self.source(value)), elements(shape) * Size.of(self.rec.heads))
+            stride = elements(shape)
+            return self.columns(whole, Place("", stride=stride), stride) if by_head else whole
         place, width = self.program.places[value], elements(shape)
         if not by_head and place.stride is not None:
             place, width = replace(place, stride=None), width * Size.of(self.rec.heads)
-        rows = self.view(place, width)
-        return self.over_time(rows, width) if self.program.arrays[place.array].space == "once" else rows
+        return self.at_every_step(place, width)
+
+    def at_every_step(self, place: Place, width: Size) -> Source:
+        """Return the rows of a value for all steps, where it has one for each sequence alone too."""
+        array = self.program.arrays[place.array]
+        if array.space != "once":
+            return self.view(place, width)
+        return self.columns(self.over_time(self.source(array.name), array.width), place, width)
 
     # Rows
 
@@ -240,10 +252,8 @@ class HostCode(ABC):
                 node = product.equation.node
                 assert isinstance(node, MatVec | MatVecT)
                 width = self.program.shape(node.vector)[0]
-                vector = self.view(product.vector, width)
+                vector = self.view(product.vector, width) if region == "once" else self.at_every_step(product.vector, width)
                 out = self.view(product.out, self.program.shape(product.equation.name)[0])
-                if region != "once" and self.program.arrays[product.vector.array].space == "once":
-                    vector = self.over_time(vector, width)
                 self.statements += self.multiplied(product, vector, out)
             if stage.loops:
                 self.statements += self.run_stage(region, number, stage, count)
@@ -267,7 +277,7 @@ class HostCode(ABC):
 
     def by_head(self, node: Outer | Total) -> bool:
         """Say whether a sum is made for one head after the other: an outer product of what each has, and what does not lie side by side."""
-        place = self.program.places.get(node.operands()[0])
-        if place is None or place.stride is None:
-            return False
-        return isinstance(node, Outer) or place.stride != elements(self.rec.types[node.value].shape)
+        if isinstance(node, Outer):
+            return any(self.rec.types[operand].headed for operand in node.operands())
+        kind, place = self.rec.types[node.value], self.program.places.get(node.value)
+        return kind.headed and (place is None or place.stride != elements(kind.shape))

@@ -82,6 +82,10 @@ def _check_heads(cell: Reading) -> None:
     """Check the number of heads, what they share, and where heads are put together and parted."""
     if cell.heads and (not cell.heads.isidentifier() or bad_name(cell.heads)):
         raise CellError(f'heads needs the name of a size, such as "H", not {cell.heads!r}', text=cell.text)
+    if cell.heads and not cell.headed:
+        raise CellError(
+            "heads: nothing has a value for each head: the cell has no parameter that is not shared, and no `part`", text=cell.text
+        )
     if cell.shared and not cell.heads:
         raise CellError('shared tells what heads have in common: the cell has none without `heads="H"`', text=cell.text)
     for name in cell.shared:

@@ -228,8 +228,9 @@ class _Evaluator:
 
     @cached_property
     def heads(self) -> int:
-        """The number of heads: that of any parameter that has one for each."""
-        return next((int(self.values[name].shape[0]) for name in self.cell.parameters if name in self.cell.headed), 1)
+        """The number of heads: that of any value that has one for each."""
+        found = (name for name in self.values if name in self.cell.headed)
+        return next((int(self.values[name].shape[-1 - len(self.cell.shapes[name])]) for name in found), 1)
 
     def length(self, name: str) -> int:
         """Return the number of features of a vector that a scalar is assigned to, from any value that tells the sizes."""
@@ -274,7 +275,7 @@ class _Evaluator:
             self.choices = (*around, choice.on(chosen)) if self.select else ()
             values.append(self.of(branch, order))
         self.choices = around
-        values = [(self.each(value, r, part, headed), r) for (value, r), part in zip(values, parts, strict=True)]
+        values = [(self.each(value, r, part, headed, choice), r) for (value, r), part in zip(values, parts, strict=True)]
         rank = max(r for _, r in values)
         return self.functions["where"](*(self.align(value, r, rank) for value, r in values)), rank
 
@@ -284,9 +285,12 @@ class _Evaluator:
         self.choices = around
         return _Choice(value, rank, is_batched(condition, self.cell.batched), is_headed(condition, self.cell.headed))
 
-    def each(self, value: Any, rank: int, expr: Expr, headed: bool) -> Any:
+    def each(self, value: Any, rank: int, expr: Expr, headed: bool, *choices: _Choice) -> Any:
         """Return a value with the axis of heads, if it is to stand beside one that has it, and rows of a batch come before that."""
-        return self.lifted(value, rank) if headed and not is_headed(expr, self.cell.headed) else value
+        if not headed or is_headed(expr, self.cell.headed):
+            return value
+        rows = is_batched(expr, self.cell.batched) or any(choice.batched for choice in (*self.choices, *choices))
+        return self.lifted(value, rank) if rows else value  # else the axis that it may have is that of heads, by a choice
 
     def lifted(self, value: Any, rank: int) -> Any:
         """Return a value that is none of each head with the axis of heads, unless it has it by a choice of theirs, or has no rows."""

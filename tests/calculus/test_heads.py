@@ -119,6 +119,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "y = y_prev + U @ x": ("the cell has none without", {"shared": ("U",)}),
     "y = y_prev + (W @ x)": ("heads needs the name of a size", {"heads": "2"}),
     "h = h_prev + W @ x\ny = U @ merge(h)": ("`d*n` is no size", {"heads": "H", "shared": ("U",), "shapes": {"U": "n, n*d"}}),
+    "y = y_prev + Q @ x": ("nothing has a value for each head", {"heads": "H", "shared": ("Q",)}),
     "h = part(x) + h_prev\ny = W @ h": ("a vector of all heads has size H*n", {"heads": "H"}),
 }
 

@@ -381,7 +381,23 @@ class _Writer:
             sparse = case(text, sizes=self.sizes, **declarations, shapes=told)
             if sparse.cell is not None:
                 return sparse
+        if self.chance(4) and "H" not in words | {*self.sizes}:
+            headed = self.of_heads(text, declarations, shapes, used)
+            if headed.cell is not None:  # else it picks, or has a name that heads would give a value each
+                return headed
         return case(text, sizes=self.sizes, **declarations, shapes=shapes)
+
+    def of_heads(self, text: str, declarations: dict[str, Any], shapes: dict[str, str], used: list[str]) -> Drawn:
+        """Return the cell of one head so many times side by side; some parameters are shared, and a state may be mixed by all heads."""
+        shared = tuple(p for p in used if self.chance(3))
+        vectors = [s for s in _words(text) if s.endswith("_prev") and shapes.get(s.removesuffix("_prev")) == "n"]
+        if vectors and self.chance(2):
+            name = self.choose(sorted(vectors))
+            mixed = self.choose((f"part(merge({name}))", f"part(M_all @ merge({name}))"))
+            text = re.sub(rf"\b{name}\b", mixed, text, count=1)
+            if "M_all" in mixed:
+                shared, shapes = (*shared, "M_all"), {**shapes, "M_all": "H*n, H*n"}
+        return case(text, sizes={**self.sizes, "H": self.choose((1, 2, 3))}, **declarations, shapes=shapes, heads="H", shared=shared)
 
     # Expressions; each costs from the budget, and without budget is a name or a number
 

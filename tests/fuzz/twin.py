@@ -44,14 +44,15 @@ def _empty(shape: Any, dtype: Any = float) -> np.ndarray:
     return np.full(shape, np.nan, dtype)
 
 
-def _panel_room(k: int, n: int, dtype: Any) -> np.ndarray:
-    return _empty((k, n), dtype)
+def _panel_room(k: int, n: int, dtype: Any, *heads: int) -> np.ndarray:
+    return _empty((*heads, k, n), dtype)
 
 
-def _part_room(parts: Any, k: int, n: int, dtype: Any) -> Any:
+def _part_room(parts: Any, k: int, n: int, dtype: Any, *heads: int) -> Any:
     if not some(*parts):
         return NOTHING
-    return np.zeros((k, n), dtype) if NOTHING in [part if part is NOTHING else None for part in parts] else _empty((k, n), dtype)
+    made = np.zeros if NOTHING in [part if part is NOTHING else None for part in parts] else _empty
+    return made((*heads, k, n), dtype)
 
 
 def _fill_panels(parts: int, how: int, b: np.ndarray, packed: np.ndarray) -> None:

@@ -87,6 +87,8 @@ class Code(HostCode):
         Of static values, by name.
     gathered : dict
         The variables of values before each step, by the array of their state.
+    reshaped : dict
+        The arrays that are views of others, with other axes, and what they are views of.
     sized : list of Source
         The columns of sums over rows, for which there must be memory.
     stacked : dict
@@ -106,6 +108,7 @@ class Code(HostCode):
     told: dict[str, list[Comment]] = field(default_factory=dict)
     constants: dict[str, str] = field(default_factory=dict)
     gathered: dict[str, str] = field(default_factory=dict)
+    reshaped: dict[str, str] = field(default_factory=dict)
     sized: list[Source] = field(default_factory=list)
     stacked: dict[str, tuple[str, ...]] = field(default_factory=dict)
     optional: Mapping[str, str] = field(default_factory=dict)
@@ -215,7 +218,7 @@ class Code(HostCode):
 
     def made_of_weights(self) -> Iterable[str]:
         filled = free(self.weights)
-        return [made for made in self.made if made in filled]
+        return [made for made in self.made if self.reshaped.get(made, made) in filled]
 
     # Static values
 
@@ -255,7 +258,7 @@ class Code(HostCode):
         axes, of = tuple_of(self.axes(eq.name)), self.source(value)
         if of.text in self.passed or of.text in self.made:
             room = self.room(eq.name, code("{}.reshape{}", self.passed.get(of.text, of), axes), self.linear.behind(eq.name))
-            self.given[eq.name] = room
+            self.given[eq.name], self.reshaped[room.text] = room, self.reshaped.get(of.text, of.text)
         else:
             self.views.append(assign(self.variable(eq.name), code("{}.reshape({})", of, axes)))
         self.told[self.given[eq.name].text] = self.say(eq)

@@ -70,10 +70,11 @@ def _for_each_head(eq: Equation, types: Mapping[str, Type]) -> bool:
 
 def _place(draft: Draft, eq: Equation, types: Mapping[str, Type]) -> None:
     """Put a row-local equation of scalars and vectors into the first segment that it may share, after all that it needs."""
-    if isinstance(eq.node, FeatureSum) and (terms := eq.node.value) in draft.place and terms not in draft.part and types[terms].shape:
+    terms = draft.segments[draft.place[eq.node.value]] if isinstance(eq.node, FeatureSum) and eq.node.value in draft.place else None
+    if isinstance(terms, Segment) and terms.size is not None:
         draft.added.add(eq.name)
-        draft.place[eq.name] = draft.place[terms]
-        draft.segments[draft.place[terms]].equations.append(eq)
+        draft.place[eq.name] = draft.place[eq.node.operands()[0]]
+        terms.equations.append(eq)
         return
     shape = types[eq.name].shape
     elementwise = isinstance(eq.node, Map | Spread | HeadSum)

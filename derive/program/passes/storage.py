@@ -62,7 +62,8 @@ class _Storage:
         self.arrays: dict[str, Array] = {}
         self.places: dict[str, Place] = {}
         self.stores: dict[str, list[Place]] = defaultdict(list)
-        self.sums = {o for eq in self.rec.accumulators for o in eq.node.operands()}
+        self.repeated = self.rec.repeated
+        self.sums = {self.lying(o) for eq in self.rec.accumulators for o in eq.node.operands()}
         self.segment_of = self.locate()
         self.inline = {name: eq for drafts in drafts.values() for draft in drafts for name, eq in draft.inline.items()}
         self.part_of_row = {name: k for drafts in drafts.values() for draft in _with_heads(drafts) for name, k in draft.part.items()}
@@ -134,6 +135,10 @@ class _Storage:
             return found
 
         return {name: through(name) for name in self.rec.types}
+
+    def lying(self, name: str) -> str:
+        """Return the value that lies in memory where one is read that is the same for all heads."""
+        return self.repeated.get(name, name)
 
     def width(self, name: str) -> Size:
         """Return the number of elements of a value, or of one head's."""
@@ -306,7 +311,8 @@ class _Storage:
     def product(self, eq: Equation) -> Product:
         node = eq.node
         assert isinstance(node, MatVec | MatVecT)
-        return Product(eq, node.matrix, self.places[node.vector], self.places[eq.name], isinstance(node, MatVecT), bool(node.plus))
+        vector, out = self.places[self.lying(node.vector)], self.places[eq.name]
+        return Product(eq, node.matrix, vector, out, isinstance(node, MatVecT), bool(node.plus))
 
     def loop(self, segment: Segment | RowSegment | HeadSegment) -> Loop:
         if isinstance(segment, HeadSegment):
@@ -324,10 +330,10 @@ class _Storage:
         """Return a part of a loop over rows, with the elements that it reads of matrices which lie nowhere."""
         if part.size is None:
             return Scalars(tuple(map(self.compute, part.equations)))
-        wanted, repeated = {eq.name for eq in part.equations}, self.rec.repeated
+        wanted = {eq.name for eq in part.equations}
 
         def reads(eq: Equation) -> set[str]:
-            return {repeated.get(name, name) for name in eq.node.operands()}
+            return {self.lying(name) for name in eq.node.operands()}
 
         for eq in sorted(self.inline.values(), key=lambda eq: -self.order[eq.name]):
             if any(eq.name in reads(other) for other in (*part.equations, *self.inline.values()) if other.name in wanted):
