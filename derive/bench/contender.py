@@ -18,6 +18,9 @@ Array = np.ndarray
 Size = tuple[int, int, int, int]  # B, T, d, n
 
 
+HEADS = 8  # of cells that have heads
+
+
 @dataclass(frozen=True)
 class Contender:
     """Two calls; each returns when all is computed.
@@ -81,8 +84,9 @@ class Trainer:
 
 
 def sizes_of(cell: Definition, d: int, n: int) -> dict[str, int]:
-    """Return a value for every named size of `cell`: d and n, where its equations leave both free, and n for all others."""
-    return complete_sizes(cell, {**dict.fromkeys(cell.sizes, n), "d": d, "n": n})
+    """Return the value of every named size: n for those that the bench does not name, and `HEADS` heads."""
+    heads = {cell.heads: HEADS} if cell.heads else {}
+    return complete_sizes(cell, {**dict.fromkeys(cell.sizes, n), "d": d, "n": n, **heads})
 
 
 def threads_of(module: ModuleType) -> ModuleType:

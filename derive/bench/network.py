@@ -59,7 +59,7 @@ def absence(cell: Definition) -> str:
     name = cell.inputs[0]
     if name in cell.integers or len(cell.shapes[name]) != 1:
         return f"the input of {cell.name} is no vector of numbers"
-    if len(cell.shapes[cell.output]) != 1:
+    if len(cell.axes[cell.output]) != 1:
         return f"the output of {cell.name} is no vector"
     return "" if set(cell.parameters) - {*cell.fixed} else f"{cell.name} has no parameters"
 

@@ -40,7 +40,7 @@ ltc = Cell(
     }
     | {"b_y": 0.0},
     shapes={"w_s": "n, d", "g_s": "n, d", "m_s": "n, d", "E_s": "n, d", "w": "n, n", "g": "n, n", "mu": "n, n", "E": "n, n"},
-    latex={"mu": r"\mu", "g_s": r"\gamma_s", "g": r"\gamma", "m_s": r"\mu_s", "cm": "C", "c": "C'", "gl": r"g_\ell", "vl": r"v_\ell"},
+    latex={"mu": r"\mu", "g_s": r"\gamma_s", "g": r"\gamma", "m_s": r"\mu_s", "cm": "C", "gl": r"g_\ell", "vl": r"v_\ell"},
 )
 
 CELLS = (ltc,)
