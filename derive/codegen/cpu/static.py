@@ -155,10 +155,11 @@ def _looped(loops: Iterable[tuple[str, Source]], work: list[Tree]) -> list[Tree]
 def _summed_over_heads(host: Host, eq: Equation, target: Source, value: str) -> list[Tree]:
     """Return the loops that sum what each head has."""
     host.constants |= {"zero": "0.0"}
-    shape = host.rec.types[eq.name].shape
-    loops = list(zip(INDICES[2 - len(shape) :], map(host.size, shape), strict=True))
+    kind = host.rec.types[eq.name]
+    loops = [("seq", name("batch"))] if kind.batched else []
+    loops += list(zip(INDICES[2 - len(kind.shape) :], map(host.size, kind.shape), strict=True))
     indices = [index for index, _ in loops]
-    place = code("{}[{}]", target, ", ".join(indices or ["0"]), uses=indices)
+    place = code("{}[{}]", target, ", ".join(indices if kind.shape else [*indices, "0"]), uses=indices)
     added = _looped([("head", host.size_of(host.rec.heads)), *loops], [store(place, code("{} + {}", place, _element(host, value)))])
     return [*_looped(loops, [store(place, name("zero"))]), *added]
 
