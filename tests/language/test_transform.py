@@ -108,7 +108,9 @@ def test_a_cell_of_any_kind(transformation: str) -> None:
             )
             assert not cell.states or told or (transformation, cell.name) == ("residual", "lstmp")
         else:
-            assert set(found.states) == set(cell.states)
+            assert {*found.states} == {*cell.states}
+            if all(len(cell.shapes[state]) < 2 for state in cell.states):  # else some states may have no mask, and stand before the others
+                assert found.states == cell.states
             assert set(found.parameters) == set(cell.parameters)
 
 

@@ -93,6 +93,10 @@ def test_second_order_is_all_there(name: str) -> None:
     own = {left_side(line) for line in tangents.values()}
     again = [tag for tag, line in twice.items() if left_side(line) in own]
     assert len(again) == len(tangents) == len(own)  # as the page says
+    alike = {left_side(line): sorted(line) for line in tangents.values()}
+    assert all(sorted(twice[tag]) == alike[left_side(twice[tag])] for tag in again)  # if their terms stand in another order
+    if REGISTRY[name].structure.coupling != "matrix":
+        assert [twice[tag] for tag in again] == [*tangents.values()] and again == list(twice)[: len(again)]
     places = re.findall(r'<div class="equation" id="([TCD]\d+)">', text(name))
     assert places == [*tangents, *(tag for tag in twice if tag not in again), *through]
     section = text(name).partition("## Second order")[2].partition("\n## ")[0]

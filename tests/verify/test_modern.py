@@ -48,7 +48,7 @@ def worst(cell: Cell, key: str) -> dict[str, float]:
     y, final, tape = module.forward(first, params, state, **dict(zip(cell.inputs[1:], others, strict=True)))
     grads = module.backward(known[f"{key}/dy"], tape)
     found = {"y": y, **{f"final/{name}": value for name, value in final._asdict().items()}}
-    found |= {f"dparam/{name}": value for name, value in grads.params._asdict().items() if value is not None}
+    found |= {f"dparam/{name}": value for name, value in grads.params._asdict().items() if name not in cell.fixed}
     found |= {f"dstate/{name}": value for name, value in grads.state._asdict().items()}
     found |= {f"dinput/{name}": getattr(grads, name) for name in cell.inputs if name not in cell.fixed}
     wanted = {name: known[f"{key}/{name}"] for name in found}
