@@ -30,7 +30,6 @@ from .tolerances import AUTOGRAD, DIFFERENCES, FLOAT32, INTERPRETER, TOLERANCES,
 from .witnesses import autograd, differences, interpreter, kernel
 
 GROUP = 4  # cells that a process checks before it ends
-DRAWS = 4  # of what autograd loses in float32
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,6 @@ class Report:
         values ``output`` and ``final <state>``.  Not finite where the kernel's result is not.
     note : str
         Why a witness took no part.
-    lost : float
-        Where the kernels' error in float32 is beyond tolerance: that of PyTorch's autograd against its own float64, the largest of
-        `DRAWS`. A cell that loses digits itself, as conjugate gradients do, may lose as many here.
     """
 
     cell: str
@@ -63,11 +59,6 @@ class Report:
     parameters: int
     errors: Mapping[str, Mapping[str, float]]
     note: str = ""
-    lost: float = 0.0
-
-    def limit(self, witness: str) -> float:
-        """Return how far off a witness may find a value."""
-        return max(TOLERANCES[witness], self.lost if witness == FLOAT32 else 0.0)
 
     def worst(self, witness: str) -> float:
         """Return the largest error that a witness found; NaN if it took no part."""
@@ -76,7 +67,7 @@ class Report:
     @property
     def failures(self) -> list[tuple[str, str, float]]:
         """Witness, name and error of what is beyond tolerance."""
-        return [(w, name, error) for w, found in self.errors.items() for name, error in found.items() if not error <= self.limit(w)]
+        return [(w, name, error) for w, found in self.errors.items() for name, error in found.items() if not error <= TOLERANCES[w]]
 
     @property
     def ok(self) -> bool:
@@ -120,11 +111,7 @@ def check(
         FLOAT32: rounding(partial(kernel, module), p),
     }
     count = sum(p.arrays[name].size for name in cell.parameters)
-    beyond = not max(errors[FLOAT32].values()) <= TOLERANCES[FLOAT32]
-    draws = (sample(cell, sizes=p.sizes, steps=steps, batch=batch, seed=seed + k) for k in range(DRAWS if beyond else 0))
-    losses = [max(rounding(autograd, q).values()) for q in draws] if witness == AUTOGRAD else []
-    lost = max(filter(math.isfinite, losses), default=0.0)
-    return Report(cell.name, p.sizes, steps, batch, seed, count, errors, undifferenced(cell), lost)
+    return Report(cell.name, p.sizes, steps, batch, seed, count, errors, undifferenced(cell))
 
 
 def undifferenced(cell: Definition) -> str:
@@ -154,7 +141,7 @@ def table(reports: Sequence[Report]) -> str:
     lines = [_aligned(row, widths) for row in rows]
     lines.insert(1, "-" * len(lines[0]))
     lines.insert(-1, lines[1])
-    lines += [f"{r.cell}: {name}: {error:.1e} against {w}, beyond {r.limit(w):.0e}" for r in reports for w, name, error in r.failures]
+    lines += [f"{r.cell}: {name}: {error:.1e} against {w}, beyond {TOLERANCES[w]:.0e}" for r in reports for w, name, error in r.failures]
     lines += [f"{r.cell}: {r.note}" for r in reports if r.note]
     return "\n".join([*lines, *_summary(reports, used)])
 

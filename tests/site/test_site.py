@@ -188,15 +188,18 @@ def test_the_example_runs(name: str) -> None:
     assert namespace["grads"] is not None
 
 
+BEYOND = {("mesanet", "float32")}  # conjugate gradients lose digits: 6e-5; `derive check` says so
+
+
 def test_checks_are_those_that_were_measured() -> None:
     found = checks(CHECKED)
     assert list(found) == list(SHIPPED), "docs/data/check.json is not of these cells: derive docs --measure"
     for name, entry in found.items():
-        assert entry["ok"]
+        assert entry["ok"] == (name not in {cell for cell, _ in BEYOND})
         assert entry["parameters"] == count_at(SHIPPED[name], entry["sizes"])
         for witness, errors in entry["errors"].items():
-            limit = max(TOLERANCES[witness], entry["lost"] if witness == "float32" else 0.0)
-            assert max(errors.values(), default=0.0) <= limit
+            within = max(errors.values(), default=0.0) <= TOLERANCES[witness]
+            assert within == ((name, witness) not in BEYOND), (name, witness)
             assert name not in REGISTRY or f"<td>{max(errors.values()):.1e}</td>" in text(name)
 
 
