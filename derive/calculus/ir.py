@@ -319,6 +319,15 @@ class Recurrence:
         """The values that all heads have in common, by the names that they have for each."""
         return {eq.name: eq.node.value for eq in self.equations() if isinstance(eq.node, Repeat)}
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """The values that lie in memory, by the names that they have along an axis or for each head."""
+        found: dict[str, str] = {}
+        for eq in self.equations():
+            if isinstance(eq.node, Along | Repeat):
+                found[eq.name] = found.get(eq.node.value, eq.node.value)
+        return found
+
     def names(self, *more: str) -> Names:
         """Return what hands out names that the recurrence has not, nor `more`: whoever adds equations asks here."""
         return Names([*self.types, *more])

@@ -64,6 +64,17 @@ class Size:
         first, *rest = parts
         return ("-" if first[0] < 0 else "") + first[1] + "".join((" - " if k < 0 else " + ") + text for k, text in rest)
 
+    def shared(self, name: str) -> Size | None:
+        """Return the form divided by the named size `name`; None if that is not a factor of it."""
+        if self.constant or not all(name in product.split("*") for product, _ in self.terms):
+            return None
+        total = Size()
+        for product, k in self.terms:
+            factors = product.split("*")
+            factors.remove(name)
+            total += Size((("*".join(factors), k),)) if factors else Size((), k)
+        return total
+
     @property
     def names(self) -> tuple[str, ...]:
         """The named sizes that it is made of, in order."""

@@ -10,8 +10,7 @@ from pathlib import Path
 from ..calculus.laws import is_true
 from ..codegen.cpu.module import module
 from ..codegen.cuda.module import module as cuda_module
-from ..codegen.cuda.refused import no_kernels, refusal
-from ..codegen.torch.step import step_module
+from ..codegen.torch.step import has_steps, step_module
 from ..language.definition import Definition
 from ..language.errors import CellError
 from ..program.pipeline import compile_cell
@@ -95,11 +94,10 @@ def files(
         where, second = (sources or {}).get(cell.name, source), (orders or {}).get(cell.name) == 2
         compiled = compile_cell(cell, 2) if second else compile_cell(cell)  # as others ask for it: it is done once
         found[f"{cell.name}.py"] = _marked(module(cell, compiled, where, ""), own)
-        why = no_kernels(cell)
         if cuda:
-            text = refusal(cell, where, why) if why else cuda_module(cell, compiled, where, "")
+            text = cuda_module(cell, compiled, where, "")
             found[f"{CUDA}/{cell.name}.py"] = _marked(text, digests[CUDA])
-        if torch and not second and not why and is_true(cell):  # a replay takes Hessians for symmetric
+        if torch and not second and has_steps(cell) and is_true(cell):  # a replay takes Hessians for symmetric
             found[f"{STEPS}/{cell.name}.py"] = _marked(step_module(cell, where, ""), "")
     return dict(sorted(found.items()))
 

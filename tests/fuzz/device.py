@@ -14,6 +14,7 @@ from derive.package.folder import Files
 from derive.runtime.cuda import current, planner
 from derive.runtime.cuda.kind import Kind
 from derive.runtime.cuda.plan import Plan, Steps
+from derive.runtime.cuda.tiling import Shape, Tiling
 
 sys.path += [folder for folder in (str(Path(__file__).parents[1] / "gpu"),) if folder not in sys.path]
 
@@ -34,6 +35,9 @@ class Forced(SimulatedDevice):
         if not self.members or (self.members > 1 and (not steps.spread or any(sizes[name] % self.members for name in steps.divided))):
             return None
         return planner.plan(steps, sizes, batch, kind, self.members, ROWS, threads=THREADS)
+
+    def tiling(self, features: int, matrices: tuple[Shape, ...], kept: tuple[Shape, ...], kind: Kind) -> Tiling | None:
+        return super().tiling(features, matrices, kept, kind) if self.members else None
 
 
 def on_members(members: int) -> AbstractContextManager[Any]:

@@ -14,9 +14,8 @@ from unittest import mock
 
 import numpy as np
 
-from derive.calculus.chain import FORWARD, Derivation
+from derive.calculus.chain import Derivation
 from derive.calculus.derivation import differentiate
-from derive.calculus.jacobian import a_matrix
 from derive.cell import Cell
 from derive.package import contents
 from derive.package.folder import Files
@@ -71,7 +70,7 @@ def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool =
         with mock.patch.object(layer, "step_by_step", lambda *_: True):
             worst = max(worst, compare("inline", attempt("run", lambda: executed(module, given)), want, limit))
         worst = max(worst, differentiated_twice(cell, given, seed))
-        if simulate and not a_matrix(differentiate(cell)[FORWARD].recurrence):
+        if simulate:
             worst = max(worst, simulated(files, cell, module, seed))
         attempt("float32", lambda: executed(module, given.cast(np.float32)))
         if numba:

@@ -16,6 +16,7 @@ from derive.runtime.cuda.kind import Kind
 from derive.runtime.cuda.limits import H200
 from derive.runtime.cuda.machine import Machine
 from derive.runtime.cuda.plan import Plan
+from derive.runtime.cuda.tiling import Tiling
 
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
@@ -49,7 +50,7 @@ def using(device: Device, *places: ModuleType) -> Iterator[Device]:
 class SimulatedMachine(Machine):
     """What kernels of the simulator are made with."""
 
-    def __init__(self, simulator: Simulator, kind: Kind, threads: int, plan: Plan | None = None) -> None:
+    def __init__(self, simulator: Simulator, kind: Kind, threads: int, plan: Plan | Tiling | None = None) -> None:
         self.simulator = simulator
         types = {"float32": np.float32, "float64": np.float64, "uint32": np.uint32, "uint16": np.uint16, "index": int}
         super().__init__(simulator.cuda, simulator.ptx, types, kind, threads, plan)
@@ -92,7 +93,7 @@ class SimulatedDevice(Device):
         made = a.astype(wide) @ b.astype(wide)
         out[...] = (made + out.astype(wide) if add else made).astype(out.dtype)
 
-    def machine(self, kind: Kind, threads: int, plan: Plan | None = None) -> Machine:
+    def machine(self, kind: Kind, threads: int, plan: Plan | Tiling | None = None) -> Machine:
         if kind.real not in self._simulators:
             self._simulators[kind.real] = Simulator(np.dtype(kind.real).type, order=self.order)
         return SimulatedMachine(self._simulators[kind.real], kind, threads, plan)

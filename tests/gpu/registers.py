@@ -21,6 +21,7 @@ from generated.runtime.cuda import current, planner  # noqa: E402
 from generated.runtime.cuda.kind import KINDS, Kind  # noqa: E402
 from generated.runtime.cuda.limits import H200  # noqa: E402
 from generated.runtime.cuda.plan import Plan, Steps  # noqa: E402
+from generated.runtime.cuda.tiling import Tiling  # noqa: E402
 
 DATA = Path(__file__).with_name("registers.json")
 # Kind of numbers, hidden size and batch: what an H200 runs with members, with one, and step by step.
@@ -76,7 +77,7 @@ class CompilingDevice(SimulatedDevice):
     def plan(self, steps: Steps, sizes: Any, batch: int, kind: Kind) -> Plan | None:
         return planner.best(steps, sizes, batch, kind, H200) if self.resident else None
 
-    def machine(self, kind: Kind, threads: int, plan: Plan | None = None) -> Any:
+    def machine(self, kind: Kind, threads: int, plan: Plan | Tiling | None = None) -> Any:
         from generated.runtime.cuda.numba_machine import NumbaMachine
 
         return NumbaMachine(kind, threads, plan)

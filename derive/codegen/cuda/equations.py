@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from ...calculus.ir import Equation, FeatureSum, Map, Spread
+from ...calculus.ir import Equation, FeatureSum, HeadSum, Map, Spread
 from ...calculus.naming import Names
 from ...calculus.symbols import extent_name, is_extent
 from ...program.imperative import Place, VectorLoop
@@ -72,7 +72,7 @@ class _Body:
         lines: list[Tree] = []
         for compute in self.loop.computes:
             eq = compute.equation
-            if isinstance(eq.node, FeatureSum):
+            if isinstance(eq.node, FeatureSum | HeadSum):
                 continue
             value = self.value(eq)
             self.local[eq.name] = self.names.fresh(eq.name)
@@ -116,8 +116,8 @@ def equations(called: str, loop: VectorLoop, say: Callable[[Equation], list[Comm
 
 def _results(loop: VectorLoop) -> tuple[str, ...]:
     """Return the values of a loop that are stored or summed."""
-    summed = {c.equation.node.value for c in loop.computes if isinstance(c.equation.node, FeatureSum)}
-    made = [c for c in loop.computes if not isinstance(c.equation.node, FeatureSum)]
+    summed = {c.equation.node.value for c in loop.computes if isinstance(c.equation.node, FeatureSum | HeadSum)}
+    made = [c for c in loop.computes if not isinstance(c.equation.node, FeatureSum | HeadSum)]
     return tuple(c.equation.name for c in made if c.stores or c.equation.name in summed)
 
 

@@ -12,13 +12,14 @@ from typing import Protocol
 
 import sympy as sp
 
-from ...calculus.ir import Equation, FeatureSum, LogSumExp, Map, Pick
+from ...calculus.ir import Equation, FeatureSum, HeadSum, LogSumExp, Map, Pick
 from ...calculus.naming import Names
 from ...calculus.symbols import extent_name, is_extent
 from ...language.sizes import Size
-from ...program.imperative import Compute, Place, Program, Scalars, Stage, VectorLoop
+from ...program.imperative import Compute, Loop, Place, Scalars, Stage, VectorLoop
 from ..expression import Expressions
 from ..source import ATOM, SUM, Block, Source, Statement, Tree, add, assign, block, code, listed, name, spelt
+from .crossing import crosses
 from .equations import Equations
 from .factory import Binding, bind, constants, functions, on_machine
 from .kernel import SYNCHRONISE, Host
@@ -120,11 +121,29 @@ class Loops:
         return [*functions(), *on_machine(TEAM), *constants(self.constants), *made]
 
     def stage(self, stage: Stage) -> list[Tree]:
+        return self.sequence(stage.loops)
+
+    def sequence(self, loops: Iterable[Loop]) -> list[Tree]:
+        """Return loops one after the other; threads wait for each other where one reads what another has stored."""
         lines: list[Tree] = []
-        for position, loop in enumerate(stage.plain):
-            lines += [SYNCHRONISE] if crosses(self.program, stage, position) else []
-            lines += self.vector(loop) if isinstance(loop, VectorLoop) else self.scalars(loop)
+        since: list[Loop] = []  # threads have waited
+        for loop in loops:
+            if crosses(self.program, since, loop, self.known):
+                lines.append(SYNCHRONISE)
+                since = []
+            lines += self.loop(loop)
+            since.append(loop)
         return lines
+
+    def loop(self, loop: Loop) -> list[Tree]:
+        """Return one loop: of the kinds that all kernels have."""
+        assert isinstance(loop, VectorLoop | Scalars)
+        return self.vector(loop) if isinstance(loop, VectorLoop) else self.scalars(loop)
+
+    def onto(self, compute: Compute, term: Source) -> list[Tree]:
+        """Return the statements that add a term to a sum over heads."""
+        total = code("{} + {}", self.numbers.read(compute.equation.name), term, binding=SUM)
+        return [line for place in compute.stores for line in self.numbers.write(compute.equation.name, place, total)]
 
     # Vectors
 
@@ -136,8 +155,11 @@ class Loops:
         features = self.numbers.features(loop.size)
         body: list[Tree] = [self.call(made)]
         stored = {c.equation.name: c.stores for c in loop.computes}
+        over_heads = [(c, c.equation.node) for c in loop.computes if isinstance(c.equation.node, HeadSum)]
         for value in made.results:
             body += [line for place in stored[value] for line in self.numbers.write(value, place, name(self.variable(value)))]
+        for c, node in over_heads:
+            body += self.onto(c, name(self.local[node.value]) if node.value in made.results else self.read(node.value))
         for c in sums:
             assert isinstance(c.equation.node, FeatureSum)
             body.append(add(self.local[c.equation.name], name(self.local[c.equation.node.value])))
@@ -161,7 +183,11 @@ class Loops:
     def scalars(self, loop: Scalars) -> list[Tree]:
         lines: list[Tree] = []
         for compute in loop.computes:
-            lines += [*self.host.say(compute.equation), *self.scalar(compute.equation), *self.finished(compute)]
+            node = compute.equation.node
+            if isinstance(node, HeadSum):
+                lines += [*self.host.say(compute.equation), *self.onto(compute, self.read(node.value))]
+            else:
+                lines += [*self.host.say(compute.equation), *self.scalar(compute.equation), *self.finished(compute)]
         return lines
 
     def finished(self, compute: Compute) -> list[Tree]:
@@ -223,32 +249,3 @@ class Loops:
         if value not in self.local:
             self.local[value] = self.names.fresh(value)
         return self.local[value]
-
-
-def crosses(program: Program, stage: Stage, position: int) -> bool:
-    """Say whether a loop of a stage reads elements that other threads have stored in the loops before it."""
-    vectors = {value for value, kind in program.rec.types.items() if kind.batched and kind.shape}
-    stores: dict[str, list[tuple[Place, Size | None]]] = {}
-    for loop in stage.plain[:position]:
-        for place in (place for compute in loop.computes for place in compute.stores):
-            stores.setdefault(place.array, []).append((place, _size(loop)))
-    loop = stage.plain[position]
-    own = {c.equation.name for c in loop.computes}
-    for compute in loop.computes:
-        whole = isinstance(compute.equation.node, Pick)
-        for value in _vectors(compute.equation, own, vectors):
-            read = program.places.get(value)
-            if read is None or read.array not in stores:
-                continue
-            if whole or any(_size(loop) != other or read.start != there.start for there, other in stores[read.array]):
-                return True
-    return False
-
-
-def _size(loop: VectorLoop | Scalars) -> Size | None:
-    return loop.size if isinstance(loop, VectorLoop) else None
-
-
-def _vectors(eq: Equation, own: set[str], vectors: set[str]) -> Iterable[str]:
-    """Return the vectors that an equation reads from memory."""
-    return [o for o in eq.node.operands() if o in vectors and o not in own]

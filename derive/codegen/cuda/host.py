@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import cached_property
 
-import sympy as sp
-
-from ...calculus.ir import Concat, Equation, FeatureSum, LogSumExp, Map, MatVec, MatVecT, Outer, Slice, Transpose
-from ...calculus.symbols import EYE, extent_name, is_extent
-from ...language.sizes import Size
-from ...program.imperative import Array, Place, Product, Program, Stage, VectorLoop
-from ..expression import Expressions
+from ...calculus.ir import Along, Equation, FeatureSum, LogSumExp, MatVec, MatVecT, Outer, Repeat
+from ...language.sizes import Shape, Size
+from ...program.imperative import Array, HeadLoop, Place, Product, Program, RowLoop, Stage, VectorLoop
 from ..host import ONE, HostCode
-from ..source import PRODUCT, SUM, Block, Source, Tree, assign, attribute, block, code, do, listed, name, spelt
+from ..kernel import Kernel
+from ..source import PRODUCT, Block, Source, Tree, assign, block, code, do, listed, name, spelt, store, tuple_of
+from .apart import apart, apart_kernel, matrices_kept
 from .equations import Equations, equations
+from .heads import heads_apart
 from .resident.kernel import resident_kernel
 from .resident.loop import residable
 from .resident.table import Table
-from .stages import stage_kernel, whole_rows
+from .stages import matrix_shapes, stage_kernel, whole_rows
+from .static import Statics
 
 COUNTS = {
     **{"sequence": Source("call.count"), "tape": Source("call.kept_count"), "ahead": Source("call.count")},
@@ -53,8 +53,6 @@ class Code(HostCode):
     table: Table | None = None
     stored: frozenset[str] = frozenset()
 
-    xp: ClassVar[str] = "xp"  # the module of the host's arrays
-
     def run(self) -> None:
         self.stored = stored_arrays(self.program, {value for value in self.given if value in self.program.arrays}, self.outputs)
         super().run()
@@ -66,76 +64,20 @@ class Code(HostCode):
     # Static values
 
     def static(self, eq: Equation, statements: list[Tree]) -> None:
-        value = self.static_value(eq)
+        if isinstance(eq.node, Along | Repeat):  # what reads it reads what it shows
+            return
+        value = self.statics.value(eq, self.is_stored_matrix(eq))
+        if self.statics.keeps(eq, self.is_stored_matrix(eq)):
+            self.static_kept.add(eq.name)
         statements += [*self.say(eq), assign(self.variable(eq.name), value)]
 
-    def static_value(self, eq: Equation) -> Source:
-        """Return the host's expression of a static equation."""
-        if not self.is_stored_matrix(eq):
-            return self.static_of(eq, self.number)
-        self.static_kept.add(eq.name)
-        moved = isinstance(eq.node, Concat | Slice | Transpose)  # no arithmetic: as it is stored
-        return self.static_of(eq, self.source) if moved else code("call.stored({})", self.static_of(eq, self.number))
-
-    def static_of(self, eq: Equation, of: Callable[[str], Source]) -> Source:
-        """Return the host's expression of a static equation; `of` gives that of an operand."""
-        size = self.size
-        match eq.node:
-            case Map(expr=expr):
-                return self.static_map(eq, expr)
-            case Concat(parts=parts):
-                return self.stacked(of(part) for part in parts)
-            case Slice(value=v, start=start, size=width):
-                return code("{}[{} : {}]", of(v), size(start), size(start + width))
-            case Transpose(matrix=m):
-                return self.module("ascontiguousarray({}.T)", of(m))
-            case MatVec(matrix=m, vector=v, plus=p):
-                return self.plus(code("{} @ {}", of(m), of(v), binding=PRODUCT), p)
-            case MatVecT(matrix=m, vector=v, plus=p):
-                return self.plus(code("{}.T @ {}", of(m), of(v), binding=PRODUCT), p)
-            case Outer(left=u, right=v):
-                return self.module("outer({}, {})", of(u), of(v))
-            case FeatureSum(value=v):
-                return self.module("sum({})", of(v))
-            case LogSumExp(value=v):
-                largest = self.module("max({})", of(v))
-                scaled = self.module("log({})", self.module("sum({})", self.module("exp({} - {})", of(v), largest)))
-                return code("{} + {}", largest, scaled, binding=SUM)
-        raise TypeError(f"{eq.name}: {type(eq.node).__name__} of static values has no code")
-
-    def module(self, template: str, *parts: Source) -> Source:
-        """Return a call of a function of the arrays' module."""
-        return code(f"{self.xp}.{template}", *parts, uses=(self.xp,))
-
-    def plus(self, product: Source, more: str) -> Source:
-        return code("{} + {}", product, self.number(more), binding=SUM) if more else product
-
-    def static_map(self, eq: Equation, expr: sp.Expr) -> Source:
-        kind = self.rec.types[eq.name]
-        last = kind.shape[-1] if kind.shape else Size()
-
-        def atom(symbol: sp.Symbol) -> Source:
-            if symbol == EYE:
-                return self.module("eye({}, dtype=call.dtype)", self.size(last))
-            return self.size_of(extent_name(symbol)) if is_extent(symbol) else self.number(symbol.name)
-
-        source = Expressions(atom, function=lambda called: attribute("static", called), typed=False).source(expr)
-        shape = [*([Source("call.batch")] if kind.batched else []), *(self.size(s) for s in kind.shape)]
-        values = [self.rec.types[s.name] for s in expr.free_symbols if s != EYE and not is_extent(s)]
-        full = EYE in expr.free_symbols or any(len(v.shape) == len(kind.shape) and v.batched == kind.batched for v in values)
-        if full or not shape:
-            return self.module("asarray({}, call.dtype)", source)
-        return self.module("full(({}{}), {}, call.dtype)", listed(shape), Source("," if len(shape) == 1 else ""), source)
+    @cached_property
+    def statics(self) -> Statics:
+        return Statics(self)
 
     def is_stored_matrix(self, eq: Equation) -> bool:
         """Say whether a static equation makes a matrix that products read: one of the prologue."""
         return len(self.rec.types[eq.name].shape) == 2 and eq in self.rec.prologue
-
-    def number(self, value: str) -> Source:
-        return code("call.real({})", self.source(value)) if value in self.static_kept else self.source(value)
-
-    def stacked(self, parts: Iterable[Source]) -> Source:
-        return code("call.stacked({})", listed(parts))
 
     def static_stored(self, value: str) -> bool:
         """Say whether a static value is in the dtype of storage."""
@@ -179,21 +121,41 @@ class Code(HostCode):
     # Work
 
     def multiplied(self, product: Product, vector: Source, out: Source) -> list[Tree]:
-        matrix = code("{}{}", self.source(product.matrix), "" if product.transposed else ".T")
-        made = code("call.multiply({}, {}, {}{})", vector, matrix, out, ", add=True" if product.accumulate else "")
-        return [*self.note(product.equation), do(made)]
+        matrix = self.source(product.matrix)
+        if self.rec.types[product.matrix].headed:
+            matrix = code("{}[head]", matrix, uses=("head",))
+        turned = "" if product.transposed else ".T"
+        made = code("call.multiply({}, {}{}, {}{})", vector, matrix, turned, out, ", add=True" if product.accumulate else "")
+        return [*self.note(product.equation), *self.over_heads(product.out.stride is not None, [do(made)])]
 
     def run_stage(self, region: str, number: int, stage: Stage, count: Source) -> list[Tree]:
         kernel = stage_kernel(self, region, self.names.fresh(f"{self.prefix}_{region}{number or ''}"), stage)
         self.factories.append(kernel.code)
-        features = code("features={}{}", self.size(self.widest(stage)), ", whole=True" if whole_rows(self.program, stage) else "")
-        head = code("call.run({}, {}, {}, given=(", name(f"make_{kernel.name}"), count, features)
-        return [spelt(head, [host for _, host in kernel.arguments], "))")]
+        how = [code("features={}", self.size(self.widest([stage])))]
+        how += [Source("whole=True")] if whole_rows(self.program, stage) else []
+        shapes = matrix_shapes(stage.loops)
+        how += [code("matrices={}", self.shapes(shapes))] if shapes else []
+        count = self.for_heads(count) if heads_apart(self.program, stage.loops) else count
+        head = code("call.run({}, {}, {}, given=(", name(f"make_{kernel.name}"), count, listed(how))
+        return [self.launched(head, kernel)]
 
-    def widest(self, stage: Stage) -> Size:
-        """Return the largest size that a stage's loops go through, by its number of terms where that is not known."""
-        vectors = [loop.size for loop in stage.loops if isinstance(loop, VectorLoop)]
-        nodes = (c.equation.node for loop in stage.loops for c in loop.computes)
+    def launched(self, head: Source, kernel: Kernel) -> Tree:
+        return spelt(head, [host for _, host in kernel.arguments], "))")
+
+    def shapes(self, shapes: Iterable[Shape]) -> Source:
+        """Return the rows and columns of matrices."""
+        return tuple_of(code("({}, {})", *map(self.size, shape)) for shape in shapes)
+
+    def for_heads(self, count: Source) -> Source:
+        """Return a number of rows times that of heads."""
+        return code("{} * {}", count, self.size_of(self.rec.heads), binding=PRODUCT)
+
+    def widest(self, stages: Iterable[Stage]) -> Size:
+        """Return the largest size that stages' loops go through, by its number of terms where that is not known."""
+        loops = [loop for stage in stages for loop in stage.loops]
+        leaves = [own for loop in loops for own in (loop.loops if isinstance(loop, HeadLoop) else (loop,))]
+        vectors = [loop.size for loop in leaves if isinstance(loop, VectorLoop)]
+        nodes = (c.equation.node for loop in leaves if not isinstance(loop, RowLoop) for c in loop.computes)
         vectors += [self.program.shape(node.value)[0] for node in nodes if isinstance(node, FeatureSum | LogSumExp)]
         return max(vectors, key=lambda size: (sum(k for _, k in size.terms), size.constant, str(size)), default=ONE)
 
@@ -210,7 +172,26 @@ class Code(HostCode):
             lines += self.run_stage("loop", number, stage, Source("call.batch")) if stage.loops else []
         steps = "reversed(range(call.steps))" if self.rec.reverse else "range(call.steps)"
         stepwise = block(code("for t in {}:", steps), lines, defines=("t",))
-        self.statements += self.resident(stepwise) if residable(self.program) else [stepwise]
+        if apart(self.program):
+            self.statements += self.rows_apart(stepwise)
+        else:
+            self.statements += self.resident(stepwise) if residable(self.program) else [stepwise]
+
+    def rows_apart(self, stepwise: Block) -> list[Tree]:
+        """Make the kernel of a loop whose rows need nothing of each other, and return the statements that run it.
+
+        Where the matrices that it keeps do not fit into shared memory, the steps are run one by one.
+        """
+        kernel = apart_kernel(self, self.names.fresh(f"{self.prefix}_apart"))
+        self.factories.append(kernel.code)
+        loops = [loop for stage in self.program.loop for loop in stage.loops]
+        shapes, kept = matrix_shapes(loops), matrices_kept(self.program)
+        planned = code("call.tiling({}, {}, {})", self.size(self.widest(self.program.loop)), self.shapes(shapes), self.shapes(kept))
+        count = Source("call.batch")
+        count = self.for_heads(count) if heads_apart(self.program, loops) else count
+        head = code("call.run_apart({}, {}, plan, given=(", name(f"make_{kernel.name}"), count, uses=("plan",))
+        test = block(code("if plan := {}:", planned), [self.launched(head, kernel)], defines=("plan",))
+        return [test, block(Source("else:"), [stepwise])]
 
     def resident(self, stepwise: Block) -> list[Tree]:
         """Make the kernel of the whole loop, and return the statements that run it, or the steps one by one if it does not fit."""
@@ -224,16 +205,41 @@ class Code(HostCode):
     # Sums
 
     def summed_by_sequence(self, eq: Equation, rows: Source, *, by_head: bool) -> None:
-        value = code("call.total_by_sequence({}){}", rows, "" if self.rec.types[eq.name].shape else ".reshape(call.batch)")
-        self.statements += [*self.note(eq), assign(self.variable(eq.name), value)]
+        batch, axes = Source("call.batch"), self.statics.axes(eq.name)
+        made = code("call.total_by_sequence({})", rows)
+        if not by_head:
+            self.statements += [*self.note(eq), assign(self.variable(eq.name), self.shaped(made, [batch, *axes], len(axes)))]
+            return
+        empty = code("xp.empty({}, call.stored_dtype)", tuple_of([batch, *axes]), uses=("xp",))
+        self.statements += [*self.note(eq), assign(self.variable(eq.name), empty)]
+        target = code("{}[:, head]", self.source(eq.name), uses=("head",))
+        self.statements += self.over_heads(True, [store(target, self.shaped(made, [batch, *axes[1:]], len(axes) - 1))])
+
+    @staticmethod
+    def shaped(made: Source, axes: list[Source], shown: int) -> Source:
+        """Return a vector, or rows of vectors, with their own axes, of which so many are `shown`: one axis is as it is."""
+        if shown == 1:
+            return made
+        return code("{}.reshape({})", made, listed(axes) if axes else Source("()"))
 
     def sums(self, left: Source, equations: list[Equation], *, by_head: bool) -> None:
         for eq in equations:
+            axes, headed = self.statics.axes(eq.name), self.rec.types[eq.name].headed
+            own = axes[1:] if by_head and headed else axes
             if isinstance(eq.node, Outer):
-                value = code("call.outer({}, {})", left, self.operand(eq.node.right))
+                value = code("call.outer({}, {})", left, self.operand(eq.node.right, by_head=by_head))
             else:
-                value = code("call.total({}){}", left, "" if self.rec.types[eq.name].shape else ".reshape(())")
-            self.statements += [*self.note(eq), assign(self.variable(eq.name), value)]
+                value = self.shaped(code("call.total({})", left), own, len(own))
+            self.statements += self.note(eq)
+            self.statements += self.sum_by_head(eq, value, axes) if by_head else [assign(self.variable(eq.name), value)]
+
+    def sum_by_head(self, eq: Equation, value: Source, axes: list[Source]) -> list[Tree]:
+        """Return the statements that make a sum for one head after the other: each its own, or all one."""
+        headed = self.rec.types[eq.name].headed
+        made = code("xp.{}({}, call.real_dtype)", "empty" if headed else "zeros", tuple_of(axes), uses=("xp",))
+        begun, target = assign(self.variable(eq.name), made), self.source(eq.name)
+        of_head = store(code("{}[head]", target, uses=("head",)), value)
+        return [begun, *self.over_heads(True, [of_head if headed else assign(target.text, code("{} + {}", target, value))])]
 
 
 def stored_arrays(program: Program, given: set[str], outputs: frozenset[str]) -> frozenset[str]:

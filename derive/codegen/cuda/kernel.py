@@ -19,10 +19,12 @@ RESERVED = {
     *("row_next", "kept_next", "ring_next", "row_sum", "row_max", "add", "range", "lowest", "nan", "steps", "first", "last"),
     *("group", "member", "running", "own", "step", "before", "after", "meetings", "arrivals", "plan", "arrive", "wait", "word", "clear"),
     *("index", "k", "thread", "block", "seq", "min", "max", "ROWS", "LANES", "MEMBERS", "SUMS", "sums", "m", "call"),
+    *("head", "within", "across", "slot", "slots"),
     *RUNTIME,
 }
 ENDS = (*OF_ARRAYS, "_out")
 FIRST, J = Source("0"), name("j")  # of a row's numbers: its only one, or the feature at hand
+ROW = name("i")  # the row at hand of a matrix, whose columns are features
 SYNCHRONISE = do(code("cuda.syncthreads()", uses=("cuda",)))
 
 
@@ -78,8 +80,8 @@ class Arguments:
     def static(self, value: str, wish: str) -> Source:
         """Return a new variable of a static value: a vector, if of one number."""
         passed = self.host.source(value)
-        shaped = self.host.program.rec.types[value].shape
-        return self.add(wish, passed if shaped else code("{}.reshape(1)", passed))
+        kind = self.host.program.rec.types[value]
+        return self.add(wish, passed if kind.shape or kind.headed else code("{}.reshape(1)", passed))
 
 
 def column(start: Size, index: Source, source: Callable[[Size], Source]) -> Source:

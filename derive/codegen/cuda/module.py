@@ -8,7 +8,6 @@ from ...calculus.chain import BACKWARD, FORWARD
 from ...calculus.ir import Carry
 from ...calculus.naming import Names
 from ...language.definition import Definition
-from ...language.errors import CellError
 from ...language.sizes import axes_text
 from ...program.pipeline import Compiled, Stored
 from ...runtime.cuda.plan import Steps
@@ -19,21 +18,12 @@ from ..second import functions, links
 from ..signature import given, tape_record
 from ..source import Source, Statement, Tree, assign, code, name, printed, returned, tuple_of
 from .host import Code
-from .refused import no_kernels
 
 OWN = HOST | {"xp", "t", "Layer", "stream", "tf32", "CPU", "Packed", "Any", "plan", "Steps", "Product"}
 
 
 def tables(cell: Definition, compiled: Compiled) -> dict[str, Steps | None]:
-    """Return what plans are made from, of each link's time loop; None where there is none that one kernel can run.
-
-    Raises
-    ------
-    CellError
-        If the cell has no kernels for devices.
-    """
-    if why := no_kernels(cell):
-        raise CellError(why)
+    """Return what plans are made from, of each link's time loop; None where there is none that one kernel can run."""
     codes = CudaModule(cell, compiled).codes
     return {link: made.table.steps() if made.table else None for link, made in codes.items()}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
+from ...calculus.jacobian import a_matrix
+from ...calculus.lower import lower
 from ...language.branches import Branch, branches
 from ...language.definition import Definition
 from ...language.flow import needed
@@ -22,6 +24,11 @@ from .expression import Choice, Expressions, Value, literal
 from .functions import HELPERS
 
 TAIL = ") -> tuple[Tensor, tuple[Tensor, ...]]:"
+
+
+def has_steps(cell: Definition) -> bool:
+    """Say whether a step can be written for PyTorch: without heads, and of vectors."""
+    return not cell.heads and not a_matrix(lower(cell))
 
 
 def step_module(cell: Definition, source: str, digest: str) -> str:

@@ -13,6 +13,7 @@ from .kind import Kind
 from .members import packed_size, packing
 from .plan import LINE, Plan, Steps
 from .sums import STRETCH, make_sum_real, make_sum_stored
+from .tiling import Shape, Tiling, for_stage
 
 WARP, THREADS = 32, 256
 LAID = 16  # matrices laid out for plans that packed parameters keep: each number of sequences may have a plan of its own
@@ -179,13 +180,37 @@ class Call:
         """Return the sum over steps, `(B, ·)`, in the dtype of storage."""
         return rows.reshape(self.steps, self.batch, rows.shape[1]).sum(axis=0, dtype=self.real_dtype).astype(self.stored_dtype)
 
-    def run(self, make: Factory, rows: int, *, features: int, whole: bool = False, given: tuple[Any, ...]) -> None:
-        """Run a stage's kernel: a block for each row, or, unless it needs the `whole` row, for each part of its features."""
+    def run(
+        self,
+        make: Factory,
+        rows: int,
+        *,
+        features: int,
+        whole: bool = False,
+        matrices: tuple[Shape, ...] = (),
+        given: tuple[Any, ...],
+    ) -> None:
+        """Run a stage's kernel: a block for each row, or, unless it needs the `whole` row, for each part of its features.
+
+        `matrices` are the rows and columns of those that it goes through.
+        """
         if rows == 0:
             return
+        features = max([features, *(height * WARP for height, _ in matrices)])
         threads = min(THREADS, -(-features // WARP) * WARP)
         blocks = 1 if whole else -(-features // threads)
-        self._launch(self.device.compiled(make, self.kind, threads), (rows, blocks), threads, given)
+        kernel = self.device.compiled(make, self.kind, threads, for_stage(threads, matrices))
+        self._launch(kernel, (rows, blocks), threads, given)
+
+    def tiling(self, features: int, matrices: tuple[Shape, ...], kept: tuple[Shape, ...]) -> Tiling | None:
+        """Return how the kernel of a time loop whose rows need nothing of each other has its matrices, and those that are `kept` near."""
+        return self.device.tiling(features, matrices, kept, self.kind)
+
+    def run_apart(self, make: Factory, rows: int, tiling: Tiling, *, given: tuple[Any, ...]) -> None:
+        """Run the kernel of a whole time loop, in which each row, or head of one, has a block."""
+        if self.count and rows:
+            kernel = self.device.compiled(make, self.kind, tiling.threads, tiling)
+            self._launch(kernel, (rows, 1), tiling.threads, given, tiling.shared)
 
     def plan(self, steps: Steps) -> Plan | None:
         """Return how a time loop is run by one kernel, or None where its steps are run one by one."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from .kind import Kind
+from .kind import BYTES, Kind
 from .limits import Limits
 from .machine import Machine
 from .plan import Plan, Steps
 from .planner import best
+from .tiling import Shape, Tiling, for_loop
 
 Factory = Callable[[Machine], Any]
 
@@ -66,7 +67,7 @@ class Device(ABC):
         """``out = a @ b``, or ``out += a @ b``; two-dimensional, rows or columns contiguous, sums in the dtype computed with."""
 
     @abstractmethod
-    def machine(self, kind: Kind, threads: int, plan: Plan | None = None) -> Machine:
+    def machine(self, kind: Kind, threads: int, plan: Plan | Tiling | None = None) -> Machine:
         """Return what kernels are made with."""
 
     def argument(self, value: Any) -> Any:
@@ -84,7 +85,11 @@ class Device(ABC):
             self._plans[key] = best(steps, sizes, batch, kind, self.limits)
         return self._plans[key]
 
-    def compiled(self, make: Factory, kind: Kind, threads: int, plan: Plan | None = None) -> Any:
+    def tiling(self, features: int, matrices: tuple[Shape, ...], kept: tuple[Shape, ...], kind: Kind) -> Tiling | None:
+        """Return how a time loop whose rows need nothing of each other has its matrices, or None where its steps are run one by one."""
+        return for_loop(features, matrices, kept, BYTES[kind.real], self.limits.shared)
+
+    def compiled(self, make: Factory, kind: Kind, threads: int, plan: Plan | Tiling | None = None) -> Any:
         """Return the kernel that a factory makes, made once."""
         key = make, kind, threads, plan
         if key not in self._kernels:

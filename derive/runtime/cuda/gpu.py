@@ -18,6 +18,7 @@ from .launch import Argument, address, array, laid_out, numba_type, number
 from .limits import OLDEST, Limits
 from .machine import Machine
 from .plan import Plan
+from .tiling import Tiling
 
 INSTALL = 'pip install "derive-rnn[cuda]", or "numba-cuda[cu13]" and "cupy-cuda13x[ctk]"'
 PLAIN = 48 << 10  # bytes of shared memory that a kernel may have without asking for more
@@ -161,7 +162,7 @@ class Gpu(Device):
             out.data.ptr, _data(out.dtype), line, compute, DEFAULT,
         )  # fmt: skip
 
-    def machine(self, kind: Kind, threads: int, plan: Plan | None = None) -> Machine:
+    def machine(self, kind: Kind, threads: int, plan: Plan | Tiling | None = None) -> Machine:
         from .numba_machine import NumbaMachine
 
         return NumbaMachine(kind, threads, plan)

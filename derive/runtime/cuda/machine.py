@@ -12,7 +12,8 @@ from . import members as resident
 from .functions import device_functions
 from .kind import BYTES, Kind
 from .plan import DEPTH, Plan
-from .team import team
+from .team import column_team, team
+from .tiling import Tiling
 
 
 class Machine:
@@ -21,8 +22,9 @@ class Machine:
     A device says how functions are compiled; see `device.Device.machine`.
     """
 
-    def __init__(self, cuda: Any, ptx: Any, types: Mapping[str, Any], kind: Kind, threads: int, plan: Plan | None = None) -> None:
-        self.cuda, self.ptx, self.kind, self.threads, self.plan = cuda, ptx, kind, threads, plan
+    def __init__(self, cuda: Any, ptx: Any, types: Mapping[str, Any], kind: Kind, threads: int, plan: Plan | Tiling | None = None) -> None:
+        self.cuda, self.ptx, self.kind, self.threads = cuda, ptx, kind, threads
+        self.plan: Any = plan  # a `Plan` of kernels that stay for all steps, a `Tiling` of those with matrices
         self.lanes = plan.lanes if plan else threads
         self.real, self.word = types[kind.real], types["uint32"]
         self.index = types["index"]  # of an array's element: not negative, which spares Numba's code for negative ones
@@ -92,7 +94,6 @@ class Machine:
 
     @cached_property
     def meetings(self) -> tuple[Any, Any]:
-        assert self.plan is not None
         return resident.meetings(self, self.plan)
 
     @property
@@ -105,28 +106,39 @@ class Machine:
 
     @cached_property
     def clear(self) -> Any:
-        assert self.plan is not None
         return resident.clearing(self, self.plan)
 
     def tile(self, name: str) -> SimpleNamespace:
         """Return an operand's tile; see `resident.tile`."""
-        assert self.plan is not None
         return resident.tile(self, self.plan, name)
 
     def product(self, name: str) -> SimpleNamespace:
         """Return a block's part of a product; see `resident.product`."""
-        assert self.plan is not None
         return resident.product(self, self.plan, name)
 
     # Of teams of threads
 
     @cached_property
-    def row_sum(self) -> Any:
+    def _add(self) -> Any:
         @self.device
         def add(a, b):  # type: ignore[no-untyped-def]
             return a + b
 
-        return team(self, self.lanes, self.threads, add)
+        return add
+
+    @cached_property
+    def row_sum(self) -> Any:
+        return team(self, self.lanes, self.threads, self._add)
+
+    @cached_property
+    def line_sum(self) -> Any:
+        """Of the threads that have a row of a matrix."""
+        return team(self, self.plan.across, self.threads, self._add)
+
+    @cached_property
+    def column_sum(self) -> Any:
+        """Of the threads that have a column of a matrix."""
+        return column_team(self, self.plan.across, self.threads, self._add)
 
     @cached_property
     def row_max(self) -> Any:

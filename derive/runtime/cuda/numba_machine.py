@@ -13,6 +13,7 @@ from .call import THREADS
 from .kind import Kind
 from .machine import Machine
 from .plan import Plan
+from .tiling import Tiling
 
 TYPES = {"float32": float32, "float64": float64, "uint32": uint32, "uint16": uint16, "index": uint32}
 
@@ -20,7 +21,7 @@ TYPES = {"float32": float32, "float64": float64, "uint32": uint32, "uint16": uin
 class NumbaMachine(Machine):
     """What kernels of a real device are made with."""
 
-    def __init__(self, kind: Kind, threads: int, plan: Plan | None = None) -> None:
+    def __init__(self, kind: Kind, threads: int, plan: Plan | Tiling | None = None) -> None:
         super().__init__(cuda, ptx, TYPES, kind, threads, plan)
 
     @cached_property

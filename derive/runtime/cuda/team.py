@@ -49,3 +49,33 @@ def team(on: Any, lanes: int, threads: int, combine: Callable[..., Any]) -> Any:
         return total
 
     return in_warp if warps <= 1 else in_block
+
+
+def column_team(on: Any, across: int, threads: int, combine: Callable[..., Any]) -> Any:
+    """Return a function that combines the numbers of all threads of a block whose number has the same remainder by `across`.
+
+    It gives the result to all of them.  Arguments are those of `team`; `across`, a power of two, divides a warp.
+    """
+    cuda, real, warps = on.cuda, on.real, threads // WARP
+
+    @on.device
+    def in_warp(value):  # type: ignore[no-untyped-def]
+        distance = across
+        while distance < WARP:
+            value = combine(value, cuda.shfl_xor_sync(ALL, value, distance))
+            distance *= 2
+        return value
+
+    @on.device
+    def in_block(value):  # type: ignore[no-untyped-def]
+        parts = cuda.shared.array(threads, real)
+        parts[cuda.threadIdx.x] = in_warp(value)
+        cuda.syncthreads()
+        lane = cuda.threadIdx.x % WARP
+        total = parts[lane]
+        for k in range(1, warps):
+            total = combine(total, parts[lane + k * WARP])
+        cuda.syncthreads()  # before the parts are written again
+        return total
+
+    return in_warp if warps == 1 else in_block

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ....calculus.ir import FeatureSum, LogSumExp, Pick
 from ....language.sizes import Size
-from ....program.imperative import Place, Product, Program, Scalars, Stage, VectorLoop
-from ..features import crosses
+from ....program.imperative import HeadLoop, Place, Product, Program, RowLoop, Scalars, Stage, VectorLoop
+from ..crossing import crosses
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Loop:
     @property
     def crossed(self) -> bool:
         """Whether a thread reads what others of its block have stored."""
-        return any(crosses(self.program, stage, position) for stage in self.stages for position in range(len(stage.plain)))
+        return any(crosses(self.program, stage.plain[:k], loop) for stage in self.stages for k, loop in enumerate(stage.plain))
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,15 @@ class Phase:
 
 
 def residable(program: Program) -> bool:
-    """Say whether one kernel can run the loop: no product reads a state after the step has written the next one in its place."""
+    """Say whether one kernel can run the loop: no product reads a state after the step has written the next one in its place.
+
+    One with heads, or with matrices at each step, it cannot.
+    """
+    stages = program.loop
+    if any(isinstance(loop, HeadLoop | RowLoop) for stage in stages for loop in stage.loops):
+        return False
+    if any(product.out.stride is not None for stage in stages for product in stage.products):
+        return False
     written: set[str] = set()
     for stage in parts(program):
         if any(product.vector.array in written and _of_step_before(program, product.vector) for product in stage.products):
