@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ..codegen.cuda.apart import Apart
 from ..codegen.cuda.module import tables
 from ..language.definition import Definition
+from ..language.sizes import Shape
 from ..program.pipeline import compile_cell
-from ..runtime.cuda.kind import KINDS, Kind
+from ..runtime.cuda.kind import BYTES, KINDS, Kind
 from ..runtime.cuda.limits import H200, Limits
 from ..runtime.cuda.plan import Plan, Steps
 from ..runtime.cuda.planner import best, candidates, refused
+from ..runtime.cuda.tiling import for_loop
 from ..verify.problem import complete_sizes
 
 BATCH, DTYPE, PROCESSORS, SHARED = "b", "dtype", "processors", "shared"
@@ -67,8 +70,11 @@ def explain(cell: Definition, request: Request) -> str:
     return "\n".join(lines)
 
 
-def _loop(steps: Steps | None, request: Request) -> Iterator[str]:
+def _loop(steps: Steps | Apart | None, request: Request) -> Iterator[str]:
     """Say how a time loop is run."""
+    if isinstance(steps, Apart):
+        yield from _apart(steps, request)
+        return
     if steps is None:
         yield "no loop over time that one kernel could run: products by cuBLAS, and a kernel for what follows each"
         return
@@ -78,6 +84,29 @@ def _loop(steps: Steps | None, request: Request) -> Iterator[str]:
         yield from (f"  {line}" for line in _refusals(steps, request))
         return
     yield from _shape(steps, plan, request)
+
+
+def _apart(of: Apart, request: Request) -> Iterator[str]:
+    """Say how a time loop is run whose rows need nothing of each other."""
+    sizes, size = request.sizes, BYTES[request.kind.real]
+    matrices, kept = ([_numbers(shape, sizes) for shape in shapes] for shapes in (of.matrices, of.kept.values()))
+    tiling = for_loop(of.features.evaluate(sizes), matrices, kept, size, request.limits.shared)
+    if tiling is None:
+        yield "step by step, since the states of a block that are matrices do not fit into shared memory"
+        return
+    heads = request.sizes[of.heads] if of.heads else 1
+    each = "head of a sequence" if of.heads else "sequence"
+    yield f"one kernel for all steps: a block for each {each}, {request.batch * heads} of {tiling.threads} threads; none waits for another"
+    if matrices:
+        yield f"  {tiling.across} threads have a row of a matrix, each of them up to {max(tiling.columns)} columns"
+    if kept:
+        yield f"  {', '.join(of.kept)}: {tiling.shared} bytes of shared memory"
+
+
+def _numbers(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """Return the rows and columns of a matrix."""
+    rows, columns = shape
+    return rows.evaluate(sizes), columns.evaluate(sizes)
 
 
 def _shape(steps: Steps, plan: Plan, request: Request) -> Iterator[str]:

@@ -13,7 +13,7 @@ sys.path[:0] = [folder for folder in (str(Path(__file__).parents[2]), str(Path(_
 
 import numpy as np  # noqa: E402
 from device import DTYPES, SimulatedDevice, using  # noqa: E402
-from helpers.devices import ON_DEVICES  # noqa: E402
+from helpers.devices import VECTORS  # noqa: E402
 from report import Report, device, report  # noqa: E402
 
 from derive.cells import REGISTRY  # noqa: E402
@@ -62,7 +62,7 @@ def quick(name: str, variant: str) -> bool:
 def cases(every: bool = False) -> list[tuple[str, str]]:
     """Return what is measured: cells and variants; `every` cell in every variant, or those of the data."""
     if every:
-        return [(name, variant) for name in ON_DEVICES for variant in VARIANTS]
+        return [(name, variant) for name in VECTORS for variant in VARIANTS]
     return [(name, variant) for name in CELLS for variant in (VARIANTS if name in THOROUGH else ORDINARY)]
 
 

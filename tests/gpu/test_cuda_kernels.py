@@ -6,7 +6,6 @@ import builtins
 
 import pytest
 from fuzz.verify import verify
-from helpers.devices import ON_DEVICES
 
 from derive import Cell
 from derive.calculus.chain import FORWARD
@@ -20,7 +19,7 @@ from derive.program.pipeline import compile_cell
 AWKWARD = ("n_here", "n_first", "n_ahead", "n_real", "U_weights", "U_words", "load_U", "total_U", "x_near", "max", "forward_equations")
 
 
-@pytest.mark.parametrize("name", ON_DEVICES)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_a_kernel_reads_what_it_defines(name: str) -> None:
     for code in CudaModule(REGISTRY[name], compile_cell(REGISTRY[name])).codes.values():
         known = set(vars(builtins)) | {f"make_{equations.name}" for equations in code.fused.values()}

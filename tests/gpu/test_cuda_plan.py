@@ -7,7 +7,6 @@ from itertools import product
 
 import pytest
 from conftest import ordinary
-from helpers.devices import ON_DEVICES
 
 from derive.__main__ import main
 from derive.cells import REGISTRY
@@ -135,7 +134,7 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert "gru: needs words like b=16, for d, n, b, processors, shared" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ON_DEVICES)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_every_cell_is_explained(name: str) -> None:
     for words in (
         ["b=7"],

@@ -16,9 +16,9 @@ import instructions
 import numpy as np
 import pytest
 import witness
-from helpers.devices import ON_DEVICES
 from witness import Case, beyond, compared, labels, planned
 
+from derive.cells import REGISTRY
 from generated.runtime import threads
 from generated.runtime.cuda.current import current
 from generated.runtime.cuda.kind import KINDS
@@ -72,7 +72,7 @@ def params_of(module: Any, given: Any) -> Any:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cell", grouped(*ON_DEVICES))
+@pytest.mark.parametrize("cell", grouped(*REGISTRY))
 def test_cells_compute_what_the_cpu_computes(cell: str, kind: str, variant: str) -> None:
     n, choose = VARIANTS[variant]
     case = Case(cell, kind) if n is None else Case(cell, kind, n, steps=6, batch=17)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import ordinary
 from device import SimulatedDevice, using
-from helpers.devices import ON_DEVICES
+from helpers.devices import VECTORS
 from mutants import barriers, mutant
 from simulator import Deadlock, Race
 
@@ -123,7 +123,7 @@ def _with_tf32(module: ModuleType) -> Any:
 STEPWISE = {*CELLS, "rnn", "lru", "minlstm", "sru_v1", "tgru", "brc", "cornn", "softmax_cross_entropy", "linear"}
 
 
-@pytest.mark.parametrize("name", ordinary(ON_DEVICES, STEPWISE))
+@pytest.mark.parametrize("name", ordinary(VECTORS, STEPWISE))
 def test_step_by_step(name: str) -> None:
     assert compared(name, Forced(None), problem(name, None)) <= TOLERANCE["float64"]
 
@@ -148,7 +148,7 @@ def test_shapes(name: str, variant: str) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("variant", SHAPES)
-@pytest.mark.parametrize("name", ON_DEVICES)
+@pytest.mark.parametrize("name", VECTORS)
 def test_every_cell_in_every_shape(name: str, variant: str) -> None:
     run(name, SHAPES[variant])
 

@@ -32,6 +32,7 @@ from generated.runtime.cuda.planner import plans
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "tf32": 2.5e-3, "bfloat16": 2e-2, "float16": 1e-2}
 # Of cells with a kink: a number that is rounded may come to lie on its other side, where the gradient is another.
 KINKED = {"float64": 1e-10, "float32": 1e-5, "tf32": 0.25, "bfloat16": 0.25, "float16": 0.25}
+HEADS = 4
 KINKS = ("relu(", "maximum(")
 DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 Choice = Callable[[Sequence[Plan]], Plan | None]
@@ -58,7 +59,7 @@ class Case:
     @property
     def sizes(self) -> dict[str, int]:
         cell = REGISTRY[self.cell]
-        return complete_sizes(cell, None if self.n is None else dict.fromkeys(cell.sizes, self.n))
+        return complete_sizes(cell, None if self.n is None else {size: HEADS if size == cell.heads else self.n for size in cell.sizes})
 
     @property
     def stored(self) -> np.dtype:

@@ -8,8 +8,6 @@ from conftest import ordinary
 from helpers.head_cells import BLOCKS, HEAD_CELLS
 
 import derive
-from derive.codegen.cuda.module import tables
-from derive.program.pipeline import compile_cell
 from derive.verify import report, second
 from derive.verify.tolerances import AUTOGRAD, DIFFERENCES
 
@@ -75,10 +73,3 @@ def test_a_size_that_heads_tell() -> None:
     params = module.init(n=4, H=2, dtype=np.float64)
     y, final, _ = module.forward(np.ones((3, 2, 8)), params)
     assert y.shape == (3, 2, 2, 4) and final.h.shape == (2, 2, 4)
-
-
-def test_no_kernels_for_devices() -> None:
-    with pytest.raises(NotImplementedError, match="blocks: cells of heads have kernels on the CPU alone"):
-        derive.compile(BLOCKS, cuda=True)
-    with pytest.raises(derive.CellError, match="blocks: cells of heads have kernels on the CPU alone"):
-        tables(BLOCKS, compile_cell(BLOCKS))

@@ -8,7 +8,9 @@ from conftest import ordinary
 from helpers.matrix_cells import DELTA, MATRIX_CELLS
 
 import derive
+from derive.codegen.cuda.apart import Apart
 from derive.codegen.cuda.module import tables
+from derive.language.sizes import Size
 from derive.program.pipeline import compile_cell
 from derive.verify import report, second
 from derive.verify.problem import sample
@@ -45,14 +47,10 @@ def test_a_state_of_another_shape_is_refused() -> None:
         module.forward(x, params, module.State(np.zeros((3, 4, 5))))
 
 
-def test_no_kernels_for_devices() -> None:
-    with pytest.raises(NotImplementedError, match="delta: `D` is a matrix at each step, and such cells have kernels on the CPU alone"):
-        derive.compile(DELTA, cuda=True)
-
-
-def test_no_plan_for_devices() -> None:
-    with pytest.raises(derive.CellError, match="delta: `D` is a matrix at each step, and such cells have kernels on the CPU alone"):
-        tables(DELTA, compile_cell(DELTA))
+def test_a_block_of_a_device_keeps_the_state() -> None:
+    for loop in tables(DELTA, compile_cell(DELTA)).values():
+        assert isinstance(loop, Apart) and not loop.heads
+        assert list(loop.kept.values()) == [(Size.of("v"), Size.of("k"))]
 
 
 def test_no_jacobian() -> None:

@@ -8,18 +8,20 @@ from 64 x 64 on the assembler spills them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from ...calculus.naming import Names
-from ...language.sizes import Shape
+from ...language.sizes import Shape, Size
 from ...program.imperative import Array, Compute, HeadLoop, Loop, Place, Program, RowLoop
 from ..kernel import Kernel
 from ..source import SUM, Source, Tree, assign, block, code, merged, name, store
+from .crossing import crosses_steps
 from .factory import PLAN, Binding, bind, bound, factory, on_machine
 from .heads import StageLoops, heads_apart
 from .kernel import RESERVED, SYNCHRONISE, Host, widened
 from .matrices import column
-from .stages import MACHINE, StageNumbers, matrix_shapes, rows_of_step, slots
+from .stages import MACHINE, StageNumbers, matrix_shapes, rows_of_step, slots, widest
 
 ENDS = {False: code("steps - 1", uses=("steps",), binding=SUM), True: Source("0")}  # the last step, by whether steps go backwards
 
@@ -35,9 +37,32 @@ def all_loops(program: Program) -> tuple[Loop, ...]:
     return tuple(loop for stage in program.loop for loop in stage.loops)
 
 
-def matrices_kept(program: Program) -> tuple[Shape, ...]:
-    """Return the shapes of the states that stay near."""
-    return tuple(_Numbers.tiled(program).values())
+@dataclass(frozen=True)
+class Apart:
+    """What such a loop goes through.
+
+    Attributes
+    ----------
+    heads : str
+        The number of heads, if each of a row has a block, or nothing.
+    features : Size
+        The largest size of a vector.
+    matrices : tuple of shapes
+    kept : mapping
+        The arrays of the states that stay in shared memory, with their shapes.
+    """
+
+    heads: str
+    features: Size
+    matrices: tuple[Shape, ...]
+    kept: Mapping[str, Shape]
+
+
+def described(program: Program) -> Apart:
+    """Return what a loop whose rows need nothing of each other goes through."""
+    loops = all_loops(program)
+    heads = program.rec.heads if heads_apart(program, loops) else ""
+    return Apart(heads, widest(program, loops, heads), matrix_shapes(loops), _Numbers.tiled(program))
 
 
 def apart_kernel(host: Host, called: str) -> Kernel:
@@ -46,7 +71,8 @@ def apart_kernel(host: Host, called: str) -> Kernel:
     numbers = _Numbers(host, Names(RESERVED))
     loops = StageLoops(host, numbers.names, numbers)
     reverse = program.rec.reverse
-    body = [*merged(loops.sequence(all_loops(program))), SYNCHRONISE]  # the next step writes where threads may still read
+    body = merged(loops.sequence(all_loops(program)))
+    body += [SYNCHRONISE] if _waits(program, loops.spans, by_head=numbers.by_head) else []
     head = code("for t in range(steps - 1, -1, -1):" if reverse else "for t in range(steps):", uses=("steps",))
     steps = block(head, [*bound(rows_of_step(), body), *body], defines=("t",))
     inner = [*numbers.begun(), steps]
@@ -56,6 +82,12 @@ def apart_kernel(host: Host, called: str) -> Kernel:
     about = f"Kernel for all steps: a block has a {'head of a ' if numbers.by_head else ''}row."
     made = factory(called, about, binds, "kernel", [local for local, _ in arguments], inner)
     return Kernel(called, made, arguments)
+
+
+def _waits(program: Program, spans: Sequence[Sequence[Loop]], *, by_head: bool) -> bool:
+    """Say whether threads wait for each other between steps: they must at least once a step, for every other one shares memory with it."""
+    nested = any(isinstance(loop, HeadLoop) for span in spans for loop in span)
+    return nested or len(spans) == 1 or crosses_steps(program, spans[-1], spans[0], by_head=by_head)
 
 
 def _given() -> list[tuple[str, Source]]:
@@ -102,7 +134,8 @@ class _Numbers(StageNumbers):
             if place.array in self.kept:
                 rows, columns = shape = self.kept[place.array]
                 value = widened(place.array in self.host.stored, self.at(place, self.flat(columns)))
-                load = block(code("if j < {}:", self.whole(columns), uses=("j",)), [store(self.near(place.array), value)])
+                mine = code("if here and j < {}:", self.whole(columns), uses=("here", "j"))
+                load = block(mine, [store(self.near(place.array), value)])
                 each = block(code("for m in range({}):", name(self.widths[shape])), [column(), load], defines=("m",))
                 lines.append(self.each(rows, [each]))
         if not lines:

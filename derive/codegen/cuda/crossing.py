@@ -7,7 +7,7 @@ there it may read again.  What others have stored, or still read, it must wait f
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...calculus.ir import Pick
 from ...language.sizes import Size
@@ -32,30 +32,51 @@ class Access:
         return self.owner is None or self.owner != other.owner or not lie_alike
 
 
-def crosses(program: Program, before: Sequence[Loop], loop: Loop, known: Collection[str] | None = None) -> bool:
+def crosses(program: Program, before: Sequence[Loop], loop: Loop, known: Collection[str] | None = None, *, by_head: bool = False) -> bool:
     """Say whether a loop reads what other threads have stored in the loops before it, or stores where they may still read.
 
-    The numbers that are `known` stand in variables of every thread; by default all of which no head has its own.
+    The numbers that are `known` stand in variables of every thread; by default all of which no head has its own.  Where a block has one
+    head, `by_head`, it has its part of what goes over the features of all.
     """
-    stored = [access for each in before for access in stores(program, each)]
-    if any(one.meets(other) for one in reads(program, loop, known) for other in stored):
+    heads = program.rec.heads if by_head else ""
+    stored = [access for each in before for access in stores(program, each, heads)]
+    if any(one.meets(other) for one in reads(program, loop, known, heads) for other in stored):
         return True
-    read = [access for each in before for access in reads(program, each, known)]
-    return any(one.meets(other) for one in stores(program, loop) for other in read)
+    read = [access for each in before for access in reads(program, each, known, heads)]
+    return any(one.meets(other) for one in stores(program, loop, heads) for other in read)
 
 
-def stores(program: Program, loop: Loop) -> Iterator[Access]:
+def crosses_steps(program: Program, last: Sequence[Loop], first: Sequence[Loop], *, by_head: bool = False) -> bool:
+    """Say whether the first loops of a step may meet what the last ones of the step before it still do."""
+    heads = program.rec.heads if by_head else ""
+    made = {c.equation.name for loop in first for c in loop.computes if not program.shape(c.equation.name)}
+    stored, storing = ([access for loop in loops for access in stores(program, loop, heads)] for loops in (last, first))
+    read = [access for loop in last for access in reads(program, loop, None, heads)]
+    reading = [access for loop in first for access in reads(program, loop, made, heads)]
+    pairs = [*((one, other) for one in stored for other in (*reading, *storing)), *((one, other) for one in read for other in storing)]
+    return any(one.meets(other) and _same_row(program, one.place, other.place) for one, other in pairs)
+
+
+def _same_row(program: Program, before: Place, after: Place) -> bool:
+    """Say whether two places, of a step and of the one that follows, may be of the same row of their array."""
+    space, step = program.arrays[before.array].space, -1 if program.rec.reverse else 1
+    if space in ("tape", "carry"):
+        return (before.shift - after.shift - step) % 2 == 0  # two steps' worth, in turn
+    return space in ("scratch", "once") or before.shift == after.shift + step
+
+
+def stores(program: Program, loop: Loop, heads: str) -> Iterator[Access]:
     """Yield where a loop stores."""
     if isinstance(loop, HeadLoop):
         for own in loop.loops:
-            yield from stores(program, own)
+            yield from stores(program, own, heads)
         return
     for compute in loop.computes:
         matrix = len(program.shape(compute.equation.name)) == 2
-        yield from (Access(place, _owner(loop, matrix=matrix)) for place in compute.stores)
+        yield from (_access(place, loop, heads, matrix=matrix) for place in compute.stores)
 
 
-def reads(program: Program, loop: Loop, known: Collection[str] | None) -> Iterator[Access]:
+def reads(program: Program, loop: Loop, known: Collection[str] | None, heads: str) -> Iterator[Access]:
     """Yield what a loop reads from memory that it has not made."""
     own, shown = {compute.equation.name for compute in loop.computes}, program.rec.shown
     leaves = loop.loops if isinstance(loop, HeadLoop) else (loop,)
@@ -65,14 +86,18 @@ def reads(program: Program, loop: Loop, known: Collection[str] | None) -> Iterat
             in_variable = not kind.shape and (not kind.headed if known is None else value in known)
             if value in own or value not in program.places or in_variable:
                 continue
-            whole = isinstance(equation.node, Pick) or not kind.shape
-            yield Access(program.places[value], None if whole else _owner(at, matrix=len(kind.shape) == 2))
+            if isinstance(equation.node, Pick) or not kind.shape:
+                yield Access(program.places[value], None)
+            else:
+                yield _access(program.places[value], at, heads, matrix=len(kind.shape) == 2)
 
 
-def _owner(loop: VectorLoop | Scalars | RowLoop, *, matrix: bool) -> Owner:
+def _access(place: Place, loop: VectorLoop | Scalars | RowLoop, heads: str, *, matrix: bool) -> Access:
     match loop:
         case RowLoop(rows=rows, columns=columns):
-            return (rows, columns) if matrix else None
+            return Access(place, (rows, columns) if matrix else None)
         case VectorLoop(size=size):
-            return (size,)
-    return ()
+            if heads and (part := size.shared(heads)) is not None:
+                return Access(replace(place, stride=part), (part,))
+            return Access(place, (size,))
+    return Access(place, ())

@@ -113,6 +113,7 @@ class Loops:
         self.local: dict[str, str] = {}
         self.known: set[str] = set()  # scalars of the row that stand in variables
         self.constants: dict[str, str] = {}
+        self.spans: list[list[Loop]] = []  # the loops of the sequence that was made last: between one and the next, threads wait
         self.called: dict[str, str] = {}
 
     def taken(self) -> list[Binding]:
@@ -126,14 +127,19 @@ class Loops:
     def sequence(self, loops: Iterable[Loop]) -> list[Tree]:
         """Return loops one after the other; threads wait for each other where one reads what another has stored."""
         lines: list[Tree] = []
-        since: list[Loop] = []  # threads have waited
+        spans: list[list[Loop]] = [[]]
         for loop in loops:
-            if crosses(self.program, since, loop, self.known):
+            if self.crosses(spans[-1], loop):
                 lines.append(SYNCHRONISE)
-                since = []
+                spans.append([])
             lines += self.loop(loop)
-            since.append(loop)
+            spans[-1].append(loop)
+        self.spans = spans
         return lines
+
+    def crosses(self, before: Sequence[Loop], loop: Loop) -> bool:
+        """Say whether threads must wait for each other before a loop."""
+        return crosses(self.program, before, loop, self.known)
 
     def loop(self, loop: Loop) -> list[Tree]:
         """Return one loop: of the kinds that all kernels have."""

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 from ...calculus.ir import HeadSum, Map
 from ...calculus.naming import Names
 from ...language.sizes import elements
-from ...program.imperative import Compute, HeadLoop, Loop, Place, Program, RowLoop, VectorLoop
-from ..source import Source, Tree, block, code, name
+from ...program.imperative import Compute, HeadLoop, Loop, Program, RowLoop, Scalars, VectorLoop
+from ..source import Tree, block, code, name
+from .crossing import crosses
 from .factory import Binding, on_machine
-from .features import ZERO, Loops, Numbers
+from .features import ZERO, Loops
 from .kernel import SYNCHRONISE, Host
-from .matrices import RowLines
+from .matrices import RowLines, RowNumbers
 
 TEAM = ("line_sum", "column_sum")  # what a machine has for the rows and columns of matrices
-
-
-class RowNumbers(Numbers, Protocol):
-    """What loops over heads and matrices ask of the kernel that they are in."""
-
-    @property
-    def by_head(self) -> bool:
-        """Whether a block has one head of a row."""
-
-    def put(self, place: Place, index: Source, source: Source) -> list[Tree]:
-        """Return the statements that store one element of a vector."""
-
-    def matrix(self, value: str) -> Source:
-        """Return the source of the element (i, j) of a matrix."""
-
-    def put_matrix(self, place: Place, loop: RowLoop, source: Source) -> list[Tree]:
-        """Return the statements that store the element (i, j) of a matrix, in a loop over its rows."""
-
-    def columns(self, loop: RowLoop) -> Source:
-        """Return the source of the number of columns that a lane has in a loop over rows."""
-
-    def each_row(self, loop: RowLoop, body: Iterable[Tree]) -> Tree:
-        """Return the loop over the rows i that a warp has."""
 
 
 class StageLoops(Loops):
@@ -52,19 +29,23 @@ class StageLoops(Loops):
     def taken(self) -> list[Binding]:
         return [*super().taken(), *on_machine(TEAM)]
 
+    def crosses(self, before: Sequence[Loop], loop: Loop) -> bool:
+        return crosses(self.program, before, loop, self.known, by_head=self.numbers.by_head)
+
     def loop(self, loop: Loop) -> list[Tree]:
         if isinstance(loop, HeadLoop):
             return self.heads(loop)
-        return RowLines(self, loop).lines() if isinstance(loop, RowLoop) else super().loop(loop)
+        return RowLines(self, self.numbers, loop).lines() if isinstance(loop, RowLoop) else super().loop(loop)
+
+    def sequence(self, loops: Iterable[Loop]) -> list[Tree]:
+        return super().sequence(flat(loops) if self.numbers.by_head else loops)
 
     def heads(self, loop: HeadLoop) -> list[Tree]:
-        """Return what is done for each head, unless each has a block; before it, sums over heads are begun."""
+        """Return what is done for each head; before it, sums over heads are begun."""
         known = set(self.known)
         begun = [line for compute in over_heads(loop) for line in self.zeroed(compute)]
         body = self.sequence(loop.loops)
         self.known = known
-        if self.numbers.by_head:
-            return body
         heads = self.numbers.number(self.program.rec.heads)
         return [*begun, *([SYNCHRONISE] if begun else []), block(code("for head in range({}):", heads), body, defines=("head",))]
 
@@ -75,6 +56,11 @@ class StageLoops(Loops):
             return [line for place in compute.stores for line in self.numbers.write(value, place, ZERO)]
         lines = [line for place in compute.stores for line in self.numbers.put(place, name("j"), ZERO)]
         return [self.numbers.features(elements(shape)).over(lines)]
+
+
+def flat(loops: Iterable[Loop]) -> tuple[VectorLoop | Scalars | RowLoop, ...]:
+    """Return loops as a block has them that has one head."""
+    return tuple(own for loop in loops for own in (loop.loops if isinstance(loop, HeadLoop) else (loop,)))
 
 
 def over_heads(loop: HeadLoop) -> list[Compute]:

@@ -6,19 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ...calculus.ir import Along, Equation, FeatureSum, LogSumExp, MatVec, MatVecT, Outer, Repeat
+from ...calculus.ir import Along, Equation, MatVec, MatVecT, Outer, Repeat
 from ...language.sizes import Shape, Size
-from ...program.imperative import Array, HeadLoop, Place, Product, Program, RowLoop, Stage, VectorLoop
-from ..host import ONE, HostCode
+from ...program.imperative import Array, Place, Product, Program, Stage, VectorLoop
+from ..host import HostCode
 from ..kernel import Kernel
 from ..source import PRODUCT, Block, Source, Tree, assign, block, code, do, listed, name, spelt, store, tuple_of
-from .apart import apart, apart_kernel, matrices_kept
+from .apart import Apart, apart, apart_kernel, described
 from .equations import Equations, equations
 from .heads import heads_apart
 from .resident.kernel import resident_kernel
 from .resident.loop import residable
 from .resident.table import Table
-from .stages import matrix_shapes, stage_kernel, whole_rows
+from .stages import matrix_shapes, stage_kernel, whole_rows, widest
 from .static import Statics
 
 COUNTS = {
@@ -41,7 +41,9 @@ class Code(HostCode):
     factories : list of Block
         The functions that make kernels.
     table : Table, optional
-        What the time loop is planned from.
+        What the time loop is planned from, where weights are to stay near.
+    apart : Apart, optional
+        What it goes through, where its rows need nothing of each other.
     stored : set of str
         The arrays in the dtype of storage.
     """
@@ -51,6 +53,7 @@ class Code(HostCode):
     factories: list[Block] = field(default_factory=list)
     fused: dict[VectorLoop, Equations] = field(default_factory=dict)
     table: Table | None = None
+    apart: Apart | None = None
     stored: frozenset[str] = frozenset()
 
     def run(self) -> None:
@@ -131,7 +134,7 @@ class Code(HostCode):
     def run_stage(self, region: str, number: int, stage: Stage, count: Source) -> list[Tree]:
         kernel = stage_kernel(self, region, self.names.fresh(f"{self.prefix}_{region}{number or ''}"), stage)
         self.factories.append(kernel.code)
-        how = [code("features={}", self.size(self.widest([stage])))]
+        how = [code("features={}", self.size(widest(self.program, stage.loops)))]
         how += [Source("whole=True")] if whole_rows(self.program, stage) else []
         shapes = matrix_shapes(stage.loops)
         how += [code("matrices={}", self.shapes(shapes))] if shapes else []
@@ -149,15 +152,6 @@ class Code(HostCode):
     def for_heads(self, count: Source) -> Source:
         """Return a number of rows times that of heads."""
         return code("{} * {}", count, self.size_of(self.rec.heads), binding=PRODUCT)
-
-    def widest(self, stages: Iterable[Stage]) -> Size:
-        """Return the largest size that stages' loops go through, by its number of terms where that is not known."""
-        loops = [loop for stage in stages for loop in stage.loops]
-        leaves = [own for loop in loops for own in (loop.loops if isinstance(loop, HeadLoop) else (loop,))]
-        vectors = [loop.size for loop in leaves if isinstance(loop, VectorLoop)]
-        nodes = (c.equation.node for loop in leaves if not isinstance(loop, RowLoop) for c in loop.computes)
-        vectors += [self.program.shape(node.value)[0] for node in nodes if isinstance(node, FeatureSum | LogSumExp)]
-        return max(vectors, key=lambda size: (sum(k for _, k in size.terms), size.constant, str(size)), default=ONE)
 
     def time_loop(self, stages: tuple[Stage, ...]) -> None:
         if not any(s.loops or s.products for s in stages):
@@ -184,11 +178,10 @@ class Code(HostCode):
         """
         kernel = apart_kernel(self, self.names.fresh(f"{self.prefix}_apart"))
         self.factories.append(kernel.code)
-        loops = [loop for stage in self.program.loop for loop in stage.loops]
-        shapes, kept = matrix_shapes(loops), matrices_kept(self.program)
-        planned = code("call.tiling({}, {}, {})", self.size(self.widest(self.program.loop)), self.shapes(shapes), self.shapes(kept))
-        count = Source("call.batch")
-        count = self.for_heads(count) if heads_apart(self.program, loops) else count
+        of = self.apart = described(self.program)
+        given = (self.size(of.features), self.shapes(of.matrices), self.shapes(of.kept.values()))
+        planned = code("call.tiling({}, {}, {})", *given)
+        count = self.for_heads(Source("call.batch")) if of.heads else Source("call.batch")
         head = code("call.run_apart({}, {}, plan, given=(", name(f"make_{kernel.name}"), count, uses=("plan",))
         test = block(code("if plan := {}:", planned), [self.launched(head, kernel)], defines=("plan",))
         return [test, block(Source("else:"), [stepwise])]

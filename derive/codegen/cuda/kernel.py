@@ -19,7 +19,7 @@ RESERVED = {
     *("row_next", "kept_next", "ring_next", "row_sum", "row_max", "add", "range", "lowest", "nan", "steps", "first", "last"),
     *("group", "member", "running", "own", "step", "before", "after", "meetings", "arrivals", "plan", "arrive", "wait", "word", "clear"),
     *("index", "k", "thread", "block", "seq", "min", "max", "ROWS", "LANES", "MEMBERS", "SUMS", "sums", "m", "call"),
-    *("head", "within", "across", "slot", "slots"),
+    *("head", "within", "across", "slot", "slots", "here"),
     *RUNTIME,
 }
 ENDS = (*OF_ARRAYS, "_out")

@@ -6,7 +6,8 @@ row is made by its lanes, that of a column or of the whole matrix by all threads
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Protocol
 
 import sympy as sp
 
@@ -15,10 +16,8 @@ from ...calculus.symbols import EYE, extent_name, is_extent
 from ...program.imperative import Compute, Place, RowLoop, Scalars, VectorLoop
 from ..expression import Expressions
 from ..source import ATOM, SUM, Source, Statement, Tree, add, assign, block, code, name, store
+from .features import Loops, Numbers
 from .kernel import ROW, J
-
-if TYPE_CHECKING:
-    from .heads import StageLoops
 
 M = name("m")
 
@@ -28,14 +27,37 @@ def column() -> Statement:
     return assign("j", code("m * across + within", uses=("m", "across", "within")))
 
 
+class RowNumbers(Numbers, Protocol):
+    """What loops over heads and matrices ask of the kernel that they are in."""
+
+    @property
+    def by_head(self) -> bool:
+        """Whether a block has one head of a row."""
+
+    def put(self, place: Place, index: Source, source: Source) -> list[Tree]:
+        """Return the statements that store one element of a vector."""
+
+    def matrix(self, value: str) -> Source:
+        """Return the source of the element (i, j) of a matrix."""
+
+    def put_matrix(self, place: Place, loop: RowLoop, source: Source) -> list[Tree]:
+        """Return the statements that store the element (i, j) of a matrix, in a loop over its rows."""
+
+    def columns(self, loop: RowLoop) -> Source:
+        """Return the source of the number of columns that a lane has in a loop over rows."""
+
+    def each_row(self, loop: RowLoop, body: Iterable[Tree]) -> Tree:
+        """Return the loop over the rows i that a warp has."""
+
+
 class RowLines:
     """The statements of one loop over rows of matrices."""
 
-    def __init__(self, loops: StageLoops, loop: RowLoop) -> None:
-        self.loops, self.loop, self.numbers, self.types = loops, loop, loops.numbers, loops.types
+    def __init__(self, loops: Loops, numbers: RowNumbers, loop: RowLoop) -> None:
+        self.loops, self.loop, self.numbers, self.types = loops, loop, numbers, loops.types
         self.rec, self.names = loops.program.rec, loops.names
         self.laid, self.shown = self.rec.laid, self.rec.shown
-        self.columns = loops.numbers.columns(loop)
+        self.columns = numbers.columns(loop)
         self.known: set[str] = set()  # elements of vectors, and of matrices in the part at hand, that stand in variables
         self.before: list[Tree] = []
         self.of_row: list[Statement] = []  # what is read once for each row
@@ -71,7 +93,7 @@ class RowLines:
             return [assign(total, code("row_sum({})", name(total), uses=("row_sum",))), *self.loops.finished(compute)]
         made = name(self.names.fresh(f"{total}_j"))
         stores = [line for place in compute.stores for line in self.numbers.write(eq.name, place, made)]
-        mine = code("slot == 0 and j < {}", self.width.within(SUM), uses=("slot", "j"))
+        mine = code("slot == 0 and {}", self.inside, uses=("slot",))
         return [
             self.each_register(
                 [
@@ -94,9 +116,19 @@ class RowLines:
     def each_register(self, body: list[Tree]) -> Tree:
         return block(code("for m in range({}):", self.columns), body, defines=("m",))
 
-    def each_column(self, body: list[Tree]) -> Tree:
-        """Return the loop over a lane's columns."""
-        return self.each_register([column(), block(code("if j < {}:", self.width, uses=("j",)), body)])
+    def each_column(self, body: list[Tree], condition: Source) -> Tree:
+        """Return the loop over a thread's columns, as far as there are any."""
+        return self.each_register([column(), block(code("if {}:", condition), body)])
+
+    @property
+    def inside(self) -> Source:
+        """Whether the matrix has a column j."""
+        return code("j < {}", self.width.within(SUM), uses=("j",))
+
+    @property
+    def here(self) -> Source:
+        """Whether the element (i, j) is the thread's."""
+        return code("here and {}", self.inside, uses=("here",))
 
     # Parts
 
@@ -111,7 +143,7 @@ class RowLines:
         self.read = {key: source for key, source in self.read.items() if key in read or key[1] != "element"}
         elements, self.of_part = self.of_part, []
         after = [line for compute in rows for line in self.row_sum(compute)]
-        return [*before, self.each_column([*elements, *body]), *after]
+        return [*before, self.each_column([*elements, *body], self.here), *after]
 
     def row_sum(self, compute: Compute) -> list[Tree]:
         total = self.loops.local[compute.equation.name]
@@ -128,7 +160,7 @@ class RowLines:
     def stored_element(self, compute: Compute) -> list[Tree]:
         made = name(self.loops.local[compute.equation.name])
         lines = [line for place in compute.stores for line in self.numbers.put(place, ROW, made)]
-        return [block(code("if within == 0:", uses=("within",)), lines)] if lines else []
+        return [block(code("if within == 0 and here:", uses=("within", "here")), lines)] if lines else []
 
     def matrix_element(self, compute: Compute) -> list[Tree]:
         """Return the statements that compute an element of a matrix and store it, or add one to a sum."""
@@ -205,5 +237,5 @@ class RowLines:
             made = self.names.fresh(f"{vector}_columns")
             self.read[vector, "column"] = code("{}[{}]", name(made), M)
             load = store(self.read[vector, "column"], self.numbers.picked(vector, J))
-            self.before += [self.registers(made), self.each_column([load])]
+            self.before += [self.registers(made), self.each_column([load], self.inside)]
         return self.read[vector, "column"]

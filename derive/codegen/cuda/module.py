@@ -17,15 +17,16 @@ from ..module import Module, imported
 from ..second import functions, links
 from ..signature import given, tape_record
 from ..source import Source, Statement, Tree, assign, code, name, printed, returned, tuple_of
+from .apart import Apart
 from .host import Code
 
 OWN = HOST | {"xp", "t", "Layer", "stream", "tf32", "CPU", "Packed", "Any", "plan", "Steps", "Product"}
 
 
-def tables(cell: Definition, compiled: Compiled) -> dict[str, Steps | None]:
+def tables(cell: Definition, compiled: Compiled) -> dict[str, Steps | Apart | None]:
     """Return what plans are made from, of each link's time loop; None where there is none that one kernel can run."""
     codes = CudaModule(cell, compiled).codes
-    return {link: made.table.steps() if made.table else None for link, made in codes.items()}
+    return {link: made.table.steps() if made.table else made.apart for link, made in codes.items()}
 
 
 def module(cell: Definition, compiled: Compiled, source: str, digest: str) -> str:

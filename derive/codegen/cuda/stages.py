@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...calculus.ir import FeatureSum
+from ...calculus.ir import FeatureSum, LogSumExp
 from ...calculus.naming import Names
 from ...language.sizes import Shape, Size
-from ...program.imperative import Array, HeadLoop, Loop, Place, Program, RowLoop, Scalars, Stage
-from ..host import place_of_head
+from ...program.imperative import Array, HeadLoop, Loop, Place, Program, RowLoop, Scalars, Stage, VectorLoop
+from ..host import ONE, place_of_head
 from ..kernel import Kernel
 from ..sizes import size_source
 from ..source import PRODUCT, SUM, Source, Tree, assign, block, code, listed, merged, name, store
@@ -60,6 +60,19 @@ def matrix_shapes(loops: Iterable[Loop]) -> tuple[Shape, ...]:
             if isinstance(own, RowLoop):
                 found[own.rows, own.columns] = None
     return tuple(found)
+
+
+def widest(program: Program, loops: Iterable[Loop], heads: str = "") -> Size:
+    """Return the largest size of the vectors that loops go through, by its number of terms where that is not known.
+
+    Where each of so many `heads` has a block, of a vector that is of all of them one has its part.
+    """
+    leaves = [own for loop in loops for own in (loop.loops if isinstance(loop, HeadLoop) else (loop,))]
+    sizes = [loop.size for loop in leaves if isinstance(loop, VectorLoop)]
+    nodes = (c.equation.node for loop in leaves if not isinstance(loop, RowLoop) for c in loop.computes)
+    sizes += [program.shape(node.value)[0] for node in nodes if isinstance(node, FeatureSum | LogSumExp)]
+    sizes = [size.shared(heads) or size for size in sizes]
+    return max(sizes, key=lambda size: (sum(k for _, k in size.terms), size.constant, str(size)), default=ONE)
 
 
 def given(region: str) -> list[tuple[str, Source]]:
@@ -200,9 +213,12 @@ class StageNumbers:
         return self.each(loop.rows, body)
 
     def each(self, rows: Size, body: Iterable[Tree]) -> Tree:
-        """Return the loop over the rows that a slot has."""
-        head = code("for i in range(slot, {}, slots):", self.whole(rows), uses=("slot", "slots"))
-        return block(head, body, defines=("i",))
+        """Return the loop over the rows i that a slot has: as many times in each, so that the threads of a warp stay together."""
+        height = self.whole(rows)
+        i = assign("i", code("min(first + slot, {} - 1)", height, uses=("min", "first", "slot")))
+        here = assign("here", code("first + slot < {}", height, uses=("first", "slot")))
+        head = code("for first in range(0, {}, slots):", height, uses=("slots",))
+        return block(head, [i, here, *body], defines=("first",))
 
     def row(self, array: Array, shift: int) -> Source:
         if array.space in ("scratch", "once"):

@@ -12,7 +12,7 @@ from math import prod
 
 WARP = 32
 FEWEST = 4  # threads of a slot
-COLUMNS = 8  # of a thread, at most, as far as a warp goes
+COLUMNS = 4  # of a thread, at most, as far as a warp goes
 ELEMENTS = 16  # of a matrix, that a thread has before there are more threads
 THREADS = 256  # of a block, whose kernel then has all the registers that there are
 STATIC = 8192  # bytes of shared memory that are left to sums
