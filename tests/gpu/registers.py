@@ -13,7 +13,7 @@ sys.path[:0] = [folder for folder in (str(Path(__file__).parents[2]), str(Path(_
 
 import numpy as np  # noqa: E402
 from device import DTYPES, SimulatedDevice, using  # noqa: E402
-from helpers.devices import VECTORS  # noqa: E402
+from helpers.devices import MATRICES, VECTORS  # noqa: E402
 from report import Report, device, report  # noqa: E402
 
 from derive.cells import REGISTRY  # noqa: E402
@@ -21,7 +21,7 @@ from generated.runtime.cuda import current, planner  # noqa: E402
 from generated.runtime.cuda.kind import KINDS, Kind  # noqa: E402
 from generated.runtime.cuda.limits import H200  # noqa: E402
 from generated.runtime.cuda.plan import Plan, Steps  # noqa: E402
-from generated.runtime.cuda.tiling import Tiling  # noqa: E402
+from generated.runtime.cuda.tiling import Shape, Tiling  # noqa: E402
 
 DATA = Path(__file__).with_name("registers.json")
 # Kind of numbers, hidden size and batch: what an H200 runs with members, with one, and step by step.
@@ -49,6 +49,14 @@ CELLS = (
     "softmax_cross_entropy",
 )
 ORDINARY = ("steps", "bfloat16, members")
+# Of cells with heads and matrices, whose loops one kernel runs if rows need nothing of each other: all sizes but the number of heads.
+APART: dict[str, tuple[str, int, int, bool]] = {
+    "bfloat16, apart": ("bfloat16", 128, 8, True),
+    "float64, apart": ("float64", 64, 8, True),
+}
+OF_MATRICES = ("gated_deltanet", "ttt_linear", "rwkv7", "mamba")
+LOOPS_APART = ("gated_deltanet", "ttt_linear")
+HEADS = 8
 FORMS = ("rnn", "lstm", "gru_v3")  # of an ordinary run, in ordinary variants; the LSTM in some more
 THOROUGH = ("lstm", "gru_v3")  # in every variant in the data
 
@@ -56,14 +64,16 @@ THOROUGH = ("lstm", "gru_v3")  # in every variant in the data
 def quick(name: str, variant: str) -> bool:
     """Say whether a case is one of the tests' ordinary run."""
     more = ("float64, members", "tf32, members") if name == "lstm" else ()
+    if name in OF_MATRICES:
+        return (name, variant) in (("gated_deltanet", "bfloat16, apart"), ("mamba", "steps"))
     return variant == "steps" or (name in FORMS and variant in (*ORDINARY, *more))
 
 
 def cases(every: bool = False) -> list[tuple[str, str]]:
     """Return what is measured: cells and variants; `every` cell in every variant, or those of the data."""
-    if every:
-        return [(name, variant) for name in VECTORS for variant in VARIANTS]
-    return [(name, variant) for name in CELLS for variant in (VARIANTS if name in THOROUGH else ORDINARY)]
+    vectors, matrices = (VECTORS, MATRICES) if every else (CELLS, OF_MATRICES)
+    found = [(name, variant) for name in vectors for variant in (VARIANTS if every or name in THOROUGH else ORDINARY)]
+    return found + [(name, variant) for name in matrices for variant in ("steps", *(APART if every or name in LOOPS_APART else ()))]
 
 
 class CompilingDevice(SimulatedDevice):
@@ -76,6 +86,9 @@ class CompilingDevice(SimulatedDevice):
 
     def plan(self, steps: Steps, sizes: Any, batch: int, kind: Kind) -> Plan | None:
         return planner.best(steps, sizes, batch, kind, H200) if self.resident else None
+
+    def tiling(self, features: int, matrices: tuple[Shape, ...], kept: tuple[Shape, ...], kind: Kind) -> Tiling | None:
+        return super().tiling(features, matrices, kept, kind) if self.resident else None
 
     def machine(self, kind: Kind, threads: int, plan: Plan | Tiling | None = None) -> Any:
         from generated.runtime.cuda.numba_machine import NumbaMachine
@@ -92,10 +105,11 @@ class CompilingDevice(SimulatedDevice):
 
 def measured(name: str, variant: str, *, second: bool = False) -> dict[str, Report]:
     """Return what the kernels of one step forward and backward take, by name; with `second`, those of second order too."""
-    kind, n, batch, resident = VARIANTS[variant]
+    kind, n, batch, resident = {**VARIANTS, **APART}[variant]
     module, dtype = importlib.import_module(f"generated.cuda.{name}"), DTYPES[KINDS[kind].stored]
     layer, made = module.LAYER, CompilingDevice(resident)
-    spec = layer.spec(1, batch, dict.fromkeys(REGISTRY[name].sizes, n))
+    cell = REGISTRY[name]
+    spec = layer.spec(1, batch, {size: HEADS if size == cell.heads else n for size in cell.sizes})
 
     def zeros(group: str) -> dict[str, np.ndarray]:
         return {key: np.zeros(shape, np.int64 if key in layer.indices else dtype) for key, shape in spec[group].items()}

@@ -118,9 +118,16 @@ def test_every_element_has_a_thread_and_lanes_ask_several_banks(shape: Shape) ->
     assert len({place % 32 for place in at_once}) == WARP  # of a warp's threads, each has a bank
 
 
+@pytest.mark.parametrize("columns", [64, 96, 128, 200, 256, 512])
+def test_the_lanes_of_a_slot_read_whole_sectors(columns: int) -> None:
+    """Numbers of 16 bits, one after the other: the device's memory is read 32 bytes at a time."""
+    tiling = for_stage(256, [(64, columns)], 4)
+    assert tiling is not None and tiling.across * 2 >= 32
+
+
 def test_what_a_block_has_room_for() -> None:
     assert for_loop(512, [(512, 512)], [(512, 512)], 4, H200.shared) is None
     assert for_loop(16, [], [], 4, H200.shared) == Tiling(WARP, 4, ())
-    assert for_stage(64, []) is None
+    assert for_stage(64, [], 4) is None
     large = for_loop(128, [(128, 128)], [(128, 128), (128, 128)], 4, H200.shared)
     assert large is not None and large.threads == 256 and large.tiles[1][0] * 4 == large.shared // 2

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from conftest import ordinary
-from registers import CELLS, DATA, VARIANTS, cases, measured, quick
+from registers import CELLS, DATA, OF_MATRICES, VARIANTS, cases, measured, quick
 from report import available
 
 from derive.cells import SECOND
@@ -56,7 +56,8 @@ def test_every_kernel_of_second_order(name: str, variant: str) -> None:
 
 def test_variants_have_the_kernels_that_they_are_for() -> None:
     recorded = json.loads(DATA.read_text(encoding="utf-8"))
-    assert set(recorded) == set(CELLS)
+    assert set(recorded) == {*CELLS, *OF_MATRICES}
+    assert {"forward_apart", "backward_apart"} <= set(recorded["gated_deltanet"]["bfloat16, apart"])
     for variant in VARIANTS:
         kernels = recorded["lstm"][variant]
         assert any(kernel.endswith("resident") for kernel in kernels) == (variant != "steps"), variant

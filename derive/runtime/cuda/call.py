@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from .device import Device, Factory
-from .kind import Kind
+from .kind import BYTES, Kind
 from .members import packed_size, packing
 from .plan import LINE, Plan, Steps
 from .sums import STRETCH, make_sum_real, make_sum_stored
@@ -199,7 +199,7 @@ class Call:
         features = max([features, *(height * WARP for height, _ in matrices)])
         threads = min(THREADS, -(-features // WARP) * WARP)
         blocks = 1 if whole else -(-features // threads)
-        kernel = self.device.compiled(make, self.kind, threads, for_stage(threads, matrices))
+        kernel = self.device.compiled(make, self.kind, threads, for_stage(threads, matrices, BYTES[self.kind.real]))
         self._launch(kernel, (rows, blocks), threads, given)
 
     def tiling(self, features: int, matrices: tuple[Shape, ...], kept: tuple[Shape, ...]) -> Tiling | None:

@@ -12,7 +12,7 @@ from math import prod
 
 WARP = 32
 FEWEST = 4  # threads of a slot
-COLUMNS = 4  # of a thread, at most, as far as a warp goes
+WIDTH = 16  # bytes of a row that a thread has, at most, as far as a warp goes: with more, the longest kernels have too few registers
 ELEMENTS = 16  # of a matrix, that a thread has before there are more threads
 THREADS = 256  # of a block, whose kernel then has all the registers that there are
 STATIC = 8192  # bytes of shared memory that are left to sums
@@ -49,9 +49,12 @@ class Tiling:
         return self.threads
 
 
-def for_stage(threads: int, matrices: Sequence[Shape]) -> Tiling | None:
-    """Return how a kernel for one step, or for all rows, has its matrices, given by rows and columns; None if it has none."""
-    across = _across(matrices)
+def for_stage(threads: int, matrices: Sequence[Shape], size: int) -> Tiling | None:
+    """Return how a kernel for one step, or for all rows, has its matrices, given by rows and columns; None if it has none.
+
+    A number has `size` bytes.
+    """
+    across = _across(matrices, size)
     return Tiling(threads, across, _columns(matrices, across)) if matrices else None
 
 
@@ -71,7 +74,7 @@ def for_loop(features: int, matrices: Sequence[Shape], kept: Sequence[Shape], si
     shared : int
         Bytes of shared memory that a block may have.
     """
-    across = _across(matrices)
+    across = _across(matrices, size)
     wanted = max([features, *(-(-prod(shape) // ELEMENTS) for shape in matrices)])
     threads = min(-(-wanted // WARP) * WARP, THREADS)
     tiles, numbers = [], 0
@@ -84,10 +87,10 @@ def for_loop(features: int, matrices: Sequence[Shape], kept: Sequence[Shape], si
     return Tiling(max(threads, WARP), across, _columns(matrices, across), tuple(tiles), numbers * size)
 
 
-def _across(matrices: Sequence[Shape]) -> int:
+def _across(matrices: Sequence[Shape], size: int) -> int:
     """Return how many threads have a row of the widest matrix."""
     across = FEWEST
-    while across < WARP and any(columns > COLUMNS * across for _, columns in matrices):
+    while across < WARP and any(columns * size > WIDTH * across for _, columns in matrices):
         across *= 2
     return across
 
