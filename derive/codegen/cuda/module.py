@@ -79,7 +79,7 @@ class CudaModule(Module[Code]):
         array = link.program.arrays[link.program.places[carry.previous].array]
         dtype = "call.stored_dtype" if array.name in made.stored else "call.real_dtype"
         if link.program.rec.reverse:
-            rows = code("call.carried({}, {})", value, dtype)
+            rows = code("call.carried({}, {}{})", value, dtype, ", tape=True" if array.space == "tape" else "")
         else:
             rows = code("call.state_rows({}, {}, tape={})", value, dtype, array.space == "tape")
         return assign(made.given[array.name].text, rows)

@@ -15,10 +15,10 @@ from ...language.sizes import Size
 Parts = tuple[str, ...]
 
 
-def overlapped(rec: Recurrence, joint_name: Callable[[Parts], str]) -> Recurrence:
-    """Return a recurrence in which no two concatenations of a step that can lie in one are made apart."""
+def overlapped(rec: Recurrence, named: Callable[[Recurrence, Parts], str]) -> Recurrence:
+    """Return a recurrence in which no two concatenations of a step that can lie in one are made apart; new ones are `named`."""
     while (found := _pair(rec)) is not None:
-        rec = _joined(rec, *found, joint_name)
+        rec = _joined(rec, *found, named)
     return rec
 
 
@@ -42,12 +42,12 @@ def _joint(one: Parts, other: Parts) -> Parts | None:
     return (*one, *other[shared:]) if shared else None
 
 
-def _joined(rec: Recurrence, one: Equation, other: Equation, parts: Parts, joint_name: Callable[[Parts], str]) -> Recurrence:
+def _joined(rec: Recurrence, one: Equation, other: Equation, parts: Parts, named: Callable[[Recurrence, Parts], str]) -> Recurrence:
     sizes = {part: rec.types[part].shape[0] for part in parts}
     types, labels, body = dict(rec.types), dict(rec.labels), list(rec.body)
     joint = one
     if parts != _parts(one):
-        joint = Equation(rec.names().fresh(joint_name(parts)), Concat(parts), shown=False)
+        joint = Equation(named(rec, parts), Concat(parts), shown=False)
         kind = replace(rec.types[parts[0]], shape=(_total(sizes, parts),))
         types[joint.name], labels[joint.name] = kind, Label("part")
 

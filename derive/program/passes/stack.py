@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from itertools import combinations
 
@@ -34,14 +34,26 @@ from ...calculus.ir import (
     slices,
     validate,
 )
+from ...calculus.naming import Names
 from ...language.sizes import Size
 from .overlap import overlapped
 
 
 def stack(derivation: Derivation) -> Derivation:
     """Return `derivation` with products that share an operand stacked."""
-    order = _order(derivation)
-    return derivation.mapped(lambda rec: overlapped(_Stacking(rec, order).stacked(), _joint_name))
+    order, joints = _order(derivation), dict[Node, str]()
+
+    def named(rec: Recurrence, parts: tuple[str, ...]) -> str:
+        return _named(joints, Concat(parts), _joint_name(parts), rec.types, rec.names(*joints.values()))
+
+    return derivation.mapped(lambda rec: overlapped(_Stacking(rec, order, joints).stacked(), named))
+
+
+def _named(joints: dict[Node, str], node: Node, wish: str, own: Container[str], names: Names) -> str:
+    """Return the name of what is stacked: as another link calls the same, if the link has that name not as its `own`, else a new one."""
+    if node not in joints or joints[node] in own:
+        joints[node] = names.fresh(wish)
+    return joints[node]
 
 
 def _order(derivation: Derivation) -> dict[str, int]:
@@ -65,11 +77,15 @@ def _order(derivation: Derivation) -> dict[str, int]:
 
 
 class _Stacking:
-    """A recurrence as far as it is stacked."""
+    """A recurrence as far as it is stacked.
 
-    def __init__(self, rec: Recurrence, order: Mapping[str, int]) -> None:
-        self.rec, self.order = rec, order
-        self.types, self.labels, self.names = dict(rec.types), dict(rec.labels), rec.names()
+    `joints` are the names of what is stacked in the links of a chain: those that stack the same call it the same, and a name means one
+    thing in all of them.
+    """
+
+    def __init__(self, rec: Recurrence, order: Mapping[str, int], joints: dict[Node, str]) -> None:
+        self.rec, self.order, self.joints = rec, order, joints
+        self.types, self.labels, self.names = dict(rec.types), dict(rec.labels), rec.names(*joints.values())
         self.prologue, self.body = list(rec.prologue), list(rec.body)
         self.accumulators, self.epilogue = list(rec.accumulators), list(rec.epilogue)
         self.made: dict[Node, str] = {}
@@ -89,13 +105,16 @@ class _Stacking:
         )
         return validate(prune(rec))
 
+    def name(self, node: Node, wish: str) -> str:
+        return _named(self.joints, node, wish, self.types, self.names)
+
     def concat(self, parts: tuple[str, ...], level: list[Equation], position: int) -> str:
         """Return the name of the values `parts` one after the other, made once."""
         node = Concat(parts)
         if node not in self.made:
             first = self.types[parts[0]]
             rows = sum((self.types[p].shape[0] for p in parts), Size())
-            name = self.names.fresh(_joint_name(parts))
+            name = self.name(node, _joint_name(parts))
             self.types[name] = replace(first, shape=(rows, *first.shape[1:]))
             self.labels[name] = Label("part")
             level.insert(position, Equation(name, node, shown=False))
@@ -117,7 +136,7 @@ class _Stacking:
             if len(members) < 2:
                 continue
             matrix = self.concat(tuple(eq.node.matrix for eq in members if isinstance(eq.node, MatVec)), self.prologue, len(self.prologue))
-            whole = self.names.fresh(f"{matrix}_{vector}")
+            whole = self.name(MatVec(matrix, vector), f"{matrix}_{vector}")
             kind = replace(self.types[members[0].name], shape=(self.types[matrix].shape[0],))
             self.types[whole], self.labels[whole] = kind, Label("part")
             at = self.body.index(members[0])
@@ -151,7 +170,7 @@ class _Stacking:
         nodes = [p.node for p in members if isinstance(p.node, MatVecT)]
         matrix = self.concat(tuple(n.matrix for n in nodes), self.prologue, len(self.prologue))
         vector = self.concat(tuple(n.vector for n in nodes), self.body, self.body.index(total))
-        product = self.names.fresh(f"{matrix}T_{vector}")
+        product = self.name(MatVecT(matrix, vector), f"{matrix}T_{vector}")
         self.types[product], self.labels[product] = self.types[total.name], Label("part")
         assert isinstance(total.node, Map)
         rest = total.node.expr - sp.Add(*(sp.Symbol(p.name) for p in members)) + sp.Symbol(product)
@@ -193,7 +212,7 @@ class _Stacking:
         left = {part: eq for part, eq in self.totals().items() if part in node.parts}
         if not left:
             return
-        total = self.names.fresh(f"{whole}_sum")
+        total = self.name(Total(whole), f"{whole}_sum")
         self.types[total], self.labels[total] = replace(self.types[whole], batched=False), Label("part")
         self.accumulators = [eq for eq in self.accumulators if eq not in left.values()]
         self.accumulators.append(Equation(total, Total(whole), shown=False))
@@ -206,7 +225,7 @@ class _Stacking:
         return {eq.node.value: eq for eq in self.accumulators if isinstance(eq.node, Total) and not self.types[eq.name].batched}
 
     def sum(self, members: list[Equation], node: Node) -> None:
-        whole = self.names.fresh(_joint_name(tuple(eq.name for eq in members)))
+        whole = self.name(node, _joint_name(tuple(eq.name for eq in members)))
         kind = self.types[members[0].name]
         rows = sum((self.types[eq.name].shape[0] for eq in members), Size())
         self.types[whole], self.labels[whole] = replace(kind, shape=(rows, *kind.shape[1:])), Label("part")

@@ -122,10 +122,14 @@ class Call:
 
     def state_rows(self, initial: Any, dtype: Any, *, tape: bool) -> Any:
         """Return a state's array, with `initial` (B, ·) before the first step."""
-        steps, width = self.steps + 1 if tape and self.keep else 2, prod(initial.shape[1:])
-        rows = self.xp.empty((steps * self.batch, width), dtype)
-        rows[: self.batch] = initial.reshape(self.batch, width)
+        rows = self._carry_rows(initial, dtype, tape=tape)
+        rows[: self.batch] = initial.reshape(self.batch, rows.shape[1])
         return rows
+
+    def _carry_rows(self, like: Any, dtype: Any, *, tape: bool) -> Any:
+        """Return an array for a carry before and after each step, or, unless a tape is kept, for two steps in turn."""
+        steps = self.steps + 1 if tape and self.keep else 2
+        return self.xp.empty((steps * self.batch, prod(like.shape[1:])), dtype)
 
     def last(self, rows: Any, like: Any, *, tape: bool) -> Any:
         """Return a state after the last step, shaped as `like`, as an array of its own."""
@@ -136,11 +140,11 @@ class Call:
         """Return a state's values before each step."""
         return rows[: self.count]
 
-    def carried(self, final: Any, dtype: Any) -> Any:
-        """Return the array of a state's cotangent, two steps' worth, with `final` (B, ·) after the last."""
-        width = prod(final.shape[1:])
-        rows = self.xp.empty((2 * self.batch, width), dtype)
-        self.ring(rows, self.steps)[...] = final.reshape(self.batch, width)
+    def carried(self, final: Any, dtype: Any, *, tape: bool = False) -> Any:
+        """Return the array of a state's cotangent, with `final` (B, ·) after the last step."""
+        rows = self._carry_rows(final, dtype, tape=tape)
+        last = self.kept(rows, self.steps) if tape else self.ring(rows, self.steps)
+        last[...] = final.reshape(self.batch, rows.shape[1])
         return rows
 
     def first(self, rows: Any, like: Any) -> Any:
