@@ -21,6 +21,8 @@ PACK = '''"""Return a copy of parameters, laid out as the kernels read it: `infe
     """'''
 
 
+TAPES = "Keep what `backward` reads; a state every √T steps, and compute it again; or that if all is over 1 GiB (`runtime.tapes`)."
+
 TAPE = (
     "A forward pass, ready for `backward`: references to what was given, and new arrays, or states to recompute from.",
     [
@@ -103,17 +105,24 @@ class Interface:
         ]
 
     def rules_entries(self) -> list[str]:
-        """Return those that a cell has for indices, sizes that are equal, and initial values, where it has any."""
+        """Return those that a cell has for indices, sizes that are equal, its tape, and initial values, where it has any."""
         cell, entries = self.cell, []
         if indices := self.indices():
             below = [f'"{k}": {tuple_source(_quoted(size) for size in sorted(v))}' for k, v in sorted(indices.items())]
             entries.append("indices={" + ", ".join(below) + "}")
         if cell.equal_sizes:
             entries.append("equal=" + tuple_source(tuple_source(_quoted(s) for s in pair) for pair in cell.equal_sizes))
+        if self.tape != "full":
+            entries.append(f'tape="{self.tape}"')
         if cell.init:
             rules = (f'"{k}": {_quoted(v) if isinstance(v, str) else repr(v)}' for k, v in sorted(dict(cell.init).items()))
             entries.append("rules={" + ", ".join(rules) + "}")
         return entries
+
+    @property
+    def tape(self) -> str:
+        """How a forward pass keeps its tape unless it is told: a state that is a matrix makes a large one."""
+        return "auto" if any(len(self.cell.shapes[state]) == 2 for state in self.cell.states) else "full"
 
     def indices(self) -> dict[str, set[str]]:
         """Return the sizes of the vectors that each integer input picks from."""
@@ -199,7 +208,7 @@ class Interface:
             "        How many steps each sequence has; the others are neither read nor run, and give zero.",
         ]
         lines += ["    reverse : bool", "        From each sequence's last step to its first; outputs stay where their inputs are."]
-        lines += ['    tape : "full" or "recompute"', "        Keep what `backward` reads, or a state every √T steps and compute it again."]
+        lines += ['    tape : "full", "recompute" or "auto"', f"        {TAPES}"]
         lines += ["", "    Returns", "    -------"]
         lines += [f"    y : array {axes_text('T', 'B', shape=shapes[cell.output])}", "    final : State", "    tape : Tape"]
         return "\n".join(lines)

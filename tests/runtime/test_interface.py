@@ -410,7 +410,7 @@ def test_forward_refuses(function: str, case: str) -> None:
 @pytest.mark.parametrize("tape", ["none", None])
 def test_forward_refuses_other_tapes(tape: Any) -> None:
     module, x, params, _ = gru()
-    with pytest.raises(ValueError, match='tape must be "full" or "recompute", got'):
+    with pytest.raises(ValueError, match='gru: tape must be "full", "recompute" or "auto", got'):
         module.forward(x, params, tape=tape)
 
 

@@ -156,13 +156,14 @@ class CpuModule(Module[Code]):
         cell = self.cell
         steps = "" if cell.inputs else ", steps"
         given = f"steps={'None' if cell.inputs else 'steps'}, lengths=lengths, reverse=reverse"
+        options = f'lengths=None, reverse=False, tape="{self.interface.tape}"'
         signed, own = self.interface.signature, self.interface.own
         layer, inputs = own["LAYER"], f"{own['Inputs']}({', '.join((*cell.inputs, *cell.context))})"
         return [
             f"""def pack(params) -> Packed:
     {PACK}
     return {layer}.pack({self.packs}, params)""",
-            f'''def forward({signed(f'{steps}, lengths=None, reverse=False, tape="full"')}) -> tuple[np.ndarray, State, Tape]:
+            f'''def forward({signed(f"{steps}, {options}")}) -> tuple[np.ndarray, State, Tape]:
     """Run the cell over a sequence; return the output at every step, the final state, and a tape for `backward`.
 {self.interface.describe_arguments()}
     """

@@ -48,6 +48,7 @@ class Table:
     equal : pairs of sizes that must be equal
     links : mapping from the name of a pass of second order to what it takes and gives; empty for a module of first order
     rules : mapping from a parameter to its initial value or the name of a rule, and from a state to its value before the first step
+    tape : how a forward pass keeps its tape unless it is told: "full" or "auto"
     records : the module's own types, by name: Params, State, Inputs, Saved, Tape, Grads, and of second order Tape2, Second
     """
 
@@ -63,6 +64,7 @@ class Table:
     equal: tuple[tuple[str, str], ...] = ()
     links: Mapping[str, Link] = field(default_factory=dict)
     rules: Mapping[str, Any] = field(default_factory=dict)
+    tape: str = "full"
     records: Mapping[str, Any] = field(default_factory=dict)
     checked: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -8,6 +8,7 @@ segments of which only the first states are kept.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cached_property
 from math import prod
 from typing import Any, ClassVar, NamedTuple
@@ -17,8 +18,9 @@ import numpy as np
 from ..common.layer import OVER_TIME, Pass
 from ..common.packed import Seal, check_packed, sealed
 from ..common.second import SecondOrder
-from ..common.sizes import Shape
+from ..common.sizes import Shape, Sizes
 from ..common.table import Signature, signature
+from ..tapes import get_limit
 from . import segments
 from .addresses import Rows, Running, dense, flat
 from .call import Call
@@ -35,6 +37,7 @@ from .tile import ROWS
 __all__ = ["Layer", "Marks", "Packed"]
 
 Array = np.ndarray
+TAPES = ("full", "recompute", "auto")
 TAPED = ("inputs", "params", "state", "saved")  # what a tape has of arrays
 
 
@@ -72,22 +75,26 @@ class Layer(SecondOrder):
         self, run: Pass, inputs: Any, params: Any, state: Any, *, steps: int | None, lengths: Any, reverse: bool, tape: str
     ) -> tuple[Array, Any, Any]:
         """Return output, final state and tape."""
-        if tape not in ("full", "recompute"):
-            raise ValueError(f'{self.name}: tape must be "full" or "recompute", got {tape!r}')
+        if tape not in TAPES:
+            raise ValueError(f'{self.name}: tape must be "full", "recompute" or "auto", got {tape!r}')
         if tape == "recompute" and isinstance(lengths, Running):
             raise ValueError(f'{self.name}: tape must be "full" where arrays have rows')
 
         def work(trace: Trace | None, inputs: Any, params: Any, state: Any) -> tuple[Array, Any, Any]:
-            call, start, last = self.call(inputs, params, state, steps, lengths, reverse, keep=tape == "full", trace=trace)
+            call, start, last = self.call(inputs, params, state, steps, lengths, reverse, keep=tape != "recompute", trace=trace)
             params = params.params if isinstance(params, Packed) else params
-            if tape == "recompute":
+            extent = call.sizes, call.dtype.itemsize, call.steps, call.batch
+            if tape == "recompute" or (tape == "auto" and self.marks(*extent, lengths)):
+                if trace is not None:
+                    trace.leave()
                 y, final, saved = self._by_segments(run, inputs, params, start, call, last, reverse)
             else:
                 y, final, saved = self.ran(run, call)
             return y, final, self.records["Tape"](inputs, params, start, saved, call.steps, last, reverse)
 
-        if tape == "full" and lengths is None and reverse is False and not isinstance(params, Packed):
-            return self.again(self.recordings, ("forward", steps), (inputs, params, state), work)
+        if tape != "recompute" and lengths is None and reverse is False and not isinstance(params, Packed):
+            chosen_by = get_limit() if tape == "auto" else None
+            return self.again(self.recordings, ("forward", steps, chosen_by), (inputs, params, state), work)
         return work(None, inputs, params, state)
 
     def infer(
@@ -256,7 +263,7 @@ class Layer(SecondOrder):
             self.check_indices(given.inputs, sizes)
         if reverse is not False and not isinstance(reverse, (bool, np.bool_)):
             raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
-        lengths = lengths if running is not None else self._lengths(lengths, steps, batch)
+        lengths = lengths if running is not None or lengths is None else self._lengths(lengths, steps, batch)
         light = is_light(steps * batch, width, weights // dtype.itemsize, once=steps == 1)
         parts, how = division(light)
         inline = step_by_step(steps, batch, weights, parts, ROWS)
@@ -293,9 +300,7 @@ class Layer(SecondOrder):
             found[name] = running.padded(value)
         return inputs._replace(**found)
 
-    def _lengths(self, lengths: Any, steps: int, batch: int) -> Array | None:
-        if lengths is None:
-            return None
+    def _lengths(self, lengths: Any, steps: int, batch: int) -> Array:
         found = np.asarray(lengths)
         if found.shape != (batch,) or (found.dtype.kind not in "iu" and found.size):
             raise ValueError(
@@ -377,6 +382,32 @@ class Layer(SecondOrder):
         return f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
 
     # Segments
+
+    def marks(self, sizes: Sizes, itemsize: int, steps: int, batch: int, lengths: Any) -> int:
+        """Return the states before how many segments are kept where a tape chooses by itself; 0 if it keeps all.
+
+        It keeps all where that has no more bytes than `tapes.get_limit`, by the shapes of what is kept; where there is but one segment; and
+        where arrays have rows, which no segments have.
+
+        Parameters
+        ----------
+        sizes : dict
+        itemsize : int
+            Bytes of a number.
+        steps, batch : int
+        lengths : array (B,) or Running, optional
+        """
+        every = segments.interval(steps)
+        if every >= steps or isinstance(lengths, Running):
+            return 0
+        rows = steps * batch if lengths is None else int(self._lengths(lengths, steps, batch).sum())
+        numbers = sum((rows + extra * batch) * prod(self.shape(shape, sizes)) for shape, extra in self.saved.values())
+        return -(-steps // every) if numbers * itemsize > get_limit() else 0
+
+    def marked(self, states: Sequence[Array], steps: int) -> Marks:
+        """Return what a tape of so many steps keeps, given the arrays of the states before each segment, one after the other."""
+        kind, count = self.records["State"], len(self.state)
+        return Marks(segments.interval(steps), tuple([kind(*states[k : k + count]) for k in range(0, len(states), count)]))
 
     def _by_segments(
         self, run: Pass, inputs: Any, params: Any, state: Any, call: Call, lengths: Array | None, reverse: bool

@@ -32,10 +32,10 @@ ARRAYS = {np.ndarray}
 class Trace:
     """What a pass does while it is recorded."""
 
-    call: Call
     light: bool
 
     def __init__(self) -> None:
+        self.call: Call | None = None
         self.works: list[Work] = []
         self.made: list[Array] = []
 
@@ -43,6 +43,10 @@ class Trace:
         """Return a call, which wakes no thread if it is `light`, so that it is recorded."""
         self.call, self.light = call, light
         return call._replace(empty=self.empty, record=self.works)
+
+    def leave(self) -> None:
+        """Record nothing: what the call does is other calls."""
+        self.call = None
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         self.made.append(np.empty(shape, dtype))
@@ -74,8 +78,7 @@ class Recording:
         New arrays, in the order in which the result has them.
     """
 
-    def __init__(self, key: Any, trace: Trace, arrays: Sequence[Array], result: Any) -> None:
-        call = trace.call
+    def __init__(self, key: Any, trace: Trace, call: Call, arrays: Sequence[Array], result: Any) -> None:
         self.key, self.ended, self.light = key, 0.0, trace.light
         self.heavy = call.batch * max((weight.size for weight in call.weights or ()), default=0) >= SHARED
         self.call = call._replace(params=None, weights=None, inputs=None, state=None, rows=None, record=None)
@@ -145,11 +148,11 @@ class Recording:
         return Entry.of(work, (*self.divided, *pick(self._values(given))), given)
 
     @classmethod
-    def of(cls, key: Any, given: Given, work: Path) -> Recording:
-        """Record a call on copies of its arguments, no two of which overlap."""
+    def of(cls, key: Any, given: Given, work: Path) -> Recording | None:
+        """Record a call on copies of its arguments, no two of which overlap; None if it is not recorded after all."""
         copies, trace = [_copied(item) for item in given], Trace()
         result = work(trace, *copies)
-        return cls(key, trace, flattened(copies), result)
+        return None if trace.call is None else cls(key, trace, trace.call, flattened(copies), result)
 
 
 class Recordings:

@@ -43,6 +43,9 @@ class DevicePasses(Passes):
     def _options(self) -> dict[str, Any]:
         return {}
 
+    def _keeping(self) -> dict[str, Any]:
+        return {}
+
     def _taped(self, inputs: Any, params: Any, state: Any, saved: Arrays, steps: int) -> Any:
         return self.module.Tape(inputs, params, state, self.module.Saved(*saved), steps, False)
 

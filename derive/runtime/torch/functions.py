@@ -280,6 +280,7 @@ class Straight(Function):
 
     @staticmethod
     def forward(ctx: Any, passes: Passes, *values: Any) -> tuple[Any, ...]:
+        passes = passes.sized(values)
         found = computed(passes, passes.forward, values)
         _remember(ctx, passes, values, found[passes.results :])
         return found[: passes.results]

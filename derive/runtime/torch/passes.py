@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,6 +52,8 @@ class Passes:
         again where it is asked for.
     replay : bool
         Whether second derivatives that the module does not have are those of its step in PyTorch: see `replay`.
+    marks : int
+        The states before how many segments are all that is saved, to run the steps of each again; 0 if what is kept is saved.
     """
 
     packs: ClassVar[bool] = True
@@ -64,6 +67,7 @@ class Passes:
     single: bool = False
     keep: bool = True
     replay: bool = False
+    marks: int = 0
 
     given: int = field(init=False)
     """How many inputs and contexts."""
@@ -77,13 +81,14 @@ class Passes:
         """Count once what is asked for in every call; a compiler reads it, where it could not look into a cached property."""
         module, keep = self.module, self.keep
         given, weights, states = (len(record._fields) for record in (module.Inputs, module.Params, module.State))
+        saved, kept = len(module.Saved._fields), len(module.SavedBackward._fields) if module.LAYER.links else 0
         counts = {
             "given": given,
             "weights": weights,
             "results": 1 + states,
             "values": given + weights + (states if self.starts else 0),
-            "saved": len(module.Saved._fields) if keep or self.by_step else 0,
-            "kept": len(module.SavedBackward._fields) if keep and module.LAYER.links else 0,
+            "saved": self.marks * states or (saved if keep or self.by_step else 0),
+            "kept": kept if keep and not self.marks else 0,
         }
         for name, count in counts.items():
             object.__setattr__(self, name, count)
@@ -170,6 +175,17 @@ class Passes:
         """Whether more sequences of a like kind may be put beside those of a call."""
         return not isinstance(self.lengths, Running)
 
+    def sized(self, values: Sequence[Tensor]) -> Passes:
+        """Return the same with as many `marks` as the module chooses by the size of a tape that keeps all."""
+        layer = self.module.LAYER
+        if layer.tape != "auto" or isinstance(self.lengths, Running):
+            return self
+        inputs, params, state = self._arguments(values)
+        given = inputs._asdict()
+        sizes, extent = layer.find_sizes(given, params, state), layer.extent(given, state, self.steps)
+        marks = layer.marks(sizes, floating(values).dtype.itemsize, *extent, self.lengths)
+        return replace(self, marks=marks) if marks else self
+
     # Passes
 
     def infer(self, values: Arrays) -> list[Maybe]:
@@ -193,6 +209,8 @@ class Passes:
     def forward(self, values: Arrays) -> list[Maybe]:
         """Return results, and what is saved."""
         y, final, tape = self._run(values)
+        if self.marks:
+            return [y, *self._final(final), *chain.from_iterable(tape.saved.states)]
         return [y, *self._final(final), *(tape.saved if self.saved else ())]
 
     def backward(self, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
@@ -257,18 +275,22 @@ class Passes:
         end = self.given + self.weights
         return values[: self.given], values[self.given : end], values[end:]
 
-    def _called(self, function: Any, inputs: Any, params: Any, state: Any) -> Any:
+    def _called(self, function: Any, inputs: Any, params: Any, state: Any, **more: Any) -> Any:
         first, *others = zip(inputs._fields, inputs, strict=True) if self.module.LAYER.inputs else [("", None), *inputs._asdict().items()]
         options = dict(others) if self.steps is None else {**dict(others), "steps": self.steps}
-        return function(first[1], params, state, **options, **self._options())
+        return function(first[1], params, state, **options, **self._options(), **more)
 
     def _options(self) -> dict[str, Any]:
         return {"lengths": self.lengths, "reverse": self.reverse}
 
+    def _keeping(self) -> dict[str, Any]:
+        """Return how a forward pass is told what to keep: autograd is to know of how many arrays that is."""
+        return {"tape": "recompute" if self.marks else "full"}
+
     def _run(self, values: Arrays) -> tuple[Array, Any, Any]:
         inputs, params, state = self._arguments(values)
         with self.pool():
-            found: tuple[Array, Any, Any] = self._called(self.module.forward, inputs, params, state)
+            found: tuple[Array, Any, Any] = self._called(self.module.forward, inputs, params, state, **self._keeping())
         return found
 
     def _tape(self, values: Arrays, saved: Arrays) -> Any:
@@ -280,7 +302,8 @@ class Passes:
         return self._taped(inputs, params, state, saved, steps)
 
     def _taped(self, inputs: Any, params: Any, state: Any, saved: Arrays, steps: int) -> Any:
-        return self.module.Tape(inputs, params, state, self.module.Saved(*saved), steps, self.lengths, self.reverse)
+        kept = self.module.LAYER.marked(saved, steps) if self.marks else self.module.Saved(*saved)
+        return self.module.Tape(inputs, params, state, kept, steps, self.lengths, self.reverse)
 
     def _final(self, state: Any) -> Sequence[Maybe]:
         return [None if value is None else value[None] for value in state] if self.single else list(state)
