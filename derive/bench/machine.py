@@ -10,7 +10,7 @@ from typing import Any
 
 import llvmlite.binding
 
-PACKAGES = ("numpy", "numba", "torch", "jax")
+PACKAGES = ("numpy", "numba", "torch", "jax", "fla-core")
 FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vl", "avx512dq", "neon", "sve", "sve2")
 
 

@@ -10,7 +10,17 @@ from ..cells import REGISTRY
 from ..language.definition import Definition
 from ..language.unparse import unparse
 from ..verify.problem import Arrays, Problem
-from . import jax_scan, jax_second, pytorch, pytorch_compiled, pytorch_layers, pytorch_network, pytorch_second, pytorch_spiking
+from . import (
+    jax_scan,
+    jax_second,
+    pytorch,
+    pytorch_compiled,
+    pytorch_delta,
+    pytorch_layers,
+    pytorch_network,
+    pytorch_second,
+    pytorch_spiking,
+)
 from .contender import Calls, Contender, Trainer
 from .network import Network
 from .second import SecondOrder
@@ -106,9 +116,9 @@ def _pytorch(
     )
 
 
-def _spiking(package: str, what: str, layer: Callable[[Problem], pytorch.Layer], cell: str) -> Peer:
-    """Return a peer that is a layer of another package for one spiking cell, measured where it is asked for."""
-    return replace(_pytorch(package, what, layer, cells=(cell,), limited=False), package=package, usual=False)
+def _of_package(package: str, name: str, what: str, layer: Callable[[Problem], pytorch.Layer], *cells: str) -> Peer:
+    """Return a peer that is a layer of another package on PyTorch for some cells, measured where it is asked for."""
+    return replace(_pytorch(name, what, layer, cells=cells, limited=False), package=package, usual=False)
 
 
 PEERS = {
@@ -154,8 +164,23 @@ PEERS = {
             jax_scan.trainer,
             jax_second.scan,
         ),
-        _spiking("norse", "Norse's LSNNRecurrent, its own loop over time", pytorch_spiking.norse, "lsnn"),
-        _spiking("snntorch", "a Linear and snnTorch's Leaky, in a loop over time", pytorch_spiking.snntorch, "lif"),
+        _of_package("norse", "norse", "Norse's LSNNRecurrent, its own loop over time", pytorch_spiking.norse, "lsnn"),
+        _of_package("snntorch", "snntorch", "a Linear and snnTorch's Leaky, in a loop over time", pytorch_spiking.snntorch, "lif"),
+        _of_package(
+            "fla",
+            "fla",
+            "a layer around flash-linear-attention's reference in PyTorch, step by step",
+            lambda p: pytorch_delta.deltanet(p, pytorch_delta.stepped),
+            "deltanet",
+            "gated_deltanet",
+        ),
+        _of_package(
+            "fla",
+            "fla-chunk",
+            "the same around its reference in chunks of 64 steps",
+            lambda p: pytorch_delta.deltanet(p, pytorch_delta.chunked),
+            "gated_deltanet",
+        ),
     )
 }
 USUAL = tuple(name for name, peer in PEERS.items() if peer.usual)
