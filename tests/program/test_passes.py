@@ -200,6 +200,16 @@ def test_what_has_the_name_of_a_kept_concatenation_gets_another() -> None:
         assert made.isdisjoint(link.link.reads)
 
 
+@pytest.mark.parametrize("name", ["lstm", "linear_attention"])
+def test_a_name_of_what_is_stacked_means_one_thing_in_all_links(name: str) -> None:
+    """Formulas of a link are written with those of the links that it reads."""
+    made: dict[str, object] = {}
+    for link in compile_cell(get(name), 2):
+        for eq in link.link.recurrence.equations():
+            if isinstance(eq.node, Concat) and eq.name not in link.link.reads:
+                assert made.setdefault(eq.name, eq.node) == eq.node
+
+
 def test_functions_that_a_link_computes_anyway_cost_nothing() -> None:
     """ō = h̄ ⊙ tanh(c) is no value of the tape: double backward takes the hyperbolic tangent of c as it is."""
     found = compile_cell(get("lstm"), 2)
@@ -217,7 +227,7 @@ def spaces(name: str, link: str, order: int = 2) -> dict[str, str]:
         ("lstm", BACKWARD, 1, {"delta_ogfi_rows"}),
         ("lstm", BACKWARD, 2, set()),  # they are kept
         ("lstm", BY_INPUTS, 2, {"ddh_prev_next_2_copy_rows"}),
-        ("lstm", THROUGH, 2, {"deltas_rows"}),
+        ("lstm", THROUGH, 2, {"deltas_5_rows"}),
         ("rnn", BACKWARD, 2, {"delta_h_rows"}),
         ("rnn", BY_INPUTS, 2, {"delta_h_rows", "ddh_prev_next_2_copy_rows"}),
     ],
