@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 from conftest import ordinary
 from device import SimulatedDevice, using
+from fuzz import device as simulated
+from fuzz.verify import plain
 from helpers.devices import MATRICES
 from mutants import barriers, mutant
 from simulator import Deadlock, Race
 from test_resident import TOLERANCE, compared, rounded
 
 from derive.cells import REGISTRY
+from derive.package import contents
 from derive.runtime.cuda.tiling import STATIC, WARP, Shape, Tiling, for_loop, for_stage
-from derive.verify.problem import Problem, sample
+from derive.verify import second
+from derive.verify.problem import Problem, directions, sample
+from derive.verify.tolerances import magnitude
 from derive.verify.witnesses import kernel
 from generated.runtime.cuda import current
 from generated.runtime.cuda.kind import Kind
@@ -131,3 +136,22 @@ def test_what_a_block_has_room_for() -> None:
     assert for_stage(64, [], 4) is None
     large = for_loop(128, [(128, 128)], [(128, 128), (128, 128)], 4, H200.shared)
     assert large is not None and large.threads == 256 and large.tiles[1][0] * 4 == large.shared // 2
+
+
+# Second order: modules of the package have none of it for these cells
+
+
+@pytest.mark.parametrize("name", ordinary([name for name in MATRICES if name != "ltc"], ("linear_attention", "plasticity")))
+def test_second_order(name: str) -> None:
+    cell = REGISTRY[name]
+    given = sample(cell, sizes={size: SIZES.get(size, 4) for size in cell.sizes}, steps=3, batch=2)
+    u = directions(given, 7)
+    files = contents.files([cell], "a test", orders={name: 2})
+    cpu = plain(files, name)
+    made, wanted = simulated.module(files, cell, cpu), second.kernels(cpu, given, u).named()
+    least = max(magnitude(value) for value in wanted.values()) * 1e-3
+    for members in (0, 1):  # step by step, and by one kernel
+        with simulated.on_members(members):
+            found = second.kernels(made, given, u).named()
+        for key, want in wanted.items():
+            assert magnitude(found[key] - want) <= 1e-11 * max(magnitude(want), least), (key, members)
