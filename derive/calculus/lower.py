@@ -49,7 +49,7 @@ from .ir import (
     validate,
 )
 from .naming import Names
-from .rowfunctions import Normalised, Softmax, Std
+from .rowfunctions import Normalised, RowFunction, Softmax, Std
 from .symbols import EYE, constant, extent, is_constant, is_value
 
 _PREFIX = {FeatureSum: "sum", LogSumExp: "lse", Pick: "picked"}
@@ -127,13 +127,15 @@ class _Lowering:
         if isinstance(line.value, Call) and line.value.function == "layer_norm":
             (value,) = line.value.args
             v = self.operand(value)
-            node = None if v in self.normalised else self.normalisation(v, self.shape(value), self.target)
+            if v not in self.normalised and self.types[v].batched == self.types[self.target].batched:
+                node = self.normalisation(v, self.shape(value), self.target)
         self.define(Map(self.scalar(line.value)) if node is None else node)
 
     def define(self, node: Node) -> None:
         """Add the equation of the line's target; a static value that is assigned to a state or the output is broadcast by a `Map`."""
         kind = self.types[self.target]
-        if kind.batched and not isinstance(node, Map) and not any(self.types[o].batched for o in node.operands()):
+        elementwise = isinstance(node, Map) and not isinstance(node, RowFunction)  # whose rule takes its value to be of the argument's kind
+        if kind.batched and not elementwise and not any(self.types[o].batched for o in node.operands()):
             node = Map(sp.Symbol(self.named(node, self.wish(node), kind.shape)))
         self.emit(self.target, node, kind, shown=True)
 

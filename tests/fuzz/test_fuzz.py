@@ -277,6 +277,8 @@ z = (U @ (elu((layer_norm((i @ (u+0*x)))) * g)))
     case("a = A.T @ a_prev\nb = B.T @ b_prev\nc = a + b + x", name="fuzz", output="c", shapes={"x": "n", "a": "n", "b": "n"}),
     # a mean that is large beside the deviations from it, in first and in second order
     case("h = layer_norm(300 * (h_prev @ h_prev) + x) + h_prev", name="fuzz", output="h", shapes={"x": "n", "h": "n"}, sizes={"n": 17}),
+    # a normalisation of parameters alone that is a state's value, in second order
+    case("s = layer_norm(b)\nh = s * x + s_prev", name="fuzz", output="h", shapes={"x": "n", "b": "n"}, sizes={"n": 3}),
 ]
 
 
