@@ -74,7 +74,7 @@ class _Lowering:
         self.labels: dict[str, Label] = {}
         self.prologue: list[Equation] = []
         self.body: list[Equation] = []
-        self.made: dict[Node, str] = {}
+        self.made: dict[tuple[Node, Type], str] = {}
         self.laid: dict[tuple[Along, bool], str] = {}
         self.names = Names(cell.shapes)
         self.normalised: dict[str, str] = {}
@@ -144,7 +144,7 @@ class _Lowering:
     def emit(self, name: str, node: Node, kind: Type, *, shown: bool = False) -> str:
         """Add ``name = node`` to the body, or to the prologue if it is static."""
         level = self.body if kind.batched or any(self.types[o].batched for o in node.operands()) else self.prologue
-        self.types[name] = Type(kind.shape, level is self.body, kind.integer, self.is_headed(node))
+        self.types[name] = replace(kind, batched=level is self.body, headed=kind.headed or self.is_headed(node))
         level.append(Equation(name, node, self.tag, shown))
         return name
 
@@ -154,13 +154,22 @@ class _Lowering:
             return isinstance(node, Repeat | Part)
         return any(self.types[name].headed for name in node.operands())
 
-    def named(self, node: Node, wish: str, shape: Shape, label: Label | None = None) -> str:
-        """Return the name of a subexpression's equation, made once for equal nodes."""
-        if node not in self.made:
+    def named(self, node: Node, wish: str, shape: Shape, label: Label | None = None, *, headed: bool = False) -> str:
+        """Return the name of a subexpression's equation, made once for equal nodes.
+
+        A node that SymPy has made a number, as it does of ``0 * W``, tells neither its shape nor whether it has a value for each head.
+        """
+        key = node, Type(shape, False, headed=headed or self.is_headed(node))
+        if key not in self.made:
             name = self.names.fresh(wish)
             self.labels[name] = label or Label("part")
-            self.made[node] = self.emit(name, node, Type(shape, False))
-        return self.made[node]
+            self.made[key] = self.emit(name, *key)
+        return self.made[key]
+
+    def elements(self, scalar: sp.Expr, expr: Expr, wish: str = "", label: Label | None = None) -> str:
+        """Return the name of the equation of an elementwise expression that is the value of `expr`."""
+        node = Map(scalar)
+        return self.named(node, wish or self.wish(node), self.shape(expr), label, headed=is_headed(expr, self.cell.headed))
 
     def shape(self, expr: Expr) -> Shape:
         return shape_of(expr, self.cell.shapes)
@@ -186,9 +195,7 @@ class _Lowering:
         node = self.structural(expr)
         if node is None:
             scalar = self.scalar(expr)
-            if self.is_whole(scalar, self.shape(expr)):
-                return str(scalar.name)
-            node = Map(scalar)
+            return str(scalar.name) if self.is_whole(scalar, self.shape(expr)) else self.elements(scalar, expr)
         return self.named(node, self.wish(node), self.shape(expr))
 
     def is_whole(self, scalar: sp.Expr, shape: Shape) -> bool:
@@ -295,7 +302,8 @@ class _Lowering:
         laid = self.along(self.repeated(v) if headed else v, axis, shape[1 - axis], batched=True)
         product = Map(of * laid)
         names = [matrix.id] if isinstance(matrix, Name) else []
-        return AxisSum(self.named(product, f"{'_'.join([*names, v]) if names else self.line}{TERMS}", shape), axis)
+        wish = f"{'_'.join([*names, v]) if names else self.line}{TERMS}"
+        return AxisSum(self.named(product, wish, shape, headed=headed or self.types[v].headed), axis)
 
     def along(self, vector: str, axis: int, size: Size, *, batched: bool) -> sp.Symbol:
         """Return the matrix of a vector along an axis; one that has a row a sequence may be of a vector without."""
@@ -400,14 +408,13 @@ class _Lowering:
         scalar = self.scalar(expr) if self.whole is None else self.elementwise(expr)
         if not alone or not batched or (sum(not is_constant(s) for s in scalar.free_symbols) < 2 and not scalar.is_Add):
             return scalar
-        shape = self.shape(self.whole if self.whole and self.rank(expr) == 2 else expr)
-        return sp.Symbol(self.named(Map(scalar), f"a_{self.target}", shape, label))
+        sized = self.whole if self.whole and self.rank(expr) == 2 else expr
+        return sp.Symbol(self.elements(scalar, sized, f"a_{self.target}", label))
 
     def mean(self, value: sp.Expr, expr: Expr) -> sp.Expr:
         """Return the mean of the features of `value`, which has the shape of `expr`."""
         shape = self.shape(expr)
-        node = Map(value)
-        name = value.name if self.is_whole(value, shape) else self.named(node, self.wish(node), shape)
+        name = value.name if self.is_whole(value, shape) else self.elements(value, expr)
         return self.mean_of(name, shape)
 
     def mean_of(self, name: str, shape: Shape) -> sp.Expr:
@@ -420,10 +427,9 @@ class _Lowering:
         scalar, shape = self.argument(expr, alone=True), self.shape(expr)
         if self.is_whole(scalar, shape):
             return str(scalar.name)
-        node = Map(scalar)
         if is_batched(expr, self.cell.batched):
-            return self.named(node, f"a_{self.target}", shape, Label("preactivation", self.target))
-        return self.named(node, self.wish(node), shape)
+            return self.elements(scalar, expr, f"a_{self.target}", Label("preactivation", self.target))
+        return self.elements(scalar, expr)
 
     def layer_norm(self, expr: Expr) -> sp.Expr:
         """Return the name of the normalised value, made once for each value."""

@@ -279,6 +279,10 @@ z = (U @ (elu((layer_norm((i @ (u+0*x)))) * g)))
     case("h = layer_norm(300 * (h_prev @ h_prev) + x) + h_prev", name="fuzz", output="h", shapes={"x": "n", "h": "n"}, sizes={"n": 17}),
     # a normalisation of parameters alone that is a state's value, in second order
     case("s = layer_norm(b)\nh = s * x + s_prev", name="fuzz", output="h", shapes={"x": "n", "b": "n"}, sizes={"n": 3}),
+    # parameters times the number 0: of each head, and of two sizes
+    case("h = (0 * W) @ x + h_prev", name="fuzz", output="h", shapes={"x": "n", "W": "n, n"}, sizes={"n": 3, "H": 2}, heads="H"),
+    case("s = 0 * b\nh = s_prev * x + h_prev", name="fuzz", output="h", shapes={"x": "n", "b": "n"}, sizes={"n": 3, "H": 2}, heads="H"),
+    case("h = [0 * a, 0 * b, x] + h_prev", name="fuzz", output="h", shapes={"x": "n", "a": "n", "b": "d"}, sizes={"n": 3, "d": 2}),
 ]
 
 
