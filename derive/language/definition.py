@@ -78,8 +78,10 @@ class Definition(Reading):
                     tex = what == "latex" and isinstance(value, str)
                     spread = {member: f"{value}_{{{member.rpartition('_')[2]}}}" if tex else value for member in members}
                     object.__setattr__(self, what, {**spread, **given})
-            if family in self.fixed and family not in self.parameters:
-                object.__setattr__(self, "fixed", (*(name for name in self.fixed if name != family), *members))
+            for what in ("fixed", "shared"):
+                names = getattr(self, what)
+                if family in names and family not in self.parameters:
+                    object.__setattr__(self, what, (*(name for name in names if name != family), *members))
 
     def _in_authors_words(self, error: CellError) -> CellError:
         """Return an error with the author's names for the values that a name has in a block."""

@@ -81,6 +81,7 @@ def test_what_is_declared_of_a_family_holds_for_all() -> None:
     cell = Cell(text, name="c", output="h", shapes={"W": "n, n"}, init={"W": "orthogonal"}, fixed=("W",), latex={"W": "A"})
     assert cell.declared_shapes == {"W_0": "n, n", "W_1": "n, n"} and cell.init == {"W_0": "orthogonal", "W_1": "orthogonal"}
     assert cell.fixed == ("W_0", "W_1") and cell.latex == {"W_0": "A_{0}", "W_1": "A_{1}"}
+    assert Cell(text, name="c", output="h", heads="H", shared=("W",)).shared == ("W_0", "W_1")
 
 
 @pytest.mark.parametrize(
