@@ -8,18 +8,20 @@ import sys
 import time
 from collections.abc import Iterator
 
-from .campaign import BATCH, Tally, batch
+from .campaign import BATCH, Job, Tally, batch
 
 
-def jobs(arguments: argparse.Namespace) -> Iterator[tuple[int, int, int, int, bool]]:
+def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
     """Yield the batches' seeds and sizes."""
     for k, start in enumerate(range(0, arguments.cells, BATCH)):
-        yield (
+        yield Job(
             arguments.seed * 100_000 + k,
             min(BATCH, arguments.cells - start),
             arguments.numba_every,
             arguments.device_every,
             not arguments.no_shrink,
+            arguments.matrices,
+            arguments.heads,
         )
 
 
@@ -28,6 +30,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--cells", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--matrices", action="store_true", help="only cells with states that are matrices")
+    parser.add_argument("--heads", action="store_true", help="cells of heads, where the language lets them be")
     parser.add_argument("--numba-every", type=int, default=100, help="compile one cell in so many; 0 for none")
     parser.add_argument("--device-every", type=int, default=20, help="simulate a CUDA device for one cell in so many; 0 for none")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
@@ -41,8 +45,8 @@ def main() -> int:
                 print(failure, flush=True)
             print(f"{time.monotonic() - start:6.0f} s  {dict(total.counts)}  worst error / limit {total.worst:.1e}", flush=True)
     counts = total.counts
-    print(f"\n{counts['cells']} cells, seed {arguments.seed}: {counts['verified']} verified ({counts['numba']} of them by Numba too,")
-    print(f"{counts['simulated']} on a simulated CUDA device),")
+    print(f"\n{counts['cells']} cells, seed {arguments.seed}: {counts['verified']} verified")
+    print(f"({counts['heads']} of them of heads, {counts['numba']} by Numba too, {counts['simulated']} on a simulated CUDA device),")
     print(f"{counts['skipped']} skipped for their values, {counts['rejected']} refused by the language, {counts['failed']} failures;")
     print(f"the worst error is {total.worst:.1e} of what conditioning allows.")
     for refusal, times in total.refusals.most_common(5):

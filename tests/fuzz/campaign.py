@@ -8,12 +8,26 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from derive.calculus.derivation import differentiate
+from derive.codegen.cuda.refused import no_kernels
 from derive.program.pipeline import compile_cell
 
 from .strategy import Drawn, cells
 from .verify import Mismatch, Skipped, verify
 
 BATCH = 50  # cells a process draws from one seed; it ends after a few, so that memory stays bounded
+
+
+@dataclass(frozen=True)
+class Job:
+    """A batch of cells to verify: its seed, how many there are, and the options of the command line."""
+
+    seed: int
+    count: int
+    numba_every: int
+    device_every: int
+    shrink: bool
+    matrices: bool
+    heads: bool
 
 
 @dataclass
@@ -32,23 +46,25 @@ class Tally:
         self.refusals += other.refusals
 
 
-def batch(job: tuple[int, int, int, int, bool]) -> Tally:
+def batch(job: Job) -> Tally:
     """Verify a batch of cells; the first that fails is made as small as it can be, and ends the batch."""
-    number, count, every, every_device, shrink = job
     tally = Tally()
     minimal: list[tuple[str, Drawn]] = []
 
-    @seed(number)
+    def is_turn(every: int) -> bool:
+        return every > 0 and (job.seed * BATCH + tally.counts["cells"]) % every == 0
+
+    @seed(job.seed)
     @settings(
-        max_examples=count,
-        phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
+        max_examples=job.count,
+        phases=[Phase.generate, *([Phase.shrink] if job.shrink else [])],
         database=None,
         deadline=None,
         derandomize=False,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    @given(cells())
+    @given(cells(matrices=job.matrices, heads=job.heads))
     def run(drawn: Drawn) -> None:
         first = not minimal
         tally.counts["cells"] += first
@@ -56,13 +72,13 @@ def batch(job: tuple[int, int, int, int, bool]) -> Tally:
             tally.counts["rejected"] += first
             tally.refusals[drawn.refusal.splitlines()[-1][:100]] += first
             return
-        numba = every > 0 and (number * BATCH + tally.counts["cells"]) % every == 0
+        numba, simulate = is_turn(job.numba_every), is_turn(job.device_every)
         tally.counts["numba"] += first and numba
-        simulate = every_device > 0 and (number * BATCH + tally.counts["cells"]) % every_device == 0
-        tally.counts["simulated"] += first and simulate
         try:
-            tally.worst = max(tally.worst, verify(drawn.cell, drawn.sizes, number, numba=numba, simulate=simulate))
+            tally.worst = max(tally.worst, verify(drawn.cell, drawn.sizes, job.seed, numba=numba, simulate=simulate))
             tally.counts["verified"] += first
+            tally.counts["heads"] += first and bool(drawn.cell.heads)
+            tally.counts["simulated"] += first and simulate and not no_kernels(drawn.cell)
         except Skipped:
             tally.counts["skipped"] += first
         except Mismatch as error:
@@ -77,5 +93,5 @@ def batch(job: tuple[int, int, int, int, bool]) -> Tally:
     except Mismatch:
         error, drawn = min(minimal, key=lambda found: len(repr(found[1])))
         tally.counts["failed"] += 1
-        tally.failures.append(f"seed {number}: {error}\n{drawn!r}")
+        tally.failures.append(f"seed {job.seed}: {error}\n{drawn!r}")
     return tally

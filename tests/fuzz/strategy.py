@@ -137,9 +137,12 @@ def case(text: str, *, sizes: dict[str, int] | None = None, **declarations: Any)
 
 
 @st.composite
-def cells(draw: st.DrawFn) -> Drawn:
-    """A random cell; about one in a hundred is refused by the language, and says why."""
-    return _Writer(draw).write()
+def cells(draw: st.DrawFn, *, matrices: bool = False, heads: bool = False) -> Drawn:
+    """A random cell; about one in a hundred is refused by the language, and says why.
+
+    With `matrices` one of states that are matrices, with `heads` one of heads if the language lets it be.
+    """
+    return _Writer(draw, memories=matrices, heads=heads).write()
 
 
 @dataclass
@@ -159,6 +162,7 @@ class _Writer:
     indices: list[str] = field(default_factory=list)
     functions: dict[str, Any] = field(default_factory=dict)
     memories: bool = False
+    heads: bool = False
     lines: list[str] = field(default_factory=list)
     budget: int = 0
 
@@ -219,7 +223,7 @@ class _Writer:
     def declare_states(self) -> list[str]:
         count = self.choose((1, 1, 1, 2, 2, 3, 4, 0))
         states = [self.state(self.choose(("n", "n", "n", self.width(), ""))) for _ in range(count)]
-        self.memories = self.chance(4)
+        self.memories = self.memories or self.chance(4)
         return [*states, *(self.state(self.width(), self.width()) for _ in range(self.choose((1, 1, 2)) if self.memories else 0))]
 
     def state(self, *widths: str) -> str:
@@ -376,12 +380,12 @@ class _Writer:
             "constants": constants,
             "functions": functions,
         }
-        if self.chance(4):  # let the shapes be found, but for those that nothing else tells
+        if not self.heads and self.chance(4):  # let the shapes be found, but for those that nothing else tells
             told = {k: v for k, v in shapes.items() if v not in ("n", "d", "n, n", "n, d")}
             sparse = case(text, sizes=self.sizes, **declarations, shapes=told)
             if sparse.cell is not None:
                 return sparse
-        if self.chance(4) and "H" not in words | {*self.sizes}:
+        if (self.heads or self.chance(4)) and "H" not in words | {*self.sizes}:
             headed = self.of_heads(text, declarations, shapes, used)
             if headed.cell is not None:  # else it picks, or has a name that heads would give a value each
                 return headed
