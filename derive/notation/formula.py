@@ -41,6 +41,9 @@ from .matrices import Matrices
 from .rowsums import Mean, Total, averaged, tidied, total
 from .style import ATOM, LONGEST_DENOMINATOR, PRODUCT, SUM, Latex, plus
 
+INDICES = "ij"
+"""Of a matrix's elements; those of a vector have the last."""
+
 
 @dataclass
 class Formulas(Matrices):
@@ -106,7 +109,7 @@ class Formulas(Matrices):
             case FeatureSum(value=v):
                 if isinstance(mean := averaged(self._total(v)), Mean):
                     return self._print(mean)
-                return style.sum_features(self.operand(v, PRODUCT), "ij"[2 - len(self.types[v].shape) :]), PRODUCT
+                return style.sum_features(self.operand(v, PRODUCT), INDICES[-len(self.types[v].shape) :]), PRODUCT
             case AxisSum(value=v, axis=axis):
                 return self.summed_over(v, axis)
             case Along(value=v, axis=axis):
@@ -212,7 +215,7 @@ class Formulas(Matrices):
         """Return the sum over the features of a value, with what is one number for all of them before it."""
         node = self.inline[name] if self.is_inside(name) and not self.label(name).role else None
         value = self._opened(node.expr) if isinstance(node, Map) else sp.Symbol(name)
-        return total(value, sp.Mul(*(extent(size) for size in self.types[name].shape)), self._scalar)
+        return total(value, map(extent, self.types[name].shape), self._scalar)
 
     def _within(self, expr: sp.Expr, level: int) -> str:
         text, binding = self._print(expr)
@@ -230,7 +233,8 @@ class Formulas(Matrices):
         if softmax:
             return softmax, ATOM
         if isinstance(expr, Total):
-            return style.sum_features(self._within(expr.args[0], PRODUCT)), PRODUCT
+            value, *axes = expr.args
+            return style.sum_features(self._within(value, PRODUCT), INDICES[-len(axes) :]), PRODUCT
         if isinstance(expr, Mean):
             return style.apply("mean", self._print(expr.args[0])[0]), ATOM
         if isinstance(expr, Surrogate):

@@ -90,7 +90,8 @@ class Matrices(Names):
         number = sp.Mul(*numbers)
         sign = number.as_coeff_Mul()[0].is_negative
         number = -number if sign else number
-        text = body if number == 1 else f"{self._within(number, PRODUCT)}{self.style.space}{body}"
+        level = PRODUCT if number.is_Mul or number.is_Pow else ATOM  # a sum over features would be one of all that follows
+        text = body if number == 1 else f"{self._within(number, level)}{self.style.space}{body}"
         return (f"-{text}", SUM) if sign else (text, PRODUCT)
 
     def matrix_term(self, term: sp.Expr) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import sympy as sp
 
@@ -11,18 +11,18 @@ Scalar = Callable[[sp.Expr], bool]
 
 
 class Total(sp.Function):
-    """The sum over the features of the first argument, of which there are as many as the second says."""
+    """The sum over the elements of the first argument, of whose axes the others are the lengths: one for a vector, two for a matrix."""
 
 
 class Mean(sp.Function):
     """The mean over the features of the argument."""
 
 
-def total(value: sp.Expr, count: sp.Expr, scalar: Scalar) -> sp.Expr:
-    """Return the sum over the features of `value`, with those factors before it that are numbers of the row."""
+def total(value: sp.Expr, axes: Iterable[sp.Expr], scalar: Scalar) -> sp.Expr:
+    """Return the sum over the elements of `value`, which has those axes, with those factors before it that are numbers of the row."""
     factors = sp.Mul.make_args(value)
     alone = [f for f in factors if f.is_number or scalar(f)]
-    return sp.Mul(*alone) * Total(sp.Mul(*(f for f in factors if f not in alone)), count)
+    return sp.Mul(*alone) * Total(sp.Mul(*(f for f in factors if f not in alone)), *axes)
 
 
 def tidied(expr: sp.Expr, scalar: Scalar) -> sp.Expr:
@@ -50,7 +50,8 @@ def averaged(product: sp.Expr) -> sp.Expr:
     """Return a product with a mean in place of a total over its count."""
     for factor in sp.Mul.make_args(product):
         if isinstance(factor, Total):
-            value, count = factor.args
+            value, *axes = factor.args
+            count = sp.Mul(*axes)
             rest = product / factor * count
             if count.free_symbols and count.free_symbols <= product.xreplace({factor: sp.S.One}).free_symbols:
                 return product if rest.free_symbols & count.free_symbols else rest * Mean(value)

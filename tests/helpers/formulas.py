@@ -1,14 +1,15 @@
 """The value of a formula as it is printed in plain text, read by a grammar of its own.
 
-A row of a value has an axis of features, of length 1 if it is a number: `(T, B, n)`, `(B, n)` with an axis before it for contexts. Static
-vectors are `(n,)`, matrices `(m, n)`; a product of a column and a row is a matrix a step and sequence.
+A row of a value has an axis of features, of length 1 if it is a number: `(T, B, n)`, `(B, n)` with an axis before it for contexts; one
+that is a matrix has two, `(T, B, m, n)`. Static vectors are `(n,)`, matrices `(m, n)`. Where a 1 stands for a vector its axis has length 1.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from derive.verify.values import VALUES
 
 Array = np.ndarray
 POWERS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-NUMBER = re.compile(r"\d+(\.\d+)?(/\d+)?")
-CALLED = {"tanh": "tanh", "exp": "exp", "σ": "sigmoid", "log σ": "logsigmoid", "sin": "sin", "cos": "cos", "max": "maximum"}
+NUMBER = re.compile(r"\d+(\.\d+)?(e-\d+)?(/\d+)?")
+SAME = ("tanh", "exp", "sin", "cos", "silu", "softplus", "sqrt")
+CALLED = {**dict(zip(SAME, SAME, strict=True)), "σ": "sigmoid", "log σ": "logsigmoid", "max": "maximum"}
 
 
 @dataclass(frozen=True)
@@ -31,33 +33,63 @@ def over_features(value: Array, reduce: Callable[..., Array]) -> Array:
     return reduce(value, axis=-1, keepdims=True)
 
 
+def is_matrix(value: Array) -> bool:
+    return value.ndim in (2, 4)
+
+
+def over_elements(value: Array, reduce: Callable[..., Array]) -> Array:
+    """Reduce the rows and columns of matrices, or the features of vectors."""
+    return reduce(value, axis=(-2, -1))[..., None] if is_matrix(value) else over_features(value, reduce)
+
+
 def logsumexp(value: Array) -> Array:
     return np.log(over_features(np.exp(value), np.sum))
 
 
 ROWS: dict[str, Callable[[Array], Array]] = {
-    "mean": lambda v: over_features(v, np.mean),
+    "mean": lambda v: over_elements(v, np.mean),
     "logsumexp": logsumexp,
     "softmax": lambda v: np.exp(v - logsumexp(v)),
 }
 
 
-def times(left: Array, right: Array | Row) -> Array:
-    """Return what is written side by side: a matrix and a vector, a column and a row, or a number and anything."""
+def aligned(*values: Array) -> tuple[Array, ...]:
+    """Return values of which those that are numbers of a row have as many axes as a matrix, if one is such."""
+    matrices = any(value.ndim == 4 for value in values)
+    return tuple(value[..., None] if matrices and value.ndim == 3 and value.shape[-1] == 1 else value for value in values)
+
+
+def times(left: Array | Row, right: Array | Row) -> Array:
+    """Return what is written side by side: a matrix and a vector, a column and a row, a row and a column, or a number and anything."""
+    if isinstance(left, Row):
+        return over_features(left.value * right, np.sum)
     if isinstance(right, Row):
-        return left[..., :, None] * right.value[..., None, :]
-    if left.ndim == 2 and right.ndim == 3:
-        return right @ left.T
-    return left * right
+        return np.atleast_1d(left)[..., :, None] * right.value[..., None, :]
+    if is_matrix(left) and right.ndim == 0:  # a number stands before a matrix, and 1 after it for a vector
+        return left.sum(axis=-1) * right
+    if is_matrix(left) and not is_matrix(right):
+        return (left @ right[..., None])[..., 0]
+    return np.multiply(*aligned(left, right))
+
+
+SIGNS: dict[str, Callable[[Any, Any], Array]] = {
+    " ": times,
+    " ⊙ ": lambda left, right: np.multiply(*aligned(left, right)),
+    " / ": lambda left, right: np.divide(*aligned(left, right)),
+}
 
 
 class Reader:
     """Reads one formula from left to right."""
 
-    def __init__(self, text: str, symbols: Mapping[str, Array], sizes: Mapping[str, int], batch: bool) -> None:
+    def __init__(self, text: str, heads: Sequence[Mapping[str, Array]], head: int, sizes: Mapping[str, int], batch: bool) -> None:
         self.text, self.at, self.sizes = text, 0, sizes
-        self.symbols, self.batch = symbols, batch
-        self.longest = max(map(len, symbols))
+        self.heads, self.head, self.batch = heads, head, batch
+        self.longest = max(map(len, self.symbols))
+
+    @property
+    def symbols(self) -> Mapping[str, Array]:
+        return self.heads[self.head]
 
     def value(self) -> Array:
         found = self.sum()
@@ -80,21 +112,22 @@ class Reader:
         sign = -1 if self.take("-") else 1
         found = sign * self.term()
         while word := self.take(" + ", " - "):
-            found = found + self.term() if word == " + " else found - self.term()
+            found, term = aligned(found, self.term())
+            found = found + term if word == " + " else found - term
         return found
 
     def term(self) -> Array:
         found = self.factor()
         while not self.text.startswith((" + ", " - ", " > ", " < "), self.at) and (word := self.take(" ⊙ ", " / ", " ")):
             right = self.factor()
-            found = times(found, right) if word == " " else found * right if word == " ⊙ " else found / right
+            found = SIGNS[word](found, right)
         return found
 
     def factor(self) -> Array | Row:
         found = self.base()
         while True:
             if self.take("ᵀ"):
-                found = found.T if found.ndim == 2 else Row(found)
+                found = np.swapaxes(found, -1, -2) if is_matrix(found) else Row(np.atleast_1d(found))
             elif power := re.match("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", self.text[self.at :]):
                 self.at += power.end()
                 found = found ** float(power[0].translate(POWERS))
@@ -123,16 +156,33 @@ class Reader:
             return self.closed(self.sum(), ")")
         if self.take("["):
             return self.listed()
+        if self.take("Σ_ij "):
+            return over_elements(self.term(), np.sum)
         if self.take("Σ_j "):
             return over_features(self.term(), np.sum)
         if self.take("Σ_t "):
             return self.term().sum(axis=(0, 1)) if self.batch else self.term().sum(axis=0, keepdims=True)
+        if self.take("Σ_h "):
+            return sum(self.of_each_head(self.term))
+        if self.take("merge("):
+            return self.closed(np.concatenate(self.of_each_head(self.sum), axis=-1), ")")
+        if self.take("part("):
+            return self.closed(np.split(self.sum(), len(self.heads), axis=-1)[self.head], ")")
         name = next((n for n in (*CALLED, *ROWS) if self.take(f"{n}(")), "")
         assert name, f"unknown: {self.text[: self.at]} <here> {self.text[self.at :]}"
         args = [self.sum()]
         while self.take(", "):
             args.append(self.sum())
         return self.closed(ROWS[name](*args) if name in ROWS else VALUES[CALLED[name]](*args), ")")
+
+    def of_each_head(self, read: Callable[[], Array]) -> list[Array]:
+        """Return what comes next as each head has it."""
+        at, head, found = self.at, self.head, []
+        for k in range(len(self.heads)):
+            self.at, self.head = at, k
+            found.append(read())
+        self.head = head
+        return found
 
     def closed(self, value: Array, bracket: str) -> Array:
         self.need(bracket)
@@ -158,17 +208,20 @@ class Reader:
         return self.closed(np.concatenate([np.broadcast_to(part, (*lead, part.shape[-1])) for part in parts], axis=-1), "]")
 
 
-def value(text: str, symbols: Mapping[str, Array], sizes: Mapping[str, int], *, batch: bool = True) -> Array:
+def value(text: str, heads: Sequence[Mapping[str, Array]], sizes: Mapping[str, int], *, head: int = 0, batch: bool = True) -> Array:
     """Return the value of a formula.
 
     Parameters
     ----------
     text : str
-    symbols : mapping
-        The value of each symbol, as it is printed.
+    heads : sequence of mapping
+        The value of each symbol, as it is printed, in each head; of a cell without heads there is one such mapping.
     sizes : mapping
         That of each named size; sizes that are numbers in a formula are symbols, too.
+    head : int
+        Of which the formula is.
     batch : bool
         Whether a sum over time is one over the sequences, too, as it is but for contexts.
     """
-    return Reader(text, {**{name: np.asarray(float(size)) for name, size in sizes.items()}, **symbols}, sizes, batch).value()
+    numbers = {name: np.asarray(float(size)) for name, size in sizes.items()}
+    return Reader(text, [{**numbers, **symbols} for symbols in heads], head, sizes, batch).value()
