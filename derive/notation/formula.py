@@ -64,7 +64,7 @@ class Formulas(Matrices):
 
     def equation(self, eq: Equation) -> str:
         """Return the formula of an equation; an accumulator's is a sum over time."""
-        right = self.total(eq.node) if eq.name in self.totals else self.node(eq.node)[0]
+        right = self.total(eq) if eq.name in self.totals else self.of_equation(eq)[0]
         if eq.name in self.rest:
             right = self.name(self.rest[eq.name]) + plus(right)
         return self.style.equals(self.left(eq.name), right)
@@ -72,12 +72,24 @@ class Formulas(Matrices):
     def left(self, name: str) -> str:
         return self.name(name, inline=False)
 
-    def total(self, *nodes: Node) -> str:
-        """Return the sum over time of nodes together."""
-        if len(nodes) == 1:
-            return self.style.over_time(self.node(nodes[0])[0])
-        terms = (self.operand(node.value, SUM) if isinstance(node, ir.Total) else self.node(node)[0] for node in nodes)
+    def of_equation(self, eq: Equation) -> tuple[str, int]:
+        """Return the formula of an equation's node, as one head has it where that is what its name tells of, and how tightly it binds."""
+        if self.is_of_heads(self.mark(eq.name)[1]):
+            return self.bound(self.part_of(eq.name, eq.node))
+        return self.node(eq.node)
+
+    def total(self, *equations: Equation) -> str:
+        """Return the sum over time of equations together."""
+        if len(equations) == 1:
+            return self.style.over_time(self.summand(equations[0]))
+        terms = (self.operand(eq.node.value, SUM) if isinstance(eq.node, ir.Total) else self.summand(eq) for eq in equations)
         return self.style.over_time(self.style.group(" + ".join(terms)))
+
+    def summand(self, eq: Equation) -> str:
+        """Return what a sum over time sums; a product of what each head has is summed over heads too, if the sum is what they share."""
+        text, node = self.node(eq.node)[0], eq.node
+        shared = isinstance(node, Outer) and not self.types[eq.name].headed and any(self.types[v].headed for v in node.operands())
+        return self.style.sum_features(text, "h") if shared else text
 
     def node(self, node: Node) -> tuple[str, int]:
         """Return the formula of a node and how tightly it binds."""
@@ -97,18 +109,19 @@ class Formulas(Matrices):
                 return self._plus(f"{self.operand(m)}{style.space}{self.operand(v)}", p)
             case MatVecT(matrix=m, vector=v) if isinstance(self.inline.get(m), Merge):
                 matrix = self.operand(m) if self.are_rows(m) else style.transposed(self.operand(m))
-                return style.sum_features(f"{matrix}{style.space}{self.of_a_head(v)}", "h"), PRODUCT
+                return style.sum_features(f"{matrix}{style.space}{self.operand(self.part_of(v))}", "h"), PRODUCT
             case MatVecT(matrix=m, vector=v, plus=p):
                 return self._plus(f"{style.transposed(self.operand(m))}{style.space}{self.operand(v)}", p)
-            case Outer(left=u, right=v) if self.are_numbers(u):
-                return f"{self.of_a_head(u)}{style.space}{self.operand(v)}", PRODUCT
+            case Outer(left=u, right=v) if u in self.types and not self.types[u].shape:
+                return f"{self.operand(u)}{style.space}{self.operand(v)}", PRODUCT
             case Outer(left=u, right=v):
-                return f"{self.of_a_head(u)}{style.space}{style.transposed(self.operand(v))}", PRODUCT
+                return f"{self.operand(u)}{style.space}{style.transposed(self.operand(v))}", PRODUCT
             case ir.Total(value=v):
                 return self.operand(v), ATOM
             case FeatureSum(value=v):
-                if isinstance(mean := averaged(self._total(v)), Mean):
-                    return self._print(mean)
+                summed = averaged(self._total(v))
+                if isinstance(summed, Mean) or not summed.has(Total):  # of one number for all features, so many times that
+                    return self._print(summed)
                 return style.sum_features(self.operand(v, PRODUCT), INDICES[-len(self.types[v].shape) :]), PRODUCT
             case AxisSum(value=v, axis=axis):
                 return self.summed_over(v, axis)
@@ -124,9 +137,8 @@ class Formulas(Matrices):
                     return self.bound(v)
                 return style.apply("merge", self.name(v)), ATOM
             case Part(value=v):
-                if self.is_of_heads(v) or v in self.totals:
-                    return self.inlined(v)
-                return style.apply("part", self.name(v)), ATOM
+                part = self.part_of(v)
+                return self.bound(part) if self.inline.get(part) != node else (style.apply("part", self.name(v)), ATOM)
             case LogSumExp(value=v):
                 return style.apply("logsumexp", self.name(v)), ATOM
             case Transpose(matrix=m):
@@ -148,16 +160,39 @@ class Formulas(Matrices):
         node = self.inline.get(name)
         return isinstance(node, Merge) and len(self.types[node.value].shape) == 1 and len(self.types[name].shape) == 2
 
-    def are_numbers(self, name: str) -> bool:
-        """Say whether a vector has the numbers of all heads."""
-        node = self.inline.get(name)
-        return isinstance(node, Merge) and not self.types[node.value].shape
+    def part_of(self, name: str, node: Node | None = None) -> str:
+        """Return the name of one head's part of what all heads have together, which is the `node` or what is written for the name.
 
-    def of_a_head(self, name: str) -> str:
-        """Return an operand, of what all heads have together that of one of them."""
-        node = self.inline.get(name) if self.is_inside(name) else None
-        label = self.label(name).kind
-        return self.operand(node.value if isinstance(node, Merge) and label == "part" and self.types[node.value].batched else name)
+        What has no name of its own is parted where it is made: a sum in its terms, a product with what lies below one another in its
+        factor. The part of anything else is that name, if it is called by what one head has, or a name for ``part(…)``.
+        """
+        node = node or (self.inline.get(name) if self.is_inside(name) else None)
+        match node:
+            case Merge(value=v):
+                return v
+            case MatVec(matrix=m) if isinstance(self.inline.get(m), Merge):
+                return name
+            case Outer(left=u):
+                return self.aliased(name, replace(node, left=self.part_of(u)))
+            case ir.Total(value=v):
+                return self.aliased(name, ir.Total(self.part_of(v)))
+            case Map(expr=expr):
+                opened = self._opened(expr)
+                values = [s for s in opened.free_symbols if s.name in self.types and self.types[s.name].shape]
+                return self.aliased(name, Map(opened.xreplace({s: sp.Symbol(self.part_of(s.name)) for s in values})))
+        return name if self.is_of_each_head(name) else self.aliased(name, Part(name))
+
+    def aliased(self, name: str, node: Node) -> str:
+        """Return a name for one head's part of a value, which is what a node makes."""
+        alias, kind = f"{name} of a head", self.types[name]
+        shape = () if kind.shape == (Size.of(self.cell.heads),) else kind.shape  # as many axes as it has
+        self.inline[alias], self.types[alias] = node, replace(kind, shape=shape, headed=True)
+        self.totals |= {alias} if name in self.totals else set()
+        return alias
+
+    def is_of_each_head(self, name: str) -> bool:
+        """Say whether a value of all heads together is called by what one of them has."""
+        return self.is_of_heads(name) or (not self.is_inside(name) and self.is_of_heads(self.mark(name)[1]))
 
     def is_of_heads(self, name: str) -> bool:
         """Say whether a value is a product with the matrices of all heads, which is written as that of one."""
@@ -195,7 +230,7 @@ class Formulas(Matrices):
 
     def written(self, name: str) -> tuple[str, int]:
         node = self.inline[name]
-        return (self.total(node), SUM) if name in self.totals else self.node(node)
+        return (self.total(Equation(name, node)), SUM) if name in self.totals else self.node(node)
 
     # Expressions
 
@@ -285,7 +320,7 @@ class Formulas(Matrices):
             (t for t in expr.args if not (several and t in totals)), key=lambda t: (negative(t), not t.is_number, self._bias(t), order(t))
         )
         signed = [f"-{self._within(-t, PRODUCT)}" if negative(t) else self._within(t, SUM) for t in terms]
-        first, *rest = [self.total(*(self.inline[t.name] for t in totals)), *signed] if several else signed
+        first, *rest = [self.total(*(Equation(t.name, self.inline[t.name]) for t in totals)), *signed] if several else signed
         return first + "".join(map(plus, rest))
 
     def _bias(self, term: sp.Expr) -> bool:

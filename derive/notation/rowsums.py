@@ -22,7 +22,8 @@ def total(value: sp.Expr, axes: Iterable[sp.Expr], scalar: Scalar) -> sp.Expr:
     """Return the sum over the elements of `value`, which has those axes, with those factors before it that are numbers of the row."""
     factors = sp.Mul.make_args(value)
     alone = [f for f in factors if f.is_number or scalar(f)]
-    return sp.Mul(*alone) * Total(sp.Mul(*(f for f in factors if f not in alone)), *axes)
+    rest = sp.Mul(*(f for f in factors if f not in alone))
+    return sp.Mul(*alone) * (sp.Mul(*axes) if rest == 1 else Total(rest, *axes))
 
 
 def tidied(expr: sp.Expr, scalar: Scalar) -> sp.Expr:

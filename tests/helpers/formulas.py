@@ -18,7 +18,7 @@ from derive.verify.values import VALUES
 Array = np.ndarray
 POWERS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 NUMBER = re.compile(r"\d+(\.\d+)?(e-\d+)?(/\d+)?")
-SAME = ("tanh", "exp", "sin", "cos", "silu", "softplus", "sqrt")
+SAME = ("tanh", "exp", "sin", "cos", "silu", "softplus", "sqrt", "sign")
 CALLED = {**dict(zip(SAME, SAME, strict=True)), "σ": "sigmoid", "log σ": "logsigmoid", "max": "maximum"}
 
 
@@ -79,6 +79,14 @@ SIGNS: dict[str, Callable[[Any, Any], Array]] = {
 }
 
 
+COMPARED: dict[str, Callable[[Array, Array], Array]] = {
+    " > ": np.greater,
+    " < ": np.less,
+    " >= ": np.greater_equal,
+    " <= ": np.less_equal,
+}
+
+
 class Reader:
     """Reads one formula from left to right."""
 
@@ -118,7 +126,7 @@ class Reader:
 
     def term(self) -> Array:
         found = self.factor()
-        while not self.text.startswith((" + ", " - ", " > ", " < "), self.at) and (word := self.take(" ⊙ ", " / ", " ")):
+        while not self.text.startswith((" + ", " - ", *COMPARED), self.at) and (word := self.take(" ⊙ ", " / ", " ")):
             right = self.factor()
             found = SIGNS[word](found, right)
         return found
@@ -131,6 +139,8 @@ class Reader:
             elif power := re.match("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", self.text[self.at :]):
                 self.at += power.end()
                 found = found ** float(power[0].translate(POWERS))
+            elif self.take("^("):
+                found = found ** self.closed(self.sum(), ")")
             elif self.take("["):
                 found = self.picked(found)
             else:
@@ -154,6 +164,8 @@ class Reader:
             return np.asarray(float(top) / float(bottom or 1))
         if self.take("("):
             return self.closed(self.sum(), ")")
+        if self.take("|"):
+            return np.abs(self.closed(self.sum(), "|"))
         if self.take("["):
             return self.listed()
         if self.take("Σ_ij "):
@@ -168,12 +180,24 @@ class Reader:
             return self.closed(np.concatenate(self.of_each_head(self.sum), axis=-1), ")")
         if self.take("part("):
             return self.closed(np.split(self.sum(), len(self.heads), axis=-1)[self.head], ")")
+        if self.take("where("):
+            return self.chosen()
         name = next((n for n in (*CALLED, *ROWS) if self.take(f"{n}(")), "")
         assert name, f"unknown: {self.text[: self.at]} <here> {self.text[self.at :]}"
         args = [self.sum()]
         while self.take(", "):
             args.append(self.sum())
         return self.closed(ROWS[name](*args) if name in ROWS else VALUES[CALLED[name]](*args), ")")
+
+    def chosen(self) -> Array:
+        """Return one of two values where a comparison holds, and the other elsewhere."""
+        left = self.sum()
+        sign = self.take(*COMPARED)
+        condition = COMPARED[sign](*aligned(left, self.sum()))
+        self.need(", ")
+        one = self.sum()
+        self.need(", ")
+        return self.closed(np.where(*aligned(condition, one, self.sum())), ")")
 
     def of_each_head(self, read: Callable[[], Array]) -> list[Array]:
         """Return what comes next as each head has it."""

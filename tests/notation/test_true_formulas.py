@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from helpers import chained, formulas
+from helpers.head_cells import HEAD_CELLS
 from helpers.interpreted import problem
 from helpers.matrix_cells import MATRIX_CELLS
 
@@ -50,7 +51,7 @@ HARDEST = (
 )
 REST = [pytest.param(cell, marks=pytest.mark.exhaustive) for name, cell in REGISTRY.items() if name not in HARDEST]
 cells = pytest.mark.parametrize(
-    "cell", [*(REGISTRY[name] for name in HARDEST), *OWN, *MATRIX_CELLS.values(), *REST], ids=lambda cell: cell.name
+    "cell", [*(REGISTRY[name] for name in HARDEST), *OWN, *MATRIX_CELLS.values(), *HEAD_CELLS.values(), *REST], ids=lambda cell: cell.name
 )
 
 
@@ -67,6 +68,8 @@ def symbols(found: Derivation, link: str, p: Problem, made: dict[str, Arrays], h
         if name in names.rest:
             own = own + made[TWICE][names.rest[name]]
         own = own.take(head, axis=-1 - len(kind.shape)) if kind.headed else own
+        if names.is_of_heads(names.mark(name)[1]):  # of all heads together, and called by what one has
+            own = np.split(own, p.sizes[p.cell.heads], axis=-1)[head]
         row = own[..., None] if kind.batched and not kind.shape else own
         once = kind.batched and own.ndim == 1 + len(kind.shape)  # for all steps, as a context is
         yield from called(names, name, row[None] if once else row, p)
@@ -100,7 +103,7 @@ def known_of(found: Derivation, way: tuple[str, ...], p: Problem, made: dict[str
     for symbol, value in values.items():
         if (here := symbol.replace("_{t-1}", "")) != symbol and here in values and values[here].ndim == value.ndim:
             assert close(value[1:], values[here][:-1]), f"{symbol} is not {here} of the step before"
-    values.setdefault("I", np.eye(p.sizes["n"]) if "n" in p.sizes else np.eye(1))
+    values.setdefault("I", np.eye(max(p.sizes.values(), default=1)))
     for index in p.cell.integers:
         features = next(p.arrays[name].shape[-1] for name in p.cell.inputs if name != index)
         values[f"e_{index}"] = np.eye(features)[p.arrays[index]]
