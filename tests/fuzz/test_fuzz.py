@@ -279,6 +279,28 @@ z = (U @ (elu((layer_norm((i @ (u+0*x)))) * g)))
     case("h = layer_norm(300 * (h_prev @ h_prev) + x) + h_prev", name="fuzz", output="h", shapes={"x": "n", "h": "n"}, sizes={"n": 17}),
     # a normalisation of parameters alone that is a state's value, in second order
     case("s = layer_norm(b)\nh = s * x + s_prev", name="fuzz", output="h", shapes={"x": "n", "b": "n"}, sizes={"n": 3}),
+    # a matrix that heads have in common, of a state, which only what follows the loop reads
+    case(
+        "R = M @ tanh(Z @ e)\nm = e\nh = sum(outer(1, M.T @ R_prev) * outer(e, m_prev), 1) * m_prev",
+        name="fuzz",
+        output="h",
+        inputs=(),
+        context=("e",),
+        shapes={"e": "d", "R": "n", "m": "d", "Z": "d, d", "M": "n, d", "h": "d"},
+        sizes={"n": 5, "d": 2, "H": 3},
+        heads="H",
+    ),
+    # a product with all heads' matrices that a copy stands for, in what the code says of itself
+    case(
+        "m = e\nR = M @ e\nh = (M.T @ R_prev) * m_prev",
+        name="fuzz",
+        output="h",
+        inputs=(),
+        context=("e",),
+        shapes={"e": "d", "R": "n", "m": "d", "M": "n, d", "h": "d"},
+        sizes={"n": 5, "d": 2, "H": 2},
+        heads="H",
+    ),
     # parameters times the number 0: of each head, and of two sizes
     case("h = (0 * W) @ x + h_prev", name="fuzz", output="h", shapes={"x": "n", "W": "n, n"}, sizes={"n": 3, "H": 2}, heads="H"),
     case("s = 0 * b\nh = s_prev * x + h_prev", name="fuzz", output="h", shapes={"x": "n", "b": "n"}, sizes={"n": 3, "H": 2}, heads="H"),

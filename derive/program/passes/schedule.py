@@ -20,9 +20,10 @@ def schedule(regions: Regions, kept: Collection[str]) -> dict[str, list[Draft]]:
     """Return the stages of each region, in order; `kept` are the values that must lie in memory, whoever reads them here."""
     read = {region: {name for eq in getattr(regions, region) for name in eq.node.operands()} for region in REGIONS}
     summed = {name for eq in regions.rec.accumulators for name in eq.node.operands()}
-    found = {}
+    repeated, found = regions.rec.repeated, {}
     for region in REGIONS:
         stored = summed.union(kept, *(names for other, names in read.items() if other != region))
+        stored.update(repeated[name] for name in stored & repeated.keys())  # what each head reads of what all have in common
         found[region] = _stages(getattr(regions, region), regions.rec.types, stored)
     return found
 
