@@ -166,6 +166,8 @@ class Formulas(Matrices):
         What has no name of its own is parted where it is made: a sum in its terms, a product with what lies below one another in its
         factor. The part of anything else is that name, if it is called by what one head has, or a name for ``part(…)``.
         """
+        if name not in self.types:  # a pass has made it, whose comments call it as it is
+            return name
         node = node or (self.inline.get(name) if self.is_inside(name) else None)
         match node:
             case Merge(value=v):
