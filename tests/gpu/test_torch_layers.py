@@ -88,6 +88,23 @@ def test_any_cell(simulated: SimulatedDevice) -> None:
     torch.testing.assert_close(y, layer(x, **kept)[0], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["one way", "both ways"])
+def test_a_cell_of_heads(simulated: SimulatedDevice, both: bool) -> None:
+    layer = ours.layer("linear_attention", d=3, H=2, d_k=3, d_v=2, bidirectional=both, dtype=torch.float64)
+    x = torch.randn(4, 3, 3, dtype=torch.float64, requires_grad=True)
+
+    def compute() -> list[torch.Tensor]:
+        found = []
+        for options in ({}, {"lengths": [4, 1, 3]}):
+            y, final = layer(x, **options)
+            loss = (y**3).sum() + sum((value**3).sum() for value in final)
+            found += [y, *final, *torch.autograd.grad(loss, [x, *layer.parameters()])]
+        return found
+
+    assert_as_on_the_host(compute)
+    assert any(kernel.endswith("_apart") for kernel in simulated.launched) is (simulated.limits.shared > 0)
+
+
 # Sequences of unequal length
 
 

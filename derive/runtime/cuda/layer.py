@@ -52,9 +52,9 @@ class Layer(SecondOrder):
 
     @classmethod
     def on_device(cls, table: Table, tape: type) -> Layer:
-        """Return the layer of a cell's table, with the device's own record of a tape."""
+        """Return the layer of a cell's table, with the device's own record of a tape, which always keeps all."""
         given = {f.name: getattr(table, f.name) for f in fields(Table) if f.init}
-        return cls(**{**given, "records": {**table.records, "Tape": tape}})
+        return cls(**{**given, "tape": "full", "records": {**table.records, "Tape": tape}})
 
     # Making arrays
 
