@@ -146,14 +146,21 @@ def label(plan: Plan | None) -> str:
 
 @contextmanager
 def planned(choose: Choice) -> Iterator[list[Plan | None]]:
-    """Let time loops be run as `choose` says, from all plans that fit; give the list of what it said."""
+    """Let time loops be run as `choose` says, from all plans that fit; give the list of what it said.
+
+    Loops whose rows need nothing of each other have no plans: one kernel runs them unless steps are to be run one by one.
+    """
     device, said = current(), list[Plan | None]()
+    whole = device.tiling
 
     def plan(steps: Steps, sizes: Mapping[str, int], batch: int, kind: Any) -> Plan | None:
         said.append(choose(list(plans(steps, sizes, batch, kind, device.limits))))
         return said[-1]
 
-    with mock.patch.object(device, "plan", plan):
+    def tiling(*given: Any) -> Any:
+        return None if choose is stepwise else whole(*given)
+
+    with mock.patch.object(device, "plan", plan), mock.patch.object(device, "tiling", tiling):
         yield said
 
 
