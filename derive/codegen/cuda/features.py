@@ -155,17 +155,13 @@ class Loops:
 
     def vector(self, loop: VectorLoop) -> list[Tree]:
         """Return a loop over features, and what is stored of the sums over them."""
-        made = self.host.equations(loop)
         sums = [c for c in loop.computes if isinstance(c.equation.node, FeatureSum)]
         before = [assign(self.variable(c.equation.name), ZERO) for c in sums]
         features = self.numbers.features(loop.size)
-        body: list[Tree] = [self.call(made)]
-        stored = {c.equation.name: c.stores for c in loop.computes}
-        over_heads = [(c, c.equation.node) for c in loop.computes if isinstance(c.equation.node, HeadSum)]
-        for value in made.results:
-            body += [line for place in stored[value] for line in self.numbers.write(value, place, name(self.variable(value)))]
-        for c, node in over_heads:
-            body += self.onto(c, name(self.local[node.value]) if node.value in made.results else self.read(node.value))
+        body = self.made(loop)
+        own = {c.equation.name for c in loop.computes}
+        for c, node in [(c, c.equation.node) for c in loop.computes if isinstance(c.equation.node, HeadSum)]:
+            body += self.onto(c, name(self.local[node.value]) if node.value in own else self.read(node.value))
         for c in sums:
             assert isinstance(c.equation.node, FeatureSum)
             body.append(add(self.local[c.equation.name], name(self.local[c.equation.node.value])))
@@ -173,6 +169,17 @@ class Loops:
         after: list[Tree] = [TOTAL.by_team(total) for total in totals]
         after += self.joined(totals, TOTAL) if totals else []
         return [*before, features.over(body), *after, *(line for c in sums for line in self.finished(c))]
+
+    def made(self, loop: VectorLoop) -> list[Tree]:
+        """Return what computes a loop's values at one feature, unless it has nothing but sums, and what stores them."""
+        stored = {c.equation.name: c.stores for c in loop.computes}
+        if all(isinstance(c.equation.node, FeatureSum | HeadSum) for c in loop.computes):
+            return []
+        made = self.host.equations(loop)
+        lines: list[Tree] = [self.call(made)]
+        for value in made.results:
+            lines += [line for place in stored[value] for line in self.numbers.write(value, place, name(self.variable(value)))]
+        return lines
 
     def call(self, made: Equations) -> Statement:
         """Return the statement that computes a loop's values at one feature."""

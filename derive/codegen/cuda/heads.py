@@ -8,7 +8,7 @@ from ...calculus.ir import HeadSum, Map
 from ...calculus.naming import Names
 from ...language.sizes import elements
 from ...program.imperative import Compute, HeadLoop, Loop, Program, RowLoop, Scalars, VectorLoop
-from ..source import Tree, block, code, name
+from ..source import Source, Tree, block, code, name
 from .crossing import crosses
 from .factory import Binding, on_machine
 from .features import ZERO, Loops
@@ -25,12 +25,16 @@ class StageLoops(Loops):
 
     def __init__(self, host: Host, names: Names, numbers: RowNumbers) -> None:
         super().__init__(host, names, numbers)
+        self.shown = host.program.rec.shown
 
     def taken(self) -> list[Binding]:
         return [*super().taken(), *on_machine(TEAM)]
 
     def crosses(self, before: Sequence[Loop], loop: Loop) -> bool:
         return crosses(self.program, before, loop, self.known, by_head=self.numbers.by_head)
+
+    def read(self, value: str) -> Source:
+        return super().read(self.shown.get(value, value))
 
     def loop(self, loop: Loop) -> list[Tree]:
         if isinstance(loop, HeadLoop):
