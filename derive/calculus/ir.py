@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -309,17 +310,17 @@ class Recurrence:
         yield from self.accumulators
         yield from self.epilogue
 
-    @property
+    @cached_property
     def laid(self) -> dict[str, Along]:
         """The matrices that are a vector along an axis, by name."""
         return {eq.name: eq.node for eq in self.equations() if isinstance(eq.node, Along)}
 
-    @property
+    @cached_property
     def repeated(self) -> dict[str, str]:
         """The values that all heads have in common, by the names that they have for each."""
         return {eq.name: eq.node.value for eq in self.equations() if isinstance(eq.node, Repeat)}
 
-    @property
+    @cached_property
     def shown(self) -> dict[str, str]:
         """The values that lie in memory, by the names that they have along an axis or for each head."""
         found: dict[str, str] = {}

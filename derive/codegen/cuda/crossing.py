@@ -6,7 +6,8 @@ there it may read again.  What others have stored, or still read, it must wait f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...calculus.ir import Pick
@@ -32,18 +33,41 @@ class Access:
         return self.owner is None or self.owner != other.owner or not lie_alike
 
 
-def crosses(program: Program, before: Sequence[Loop], loop: Loop, known: Collection[str] | None = None, *, by_head: bool = False) -> bool:
-    """Say whether a loop reads what other threads have stored in the loops before it, or stores where they may still read.
+class Span:
+    """Loops between which no thread waits for another: what they read and store, by array.
 
     The numbers that are `known` stand in variables of every thread; by default all of which no head has its own.  Where a block has one
     head, `by_head`, it has its part of what goes over the features of all.
     """
-    heads = program.rec.heads if by_head else ""
-    stored = [access for each in before for access in stores(program, each, heads)]
-    if any(one.meets(other) for one in reads(program, loop, known, heads) for other in stored):
-        return True
-    read = [access for each in before for access in reads(program, each, known, heads)]
-    return any(one.meets(other) for one in stores(program, loop, heads) for other in read)
+
+    def __init__(self, program: Program, *, by_head: bool = False) -> None:
+        self._program, self._heads = program, program.rec.heads if by_head else ""
+        self._read, self._stored = defaultdict[str, list[Access]](list), defaultdict[str, list[Access]](list)
+
+    def crosses(self, loop: Loop, known: Collection[str] | None = None) -> bool:
+        """Say whether a loop reads what other threads have stored in these, or stores where they may still read."""
+        read, stored = reads(self._program, loop, known, self._heads), stores(self._program, loop, self._heads)
+        return _meet(read, self._stored) or _meet(stored, self._read)
+
+    def add(self, loop: Loop, known: Collection[str] | None = None) -> None:
+        for access in reads(self._program, loop, known, self._heads):
+            self._read[access.place.array].append(access)
+        for access in stores(self._program, loop, self._heads):
+            self._stored[access.place.array].append(access)
+
+
+def _meet(accesses: Iterable[Access], others: Mapping[str, Sequence[Access]]) -> bool:
+    return any(one.meets(other) for one in accesses for other in others.get(one.place.array, ()))
+
+
+def crossed(program: Program, loops: Iterable[Loop]) -> bool:
+    """Say whether a thread reads what others have stored in one of the loops before, or stores where they may still read."""
+    span = Span(program)
+    for loop in loops:
+        if span.crosses(loop):
+            return True
+        span.add(loop)
+    return False
 
 
 def crosses_steps(program: Program, last: Sequence[Loop], first: Sequence[Loop], *, by_head: bool = False) -> bool:

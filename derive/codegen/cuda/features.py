@@ -19,7 +19,7 @@ from ...language.sizes import Size
 from ...program.imperative import Compute, Loop, Place, Scalars, Stage, VectorLoop
 from ..expression import Expressions
 from ..source import ATOM, SUM, Block, Source, Statement, Tree, add, assign, block, code, listed, name, spelt
-from .crossing import crosses
+from .crossing import Span
 from .equations import Equations
 from .factory import Binding, bind, constants, functions, on_machine
 from .kernel import SYNCHRONISE, Host
@@ -128,18 +128,21 @@ class Loops:
         """Return loops one after the other; threads wait for each other where one reads what another has stored."""
         lines: list[Tree] = []
         spans: list[list[Loop]] = [[]]
+        span = self.span()
         for loop in loops:
-            if self.crosses(spans[-1], loop):
+            if span.crosses(loop, self.known):
                 lines.append(SYNCHRONISE)
                 spans.append([])
-            lines += self.loop(loop)
+                span = self.span()
+            span.add(loop, self.known)
             spans[-1].append(loop)
+            lines += self.loop(loop)
         self.spans = spans
         return lines
 
-    def crosses(self, before: Sequence[Loop], loop: Loop) -> bool:
-        """Say whether threads must wait for each other before a loop."""
-        return crosses(self.program, before, loop, self.known)
+    def span(self) -> Span:
+        """Return what tells where threads must wait for each other."""
+        return Span(self.program)
 
     def loop(self, loop: Loop) -> list[Tree]:
         """Return one loop: of the kinds that all kernels have."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ...calculus.ir import HeadSum, Map
 from ...calculus.naming import Names
 from ...language.sizes import elements
 from ...program.imperative import Compute, HeadLoop, Loop, Program, RowLoop, Scalars, VectorLoop
 from ..source import Source, Tree, block, code, name
-from .crossing import crosses
+from .crossing import Span
 from .factory import Binding, on_machine
 from .features import ZERO, Loops
 from .kernel import SYNCHRONISE, Host
@@ -30,8 +30,8 @@ class StageLoops(Loops):
     def taken(self) -> list[Binding]:
         return [*super().taken(), *on_machine(TEAM)]
 
-    def crosses(self, before: Sequence[Loop], loop: Loop) -> bool:
-        return crosses(self.program, before, loop, self.known, by_head=self.numbers.by_head)
+    def span(self) -> Span:
+        return Span(self.program, by_head=self.numbers.by_head)
 
     def read(self, value: str) -> Source:
         return super().read(self.shown.get(value, value))

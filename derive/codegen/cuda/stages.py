@@ -15,7 +15,7 @@ from ..host import ONE, place_of_head
 from ..kernel import Kernel
 from ..sizes import size_source
 from ..source import PRODUCT, SUM, Source, Tree, assign, block, code, listed, merged, name, store
-from .crossing import crosses
+from .crossing import crossed
 from .factory import PLAN, Binding, bind, bound, factory, on_machine, taken
 from .features import Features
 from .heads import StageLoops, heads_apart
@@ -49,7 +49,7 @@ def whole_rows(program: Program, stage: Stage) -> bool:
     """Say whether a row must have one block: its threads work together."""
     summed = any(isinstance(c.equation.node, FeatureSum) for loop in stage.loops for c in loop.computes)
     together = any(isinstance(loop, Scalars | RowLoop | HeadLoop) for loop in stage.loops)
-    return summed or together or any(crosses(program, stage.loops[:k], loop) for k, loop in enumerate(stage.loops))
+    return summed or together or crossed(program, stage.loops)
 
 
 def matrix_shapes(loops: Iterable[Loop]) -> tuple[Shape, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ....calculus.ir import FeatureSum, LogSumExp, Pick
 from ....language.sizes import Size
 from ....program.imperative import HeadLoop, Place, Product, Program, RowLoop, Scalars, Stage, VectorLoop
-from ..crossing import crosses
+from ..crossing import crossed
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Loop:
     @property
     def crossed(self) -> bool:
         """Whether a thread reads what others of its block have stored."""
-        return any(crosses(self.program, stage.plain[:k], loop) for stage in self.stages for k, loop in enumerate(stage.plain))
+        return any(crossed(self.program, stage.plain) for stage in self.stages)
 
 
 @dataclass(frozen=True)
