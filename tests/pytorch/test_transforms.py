@@ -10,7 +10,7 @@ from torch import Tensor
 
 import generated.torch as ours
 from derive.language.transform import TRANSFORMATIONS
-from generated.runtime.torch import transforms
+from generated.runtime.common import chosen
 
 T, B, D, N = 6, 3, 4, 5
 
@@ -121,7 +121,7 @@ def test_what_is_no_probability(options: dict[str, Any], message: str) -> None:
 
 def test_what_cannot_be_made_is_told_how_to_get(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(transforms, "COMPILER", "no_such_compiler")
+        patch.setattr(chosen, "COMPILER", "no_such_compiler")
         with pytest.raises(ValueError, match=r"generated has no `mgu_masked`: `derive generate … --with masked` makes it"):
             ours.layer("mgu", D, N, masked=True)
         assert ours.layer("gru", D, N, masked=True).module.__name__ == "generated.gru_masked"
@@ -132,7 +132,7 @@ def test_what_cannot_be_made_is_told_how_to_get(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_order_is_the_compilers() -> None:
-    assert tuple(TRANSFORMATIONS) == transforms.ORDER
+    assert tuple(TRANSFORMATIONS) == chosen.ORDER
 
 
 def test_second_order_on_request() -> None:

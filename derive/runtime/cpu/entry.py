@@ -63,11 +63,12 @@ class Entry(NamedTuple):
         made, places = host.overloads[kinds], Places(given)
         words = [made.library.get_pointer_to_function(made.fndesc.llvm_func_name), *(n for array in given for n in array.shape)]
         for argument in arguments:
-            words += _words(argument, given, places.of(argument)) if isinstance(argument, Array) else [int(argument)]
+            words += words_of(argument, given, places.of(argument)) if isinstance(argument, Array) else [int(argument)]
         return cls(_entering(kinds, tuple(map(typeof, given))), np.array(words, np.int64), arguments)
 
 
-def _words(array: Array, given: Sequence[Array], base: int | None) -> list[int]:
+def words_of(array: Array, given: Sequence[Array], base: int | None) -> list[int]:
+    """Return the words of an array that lies in one of those given, or in none."""
     start = span(array)[0] - (0 if base is None else span(given[base])[0])
     return [0 if base is None else base + 1, start, array.size, array.itemsize, *array.shape, *array.strides]
 
@@ -92,7 +93,7 @@ def _jump(kinds: tuple[types.Type, ...]) -> Any:
     @intrinsic
     def jump(typingctx, block, given):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
-            words = _read(builder, context.make_array(block)(context, builder, values[0]).data)
+            words = reading(builder, context.make_array(block)(context, builder, values[0]).data)
             function, bases = next(words), [I64(0)]
             same = cgutils.true_bit
             for kind, value in zip(given, cgutils.unpack_tuple(builder, values[1]), strict=True):
@@ -101,10 +102,7 @@ def _jump(kinds: tuple[types.Type, ...]) -> Any:
                     same = builder.and_(same, builder.icmp_signed("==", n, next(words)))
                 bases.append(builder.ptrtoint(array.data, I64))
             with builder.if_then(same):
-                places = _table(builder, bases)
-                arguments = [_argument(context, builder, kind, words, places) for kind in kinds]
-                pointer = builder.inttoptr(function, context.call_conv.get_function_type(types.none, kinds).as_pointer())
-                status, _ = context.call_conv.call_function(builder, pointer, types.none, kinds, arguments)
+                status = called(context, builder, function, kinds, words, _table(builder, bases))
                 with builder.if_then(status.is_error, likely=False):
                     context.call_conv.return_status_propagate(builder, status)
             return same
@@ -114,7 +112,16 @@ def _jump(kinds: tuple[types.Type, ...]) -> Any:
     return jump
 
 
-def _read(builder: ir.IRBuilder, block: ir.Value) -> Iterator[ir.Value]:
+def called(
+    context: Any, builder: ir.IRBuilder, function: ir.Value, kinds: tuple[types.Type, ...], words: Iterator[ir.Value], places: ir.Value
+) -> Any:
+    """Emit a call of the function at an address, of such arguments as its words tell; return its status."""
+    arguments = [_argument(context, builder, kind, words, places) for kind in kinds]
+    pointer = builder.inttoptr(function, context.call_conv.get_function_type(types.none, kinds).as_pointer())
+    return context.call_conv.call_function(builder, pointer, types.none, kinds, arguments)[0]
+
+
+def reading(builder: ir.IRBuilder, block: ir.Value) -> Iterator[ir.Value]:
     """Yield the words of a block, each read where it is asked for."""
     position = 0
     while True:
@@ -131,7 +138,9 @@ def _table(builder: ir.IRBuilder, values: list[ir.Value]) -> ir.Value:
 
 
 def _argument(context: Any, builder: ir.IRBuilder, kind: types.Type, words: Iterator[ir.Value], places: ir.Value) -> ir.Value:
-    """Emit an argument, as its words tell it."""
+    """Emit an argument, as its words tell it; nothing has none."""
+    if kind.name == "nothing":  # of whatever package
+        return context.get_dummy_value()
     if not isinstance(kind, types.Array):
         return builder.trunc(next(words), context.get_value_type(kind)) if kind != types.int64 else next(words)
     start = builder.add(builder.load(builder.gep(places, [next(words)])), next(words))

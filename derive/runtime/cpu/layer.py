@@ -25,7 +25,7 @@ from . import segments
 from .addresses import Rows, Running, dense, flat
 from .call import Call
 from .division import is_light, step_by_step
-from .memory import LARGE, empty, unlocked
+from .memory import LARGE, SKETCH, empty, unlocked
 from .nothing import NOTHING
 from .out import Out
 from .quick import Quickly
@@ -189,7 +189,7 @@ class Layer(SecondOrder):
         return self.forward(forward, inputs, params, state, steps=None if self.inputs else 1, lengths=None, reverse=False, tape="full")
 
     def added(self, call: Call, one: Array, other: Array) -> Array:
-        return np.add(one, other, out=one)
+        return call.add(one, other)
 
     def whole(self, forward: Pass, tape: Any) -> Any:
         """Return a tape that keeps all: where only states were kept, the forward pass is run again."""
@@ -213,7 +213,7 @@ class Layer(SecondOrder):
     ) -> tuple[Recording | None, list[Array]]:
         """Return a recording of a call, or None, and the arrays that it is given."""
         arrays = flattened(given)
-        key = key_of(name, given, arrays)
+        key = key_of(name, given, arrays) if SKETCH.get() is None else None
         if key is None or (self.indices and any([getattr(given[0], name).dtype != np.int64 for name in self.indices])):
             return None, arrays
         recording = recordings.take(key, given, work, light=light)
@@ -282,7 +282,8 @@ class Layer(SecondOrder):
         # Of the small arrays of a small call, none comes from memory that is kept: NumPy's own function is faster.
         new = np.empty if weights + steps * batch * width * dtype.itemsize < LARGE else empty
         call = Call(sizes, dtype, params, packed and packed.weights, steps, batch, laid, start, rows, keep, parts, how, axes, new)
-        return call if trace is None else trace.on(call, light), given.state, lengths
+        to = SKETCH.get() if trace is None else trace
+        return call if to is None else to.on(call, light), given.state, lengths
 
     def _laid(self, value: Array, name: str, rows: Rows) -> Array:
         """Return an input as rows, a context by batch position."""

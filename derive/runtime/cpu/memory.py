@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from contextvars import ContextVar
 from math import prod
 from typing import Any
 
@@ -18,6 +19,7 @@ LARGE = 1 << 15  # bytes: smaller arrays come from NumPy
 IDLE = 1 << 29  # bytes that are kept at most
 BYTE = np.dtype(np.uint8)
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+SKETCH: ContextVar[Any] = ContextVar("derive_sketch", default=None)  # what calls of this thread are to be noted in (see `sketch`)
 
 
 class _Block(np.ndarray):
@@ -118,6 +120,8 @@ def _leased(size: int) -> _Lease:
 
 def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.ndarray:
     """Return a new array that is not initialised; a large one begins at a cache line, and any that is to be `aligned`."""
+    if (sketch := SKETCH.get()) is not None:
+        return sketch.empty(shape, dtype)
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
     if size < LARGE and not aligned:

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..common.chosen import module_of
 from .passes import Passes
 from .precision import run_wide
 from .replay import check_replay
 from .stack import REVERSE, is_single, places, run_layers
-from .transforms import SHARED, Noise, Probabilities, module_of
+from .transforms import SHARED, Noise, Probabilities
 
 
 def layer(

@@ -14,9 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from ..common.chosen import PACKAGE
 from ..cpu.addresses import Running
 from .devices import named
-from .passes import PACKAGE, Passes
+from .passes import Passes
 from .precision import run_wide
 from .stack import REVERSE, is_single, run_layers
 

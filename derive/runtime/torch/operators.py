@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common.chosen import PACKAGE
 from ..cpu.addresses import Running
 from .devices import named
-from .passes import PACKAGE, Passes
+from .passes import Passes
 
 NAMESPACE = PACKAGE.replace(".", "_")  # of the package: two may be loaded
 

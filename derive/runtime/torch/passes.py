@@ -27,7 +27,6 @@ from .memory import Array, array
 
 Maybe = Array | None
 Arrays = Sequence[Maybe]
-PACKAGE = __name__.rpartition(".runtime.")[0]  # that has these layers
 
 
 @dataclass(frozen=True)
