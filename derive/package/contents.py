@@ -19,12 +19,12 @@ from .folder import MARK
 RUNTIME = Path(__file__).parents[1] / "runtime"
 MADE_FROM = "# Made from "
 TRAINING, WARM = "training", "warm"
-CUDA, TORCH = "cuda", "torch"
+CUDA, TORCH, JAX = "cuda", "torch", "jax"
 OWN = ""  # the part of the runtime that every package has, and that its kernels are compiled with
 STEPS = f"runtime/{TORCH}/steps"  # apart from the kernels, which need not be compiled anew for them
 TOLD = '"""Steps of cells in PyTorch, for derivatives that their kernels do not have."""'
 BESIDE = {f"{name}.py": f"common/{name}.py" for name in (TRAINING, WARM)}  # files of the runtime that lie beside the cells
-RESERVED = ("runtime", TRAINING, WARM, CUDA, TORCH, "jax", "flax")
+RESERVED = ("runtime", TRAINING, WARM, CUDA, TORCH, JAX, "flax")
 ARGUMENTS = (
     *("params", "state", "steps", "lengths", "reverse", "tape", "out", "dtype", "seed", "batch", "self", "tf32", "stream"),
     *("dy", "dfinal", "second", "curvature"),
@@ -37,6 +37,14 @@ from .runtime.torch import GRU, LSTM, RNN, GRUCell, LSTMCell, Recurrent, RNNCell
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "convert", "layer", "packed"]
 '''
 
+FUNCTIONS = '''"""The kernels of this package as functions of JAX, each by the name of its cell: see `runtime.jax`."""
+
+from .runtime.jax import Function, __dir__, __getattr__, function
+
+__all__ = ["Function", "function"]
+'''
+BRIDGES = {TORCH: LAYERS, JAX: FUNCTIONS}  # the modules for other frameworks
+
 
 def files(
     cells: Iterable[Definition],
@@ -45,6 +53,7 @@ def files(
     *,
     cuda: bool = True,
     torch: bool = True,
+    jax: bool = True,
     orders: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """Return the files of the package generated for `cells`, by path.
@@ -62,6 +71,8 @@ def files(
         Whether there are modules for CUDA devices too.
     torch : bool
         Whether there is a module `torch`, with layers of PyTorch.
+    jax : bool
+        Whether there is a module `jax`, with functions of JAX.
     orders : mapping, optional
         By cell, the order of its derivatives: 1, as by default, or 2.
 
@@ -72,18 +83,18 @@ def files(
     """
     cells = tuple(cells)
     _check_names(cells)
-    left = {part for part, wanted in ((CUDA, cuda), (TORCH, torch)) if not wanted}
+    left = {part for part, wanted in ((CUDA, cuda), (TORCH, torch), (JAX, jax)) if not wanted}
     runtime = {name: text for name, text in _runtime_files().items() if _part(name) not in left}
-    parts = {part: [text for name, text in runtime.items() if _part(name) == part] for part in (OWN, CUDA, TORCH)}
+    parts = {part: [text for name, text in runtime.items() if _part(name) == part] for part in (OWN, CUDA, TORCH, JAX)}
     own = digest(*parts[OWN])  # kernels of the CPU do not change with what is for devices or for frameworks
-    digests = {OWN: own, **{part: digest(*parts[OWN], *parts[part]) for part in (CUDA, TORCH)}}
+    digests = {OWN: own, **{part: digest(*parts[OWN], *parts[part]) for part in (CUDA, TORCH, JAX)}}
     found = {
         f"runtime/{name}": _stamped(text, f"derive/runtime/{name}", digests[_part(name)])
         for name, text in runtime.items()
         if name not in BESIDE.values()
     }
-    if torch:
-        found[f"{TORCH}.py"] = _stamped(LAYERS, f"derive/runtime/{TORCH}", digests[TORCH])
+    bridges = {part: text for part, text in BRIDGES.items() if part not in left}
+    found |= {f"{part}.py": _stamped(text, f"derive/runtime/{part}", digests[part]) for part, text in bridges.items()}
     found |= {path: _stamped(runtime[name], f"derive/runtime/{name}", own) for path, name in BESIDE.items()}
     found["__init__.py"] = _init(cells, source, "Recurrent layers: kernels with their gradients, on NumPy and Numba alone.")
     if torch:
@@ -105,7 +116,7 @@ def files(
 def _part(name: str) -> str:
     """Return which part of the runtime a file of it belongs to."""
     folder = name.partition("/")[0]
-    return folder if folder in (CUDA, TORCH) else OWN
+    return folder if folder in (CUDA, TORCH, JAX) else OWN
 
 
 def _check_names(cells: tuple[Definition, ...]) -> None:

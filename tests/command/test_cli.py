@@ -181,17 +181,20 @@ def test_cells_in_collections(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     cells.write_text("\n".join([*lines, f"named = {{'d': {d}, 'again': more}}", "more.append(named)"]))
     assert main(["generate", str(cells), "--out", str(out)]) == 0
     modules = {path.stem for path in out.glob("*.py")}
-    assert modules == {"a", "b", "c", "d", "__init__", "training", "warm", "torch"}
+    assert modules == {"a", "b", "c", "d", "__init__", "training", "warm", "torch", "jax"}
 
 
-def test_no_module_hides_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_no_module_hides_a_framework(
+    framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "cells.py").write_text(f"from derive import Cell\na = {CELL.format('a')}")
     monkeypatch.chdir(tmp_path)
     assert main(["generate", "cells.py", "--out", "."]) == 0
-    assert "no module `torch`: Python looks for modules there" in capsys.readouterr().out
-    assert not (tmp_path / "torch.py").exists() and not (tmp_path / "runtime" / "torch").exists()
+    assert f"no module `{framework}`: Python looks for modules there" in capsys.readouterr().out
+    assert not (tmp_path / f"{framework}.py").exists() and not (tmp_path / "runtime" / framework).exists()
     assert main(["generate", "cells.py", "--out", ".", "--check"]) == 0
-    assert main(["generate", "cells.py", "--out", "inside"]) == 0 and (tmp_path / "inside" / "torch.py").exists()
+    assert main(["generate", "cells.py", "--out", "inside"]) == 0 and (tmp_path / "inside" / f"{framework}.py").exists()
 
 
 def test_a_file_imports_what_lies_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
