@@ -48,3 +48,20 @@ def test_calls_outside_run_as_ever() -> None:
     for _ in range(3):  # the third is done as it was recorded
         assert np.array_equal(lstm.infer(x, params)[0], want)
     assert SKETCH.get() is None
+
+
+def test_panels_of_which_parts_are_nothing_are_cleared() -> None:
+    """Where only a state has a tangent, panels have zeros in the place of parameters' tangents: in each call anew."""
+    rnn = generated("rnn")
+    random = np.random.default_rng(0)
+    params, x = rnn.init(D, N, dtype=np.float64), random.standard_normal((T, B, D))
+    _, _, tape = rnn.forward(x, params)
+    dy, v = random.standard_normal((T, B, N)), rnn.Grads(None, rnn.Params(None, None, None), rnn.State(random.standard_normal((B, N))))
+    with sketched() as sketch:
+        _, found = rnn.hvp(v, tape, dy)
+    for array in sketch.made:
+        array[...] = np.nan
+    for work, given in sketch.works:
+        work(*given)
+    want = rnn.hvp(v, tape, dy)[1]
+    assert all(map(np.array_equal, found.params, want.params)) and np.array_equal(found.state.h, want.state.h)

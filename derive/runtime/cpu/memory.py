@@ -130,6 +130,15 @@ def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.nd
     return np.ndarray(shape, dtype, _leased(-(-size // step) * step))
 
 
+def zeros(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.ndarray:
+    """Return a new array of zeros; memory as for `empty`."""
+    if (sketch := SKETCH.get()) is not None:
+        return sketch.zeros(shape, dtype)
+    made = empty(shape, dtype, aligned=aligned)
+    made[...] = 0
+    return made
+
+
 class _Same:
     """What NumPy makes an array of that has the memory of another, and may be written to."""
 

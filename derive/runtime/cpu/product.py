@@ -16,7 +16,7 @@ An array may be nothing (see `nothing`): then it is None, has only zeros, and is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numba as nb
@@ -28,7 +28,7 @@ from .compiling import compiled, inner
 from .crew import divide, task
 from .division import LIGHT_PANELS, LIGHT_PRODUCT, STEPS
 from .kernel import part
-from .memory import empty
+from .memory import empty, zeros
 from .nothing import NOTHING, optional, some
 from .openmp import LIGHT, REGION, together
 from .pointers import Matrix, Pointer, RowMajor, address, matrix, row_major, shift
@@ -191,23 +191,20 @@ def fill_part(parts, how, b, packed, row, column, k, n):  # type: ignore[no-unty
     _fill((matrix(b), address(packed, 0), rows, columns, row, column, k, n, nb.int64(parts), nb.int64(how)))
 
 
-def panel_room(k: int, n: int, dtype: np.dtype, heads: int | None = None) -> np.ndarray:
+def panel_room(k: int, n: int, dtype: np.dtype, heads: int | None = None, new: Callable[..., np.ndarray] = empty) -> np.ndarray:
     """Return memory for a packed right operand (k, n): an array (ceil(n / width) * k * width,), aligned to a cache line; of one operand for
     each head an array of such.
     """
     wide = VECTORS * VECTOR_BYTES // dtype.itemsize
     room = -(-n // wide) * wide * k
-    return empty((room,) if heads is None else (heads, room), dtype, aligned=True)
+    return new((room,) if heads is None else (heads, room), dtype, aligned=True)
 
 
 def part_room(parts: Sequence[Any], k: int, n: int, dtype: np.dtype, heads: int | None = None) -> Any:
     """Return memory for the panels of an operand (k, n) that has these parts: nothing if all are; where some are, it is of zeros."""
     if not some(*parts):
         return NOTHING
-    packed = panel_room(k, n, dtype, heads)
-    if any([part is NOTHING for part in parts]):
-        packed[:] = 0
-    return packed
+    return panel_room(k, n, dtype, heads, zeros if any([part is NOTHING for part in parts]) else empty)
 
 
 def panels(b: np.ndarray) -> np.ndarray:

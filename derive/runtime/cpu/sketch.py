@@ -20,6 +20,7 @@ import numpy as np
 from .call import Call
 from .kernel import host
 from .memory import ALIGNMENT, SKETCH
+from .openmp import LIGHT
 
 Array = np.ndarray
 
@@ -50,6 +51,12 @@ class Sketch:
         self.made.append(np.ndarray(shape, dtype, room, -room.ctypes.data % ALIGNMENT))
         return self.made[-1]
 
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return memory that is cleared in each call, before what comes after."""
+        made = self.empty(shape, dtype)
+        self.works.append((_clear, (1, LIGHT, made)))
+        return made
+
 
 class _Sketched(Call):
     """A call that runs nothing."""
@@ -63,6 +70,12 @@ class _Sketched(Call):
     def add(self, one: Array, other: Array) -> Array:
         self.run(_plus, one, other)
         return one
+
+
+@host
+def _clear(parts, how, out):  # type: ignore[no-untyped-def]
+    """Let an array have zeros."""
+    out[...] = 0
 
 
 @host

@@ -42,7 +42,7 @@ class CallbackWarning(RuntimeWarning):
 def refused() -> str:
     """Register the handler with XLA, and try it; return why it cannot be called, or an empty text."""
     if said := untried():
-        warnings.warn(said, stacklevel=2)
+        warnings.warn(said, RuntimeWarning, stacklevel=2)
     why = unlike() or _registered()
     if why:
         warnings.warn(f"kernels are called by way of Python, which takes longer: {why}", CallbackWarning, stacklevel=2)
