@@ -1,14 +1,15 @@
 """What a pass becomes in a program of XLA: words that tell the handler what to run on which arrays, and how results are had from these.
 
 A pass is sketched on arrays of the shapes that it will get (`cpu.sketch`), and each array of its functions is told by where it lies: in an
-operand, in new memory that is handed out or holds what is handed out, in memory to work in, or among what stays the same, which the words
-hold themselves.
+operand, in a result, in memory to work in, or among what stays the same, which the words hold themselves. A result that is a part of an
+array, as one of several gradients that were computed together, is copied out of it at the end: XLA takes longer to take it apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -16,8 +17,10 @@ import numpy as np
 from jax import numpy as jnp
 
 from ..cpu.entry import words_of
+from ..cpu.kernel import host
 from ..cpu.memory import ALIGNMENT
-from ..cpu.spans import Places, span
+from ..cpu.openmp import LIGHT
+from ..cpu.spans import Places
 from ..cpu.words import I64
 from .frame import CHECK, HEAD, PLACES
 from .table import number_of
@@ -59,7 +62,7 @@ class Plan:
     made : tuple of (shape, dtype)
         The arrays that the handler writes, and the memory in which it works, the last.
     reads : tuple of functions
-        Of operands and of what the handler wrote: the results.
+        Of what the handler wrote: the results.
     """
 
     words: Array
@@ -69,7 +72,7 @@ class Plan:
     def __call__(self, target: str, *operands: Any) -> list[Any]:
         """Return the results, in a program that JAX traces."""
         written = self.written(target, *operands)
-        return [read([*operands, *written]) for read in self.reads]
+        return [read(written) for read in self.reads]
 
     def written(self, target: str, *operands: Any) -> Sequence[Any]:
         """Return what the handler writes."""
@@ -101,18 +104,24 @@ def planned(
         Of the results.
     indices : sequence of Index
     """
-    everything = Places([*given, *sketch.made])
-    first = len(given)
-    handed = list(dict.fromkeys(k for result in results if (k := everything.of(result)) is not None and k >= first))
-    written = [sketch.made[k - first] for k in handed]
-    inside = [array for k, array in enumerate(sketch.made) if first + k not in handed and array.size]
+    source, works, written, reads = Places([*given, *sketch.made]), list(sketch.works), dict[int, Array](), list[Read]()
+    dtype = next((array.dtype for array in (*sketch.made, *given) if array.dtype.kind == "f"), np.dtype(np.float64))
+    for result, shape in zip(results, shapes, strict=True):
+        k = source.of(result)
+        if result is None or k is None:  # nothing that the pass runs writes to it
+            reads.append(_constant(result, shape, dtype))
+            continue
+        if k < len(given) or k in written or result.nbytes != source.arrays[k].nbytes:
+            k, copied = -1 - len(written), np.empty(shape, result.dtype)
+            works.append((_copy, (1, LIGHT, *_flat(copied, result))))
+        written[k] = copied if k < 0 else source.arrays[k].reshape(shape)
+        reads.append(itemgetter(len(written) - 1))
+    inside = [array for k, array in enumerate(sketch.made, len(given)) if k not in written and array.size]
     starts, size = _packed(inside, WORD * (PLACES + len(given) + len(written) + 1))
-    places = {k: k for k in range(first)} | {k: first + j for j, k in enumerate(handed)}
-    dtype = next((array.dtype for array in (*written, *given) if array.dtype.kind == "f"), np.dtype(np.float64))
-    reads = [_reading(result, shape, dtype, everything, places) for result, shape in zip(results, shapes, strict=True)]
-    book = _Book(Places([*given, *written]), Places(inside), starts)
-    words = book.words(sketch.works, [(index, given[index.operand].size) for index in indices])
-    return Plan(words, (*((array.shape, array.dtype) for array in written), ((size + ALIGNMENT,), np.dtype(np.uint8))), tuple(reads))
+    book = _Book(Places([*given, *written.values()]), Places(inside), starts)
+    words = book.words(works, [(index, given[index.operand].size) for index in indices])
+    made = (*((array.shape, array.dtype) for array in written.values()), ((size + ALIGNMENT,), np.dtype(np.uint8)))
+    return Plan(words, made, tuple(reads))
 
 
 def _packed(arrays: Sequence[Array], start: int) -> tuple[list[int], int]:
@@ -146,8 +155,8 @@ class _Book:
         head = [len(indices), len(works), *places[:2]]
         for (index, count), place in zip(indices, places[2:], strict=True):
             head += [PLACES + index.operand, count, index.below, place]
-        for (host, given), count in zip(works, counts, strict=True):
-            head += [number_of(host, given), count, *(word for value in given for word in self._told(value))]
+        for (work, given), count in zip(works, counts, strict=True):
+            head += [number_of(work, given), count, *(word for value in given for word in self._told(value))]
         stays = [_whole(array.tobytes()) for array, _ in self._stays.values()]
         return np.frombuffer(b"".join([np.array(head, np.int64).tobytes(), *texts, *stays]), np.int64)
 
@@ -181,20 +190,17 @@ def _whole(given: bytes) -> bytes:
 # Results
 
 
-def _reading(result: Array | None, shape: tuple[int, ...], dtype: np.dtype, source: Places, places: dict[int, int]) -> Read:
-    """Return how a result is had from operands and from what the handler wrote."""
-    k = source.of(result)
-    if result is None or k is None:  # nothing that the pass runs writes to it
-        return lambda arrays: jnp.zeros(shape, dtype) if result is None or not result.any() else jnp.asarray(result)
-    base, at = source.arrays[k], places[k]
-    begin, size = (span(result)[0] - span(base)[0]) // base.itemsize, result.size
-    if result.flags.c_contiguous:
-        return lambda arrays: jax.lax.slice(arrays[at].reshape(-1), (begin,), (begin + size,)).reshape(shape)
-    index = _elements(result, begin)
-    return lambda arrays: arrays[at].reshape(-1)[index].reshape(shape)
+def _constant(result: Array | None, shape: tuple[int, ...], dtype: np.dtype) -> Read:
+    """Return what gives a result that is the same in every call, None for zeros."""
+    return lambda _: jnp.zeros(shape, dtype) if result is None or not result.any() else jnp.asarray(result)
 
 
-def _elements(view: Array, begin: int) -> Array:
-    """Return which elements of an array, that begins so many before, a view has."""
-    steps = [np.arange(n, dtype=np.int32) * (stride // view.itemsize) for n, stride in zip(view.shape, view.strides, strict=True)]
-    return begin + sum(np.ix_(*steps), np.zeros((), np.int32))
+def _flat(out: Array, value: Array) -> tuple[Array, Array]:
+    """Return two arrays of one shape, in their memory, with one axis if they may have it: `_copy` is compiled for each number of axes."""
+    return (out.reshape(-1), value.reshape(-1)) if value.flags.c_contiguous else (out, value)
+
+
+@host
+def _copy(parts, how, out, value):  # type: ignore[no-untyped-def]
+    """Copy an array into another one."""
+    np.positive(value, out)

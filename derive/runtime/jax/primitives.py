@@ -51,6 +51,7 @@ GIVES = {
     "twice": ("gradients",),
     "bent": ("results",),
 }
+VARYING = "{}: in `shard_map` a recurrent cell needs `check_vma=False`, and gradients by what all devices share are summed with `psum`"
 PRIMITIVES = {name: Primitive(f"derive_{name}") for name in LINEAR}
 
 
@@ -113,6 +114,19 @@ def _axes_of_results(name: str, form: Form) -> list[int | None]:
 
 
 # What is given
+
+
+def _abstract(name: str, *operands: Any, form: Form) -> list[Any]:
+    """Return what a primitive gives, in a program that JAX traces.
+
+    Raises
+    ------
+    NotImplementedError
+        Where JAX keeps account of what varies over a mesh: it would take results for the same on all devices, and gradients for summed.
+    """
+    if any(getattr(getattr(value, "mat", None), "varying", None) or getattr(value, "vma", None) for value in operands):
+        raise NotImplementedError(VARYING.format(form.how.layer.name))
+    return given(name, *operands, form=form)
 
 
 def given(name: str, *operands: Any, form: Form) -> list[Any]:
@@ -182,5 +196,5 @@ def _unfold(value: Any, axis: int, times: int) -> Any:
 for _name, _primitive in PRIMITIVES.items():
     _primitive.multiple_results = True
     _primitive.def_impl(partial(_run, _name))
-    _primitive.def_abstract_eval(partial(given, _name))
+    _primitive.def_abstract_eval(partial(_abstract, _name))
     batching.primitive_batchers[_primitive] = partial(_mapped, _name)
