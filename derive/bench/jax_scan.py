@@ -23,6 +23,7 @@ VARIABLES = ("PJRT_NPROC", "NPROC")  # the threads of XLA on the CPU; which is r
 UNROLLS = (1, 4, 16)  # steps that the compiled loop makes at once: how many are best depends on the cell and the size
 
 Unrolled = Callable[[int], Callable[..., Any]]
+Run = Callable[[Problem, Mapping[str, Any], int], Any]  # of arrays by name, with so many steps at once: the output at every step
 
 
 def set_threads(threads: int) -> str:
@@ -72,50 +73,6 @@ class Compiled:
             return jax.block_until_ready(function(*values))
 
 
-def scan(p: Problem) -> Contender:
-    """Return the cell as a scan, and its reverse by `jax.vjp`."""
-    jax = importlib.import_module("jax")
-
-    def forward(unroll: int) -> Callable[..., Any]:
-        return lambda arrays: scanned(p, arrays, unroll)
-
-    def reverse(unroll: int) -> Callable[..., Any]:
-        return lambda leaves, rest, dy: jax.vjp(lambda given: scanned(p, {**given, **rest}, unroll), leaves)[1](dy)[0]
-
-    arrays, dy = arrays_of(p, p.arrays), arrays_of(p, {"dy": p.dy})["dy"]
-    leaves = {name: arrays[name] for name in p.differentiable}
-    rest = {name: value for name, value in arrays.items() if name not in leaves}
-    run = Compiled({INFERENCE: forward, TRAINING: reverse}, p)
-    return Contender(lambda: run(INFERENCE, arrays), lambda: run(TRAINING, leaves, rest, dy), numbers, run.choices)
-
-
-def trainer(network: Network) -> Trainer:
-    """Return the training of a network whose step, the descent with it, is one compiled function."""
-    p = network.p
-    trained = arrays_of(p, {**network.dense, **{name: value for name, value in p.parameters.items() if name in p.differentiable}})
-    rest = arrays_of(p, {name: value for name, value in p.arrays.items() if name not in trained} | {"target of all": network.target})
-    run = Compiled({MODEL: lambda unroll: lambda *values: _descended(network, unroll, *values)}, p)
-
-    def step() -> Any:
-        nonlocal trained
-        loss, trained = run(MODEL, trained, rest)
-        return loss
-
-    return Trainer(step, lambda: numbers(trained), run.choices)
-
-
-def _descended(network: Network, unroll: int, trained: Mapping[str, Any], rest: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the loss, and the parameters after a step."""
-
-    def loss(values: Mapping[str, Any]) -> Any:
-        x = rest[network.input] @ values["first.weight"].T + values["first.bias"]
-        y = scanned(network.p, {**rest, **values, network.input: x}, unroll)
-        return ((y @ values["last.weight"].T + values["last.bias"] - rest["target of all"]) ** 2).mean()
-
-    found, grads = importlib.import_module("jax").value_and_grad(loss)(trained)
-    return found, {name: value - RATE * grads[name] for name, value in trained.items()}
-
-
 def scanned(p: Problem, arrays: Mapping[str, Any], unroll: int) -> Any:
     """Return the output at every step."""
     jax, cell = importlib.import_module("jax"), p.cell
@@ -127,6 +84,57 @@ def scanned(p: Problem, arrays: Mapping[str, Any], unroll: int) -> Any:
 
     first = {s: arrays[f"{s}_prev"] for s in cell.states}
     return jax.lax.scan(step, first, {name: arrays[name] for name in cell.inputs}, length=p.steps, unroll=unroll)[1]
+
+
+def scan(p: Problem) -> Contender:
+    """Return the cell as a scan, and its reverse by `jax.vjp`."""
+    return contender(p, scanned)
+
+
+def contender(p: Problem, cell: Run, unrolls: tuple[int, ...] = UNROLLS) -> Contender:
+    """Return what runs a cell in JAX, and its reverse by `jax.vjp`."""
+    jax = importlib.import_module("jax")
+
+    def forward(unroll: int) -> Callable[..., Any]:
+        return lambda arrays: cell(p, arrays, unroll)
+
+    def reverse(unroll: int) -> Callable[..., Any]:
+        return lambda leaves, rest, dy: jax.vjp(lambda given: cell(p, {**given, **rest}, unroll), leaves)[1](dy)[0]
+
+    arrays, dy = arrays_of(p, p.arrays), arrays_of(p, {"dy": p.dy})["dy"]
+    leaves = {name: arrays[name] for name in p.differentiable}
+    rest = {name: value for name, value in arrays.items() if name not in leaves}
+    run = Compiled({INFERENCE: forward, TRAINING: reverse}, p, unrolls)
+    return Contender(lambda: run(INFERENCE, arrays), lambda: run(TRAINING, leaves, rest, dy), numbers, run.choices)
+
+
+def trainer(network: Network, cell: Run = scanned, unrolls: tuple[int, ...] = UNROLLS) -> Trainer:
+    """Return the training of a network whose step, the descent with it, is one compiled function."""
+    p = network.p
+    trained = arrays_of(p, {**network.dense, **{name: value for name, value in p.parameters.items() if name in p.differentiable}})
+    rest = arrays_of(p, {name: value for name, value in p.arrays.items() if name not in trained} | {"target of all": network.target})
+    run = Compiled({MODEL: lambda unroll: lambda *values: _descended(network, partial(cell, p), unroll, *values)}, p, unrolls)
+
+    def step() -> Any:
+        nonlocal trained
+        loss, trained = run(MODEL, trained, rest)
+        return loss
+
+    return Trainer(step, lambda: numbers(trained), run.choices)
+
+
+def _descended(
+    network: Network, cell: Callable[..., Any], unroll: int, trained: Mapping[str, Any], rest: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the loss, and the parameters after a step."""
+
+    def loss(values: Mapping[str, Any]) -> Any:
+        x = rest[network.input] @ values["first.weight"].T + values["first.bias"]
+        y = cell({**rest, **values, network.input: x}, unroll)
+        return ((y @ values["last.weight"].T + values["last.bias"] - rest["target of all"]) ** 2).mean()
+
+    found, grads = importlib.import_module("jax").value_and_grad(loss)(trained)
+    return found, {name: value - RATE * grads[name] for name, value in trained.items()}
 
 
 def arrays_of(p: Problem, values: Mapping[str, Array]) -> dict[str, Any]:

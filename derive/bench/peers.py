@@ -11,6 +11,7 @@ from ..language.definition import Definition
 from ..language.unparse import unparse
 from ..verify.problem import Arrays, Problem
 from . import (
+    jax_kernels,
     jax_scan,
     jax_second,
     pytorch,
@@ -121,6 +122,15 @@ def _of_package(package: str, name: str, what: str, layer: Callable[[Problem], p
     return replace(_pytorch(name, what, layer, cells=cells, limited=False), package=package, usual=False)
 
 
+JAX = Peer(
+    "jax",
+    "jax",
+    f"the cell under lax.scan, compiled by jit, with the best unroll of {', '.join(map(str, jax_scan.UNROLLS))}",
+    jax_scan.set_threads,
+    jax_scan.scan,
+    jax_scan.trainer,
+    jax_second.scan,
+)
 PEERS = {
     peer.name: peer
     for peer in (
@@ -155,14 +165,16 @@ PEERS = {
             layers=pytorch_layers.written(pytorch_compiled.step),
         ),
         _pytorch("scan", "the cell under PyTorch's scan, a prototype, all compiled by torch.compile", pytorch_compiled.scan),
-        Peer(
-            "jax",
-            "jax",
-            f"the cell under lax.scan, compiled by jit, with the best unroll of {', '.join(map(str, jax_scan.UNROLLS))}",
-            jax_scan.set_threads,
-            jax_scan.scan,
-            jax_scan.trainer,
-            jax_second.scan,
+        JAX,
+        replace(
+            JAX,
+            name="jax-kernels",
+            what="our kernels as functions of generated.jax, in a program that jit compiles",
+            make=jax_kernels.kernels,
+            train=jax_kernels.trainer,
+            second=None,
+            limited=False,
+            usual=False,
         ),
         _of_package("norse", "norse", "Norse's LSNNRecurrent, its own loop over time", pytorch_spiking.norse, "lsnn"),
         _of_package("snntorch", "snntorch", "a Linear and snnTorch's Leaky, in a loop over time", pytorch_spiking.snntorch, "lif"),

@@ -219,10 +219,11 @@ def test_eager_pytorch_computes_the_cell(name: str) -> None:
     agree(name, "eager")
 
 
+@pytest.mark.parametrize("peer", ["jax", "jax-kernels"])
 @pytest.mark.parametrize("name", ["lstm", "slstm", "lstm_layernorm", "softmax_cross_entropy"])
-def test_jax_computes_the_cell(name: str) -> None:
+def test_jax_computes_the_cell(name: str, peer: str) -> None:
     pytest.importorskip("jax")
-    agree(name, "jax")
+    agree(name, peer)
 
 
 @pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler about itself

@@ -66,10 +66,11 @@ def test_eager_pytorch_makes_the_same_step(name: str) -> None:
     agree(name, "eager")
 
 
+@pytest.mark.parametrize("peer", ["jax", "jax-kernels"])
 @pytest.mark.parametrize("name", ["gru", "lmu"])
-def test_jax_makes_the_same_step(name: str) -> None:
+def test_jax_makes_the_same_step(name: str, peer: str) -> None:
     pytest.importorskip("jax")
-    agree(name, "jax")
+    agree(name, peer)
 
 
 @pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler about itself
