@@ -31,6 +31,7 @@ from .openmp import LIGHT, PARTS_A_THREAD, WAKING, team
 VARIABLE = "DERIVE_NUM_THREADS"
 PATIENCE = 5.0  # seconds that a fork waits for parts in progress
 ATTENTION = 2e-4  # seconds that a worker stays awake for the next task
+NOWHERE = -1  # a processor that there is not
 SAMPLE = 2000  # looks at a slot that are timed, and the fewest that a worker takes: a busy machine may hold up all that are timed
 
 
@@ -94,15 +95,15 @@ class _Workers:
         self._lock = threading.RLock()  # a collection or a signal while it is held may run a kernel
         self._most = WORKERS  # that there can be
         self._closed = False
-        self._avoided = -1  # the processor that the workers are kept off
+        self._avoided = NOWHERE  # the processor that the workers are kept off
 
-    def call(self, helpers: int) -> None:
+    def call(self, helpers: int, *, anywhere: bool) -> None:
         """See that there are so many workers, and where they may run; compiled code wakes them (`crew.divide`)."""
         helpers = min(helpers, self._most)
         if len(self._workers) < helpers:
             self._grow(helpers)
         if _processor is not None:
-            self._keep_off(_processor())
+            self._keep_off(NOWHERE if anywhere else _processor())
 
     def _grow(self, helpers: int) -> None:
         """Start workers until there are as many; a pool that a fork has closed starts none."""
@@ -114,7 +115,7 @@ class _Workers:
                     self._workers.append(_Worker(len(self._workers) + 1, looks))
             except RuntimeError:  # the system starts no more threads: those that there are do the work
                 self._most = len(self._workers)
-            self._avoided = -1
+            self._avoided = NOWHERE
             self.admit()
 
     def admit(self) -> None:
@@ -258,10 +259,10 @@ def division(light: bool) -> tuple[int, int]:
     return threads * PARTS_A_THREAD, threads
 
 
-def ready() -> None:
-    """See that there are workers, as many as may be asked."""
+def ready(*, anywhere: bool = False) -> None:
+    """See that there are workers, as many as may be asked, and off this thread's processor; `anywhere`, if others will ask them."""
     if (threads := get_threads()) > 1:
-        common.workers.call(threads - 1)
+        common.workers.call(threads - 1, anywhere=anywhere)
 
 
 def call_workers() -> None:

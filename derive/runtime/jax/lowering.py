@@ -104,9 +104,10 @@ def _call(name: str, *operands: Any, form: Form) -> list[Any]:
 def _plan(name: str, form: Form, specs: tuple[Any, ...]) -> Plan:
     """Return the plan of a pass on operands of such shapes and dtypes."""
     operands = [np.zeros(shape, dtype if dtype.kind == "f" else np.int64) for shape, dtype in specs]
-    with runtime(form.how.module, "cpu.sketch").sketched() as sketch:
+    threads = runtime(form.how.module, "cpu.threads")
+    with threads.pool("crew"), runtime(form.how.module, "cpu.sketch").sketched() as sketch:
         results = _passed(name, form, operands)
-    runtime(form.how.module, "cpu.threads").ready()  # workers, which compiled code wakes
+    threads.ready(anywhere=True)  # workers, which compiled code wakes, on whatever thread of XLA
     shapes = [spec.shape for spec in given(name, *operands, form=form)]
     return planned(sketch, operands, results, shapes, _indices(name, form, operands))
 

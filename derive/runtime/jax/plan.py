@@ -83,7 +83,9 @@ class Plan:
 
 
 def _wide(value: Any) -> Any:
-    """Return whole numbers as kernels read them, of 64 bits, in two halves, the lower one first."""
+    """Return whole numbers as kernels read them, of 64 bits: if need be in two halves, the lower one first."""
+    if value.dtype.itemsize == WORD:
+        return value
     halves = value.astype(jnp.int32)
     return jnp.stack([halves, halves >> 31], axis=-1)
 
