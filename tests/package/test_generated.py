@@ -30,7 +30,7 @@ import numpy as np
 import {package}
 root = pathlib.Path({package}.__path__[0])
 files = [path.relative_to(root.parent).with_suffix("") for path in root.rglob("*.py") if "__pycache__" not in path.parts]
-names = [".".join(path.parts).removesuffix(".__init__") for path in files if not {"torch", "jax"} & {*path.parts}]
+names = [".".join(path.parts).removesuffix(".__init__") for path in files if not {{"torch", "jax"}} & {{*path.parts}}]
 for name in names:
     importlib.import_module(name)
 from {package} import rnn
