@@ -39,9 +39,9 @@ __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", 
 
 FUNCTIONS = '''"""The kernels of this package as functions of JAX, each by the name of its cell: see `runtime.jax`."""
 
-from .runtime.jax import Function, __dir__, __getattr__, function
+from .runtime.jax import TARGET, Function, __dir__, __getattr__, function
 
-__all__ = ["Function", "function"]
+__all__ = ["TARGET", "Function", "function"]
 '''
 BRIDGES = {TORCH: LAYERS, JAX: FUNCTIONS}  # the modules for other frameworks
 

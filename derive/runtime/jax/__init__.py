@@ -15,10 +15,11 @@ import importlib
 from typing import Any
 
 from ..common.chosen import PACKAGE
-from . import derivatives, lowering  # noqa: F401 - which register what JAX needs to know
+from . import derivatives  # noqa: F401 - which registers what JAX needs to know
 from .function import Function, function
+from .lowering import TARGET
 
-__all__ = ["Function", "function"]
+__all__ = ["TARGET", "Function", "function"]
 
 
 def _cells() -> list[str]:

@@ -90,17 +90,16 @@ def _by_values(name: str, form: Form, parts: Sequence[Arrays], along: Mask, dire
 
 
 def _transpose(name: str, cotangents: Arrays, *operands: Any, form: Form) -> Results:
-    """Return the cotangents of the one part that is not known; None of others."""
+    """Return the cotangents of the one part that is not known; None of others, and of zeros in it that stand for tangents."""
     parts = parts_of(name, form, operands)
     unknown = [k for k, part in enumerate(parts) if any(map(ad.is_undefined_primal, part))]
     if len(unknown) != 1 or unknown[0] >= len(LINEAR[name]):
         raise NotImplementedError(f"{name} is transposed by one of its parts {', '.join(LINEAR[name])}, and by no other")
-    at = unknown[0]
-    if all(map(_is_zero, cotangents)):
-        found: Results = [ad.Zero(value.aval) for value in parts[at]]
-    else:
-        found = _transposed(name, LINEAR[name][at], cotangents, parts, form)
-    return [value for k, part in enumerate(parts) for value in (found if k == at else [None] * len(part))]
+    at, none = unknown[0], all(map(_is_zero, cotangents))
+    found = [None] * len(parts[at]) if none else _transposed(name, LINEAR[name][at], cotangents, parts, form)
+    asked = map(ad.is_undefined_primal, parts[at])
+    made = [(ad.Zero(of.aval) if none else value) if ask else None for ask, value, of in zip(asked, found, parts[at], strict=True)]
+    return [value for k, part in enumerate(parts) for value in (made if k == at else [None] * len(part))]
 
 
 def _transposed(name: str, by: str, cotangents: Arrays, parts: Sequence[Arrays], form: Form) -> Results:

@@ -146,7 +146,7 @@ class Function:
 
     def _array(self, value: Any, argument: str) -> Any:
         found = value if isinstance(value, jax.Array) else np.asarray(value)
-        if found.dtype == np.float64 and not jax.config.read("jax_enable_x64"):
+        if found.dtype == np.float64 and not jax.config.jax_enable_x64:
             raise ValueError(f"{self.__name__}: {argument} is float64, which JAX has with `jax_enable_x64` only")
         return jnp.asarray(found)
 

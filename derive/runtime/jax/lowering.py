@@ -6,6 +6,7 @@ The callback is for devices, for sequences that have lengths, and for where XLA 
 from __future__ import annotations
 
 import ctypes
+import threading
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -27,8 +28,12 @@ from .version import VERSION, unlike, untried
 
 Array = np.ndarray
 TARGET = f"derive_{VERSION}"
+"""The name of the handler, for `jax.export`, which asks whether it is meant to be there."""
 SECOND = {"tangent": "tangent", "hessian": "hvp", "twice": "backward_backward"}  # what a module's function is called
 TWICE_AHEAD = "{}: forward mode of forward mode is not offered: take one of both in reverse"
+
+
+_REGISTERING = threading.Lock()
 
 
 class CallbackWarning(RuntimeWarning):
@@ -51,9 +56,10 @@ def refused() -> str:
 
 def _registered() -> str:
     try:
-        if not hasattr(common, TARGET):  # else another package with this version has done it
-            jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(ctypes.c_void_p(handler())), platform="cpu", api_version=1)
-            setattr(common, TARGET, True)
+        with _REGISTERING:
+            if not hasattr(common, TARGET):  # else another package with this version has done it
+                jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(ctypes.c_void_p(handler())), platform="cpu", api_version=1)
+                setattr(common, TARGET, True)
         _tried()
     except Exception as error:  # of whatever kind: XLA has its own
         return f"XLA does not take them ({str(error).strip().splitlines()[0]})"
