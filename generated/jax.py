@@ -2,6 +2,8 @@
 # Made from 23156c5d2ee82168
 """The kernels of this package as functions of JAX, each by the name of its cell: see `runtime.jax`."""
 
-from .runtime.jax import TARGET, Function, __dir__, __getattr__, function
+from .runtime.jax import TARGET, Function, function
+from .runtime.jax import __dir__ as __dir__  # by which a cell's name is found, and listed
+from .runtime.jax import __getattr__ as __getattr__
 
 __all__ = ["TARGET", "Function", "function"]
