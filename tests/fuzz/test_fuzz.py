@@ -11,6 +11,41 @@ from fuzz.strategy import Drawn, case, cells
 from fuzz.verify import Skipped, verify
 
 FOUND: list[Drawn] = [
+    # a sum that all heads have in common, kept for each
+    case(
+        """
+c = ((sqrt(1 + abs(((where(eye > 0.5, 1, heaviside)) @ x)))) + 3) / (2 + sin(alpha))
+v = spike(u2_prev)
+g = where(layer_norm(outer(v_prev, x) @ c) > R_prev, R_prev, R_prev) @ static
+u2 = (7 + exp(-exp(sum(u) * floor(g * outer(v_prev, alpha2)))) @ u) + R_prev
+square = where(square_prev - outer((square_prev @ u), u) >= square_prev, outer(c, u), square_prev)
+R = (b @ (((square_prev @ (u + (tau @ v_prev) + Inputs))) / 2))
+""",
+        name="fuzz",
+        output="v",
+        inputs=("u",),
+        context=("x",),
+        functions={"spike(u)": ("step(u - 0.5)", "exp(-u * u)")},
+        shapes={
+            "u": "d",
+            "x": "2*n",
+            "v": "n",
+            "R": "n",
+            "u2": "n",
+            "square": "2*n, d",
+            "heaviside": "2*n, 2*n",
+            "alpha": "",
+            "c": "2*n",
+            "static": "n",
+            "alpha2": "d",
+            "b": "n, 2*n",
+            "tau": "d, n",
+            "Inputs": "d",
+        },
+        heads="H",
+        shared=("alpha", "b", "Inputs"),
+        sizes={"n": 1, "d": 2, "H": 2},
+    ),
     # a product that a sum reads twice, once times a slope
     case(
         """

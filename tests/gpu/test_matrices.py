@@ -12,12 +12,13 @@ import pytest
 from conftest import ordinary
 from device import SimulatedDevice, using
 from fuzz import device as simulated
-from fuzz.verify import plain
+from fuzz.verify import plain, verify
 from helpers.devices import MATRICES
 from mutants import barriers, mutant
 from simulator import Deadlock, Race
 from test_resident import TOLERANCE, compared, rounded
 
+from derive import Cell
 from derive.cells import REGISTRY
 from derive.package import contents
 from derive.runtime.cuda.tiling import STATIC, WARP, Shape, Tiling, for_loop, for_stage
@@ -80,6 +81,19 @@ def test_a_state_that_does_not_fit_is_run_step_by_step() -> None:
     device = Device(limits=Limits((9, 0), 132, STATIC))
     assert compared("linear_attention", device, problem("linear_attention")) <= TOLERANCE["float64"]
     assert not device.launched.keys() & set(LOOPS)
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "shared"),
+    [
+        ("m = mean(x)\nh = tanh(U @ h_prev + m * v)", {"x": "d", "v": "n", "U": "n, n"}, ()),
+        ("S = S_prev * a + outer(w * x, u)\nh = S @ u", {"x": "n", "w": "n", "u": "n", "a": "", "S": "n, n"}, ("w",)),
+    ],
+    ids=["a number that all heads have in common", "a loop with nothing but a sum over heads"],
+)
+def test_what_heads_have_in_common(text: str, shapes: dict[str, str], shared: tuple[str, ...]) -> None:
+    cell = Cell(text, name="common", output="h", heads="H", shapes=shapes, shared=shared)
+    assert verify(cell, dict.fromkeys(cell.sizes, 2), simulate=True) <= 1
 
 
 # Mutants: with a barrier taken out, what is emitted must fail.

@@ -9,12 +9,12 @@ Needs: regions.  Leaves: regions in which storage finds a place for every value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from ...calculus.ir import VIEWS, Concat, Equation, Map, MatVec, MatVecT, Merge, Slice
+from ...calculus.ir import VIEWS, Along, Concat, Equation, Map, MatVec, MatVecT, Merge, Repeat, Slice
 from .hoist import REGIONS, Regions
 
 _VIEWS = (Slice, *VIEWS)
@@ -71,8 +71,15 @@ class _Copies:
         sums = tuple(self.reading(eq, changed["loop"]) for eq in self.rec.accumulators)
         for name in [c.previous for c in self.rec.carries if c.previous in self.kept.rows]:
             self.last(name, changed["loop"])
-        rec = replace(self.rec, types=self.types, accumulators=sums)
+        rec = replace(self.rec, types=self.types, body=self.showing(changed), accumulators=sums)
         return Regions(rec, **{region: tuple(equations) for region, equations in changed.items()})
+
+    def showing(self, changed: Mapping[str, list[Equation]]) -> tuple[Equation, ...]:
+        """Return the body in which is looked up what shows another value: so that a copy shows nothing, and what is copied does."""
+        names = {eq.name for eq in self.rec.body}
+        made = {eq.name: eq for equations in changed.values() for eq in equations}
+        body = (made[eq.name] if isinstance(eq.node, Along | Repeat) else eq for eq in self.rec.body)
+        return (*body, *(eq for eq in made.values() if eq.name not in names and isinstance(eq.node, Along | Repeat)))
 
     def region(self, equations: Iterable[Equation]) -> list[Equation]:
         """Return the equations of a region with copies of concatenations' parts, and of what lies in several places."""
