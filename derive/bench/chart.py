@@ -17,7 +17,7 @@ from .record import Record, Row
 
 SUFFIXES = (".svg", ".png", ".pdf")
 COLUMNS = 3
-COLOURS = (*PLOTTING, "#56b4e9", "#999999", "#f0e442", "#000000", "#8c564b")  # one for each peer
+COLOURS = (*PLOTTING, "#56b4e9", "#999999", "#f0e442", "#000000", "#8c564b", "#17becf")  # one for each peer
 PAPER, INK, FAINT = "#ffffff", "#1f2328", "#d0d7de"  # a background of its own, so that it can be read on a dark page too
 TICKS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 MARKS = dict(zip(PHASES, (("o", "none", "--"), ("o", "full", "-"), ("s", "full", ":")), strict=True))
