@@ -246,8 +246,8 @@ def test_nothing_is_neither_stored_nor_read() -> None:
     ((_, arrays),) = given
     nothing = {name for name, array in zip(names[2:], arrays, strict=False) if array is module.NOTHING}
     assert sum(name.startswith("ddW_") for name in nothing) == 3
-    assert {"deltas_2_panels", "deltas_2_x_rows"} <= nothing
-    assert not {"deltas_panels", "deltas_h_prev_rows", "ddh_out_3"} & nothing
+    assert {"deltas_7_panels", "deltas_7_x_rows"} <= nothing
+    assert not {"deltas_6_panels", "deltas_6_h_prev_rows", "ddh_out_3"} & nothing
 
 
 def test_where_all_is_nothing_no_pass_runs() -> None:
