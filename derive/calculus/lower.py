@@ -354,7 +354,7 @@ class _Lowering:
     def elementwise(self, expr: Expr) -> sp.Expr:
         """Return a part of an elementwise expression."""
         if self.in_common(expr):
-            return sp.Symbol(self.repeated(self.operand(expr)))
+            return sp.Symbol(self.repeated(self.once(expr)))
         match expr:
             case Number(value=value):
                 return _number(value)
@@ -391,6 +391,13 @@ class _Lowering:
             case Call(function=name, args=args) if name in fn.FUNCTIONS:
                 return fn.FUNCTIONS[name](*(self.argument(a, len(args) == 1) for a in args))
         return sp.Symbol(self.operand(expr))
+
+    def once(self, expr: Expr) -> str:
+        """Return the name of a value that is made once, whatever is around it: a clip of its gradient is of all that it gets."""
+        around, self.whole = self.whole, None
+        found = self.operand(expr)
+        self.whole = around
+        return found
 
     def in_common(self, expr: Expr) -> bool:
         """Say whether a part of an expression has one value for all heads, where the whole has one for each."""

@@ -11,6 +11,18 @@ from fuzz.strategy import Drawn, case, cells
 from fuzz.verify import Skipped, verify
 
 FOUND: list[Drawn] = [
+    # what all heads have in common, clipped on its way back: all that it gets together
+    case(
+        """
+s = clip_gradient(softmax(d), -0.5, 0.25) * r + 0.5 * s_prev
+""",
+        name="fuzz",
+        output="s",
+        inputs=("d",),
+        shapes={"d": "n", "r": "n"},
+        heads="H",
+        sizes={"n": 3, "H": 3},
+    ),
     # a sum that all heads have in common, kept for each
     case(
         """
