@@ -192,7 +192,9 @@ class _Lowering:
         """Return the name of the value of `expr`, adding an equation for it unless it is a name already."""
         if isinstance(expr, Name) and expr.id not in self.cell.scalar_constants:
             return expr.id
+        around, self.whole = self.whole, None  # it is what it is, whatever is around it: what heads have in common is made once
         node = self.structural(expr)
+        self.whole = around
         if node is None:
             scalar = self.scalar(expr)
             return str(scalar.name) if self.is_whole(scalar, self.shape(expr)) else self.elements(scalar, expr)
@@ -354,7 +356,7 @@ class _Lowering:
     def elementwise(self, expr: Expr) -> sp.Expr:
         """Return a part of an elementwise expression."""
         if self.in_common(expr):
-            return sp.Symbol(self.repeated(self.once(expr)))
+            return sp.Symbol(self.repeated(self.operand(expr)))
         match expr:
             case Number(value=value):
                 return _number(value)
@@ -391,13 +393,6 @@ class _Lowering:
             case Call(function=name, args=args) if name in fn.FUNCTIONS:
                 return fn.FUNCTIONS[name](*(self.argument(a, len(args) == 1) for a in args))
         return sp.Symbol(self.operand(expr))
-
-    def once(self, expr: Expr) -> str:
-        """Return the name of a value that is made once, whatever is around it: a clip of its gradient is of all that it gets."""
-        around, self.whole = self.whole, None
-        found = self.operand(expr)
-        self.whole = around
-        return found
 
     def in_common(self, expr: Expr) -> bool:
         """Say whether a part of an expression has one value for all heads, where the whole has one for each."""

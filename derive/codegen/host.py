@@ -139,7 +139,7 @@ class HostCode(ABC):
 
     def source(self, value: str) -> Source:
         """Return the host's expression of an array or of a static value."""
-        return self.given[value]
+        return self.given[self.rec.repeated.get(value, value)]
 
     def variable(self, value: str) -> str:
         """Return a new variable of the host for a value."""

@@ -11,6 +11,34 @@ from fuzz.strategy import Drawn, case, cells
 from fuzz.verify import Skipped, verify
 
 FOUND: list[Drawn] = [
+    # the same, along an axis of a matrix of each head
+    case(
+        """
+W = outer(clip_gradient(softmax(d), -0.5, 0.25), r) + 0.5 * W_prev
+R = q @ x
+""",
+        name="fuzz",
+        output="R",
+        inputs=("x", "d"),
+        shapes={"d": "3", "x": "d", "R": "n", "q": "n, d", "W": "3, 3", "r": "3"},
+        heads="H",
+        shared=("q",),
+        sizes={"n": 2, "d": 2, "H": 3},
+    ),
+    # a matrix that all heads have in common, times a vector of each, to second order
+    case(
+        """
+R = (V - V.T - range * eye) @ R_prev + x
+""",
+        name="fuzz",
+        output="R",
+        inputs=("x",),
+        fixed=("range",),
+        shapes={"R": "n", "V": "n, n", "range": "", "x": "n"},
+        heads="H",
+        shared=("V",),
+        sizes={"n": 3, "H": 2},
+    ),
     # what all heads have in common, clipped on its way back: all that it gets together
     case(
         """

@@ -318,6 +318,7 @@ class Code(HostCode):
 
     def of_head(self, value: str) -> Source:
         """Return the array of a value that is constant in time; of one that each head has, that of the head at hand."""
+        value = self.rec.repeated.get(value, value)
         source = self.source(value)
         return code("{}[head]", source, uses=("head",)) if self.rec.types[value].headed else source
 

@@ -312,7 +312,7 @@ class _Storage:
         node = eq.node
         assert isinstance(node, MatVec | MatVecT)
         vector, out = self.places[self.lying(node.vector)], self.places[eq.name]
-        return Product(eq, node.matrix, vector, out, isinstance(node, MatVecT), bool(node.plus))
+        return Product(eq, self.lying(node.matrix), vector, out, isinstance(node, MatVecT), bool(node.plus))
 
     def loop(self, segment: Segment | RowSegment | HeadSegment) -> Loop:
         if isinstance(segment, HeadSegment):
