@@ -92,8 +92,10 @@ class Statics:
                 return module("concatenate({}, axis=1)", tuple_of(self.for_each_head(part, of) for part in parts))
             case Concat(parts=parts):
                 return code("call.stacked({})", listed(of(part) for part in parts))
+            case Slice(value=v, start=start, size=width) if headed:  # kernels take what lies side by side
+                return module("ascontiguousarray({})", code("{}[:, {} : {}]", of(v), size(start), size(start + width)))
             case Slice(value=v, start=start, size=width):
-                return code(f"{{}}[{':, ' if headed else ''}{{}} : {{}}]", of(v), size(start), size(start + width))
+                return code("{}[{} : {}]", of(v), size(start), size(start + width))
             case Merge(value=v) | Part(value=v):
                 return code("{}.reshape({})", of(v), listed(self.axes(eq.name)))
             case Transpose(matrix=m):
