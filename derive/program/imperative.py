@@ -5,7 +5,7 @@ Kept apart from the mathematics: here there are arrays, places in them, stages a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..calculus.ir import Equation, HeadSum, Recurrence
@@ -112,7 +112,13 @@ class HeadLoop:
         return tuple(compute for loop in self.loops for compute in loop.computes)
 
 
-Loop = VectorLoop | Scalars | RowLoop | HeadLoop
+OwnLoop = VectorLoop | Scalars | RowLoop
+Loop = OwnLoop | HeadLoop
+
+
+def own_loops(loops: Iterable[Loop]) -> tuple[OwnLoop, ...]:
+    """Return loops, and in place of one over heads what is done for each."""
+    return tuple(own for loop in loops for own in (loop.loops if isinstance(loop, HeadLoop) else (loop,)))
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,7 @@ class RowKernel:
         names: dict[str, None] = {}
         for compute in (c for stage in stages for loop in stage.loops for c in loop.computes):
             names |= dict.fromkeys((compute.equation.name, *compute.equation.node.operands()))
-        along, repeated = {name: node.value for name, node in self.rec.laid.items()}, self.rec.repeated
-        names = dict.fromkeys(repeated.get(value, value) for value in (along.get(value, value) for value in names))
+        names = dict.fromkeys(self.rec.shown.get(value, value) for value in names)
         return [value for value in names if self.rec.types[value].batched]
 
     def typed_constants(self) -> list[Statement]:

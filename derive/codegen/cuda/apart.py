@@ -8,18 +8,18 @@ from 64 x 64 on the assembler spills them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...calculus.naming import Names
 from ...language.sizes import Shape, Size
-from ...program.imperative import Array, Compute, HeadLoop, Loop, Place, Program, RowLoop
+from ...program.imperative import Array, HeadLoop, Loop, Place, Program, RowLoop, own_loops
 from ..kernel import Kernel
 from ..source import SUM, Source, Tree, assign, block, code, merged, name, store
 from .crossing import crosses_steps
 from .factory import PLAN, Binding, bind, bound, factory, on_machine
 from .heads import StageLoops, heads_apart
-from .kernel import RESERVED, SYNCHRONISE, Host, widened
+from .kernel import ALL_STEPS, RESERVED, SYNCHRONISE, Host, widened
 from .matrices import column
 from .stages import MACHINE, StageNumbers, matrix_shapes, rows_of_step, slots, widest
 
@@ -77,7 +77,7 @@ def apart_kernel(host: Host, called: str) -> Kernel:
     steps = block(head, [*bound(rows_of_step(), body), *body], defines=("t",))
     inner = [*numbers.begun(), steps]
     inner = [*bound(numbers.position(), inner), *inner]
-    arguments = (*_given(), *numbers.passed_sizes(), *numbers.arguments.found)
+    arguments = (*ALL_STEPS, *numbers.passed_sizes(), *numbers.arguments.found)
     binds = bound([*on_machine(MACHINE), *numbers.tiles(), *loops.taken()], inner)
     about = f"Kernel for all steps: a block has a {'head of a ' if numbers.by_head else ''}row."
     made = factory(called, about, binds, "kernel", [local for local, _ in arguments], inner)
@@ -88,10 +88,6 @@ def _waits(program: Program, spans: Sequence[Sequence[Loop]], *, by_head: bool) 
     """Say whether threads wait for each other between steps: they must at least once a step, for every other one shares memory with it."""
     nested = any(isinstance(loop, HeadLoop) for span in spans for loop in span)
     return nested or len(spans) == 1 or crosses_steps(program, spans[-1], spans[0], by_head=by_head)
-
-
-def _given() -> list[tuple[str, Source]]:
-    return [(given, Source(f"call.{given}")) for given in ("steps", "batch", "keep")]
 
 
 class _Numbers(StageNumbers):
@@ -169,11 +165,10 @@ class _Numbers(StageNumbers):
 
 def _read_before_written(program: Program, before: Place) -> bool:
     """Say whether a state may stay where it is: no part of a step reads it after one has written the next one, and all are of matrices."""
-    written = False
-    for loop, parts in _leaves(all_loops(program)):
-        for computes in parts:
+    written, shown = False, program.rec.shown
+    for loop in own_loops(all_loops(program)):
+        for computes in [part.computes for part in loop.parts] if isinstance(loop, RowLoop) else [loop.computes]:
             made = {compute.equation.name for compute in computes}
-            shown = program.rec.shown
             read = [shown.get(o, o) for compute in computes for o in compute.equation.node.operands()]
             places = [program.places[value] for value in read if value in program.places and value not in made]
             stored = [place for compute in computes for place in compute.stores]
@@ -183,10 +178,3 @@ def _read_before_written(program: Program, before: Place) -> bool:
                 return False
             written = written or any(place.array == before.array for place in stored)
     return True
-
-
-def _leaves(loops: Iterable[Loop]) -> Iterator[tuple[Loop, list[tuple[Compute, ...]]]]:
-    """Yield loops, those for each head too, with the equations of each of their parts."""
-    for loop in loops:
-        for own in loop.loops if isinstance(loop, HeadLoop) else (loop,):
-            yield own, [part.computes for part in own.parts] if isinstance(own, RowLoop) else [own.computes]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ...calculus.ir import Pick
 from ...language.sizes import Size
-from ...program.imperative import HeadLoop, Loop, Place, Program, RowLoop, Scalars, VectorLoop
+from ...program.imperative import Loop, Place, Program, RowLoop, Scalars, VectorLoop, own_loops
 
 Owner = tuple[Size, ...] | None
 """Who has an element: the same thread in all loops that say the same; None if that cannot be said."""
@@ -91,20 +91,16 @@ def _same_row(program: Program, before: Place, after: Place) -> bool:
 
 def stores(program: Program, loop: Loop, heads: str) -> Iterator[Access]:
     """Yield where a loop stores."""
-    if isinstance(loop, HeadLoop):
-        for own in loop.loops:
-            yield from stores(program, own, heads)
-        return
-    for compute in loop.computes:
-        matrix = len(program.shape(compute.equation.name)) == 2
-        yield from (_access(place, loop, heads, matrix=matrix) for place in compute.stores)
+    for own in own_loops([loop]):
+        for compute in own.computes:
+            matrix = len(program.shape(compute.equation.name)) == 2
+            yield from (_access(place, own, heads, matrix=matrix) for place in compute.stores)
 
 
 def reads(program: Program, loop: Loop, known: Collection[str] | None, heads: str) -> Iterator[Access]:
     """Yield what a loop reads from memory that it has not made."""
     own, shown = {compute.equation.name for compute in loop.computes}, program.rec.shown
-    leaves = loop.loops if isinstance(loop, HeadLoop) else (loop,)
-    for at, equation in [(leaf, compute.equation) for leaf in leaves for compute in leaf.computes]:
+    for at, equation in [(one, compute.equation) for one in own_loops([loop]) for compute in one.computes]:
         for value in (shown.get(operand, operand) for operand in equation.node.operands()):
             kind = program.rec.types[value]
             in_variable = not kind.shape and (not kind.headed if known is None else value in known)

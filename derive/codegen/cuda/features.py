@@ -250,10 +250,15 @@ class Loops:
         return name(self.local[value]) if value in self.known else self.numbers.read(value)
 
     def expression(self, expr: sp.Expr) -> Source:
+        return self.printed(expr, lambda symbol: self.read(symbol.name))
+
+    def printed(self, expr: sp.Expr, value: Callable[[sp.Symbol], Source]) -> Source:
+        """Return the source of an expression; `value` gives that of what it is made of."""
+
         def atom(symbol: sp.Symbol) -> Source:
             if is_extent(symbol):
                 return code("real({})", self.numbers.number(extent_name(symbol)), uses=("real",))
-            return self.read(symbol.name).within(ATOM)
+            return value(symbol).within(ATOM)
 
         printer = Expressions(atom)
         source = printer.source(expr)

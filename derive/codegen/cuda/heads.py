@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ...calculus.ir import HeadSum, Map
 from ...calculus.naming import Names
 from ...language.sizes import elements
-from ...program.imperative import Compute, HeadLoop, Loop, Program, RowLoop, Scalars, VectorLoop
+from ...program.imperative import Compute, HeadLoop, Loop, Program, RowLoop, VectorLoop, own_loops
 from ..source import Source, Tree, block, code, name
 from .crossing import Span
 from .factory import Binding, on_machine
@@ -42,7 +42,7 @@ class StageLoops(Loops):
         return RowLines(self, self.numbers, loop).lines() if isinstance(loop, RowLoop) else super().loop(loop)
 
     def sequence(self, loops: Iterable[Loop]) -> list[Tree]:
-        return super().sequence(flat(loops) if self.numbers.by_head else loops)
+        return super().sequence(own_loops(loops) if self.numbers.by_head else loops)
 
     def heads(self, loop: HeadLoop) -> list[Tree]:
         """Return what is done for each head; before it, sums over heads are begun."""
@@ -60,11 +60,6 @@ class StageLoops(Loops):
             return [line for place in compute.stores for line in self.numbers.write(value, place, ZERO)]
         lines = [line for place in compute.stores for line in self.numbers.put(place, name("j"), ZERO)]
         return [self.numbers.features(elements(shape)).over(lines)]
-
-
-def flat(loops: Iterable[Loop]) -> tuple[VectorLoop | Scalars | RowLoop, ...]:
-    """Return loops as a block has them that has one head."""
-    return tuple(own for loop in loops for own in (loop.loops if isinstance(loop, HeadLoop) else (loop,)))
 
 
 def over_heads(loop: HeadLoop) -> list[Compute]:

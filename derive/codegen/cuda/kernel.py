@@ -25,6 +25,7 @@ RESERVED = {
 ENDS = (*OF_ARRAYS, "_out")
 FIRST, J = Source("0"), name("j")  # of a row's numbers: its only one, or the feature at hand
 ROW = name("i")  # the row at hand of a matrix, whose columns are features
+ALL_STEPS = tuple((given, Source(f"call.{given}")) for given in ("steps", "batch", "keep"))  # what kernels for all steps are given
 SYNCHRONISE = do(code("cuda.syncthreads()", uses=("cuda",)))
 
 

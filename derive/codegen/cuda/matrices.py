@@ -12,10 +12,9 @@ from typing import Protocol
 import sympy as sp
 
 from ...calculus.ir import AxisSum, FeatureSum, HeadSum, Map
-from ...calculus.symbols import EYE, extent_name, is_extent
+from ...calculus.symbols import EYE
 from ...program.imperative import Compute, Place, RowLoop, Scalars, VectorLoop
-from ..expression import Expressions
-from ..source import ATOM, SUM, Source, Statement, Tree, add, assign, block, code, name, store
+from ..source import SUM, Source, Statement, Tree, add, assign, block, code, name, store
 from .features import Loops, Numbers
 from .kernel import ROW, J
 
@@ -44,10 +43,10 @@ class RowNumbers(Numbers, Protocol):
         """Return the statements that store the element (i, j) of a matrix, in a loop over its rows."""
 
     def columns(self, loop: RowLoop) -> Source:
-        """Return the source of the number of columns that a lane has in a loop over rows."""
+        """Return the source of the number of columns that a thread has in a loop over rows."""
 
     def each_row(self, loop: RowLoop, body: Iterable[Tree]) -> Tree:
-        """Return the loop over the rows i that a warp has."""
+        """Return the loop over the rows i that a slot has."""
 
 
 class RowLines:
@@ -87,7 +86,7 @@ class RowLines:
         return [self.registers(total), self.each_register([store(code("{}[{}]", name(total), M), self.zero())])]
 
     def ended(self, compute: Compute) -> list[Tree]:
-        """Return what makes a sum of those of all warps, and stores it."""
+        """Return what makes a sum of those of all threads, and stores it."""
         eq, total = compute.equation, self.loops.local[compute.equation.name]
         if isinstance(eq.node, FeatureSum):
             return [assign(total, code("row_sum({})", name(total), uses=("row_sum",))), *self.loops.finished(compute)]
@@ -104,7 +103,7 @@ class RowLines:
             )
         ]
 
-    # Registers of a lane, for its columns
+    # Registers of a thread, for its columns
 
     @property
     def width(self) -> Source:
@@ -193,18 +192,11 @@ class RowLines:
         return name("zero")
 
     def expression(self, expr: sp.Expr) -> Source:
-        def atom(symbol: sp.Symbol) -> Source:
-            if is_extent(symbol):
-                return code("real({})", self.numbers.number(extent_name(symbol)), uses=("real",))
-            if symbol == EYE:
-                self.loops.constants |= {"one": "1.0", "zero": "0.0"}
-                return code("where(i == j, one, zero)", uses=("where", "i", "j", "one", "zero"))
-            return self.value(symbol.name).within(ATOM)
+        return self.loops.printed(expr, lambda symbol: self.eye() if symbol == EYE else self.value(symbol.name))
 
-        printer = Expressions(atom)
-        source = printer.source(expr)
-        self.loops.constants |= printer.constants
-        return source
+    def eye(self) -> Source:
+        self.loops.constants |= {"one": "1.0", "zero": "0.0"}
+        return code("where(i == j, one, zero)", uses=("where", "i", "j", "one", "zero"))
 
     def value(self, value: str) -> Source:
         """Return an element of a value: of a matrix (i, j), of a vector that of the row, of one along an axis i or j."""
@@ -232,7 +224,7 @@ class RowLines:
         return self.read[value, how]
 
     def of_column(self, vector: str) -> Source:
-        """Return an element of a vector along the columns, which stands in a register of the lane from before the loop on."""
+        """Return an element of a vector along the columns, which stands in a register of the thread from before the loop on."""
         if (vector, "column") not in self.read:
             made = self.names.fresh(f"{vector}_columns")
             self.read[vector, "column"] = code("{}[{}]", name(made), M)

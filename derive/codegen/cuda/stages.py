@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ...calculus.ir import FeatureSum, LogSumExp
 from ...calculus.naming import Names
 from ...language.sizes import Shape, Size
-from ...program.imperative import Array, HeadLoop, Loop, Place, Program, RowLoop, Scalars, Stage, VectorLoop
+from ...program.imperative import Array, HeadLoop, Loop, Place, Program, RowLoop, Scalars, Stage, VectorLoop, own_loops
 from ..host import ONE, place_of_head
 from ..kernel import Kernel
 from ..sizes import size_source
@@ -55,10 +55,9 @@ def whole_rows(program: Program, stage: Stage) -> bool:
 def matrix_shapes(loops: Iterable[Loop]) -> tuple[Shape, ...]:
     """Return the shapes of the matrices that loops go through."""
     found: dict[Shape, None] = {}
-    for loop in loops:
-        for own in loop.loops if isinstance(loop, HeadLoop) else (loop,):
-            if isinstance(own, RowLoop):
-                found[own.rows, own.columns] = None
+    for loop in own_loops(loops):
+        if isinstance(loop, RowLoop):
+            found[loop.rows, loop.columns] = None
     return tuple(found)
 
 
@@ -67,9 +66,9 @@ def widest(program: Program, loops: Iterable[Loop], heads: str = "") -> Size:
 
     Where each of so many `heads` has a block, of a vector that is of all of them one has its part.
     """
-    leaves = [own for loop in loops for own in (loop.loops if isinstance(loop, HeadLoop) else (loop,))]
-    sizes = [loop.size for loop in leaves if isinstance(loop, VectorLoop)]
-    nodes = (c.equation.node for loop in leaves if not isinstance(loop, RowLoop) for c in loop.computes)
+    own = own_loops(loops)
+    sizes = [loop.size for loop in own if isinstance(loop, VectorLoop)]
+    nodes = (c.equation.node for loop in own if not isinstance(loop, RowLoop) for c in loop.computes)
     sizes += [program.shape(node.value)[0] for node in nodes if isinstance(node, FeatureSum | LogSumExp)]
     sizes = [size.shared(heads) or size for size in sizes]
     return max(sizes, key=lambda size: (sum(k for _, k in size.terms), size.constant, str(size)), default=ONE)

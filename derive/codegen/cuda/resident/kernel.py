@@ -13,7 +13,7 @@ from ...kernel import Kernel
 from ...source import PRODUCT, SUM, Source, Tree, assign, block, code, do, merged, name, store
 from ..factory import PLAN, Binding, bind, bound, factory, on_machine, taken
 from ..features import Loops
-from ..kernel import FIRST, RESERVED, SYNCHRONISE, Host, J, narrowed, widened
+from ..kernel import ALL_STEPS, FIRST, RESERVED, SYNCHRONISE, Host, J, narrowed, widened
 from .division import U
 from .loop import Phase, analysed, phases
 from .rows import after, first_row, rows_of, sequence_after
@@ -60,8 +60,7 @@ class _Resident:
 
     def arguments(self) -> tuple[tuple[str, Source], ...]:
         """Return the kernel's arguments, and what the host passes."""
-        found = [(given, Source(f"call.{given}")) for given in ("steps", "batch", "keep")]
-        found += self.values.arguments.found
+        found = [*ALL_STEPS, *self.values.arguments.found]
         if self.members.joins:
             passed = code("call.real_rows(plan.members * {}, call.batch)", 2 * self.members.joins, uses=("plan",))
             found.append(("sums", passed))
