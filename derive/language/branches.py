@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .definition import Definition
 from .shapes import shape_of
 from .tree import Compare, Expr, Name
-from .walks import children, is_batched, is_elementwise, is_eye, is_where, walk
+from .walks import children, is_batched, is_elementwise, is_eye, is_headed, is_where, walk
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,11 @@ def branches(cell: Definition) -> Mapping[str, Branches]:
         return {}
 
     def passes(branch: Branch, name: str) -> bool:
-        """Say whether a choice is one for the rows, or the elements, of a value too."""
-        alike = shape_of(branch.condition, cell.shapes) in ((), cell.shapes[name])
-        return alike and (name in cell.batched or not is_batched(branch.condition, cell.batched))
+        """Say whether a choice is one for the rows, the heads, or the elements, of a value too."""
+        condition = branch.condition
+        alike = shape_of(condition, cell.shapes) in ((), cell.shapes[name])
+        rows = name in cell.batched or not is_batched(condition, cell.batched)
+        return alike and rows and (name in cell.headed or not is_headed(condition, cell.headed))
 
     found = dict.fromkeys((cell.output, *cell.states), NONE)
     for line in reversed(cell.equations):

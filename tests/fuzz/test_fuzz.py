@@ -11,7 +11,21 @@ from fuzz.strategy import Drawn, case, cells
 from fuzz.verify import Skipped, verify
 
 FOUND: list[Drawn] = [
-    # the same, along an axis of a matrix of each head
+    # what all heads have in common, read where a choice of each head falls on it and by the choice itself
+    case(
+        """
+b = x * x
+B = where(mean(outer(r, x) @ c) < b - x, exp(b), 7)
+""",
+        name="fuzz",
+        output="B",
+        inputs=("x",),
+        context=("c",),
+        shapes={"x": "n", "r": "d", "c": "n", "b": "n", "B": "n"},
+        heads="H",
+        sizes={"n": 4, "d": 2, "H": 3},
+    ),
+    # a clip of what all heads have in common, along an axis of a matrix of each head
     case(
         """
 W = outer(clip_gradient(softmax(d), -0.5, 0.25), r) + 0.5 * W_prev
