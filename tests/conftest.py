@@ -29,6 +29,9 @@ from derive.package import memory  # noqa: E402
 HARD = ("gru_v3", "lstm", "lstm_layernorm", "lstmp", "lmu", "slstm", "phased_lstm", "gru_d", "lif", "softmax_cross_entropy")
 """Cells that have between them all that is hard: where a test of every cell is left to the exhaustive run, these stay in the ordinary."""
 
+NARROW = frozenset({*HARD, "gated_deltanet", "slstm_heads", "mamba"})
+"""Cells whose kernels an ordinary run compiles for float32 too: the source is that of float64, and to compile it is most of a run."""
+
 settings.register_profile("derive", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("derive")
 

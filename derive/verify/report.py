@@ -83,6 +83,7 @@ def check(
     batch: int = 3,
     seed: int = 0,
     module: ModuleType | None = None,
+    float32: bool = True,
 ) -> Report:
     """Compare the kernels of a cell with all witnesses at random values.
 
@@ -95,6 +96,8 @@ def check(
         T, B, and what the random numbers come from.
     module : module, optional
         Generated from `cell`; by default it is compiled in memory.
+    float32 : bool
+        Whether the kernels are compiled for float32 too, and compared with those for float64.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def check(
     errors = {
         witness: relative(found, reference(p)),
         **({DIFFERENCES: differences(module, p, found, seed)} if is_true(cell) else {}),
-        FLOAT32: rounding(partial(kernel, module), p),
+        **({FLOAT32: rounding(partial(kernel, module), p)} if float32 else {}),
     }
     count = sum(p.arrays[name].size for name in cell.parameters)
     return Report(cell.name, p.sizes, steps, batch, seed, count, errors, undifferenced(cell))

@@ -57,16 +57,17 @@ APART: dict[str, tuple[str, int, int, bool]] = {
 OF_MATRICES = ("gated_deltanet", "ttt_linear", "rwkv7", "mamba")
 LOOPS_APART = ("gated_deltanet", "ttt_linear")
 HEADS = 8
-FORMS = ("rnn", "lstm", "gru_v3")  # of an ordinary run, in ordinary variants; the LSTM in some more
+# What an ordinary run assembles.
+QUICK = (
+    ("lstm", "tf32, members"),
+    ("gru_v3", "bfloat16, members"),
+    ("slstm", "steps"),
+    ("rhn", "steps"),
+    ("lstm_layernorm", "steps"),
+    ("gated_deltanet", "bfloat16, apart"),
+    ("mamba", "steps"),
+)
 THOROUGH = ("lstm", "gru_v3")  # in every variant in the data
-
-
-def quick(name: str, variant: str) -> bool:
-    """Say whether a case is one of the tests' ordinary run."""
-    more = ("float64, members", "tf32, members") if name == "lstm" else ()
-    if name in OF_MATRICES:
-        return (name, variant) in (("gated_deltanet", "bfloat16, apart"), ("mamba", "steps"))
-    return variant == "steps" or (name in FORMS and variant in (*ORDINARY, *more))
 
 
 def cases(every: bool = False) -> list[tuple[str, str]]:

@@ -155,7 +155,7 @@ def test_what_a_block_has_room_for() -> None:
 # Second order: modules of the package have none of it for these cells
 
 
-@pytest.mark.parametrize("name", ordinary([name for name in MATRICES if name != "ltc"], ("linear_attention", "plasticity")))
+@pytest.mark.parametrize("name", ordinary([name for name in MATRICES if name != "ltc"], ("plasticity",)))
 def test_second_order(name: str) -> None:
     cell = REGISTRY[name]
     given = sample(cell, sizes={size: SIZES.get(size, 4) for size in cell.sizes}, steps=3, batch=2)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from conftest import ordinary
-from registers import CELLS, DATA, OF_MATRICES, VARIANTS, cases, measured, quick
+from registers import CELLS, DATA, OF_MATRICES, QUICK, VARIANTS, cases, measured
 from report import available
 
 from derive.cells import SECOND
@@ -26,7 +26,7 @@ def checked(name: str, variant: str, *, second: bool = False) -> dict[str, int]:
     return {kernel: made.registers for kernel, made in reports.items()}
 
 
-@pytest.mark.parametrize(("name", "variant"), ordinary(cases(), [case for case in cases() if quick(*case)]))
+@pytest.mark.parametrize(("name", "variant"), ordinary(cases(), QUICK))
 def test_registers(name: str, variant: str) -> None:
     found, recorded = checked(name, variant), json.loads(DATA.read_text(encoding="utf-8"))[name][variant]
     assert set(found) == set(recorded), "measure anew: python tests/gpu/registers.py"
@@ -40,6 +40,7 @@ def test_every_kernel(name: str, variant: str) -> None:
     checked(name, variant)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "variant"), [("rnn", "bfloat16, members")])
 def test_second_order(name: str, variant: str) -> None:
     found = set(checked(name, variant, second=True))
