@@ -395,8 +395,13 @@ class _Lowering:
         return sp.Symbol(self.operand(expr))
 
     def in_common(self, expr: Expr) -> bool:
-        """Say whether a part of an expression has one value for all heads, where the whole has one for each."""
-        if not self.cell.heads or self.whole is None or not is_headed(self.whole, self.cell.headed) or is_headed(expr, self.cell.headed):
+        """Say whether a part of an expression has one value for all heads, where the whole has one for each.
+
+        A comparison is none: its sides are numbers that can be kept, it is not.
+        """
+        if not self.cell.heads or self.whole is None or isinstance(expr, Compare):
+            return False
+        if not is_headed(self.whole, self.cell.headed) or is_headed(expr, self.cell.headed):
             return False
         values = [name for name in values_of(expr) if name not in self.cell.scalar_constants]
         return bool(values) and (self.rank(expr) < 2 or self.is_sized(expr))

@@ -98,7 +98,7 @@ OWN = (
     ),
 )
 """Functions of a cell's own, of u: what is put in, and values with a derivative that is not theirs."""
-POSITIVE_POWERS = ("0.5", "-1", "-2", "-0.5", "1.5", "-3", "(1/3)", "0.3", "-1.7", "64/32")
+POSITIVE_POWERS = ("0.5", "-1", "-2", "-0.5", "1.5", "-3", "(1/3)", "0.3", "-1.7", "(64/32)")
 
 
 @dataclass(frozen=True)

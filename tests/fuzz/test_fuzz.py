@@ -11,6 +11,19 @@ from fuzz.strategy import Drawn, case, cells
 from fuzz.verify import Skipped, verify
 
 FOUND: list[Drawn] = [
+    # a comparison of what all heads have in common, in a static choice of each
+    case(
+        """
+m = logsumexp((where(outer(b, k) > 3, outer(g, k), 1e-2) * r) @ k) * x
+""",
+        name="fuzz",
+        output="m",
+        inputs=("x",),
+        shapes={"x": "d", "b": "q", "k": "n", "g": "q", "r": "q, n", "m": "d"},
+        heads="H",
+        shared=("b", "k"),
+        sizes={"n": 2, "d": 2, "q": 3, "H": 2},
+    ),
     # what all heads have in common, read where a choice of each head falls on it and by the choice itself
     case(
         """

@@ -138,6 +138,7 @@ def _parts(count: int) -> list[slice]:
 
 
 def _where(condition: Any, a: Any, b: Any) -> Any:
+    assert condition is NOTHING or isinstance(condition, bool | np.bool_), "a condition is what a comparison gives, and nothing that was kept"
     return a if condition else b
 
 
