@@ -11,6 +11,23 @@ from fuzz.strategy import Drawn, case, cells
 from fuzz.verify import Skipped, verify
 
 FOUND: list[Drawn] = [
+    # what two passes of second order lay side by side alike, of which only one is run
+    case(
+        """
+W8, W9, W10, W11 = split(W5 @ (W_prev @ (W6 @ W_prev + W_prev + W6 @ W_prev + W7) + T_prev), 4)
+W = W_prev
+T = W8
+W2 = W12 @ W + 0.5 * W2_prev
+W3 = W3_prev
+W4 = W4_prev + mean(x)
+""",
+        name="fuzz",
+        output="W8",
+        inputs=("x",),
+        shapes={"x": "d", "W": "p", "T": "n", "W2": "n", "W3": "", "W4": "n, n", "W5": "4*n, n", "W6": "p, p", "W7": "p", "W12": "n, p"},
+        heads="H",
+        sizes={"n": 1, "d": 1, "p": 1, "H": 2},
+    ),
     # a comparison of what all heads have in common, in a static choice of each
     case(
         """

@@ -138,7 +138,7 @@ def _parts(count: int) -> list[slice]:
 
 
 def _where(condition: Any, a: Any, b: Any) -> Any:
-    assert condition is NOTHING or isinstance(condition, bool | np.bool_), "a condition is what a comparison gives, and nothing that was kept"
+    assert condition is NOTHING or isinstance(condition, bool | np.bool_), "a condition is what a comparison gives, not what was kept"
     return a if condition else b
 
 

@@ -56,8 +56,10 @@ def _made(link: Link) -> Iterator[Whole]:
 
 
 def _reading(link: Link, wholes: Mapping[tuple[str, ...], Whole]) -> Link:
-    """Return a link that reads the concatenations of earlier ones in the place of its own."""
-    twins = {eq.name: wholes[eq.node.parts] for eq in link.recurrence.body if isinstance(eq.node, Concat) and eq.node.parts in wholes}
+    """Return a link that reads the concatenations of those that it reads anyway in the place of its own: others may not have run."""
+    concats = {eq.name: eq.node for eq in link.recurrence.body if isinstance(eq.node, Concat)}
+    found = {name: wholes[node.parts] for name, node in concats.items() if node.parts in wholes}
+    twins = {name: whole for name, whole in found.items() if whole.of in link.reads.values()}
     body = tuple(eq for eq in link.recurrence.body if eq.name not in twins)
     rec = _renamed(replace(link.recurrence, body=body), {name: f"{name} of {link.name}" for name in twins})  # else it might be a twin's
     link = _given(replace(link, recurrence=rec), twins.values())
