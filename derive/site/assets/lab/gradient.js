@@ -101,8 +101,8 @@
     return { params, x, v: v.map((value) => value / lab.norm(v)) };
   };
 
-  // The norm of the gradient with respect to the state k steps before the last, k = 0 … steps: `whole`, and by one path `alone`; and the mean of the
-  // `gate` that this path goes through.
+  // The norm of the gradient with respect to the state k steps before the last, k = 0 … steps: `whole`, and by one path `alone`; and the
+  // mean of the `gate` that this path goes through.
   lab.gradient = function (name, settings, steps, seed) {
     const cell = lab.cells[name];
     const { params, x, v } = lab.network(name, settings, steps, seed);

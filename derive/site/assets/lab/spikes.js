@@ -25,7 +25,8 @@
     return { params: { W, V }, x, v: v.map((value) => value / lab.norm(v)) };
   };
 
-  // The norm of the gradient with respect to (u, z) k steps before the last spikes, the spikes, and the share of neurons near enough to be heard.
+  // The norm of the gradient with respect to (u, z) k steps before the last spikes, the spikes, and the share of neurons near enough to be
+  // heard.
   lab.surrogate = function (name, settings, steps, seed) {
     const { params, x, v } = lab.neurons(steps, seed);
     const slope = lab.slope(name, settings);
