@@ -70,7 +70,7 @@ class Cell(Definition):
     @cached_property
     def array_constants(self) -> Mapping[str, np.ndarray]:
         """The constants that are vectors or matrices, as read-only float64 arrays."""
-        from .verify.evaluate import constants_of
+        from .verify.constants import constants_of
 
         return constants_of(self)
 

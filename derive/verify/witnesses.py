@@ -15,7 +15,8 @@ import numpy as np
 from ..calculus.chain import BACKWARD, FORWARD, Derivation
 from ..calculus.derivation import differentiate
 from ..language.definition import Definition
-from .evaluate import constants_of, unroll
+from .constants import constants_of
+from .evaluate import unroll
 from .interpret import run as interpret
 from .problem import Array, Arrays, Problem, Result
 from .tolerances import DIFFERENCES, TOLERANCES, least_of, magnitude

@@ -11,7 +11,7 @@ from derive.calculus.chain import BACKWARD, FORWARD, Derivation, Link
 from derive.calculus.ir import Recurrence
 from derive.calculus.second import ALONG, HESSIAN, THROUGH, role
 from derive.language.names import previous
-from derive.verify.evaluate import constants_of
+from derive.verify.constants import constants_of
 from derive.verify.interpret import run
 from derive.verify.problem import Problem
 
