@@ -29,7 +29,7 @@ class ElementwiseFunction:
     arity : int
         Number of arguments.
     derivative : callable
-        ``derivative(value, *args)`` gives the partial derivative by each argument, as SymPy expressions.
+        ``derivative(value, *args)`` gives the partial derivative with respect to each argument, as SymPy expressions.
     latex : str
         Template with ``{0}``, ``{1}`` … for the arguments.
     text : str
@@ -56,7 +56,7 @@ class Elementwise(sp.Function):
         """Never rewrite: what the author wrote is what is derived and computed."""
 
     def fdiff(self, argindex: int = 1) -> sp.Expr:
-        """Return the partial derivative by argument `argindex` (1-based)."""
+        """Return the partial derivative with respect to argument `argindex` (1-based)."""
         return self.info.derivative(self, *self.args)[argindex - 1]
 
 

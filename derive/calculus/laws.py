@@ -35,4 +35,4 @@ def is_linear(cell: Definition) -> bool:
 def no_tangent(cell: Definition) -> str:
     """Return why a cell whose backward pass is not linear has neither tangents nor a Jacobian."""
     names = " and ".join(f"`{name}`" for name in changes(cell) if name in GRADIENTS)
-    return f"{names} changes gradients on their way back: of what they are then there is no tangent, and no Jacobian"
+    return f"{names} changes gradients on their way back: there are no tangents of what results, and no Jacobian"

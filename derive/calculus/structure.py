@@ -51,20 +51,20 @@ class Structure:
     def text(self) -> str:
         """Return the structure in words, a line for each finding."""
         kinds = {
-            "none": "no state: each step stands for itself",
-            "dense": "dense: units see one another across a step",
-            "diagonal": "diagonal: each unit sees only itself",
-            "blocks": f"{self.per_unit}×{self.per_unit} blocks: the {self.per_unit} states of a unit see one another, and no other unit's",
+            "none": "no state: steps do not affect one another",
+            "dense": "dense: a unit depends on other units of the step before",
+            "diagonal": "diagonal: a unit depends only on itself at the step before",
+            "blocks": f"{self.per_unit}×{self.per_unit} blocks: the {self.per_unit} states of a unit depend on one another, on no other unit's",
         }
-        kinds["matrix"] = "a matrix at each step: how its elements see one another is not told"
+        kinds["matrix"] = "a matrix at each step: how its elements depend on one another is not worked out"
         lines = [f"state to state       {kinds[self.coupling]}"]
         if self.coupling != "none":
-            scan = "yes: a parallel scan would do" if self.affine else "no"
+            scan = "yes: a parallel scan could compute it" if self.affine else "no"
             lines.append(f"affine in the state  {scan}")
         if self.coupling not in ("none", "matrix"):
-            lines.append(f"not in the Jacobian  {', '.join(self.additive) or 'no parameter: it depends on all'}")
+            lines.append(f"not in the Jacobian  {', '.join(self.additive) or 'none: it depends on every parameter'}")
         lines += [f"{memory.state:<20} {memory.text()}" for memory in self.memories]
-        lines += [f"buffers              {', '.join(self.buffers)}: fed by no state"] if self.buffers else []
+        lines += [f"buffers              {', '.join(self.buffers)}: these depend on no state"] if self.buffers else []
         return "\n".join(lines)
 
 

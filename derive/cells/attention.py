@@ -23,9 +23,9 @@ linear_attention = Cell(
     reference="Katharopoulos, Vyas, Pappas, Fleuret 2020, Transformers are RNNs: Fast Autoregressive Transformers with Linear Attention, "
     "ICML, arXiv:2006.16236",
     description=(
-        "Attention whose weights are products of features, not exponentials, needs no past keys: their sum with the values, the matrix S, "
-        "is all that a query reads, and z is what the weights are divided by. Nothing is ever taken out of S, so that its gradient passes "
-        "all steps as it is, and what was written long ago is never overwritten."
+        "Attention whose weights are inner products of features, not exponentials, need not keep past keys: a query reads only the matrix "
+        "S, the sum of all outer products of values and keys, and divides by what it reads from z, the sum of the keys. Nothing is ever "
+        "taken out of S, so its gradient goes back through all steps unchanged, and what was written long ago is never overwritten."
     ),
     functions={"phi(u)": "elu(u) + 1"},
     constants={"eps": 1e-10},
@@ -72,8 +72,9 @@ gla = Cell(
     reference="Yang, Wang, Shen, Panda, Kim 2024, Gated Linear Attention Transformers with Hardware-Efficient Training, ICML, "
     "arXiv:2312.06635",
     description=(
-        "Linear attention whose decay is a gate: one for each feature of the keys, from the input, through a matrix of low rank. Its "
-        "sixteenth root is near 1 where the gate is open by half. Each head's output is normalised, gated, and mixed with the others'."
+        "Linear attention whose decay is a gate with an entry for each feature of the keys, made from the input through a matrix of low "
+        "rank. The decay is the gate's sixteenth root, so a gate of 0.5 still keeps 0.96. Each head's output is normalised, gated, and "
+        "mixed with the others'."
     ),
     functions={"rms_norm(u, e)": NORMALISED["rms_norm(u, e)"]},
     heads="H",
@@ -116,8 +117,8 @@ gsa = Cell(
     reference="Zhang, Yang, Zhu, Zhang, Cui, Wang, Wang, Shi, Wang, Bi, Zhou, Fu 2024, Gated Slot Attention for Efficient Linear-Time "
     "Sequence Modeling, NeurIPS, arXiv:2409.07146",
     description=(
-        "A memory of m slots, each with a key and a value, that a gate lets fade and fill. It is read by attention with a softmax, over "
-        "slots in place of past steps: two linear attentions, with the softmax between them."
+        "A memory of m slots, each with a key and a value, which a gate lets fade and fill. It is read by softmax attention over the "
+        "slots, not over past steps: two linear attentions with a softmax between them."
     ),
     heads="H",
     shapes={**KEYS, "W_a": "m, d", "K": "m, d_k", "V": "m, d_v"},

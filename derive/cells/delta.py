@@ -23,9 +23,9 @@ deltanet = Cell(
     reference="Schlag, Irie, Schmidhuber 2021, Linear Transformers Are Secretly Fast Weight Programmers, ICML, arXiv:2102.11174; Yang, "
     "Wang, Zhang, Shen, Kim 2024, Parallelizing Linear Transformers with the Delta Rule over Sequence Length, NeurIPS, arXiv:2406.06484",
     description=(
-        "The memory is asked first what it has for the key, S k; the difference to the new value is written, times the rate β. So a key's "
-        "old value gives way to the new one, where linear attention would have the sum of both: one step of gradient descent on "
-        "½‖S k - v‖², the delta rule of Widrow and Hoff."
+        "The memory is read first, to see what it holds for the key, S k; what is written is the difference from the new value, times the "
+        "rate β. So a key's old value gives way to the new one, where linear attention would hold the sum of both. It is one step of "
+        "gradient descent on ½‖S k - v‖², the delta rule of Widrow and Hoff."
     ),
     functions=L2NORM,
     heads="H",
@@ -74,8 +74,8 @@ gdn2 = Cell(
     title="Gated DeltaNet 2: gates for each channel",
     reference="Gated DeltaNet 2, 2026, arXiv:2605.22791; as in flash-linear-attention, fla/ops/gdn2",
     description=(
-        "The one rate of the delta rule is parted into two gates, of what is written, for each feature of the value, and of what is "
-        "erased, for each feature of the key. The decay, too, is one for each feature of the key."
+        "The single rate of the delta rule becomes two gates: one for what is written, with an entry for each feature of the value, and "
+        "one for what is erased, with an entry for each feature of the key. The decay, too, has an entry for each feature of the key."
     ),
     functions=L2NORM,
     heads="H",
@@ -99,8 +99,8 @@ comba = Cell(
     title="Comba: feedback of state and output",
     reference="Hu et al. 2025, Comba: Improving Bilinear RNNs with Closed-loop Control, arXiv:2506.02475",
     description=(
-        "Seen as control, the delta rule feeds back what the memory has for the key. Here the feedback has a strength of its own, p beside "
-        "k, and the output is corrected as well: the query is less a part of the key."
+        "Seen as control, the delta rule feeds back what the memory holds for the key. Here the feedback has a strength of its own, "
+        "learned as the length of p, and the output is corrected as well: a part of the key is subtracted from the query."
     ),
     functions=L2NORM,
     heads="H",
@@ -122,8 +122,8 @@ gated_oja = Cell(
     reference="flash-linear-attention, fla/ops/gated_oja_rule; the rule: Irie, Faccio, Schmidhuber 2022, Neural Differential Equations for "
     "Learning to Program Neural Nets Through Continuous Learning Rules, NeurIPS, arXiv:2206.01649",
     description=(
-        "The delta rule from the other side: the memory is asked what key it has for the value, Sᵀ v, and the difference to the new key is "
-        "written. It is Oja's rule, which keeps a Hebbian memory from growing."
+        "The delta rule from the other side: the memory is read for the key that it holds for the value, Sᵀ v, and the difference from the "
+        "new key is written. It is Oja's rule, which keeps a Hebbian memory from growing."
     ),
     functions=L2NORM,
     heads="H",
@@ -152,9 +152,9 @@ rwkv7 = Cell(
     title="RWKV-7: a generalised delta rule",
     reference="Peng et al. 2025, RWKV-7 Goose with Expressive Dynamic State Evolution, COLM, arXiv:2503.14456",
     description=(
-        "The delta rule with three keys: what is decayed, by w for each feature, what is erased, by κ̂ at a rate a for each feature, and "
-        "what is written, by k̃. Each of the vectors is made of the input and the one before it, mixed by a weight for each feature. This "
-        "is the time mixing of the first layer; later ones mix in its values."
+        "The delta rule with three vectors in the place of one key: w decays each feature, κ̂ with the rates a says what is erased, and k̃ "
+        "where the value is written. Each of them is made from a mixture of this input and the one before, with a weight for each feature. "
+        "This is the time mixing of the first layer; later layers mix in the values of the first."
     ),
     functions={"norm(u, e)": "(u - mean(u)) / sqrt(mean((u - mean(u)) ** 2) + e)"},
     constants={"c": 0.6065306597126334},

@@ -22,7 +22,7 @@ fastrnn = Cell(
     description=(
         "The simple recurrent network with a weighted residual connection: two numbers for the whole layer say how much of the new "
         "value h̃ comes in and how much of the old state stays. They start at σ(-3) = 0.05 and σ(3) = 0.95, so that at first the state "
-        "changes slowly and its gradient passes many steps."
+        "changes slowly and its gradient survives for more steps."
     ),
     init={"alpha": -3.0, "beta": 3.0, "b": 1.0},
     latex={"g": r"\tilde h"},

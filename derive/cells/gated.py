@@ -50,9 +50,10 @@ janet = Cell(
     title="JANET: an LSTM of just a forget gate",
     reference="van der Westhuizen, Lasenby 2018, The Unreasonable Effectiveness of the Forget Gate, arXiv:1804.04849",
     description=(
-        "The forget gate alone: what it lets go of is what the candidate c̃ replaces, less a shift β of the gate's argument that makes "
-        "the cell take in less than it forgets. The original draws b_f so that the gates' time scales cover a range up to the length "
-        "of the sequences (chrono initialisation); that length is not known here, and b_f starts at 1."
+        "The forget gate alone. Without β the candidate c̃ would fill exactly what the gate lets go of, 1 - σ(s). With β, which is 1, "
+        "it comes in with the larger weight 1 - σ(s - β): the cell takes in more than it forgets. The original draws b_f so that the "
+        "gates' time scales cover a range up to the length of the sequences (chrono initialisation); that length is not known here, "
+        "and b_f starts at 1."
     ),
     constants={"beta": 1},
     init={"b_f": 1.0, "b_c": 0.0},

@@ -19,8 +19,8 @@ gru = Cell(
     description=(
         "The update gate z mixes the old state with a candidate h̃; z = 1 keeps the old state. The reset gate r decides how much the "
         "candidate sees of the past. Here r multiplies the product U_n h, not h itself, so that all products of a step can be made at "
-        "once: the form of cuDNN and PyTorch, and no reparametrisation of the published one. Its candidate needs two biases, since "
-        "only one is under the reset gate."
+        "once. That is the form of cuDNN and PyTorch; it is another function than the published one, not the same in other parameters. "
+        "Its candidate needs two biases, since only one of them is under the reset gate."
     ),
     latex={"g": r"\tilde h"},
 )

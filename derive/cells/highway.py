@@ -32,7 +32,7 @@ rhn = Cell(
     description=(
         f"A step of {DEPTH} highway layers, each with weights of its own: a layer mixes what came from below with its own candidate h by "
         "the gate t, and carries the rest, 1 - t. Only the first layer sees the input; the last one's output is the state. The gates' "
-        "biases start at -2, so that a new network mostly carries."
+        "biases start at -2, so that at first a layer carries about 0.88 of what came from below."
     ),
     init={f"b_T{k}": -2.0 for k in LAYERS},
     latex={

@@ -19,9 +19,9 @@ fast_weights = Cell(
     title="Fast weights that attend to the recent past",
     reference="Ba, Hinton, Mnih, Leibo, Ionescu 2016, Using Fast Weights to Attend to the Recent Past, NeurIPS, arXiv:1610.06258",
     description=(
-        "Beside the slow weights W there are fast ones, A, that remember the states of the last steps: A s is the sum of past states, each "
-        "by how like s it is and how long ago it was. The new state settles in two inner steps under both, with layer normalisation. It is "
-        "linear attention, four years before it had the name, whose key and value are the state itself."
+        "Beside the slow weights W there are fast ones, A, that remember the states of recent steps: A s is a sum of past states, each "
+        "weighted by its inner product with s and by how long ago it was. The new state settles in two inner steps under both, with layer "
+        "normalisation. It is linear attention, four years before the name, with the state itself as key and value."
     ),
     constants={"lam": 0.95, "eta": 0.5},
     init={"g": 1.0, "c": 0.0},
@@ -68,9 +68,9 @@ ttt_linear = Cell(
     reference="Sun, Li, Dalal, Xu, Vikram, Zhang, Dubois, Chen, Wang, Koyejo, Hashimoto, Guestrin 2024, Learning to (Learn at Test Time): "
     "RNNs with Expressive Hidden States, arXiv:2407.04620",
     description=(
-        "The state is a model, M u + c, that is trained as the sequence comes: each step is one of gradient descent on how well it makes "
-        "of the key what is added to it to give the value, through a layer normalisation. The gradient of that is written out in the "
-        "equations; backpropagation through time goes through it. Mini-batches are of one step."
+        "The state is a linear model, M u + c, that is trained while the sequence is read. Each step is one step of gradient descent on "
+        "how well the model, followed by a layer normalisation, predicts from the key the difference between value and key. The gradient "
+        "of that loss is written out in the equations, and backpropagation through time goes through it. A mini-batch is one step."
     ),
     functions={"norm(u, e)": "(u - mean(u)) / sqrt(mean((u - mean(u)) ** 2) + e)"},
     heads="H",

@@ -20,7 +20,7 @@ ltc = Cell(
     reference="Hasani, Lechner, Amini, Rus, Grosu 2021, Liquid Time-constant Networks, AAAI, arXiv:2006.04439",
     description=(
         "Neurons as leaky capacitors: each synapse opens with the potential of the neuron before it, and drives the one behind it towards "
-        "its reversal potential E. Conductances stand in the denominator, so that the inputs decide how fast a neuron forgets. A step of "
+        "its reversal potential E. The conductances are in the denominator, so the inputs decide how fast a neuron forgets. A step of "
         "the sequence is six implicit Euler steps, each with a matrix of open synapses, of which only sums are kept. Capacitances and "
         "conductances are positive, whatever sign a step of training gives them."
     ),

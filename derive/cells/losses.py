@@ -1,6 +1,6 @@
 """Losses: cells without a state or parameters, of which each gives one number a row.
 
-All take the prediction `a` before its output nonlinearity (the logits) and have the same gradient by it: prediction less target.
+All take the prediction `a` before its output nonlinearity (the logits); the gradient with respect to it is prediction less target.
 It is derived like any other cell's.
 """
 
@@ -51,7 +51,7 @@ soft_cross_entropy = Cell(
     reference=f"Bridle 1990, in Neurocomputing (NATO ASI F68), 227-236; {TEXTBOOK}, eqs. 5.18 and 5.24",
     description=(
         "The cross-entropy -Σ_j y_j log p_j of a target distribution y and p = softmax(a), with log p_j = a_j - logsumexp(a) put in. "
-        "The derivative of logsumexp is p, so the gradient by the logits is p Σy - y; with targets of sum 1 this is p - y."
+        "The derivative of logsumexp is p, so the gradient with respect to the logits is p Σy - y; with targets of sum 1 this is p - y."
     ),
     latex={"l": r"\ell"},
 )
@@ -67,7 +67,7 @@ sigmoid_cross_entropy = Cell(
     description=(
         "Independent yes-or-no targets, such as the notes of a chord: the sum over the outputs of -y log p - (1 - y) log(1 - p) with "
         "p = σ(a). Since -log σ(a) = softplus(a) - a and -log(1 - σ(a)) = softplus(a), it is softplus(a) - y a, finite for every a. "
-        "The derivative of softplus is σ, so the gradient by the logits is p - y."
+        "The derivative of softplus is σ, so the gradient with respect to the logits is p - y."
     ),
     latex={"l": r"\ell"},
 )

@@ -32,7 +32,8 @@ lstm = Cell(
         "A memory c beside the output h. The forget gate f says how much of the old memory stays, the input gate i how much of the "
         "candidate g is written (PyTorch's name for what others call c̃), the output gate o how much of the memory is shown. Along c "
         "the gradient is multiplied by f alone, not by a matrix: with f near 1 it survives many steps. The bias of the forget gate "
-        "starts at 1, so that training begins with a cell that remembers (Gers et al. 2000; Jozefowicz et al. 2015)."
+        "starts at 1 (Gers et al. 2000; Jozefowicz et al. 2015). That is f = 0.73 where nothing else drives the gate, so a new cell "
+        "remembers for a few steps, not for many: its time constant is 3.2 steps, against 1.4 with a bias of 0."
     ),
     init=OPEN_FORGET_GATE,
 )

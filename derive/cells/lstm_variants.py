@@ -59,8 +59,9 @@ slstm = Cell(
     description=(
         "The input gate is an exponential, so that a new input can outweigh all that was stored before; the normaliser n sums the "
         "gates as the memory c sums the gated inputs, and the output is their ratio. The state m, a running maximum of the gates' "
-        "logarithms, scales both by e⁻ᵐ so that no exponential overflows; how it is chosen does not change h. The forget gate is a "
-        "sigmoid; the recurrent weights are full matrices here, where the original has one block a head."
+        "logarithms, scales both by e⁻ᵐ so that no exponential overflows. How it is chosen does not change h, and so m̄ is 0 at every "
+        "step of a loss that reads h alone. A loss that also reads the final c or n does see m. The forget gate is a sigmoid; the "
+        "recurrent weights are full matrices here, where the original has one block for each head."
     ),
     init={**OPEN_FORGET_GATE, "m": -1e30},  # no gate seen yet: the first one sets the stabiliser
     latex={

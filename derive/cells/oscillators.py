@@ -32,9 +32,10 @@ antisymmetric = Cell(
     title="Antisymmetric recurrent network",
     reference=STABLE,
     description=(
-        "One Euler step of length ε of a differential equation whose matrix W - Wᵀ is antisymmetric: its eigenvalues are imaginary, so "
-        "that the flow neither damps nor amplifies the state. The diffusion γ moves them slightly to the left, which makes up for the "
-        "error of Euler's method. The gradient by W is antisymmetric too. The letters are the paper's: W for the state, V for the input."
+        "One Euler step of length ε of a differential equation whose matrix W - Wᵀ is antisymmetric. Its eigenvalues are imaginary, so "
+        "the matrix by itself neither damps nor amplifies the state. The diffusion γ moves them slightly to the left, which makes up for "
+        "the error of Euler's method. The gradient with respect to W is antisymmetric too. The letters are the paper's: W for the state, "
+        "V for the input."
     ),
     constants=STEP_AND_DIFFUSION,
     latex={"eps": r"\epsilon"},
@@ -51,8 +52,8 @@ antisymmetric_gated = Cell(
     title="Antisymmetric recurrent network with input gate",
     reference=STABLE,
     description=(
-        "The antisymmetric network with a gate z on its step, which shares the recurrent product a with the candidate: gate and "
-        "candidate cost one recurrent matrix, and both keep the eigenvalues of the Jacobian near the imaginary axis. The "
+        "The antisymmetric network with a gate z on its step, which shares the recurrent product a with the candidate. The two cost one "
+        "recurrent matrix between them, which is meant to keep the eigenvalues of the differential equation near the imaginary axis. The "
         "letters are the paper's: W for the state, V for the input."
     ),
     constants=STEP_AND_DIFFUSION,

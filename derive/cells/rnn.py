@@ -16,8 +16,9 @@ rnn = Cell(
     ),
     description=(
         "The state is one layer of tanh units that sees the input and its own previous value. Going back a step multiplies the "
-        "gradient by Uᵀ Diag(1 - h²), so over many steps it vanishes or explodes: the reason why gated cells were invented. "
-        "Frameworks keep two biases, which only ever occur as their sum; here there is one."
+        "gradient by Uᵀ Diag(1 - h²), and a product of many such matrices usually shrinks or grows exponentially: that is why gated "
+        "cells were invented. With the weights that this cell starts from it shrinks, to less than half at each step (0.46 at d = 16, "
+        "n = 64). PyTorch keeps two biases, which only ever occur as their sum; here, as in Keras, there is one."
     ),
 )
 
@@ -26,8 +27,9 @@ rnn_relu = rnn.replace(
     title="Simple recurrent network of rectified linear units",
     reference="Le, Jaitly, Hinton 2015, arXiv:1504.00941",
     description=(
-        "The simple recurrent network with max(0, ·) for tanh. An active unit passes its gradient on undamped, so that only U decides "
-        "whether gradients grow or shrink; the state is not bounded, however. Le et al. start it from U = I and b = 0 (the IRNN)."
+        "The simple recurrent network with max(0, ·) for tanh. An active unit passes its gradient on undamped and an inactive one stops "
+        "it, so whether gradients grow or shrink depends on U and on which units are active; the state, however, is not bounded. Le et "
+        "al. start from U = I and b = 0 (the IRNN)."
     ),
     h="relu(W @ x + U @ h_prev + b)",
 )

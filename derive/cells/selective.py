@@ -20,10 +20,10 @@ mamba = Cell(
     title="Mamba: a selective state space",
     reference="Gu, Dao 2024, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, COLM, arXiv:2312.00752",
     description=(
-        "Each unit has m numbers of memory, the rows of h, which decay at rates of their own. How long a step takes, Δ, is from the input, "
-        "for each unit: a step of no time keeps the memory as it is, a long one clears it and takes the input in. What is written, B u, "
-        "and what is read, C u, are from the input too. Before that stands a convolution over four steps, whose older inputs are states "
-        "here."
+        "Each unit has m numbers of memory, a row of h, which decay at rates of their own. The length of a step, Δ, is computed from the "
+        "input for each unit: a step of length 0 keeps the memory as it is, a long one clears it and takes the input in. Where the input "
+        "is written and what is read, B u and C u, are computed from the input too. Before all that there is a convolution over four "
+        "steps, whose older inputs are states here."
     ),
     init={"b_t": -4.6, "D": 1.0, "A_log": 0.0},
     shapes={"A_log": "n, m", "W_e": "n, d", "W_t": "n, r", "W_r": "r, n", "W_B": "m, n", "W_C": "m, n", "W_o": "d, n"},

@@ -21,8 +21,9 @@ lif = Cell(
     reference=f"{SNNTORCH}; arctangent surrogate: Fang et al. 2021, ICCV, arXiv:2007.05785",
     description=(
         "A potential u leaks by the factor β and takes in the weighted input; above the threshold θ the neuron spikes, and the threshold "
-        "is subtracted at the next step. The spike is a step, whose derivative is zero: an arctangent's is put in its place. What is "
-        "subtracted is detached, so that the cotangent of u goes back by β alone: the backward recursion is diagonal and linear."
+        "is subtracted at the next step. The spike is a step function, whose derivative is zero; the derivative of an arctangent is used "
+        "in its place. What is subtracted is detached, so the cotangent of u is multiplied by β alone at each step back: the backward "
+        "recursion is diagonal and linear."
     ),
     constants={"theta": 1.0},
     init=DECAY,
@@ -37,8 +38,8 @@ lif_no_reset = lif.replace(
     title="Leaky integrate-and-fire neurons without reset",
     reference=SNNTORCH,
     description=(
-        "The leaky potential with a spike that it does not feel: a linear filter of the input, read through a step. All that is not linear "
-        "is the surrogate, which stands between the loss and the filter."
+        "A leaky potential that its spikes do not reset: a linear filter of the input, read through a step function. Its gradient is "
+        "linear too, except for the surrogate between the loss and the filter."
     ),
 )
 
@@ -54,9 +55,9 @@ lif_refractory = Cell(
     title="Leaky integrate-and-fire neurons with a refractory period",
     reference="Gerstner, Kistler, Naud, Paninski 2014, Neuronal Dynamics, Cambridge University Press, section 1.3",
     description=(
-        "After a spike the potential is cleared, and for as many steps as the count r tells the neuron leaks, but neither takes in the "
-        "input nor spikes. No gradient comes from those steps, by the input or through the surrogate; the count itself is a number of "
-        "steps, through which no gradient goes."
+        "After a spike the potential is cleared, and for as many steps as the count r says, the neuron leaks but neither takes in the "
+        "input nor spikes. Those steps give no gradient with respect to the input and none through the surrogate; the count itself is a "
+        "number of steps, and no gradient passes through it."
     ),
     constants={"theta": 1.0, "rest": 2},
     init=DECAY,
@@ -116,9 +117,10 @@ alif = Cell(
     title="Adaptive spiking neurons",
     reference=LSNN,
     description=(
-        "A spike raises the neuron's own threshold by β for a time of 1/(1 - ρ) steps: the slow b is a memory that outlasts the potential, "
-        "as a cell state outlasts a hidden one. Its cotangent goes back by ρ at each step. The surrogate is a triangle, 0.3 high, of "
-        "what the potential is above the threshold, in thresholds."
+        "A spike raises the neuron's own threshold by β (1 - ρ), and the rise decays by the factor ρ at each step; the cotangent of b is "
+        "multiplied by the same ρ on its way back. With ρ very close to 1, b is a memory that outlasts the potential. With the constants "
+        "here it does not: ρ = 0.9 is a time constant of 9.5 steps, and α = 0.95, the potential's, one of 19.5. The surrogate is a "
+        "triangle, 0.3 high, of the distance to the threshold divided by the threshold."
     ),
     constants={"rho": 0.9, "alpha": 0.95, "beta": 1.6, "th0": 0.5},
     shapes={"b": "n", "v": "n", "z": "n"},
@@ -168,9 +170,9 @@ eprop_lif = Cell(
         "spiking neurons, Nature Communications 11:3625, equation 4"
     ),
     description=(
-        "A recurrent layer of leaky neurons that reads its own spikes as constants. The outputs are those of the layer that does not; of "
-        "the gradient, the paths from neuron to neuron are cut, and what is left goes back by α alone. A sum over steps back in time is "
-        "then one over steps ahead: the eligibility traces of e-prop, which need no backward pass."
+        "A recurrent layer of leaky neurons that treats its own spikes as constants in the gradient. The outputs do not change. In the "
+        "gradient the paths from neuron to neuron are cut, and what is left is multiplied by α alone at each step back. The same sum can "
+        "then be accumulated forward in time: these are the eligibility traces of e-prop, which need no backward pass."
     ),
     constants={"alpha": 0.9, "theta": 0.6},
     shapes={"v": "n", "z": "n"},

@@ -14,8 +14,8 @@ GATES = f"""a_i, a_f, a_g, a_o = split(W_ih @ x + W_hh @ h_prev + (b_ih + b_hh),
     {MEMORY}"""
 
 STACKED = (
-    "Each weight is one of the layer's own, so that nothing is copied between the two: the gates lie one below the other, and there are "
-    "two biases, which only occur as their sum unless a reset gate stands between them."
+    "Each weight is one of the layer's own, so nothing is copied between the two: the rows of the gates are stacked in one matrix, and "
+    "there are two biases, which only ever occur as their sum, except where a reset gate comes between them."
 )
 
 rnn_torch = Cell(

@@ -66,7 +66,7 @@ class Interface:
             record("Inputs", "What was given to a forward pass.", [(n, array, s) for n, s in inputs]),
             record("Saved", "What a forward pass keeps for the backward pass.", [(n, array, s) for n, s in over]),
             record("Tape", *TAPE),
-            record("Grads", f"Gradients by inputs, parameters and initial state{none}.", grads),
+            record("Grads", f"Gradients with respect to inputs, parameters and initial state{none}.", grads),
         ]
         return "\n\n\n".join(made)
 

@@ -18,7 +18,7 @@ from .signature import given, tape_record
 STEPS, BATCH, STATIC = "steps", "batch", "static"  # what is given at every step, once a sequence, or once
 PASSES = {
     TWICE: "The adjoint of the backward pass",
-    BY_INPUTS: "The same, where no gradient by a parameter has a cotangent",
+    BY_INPUTS: "The same, where no gradient with respect to a parameter has a cotangent",
     THROUGH: "The adjoint of the forward pass by what it keeps",
     TANGENT: "Tangents of output and final states",
     ALONG: "Tangents of all that the forward pass keeps",
@@ -48,7 +48,7 @@ def records(cell: Definition, compiled: Compiled) -> list[str]:
     return [
         record(tape_record(BACKWARD), "What a backward pass keeps for `backward_backward` and `hvp`.", saved),
         record("Tape2", "A backward pass, ready for `backward_backward`.", [*tape, ("saved", tape_record(BACKWARD), "")]),
-        record("Second", "Gradients by cotangents, inputs, parameters and initial state.", second),
+        record("Second", "Gradients with respect to cotangents, inputs, parameters and initial state.", second),
     ]
 
 

@@ -37,6 +37,12 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def joined(clauses: Iterable[str]) -> str:
+    """Return clauses as English joins them, with a comma before the last: they have lists of their own."""
+    *first, last = clauses
+    return f"{', '.join(first)}, and {last}" if first else last
+
+
 @dataclass(frozen=True)
 class Reasons:
     """Sentences about the equations of a derivation."""
@@ -73,15 +79,15 @@ class Reasons:
         if source.kind == "preactivation":
             return self.function(label.of, source.of)
         if source.kind == "previous":
-            return f"For the step before: {self.value(label.of)} is read by {listed(self.readers(label.of))}."
+            return f"Passed back to the step before: {self.value(label.of)} enters {listed(self.readers(label.of))}."
         if source.role == "normalised":
             return f"{self.value(label.of)} is the normalised ${self.forward.name(source.of)}$ of [{self.made[label.of].tag}]."
         if source.kind != "own" and (tag := self.normalised(label.of)):
-            removed = "what would move its mean or its length is taken out"
-            return f"Through the normalisation of {self.value(label.of)} in [{tag}]: {removed}."
+            removed = "the components that would change its mean or its length are taken out"
+            return f"Back through the normalisation of {self.value(label.of)} in [{tag}]: {removed}."
         if source.kind != "own":
             made = self.made[label.of]
-            what = "the softmax in [{}]" if isinstance(made.node, Softmax) else "a part of [{}] without a name of its own"
+            what = "the softmax in [{}]" if isinstance(made.node, Softmax) else "a part of [{}] that has no name of its own"
             return f"{self.value(label.of)} is {what.format(made.tag)}."
         return self.own(eq, label.of) if self.derivation[FORWARD].recurrence.types[label.of].batched else self.static(eq, label.of)
 
@@ -91,38 +97,39 @@ class Reasons:
         return next(found, "")
 
     def sloped(self, tag: str, name: str) -> str:
-        """Return a line that reads `name` with its derivative by it, if the line is elementwise and that is short."""
+        """Return a line that reads `name` with its derivative with respect to it, if the line is elementwise and that is short."""
         reading = [eq for eq in self.derivation[FORWARD].recurrence.equations() if f"[{eq.tag}]" == tag and name in eq.node.operands()]
         if tag == f"[{self.normalised(name)}]" and not any(eq.shown for eq in reading):
             return f"{tag} through its normalisation"
         if len(reading) == 1 and reading[0].shown and isinstance(reading[0].node, Map):
             slope = self.forward.node(Map(derivative(reading[0].node.expr, sp.Symbol(name))))[0]
-            return f"{tag} with slope ${slope}$" if len(slope) <= SHORT else tag
+            return f"{tag} (derivative ${slope}$)" if len(slope) <= SHORT else tag
         return tag
 
     def own(self, eq: Equation, name: str) -> str:
         """Say what a value of the step acts on."""
         if name in self.cell.inputs or name in self.cell.context:
-            where = f"{self.value(name)} is read by {listed(self.readers(name))}"
-            return f"For the layer below: {where}." if name in self.cell.inputs else f"{where}, at every step."
+            where = f"{self.value(name)} enters {listed(self.readers(name))}"
+            return f"Passed down to the layer below: {where}." if name in self.cell.inputs else f"{where}, at every step."
         found = self.readers(name)
-        ways = [f"is read by {listed(self.sloped(tag, name) for tag in found)}"] if found else []
+        ways = [f"enters {listed(self.sloped(tag, name) for tag in found)}"] if found else []
         ways = ["is the output", *ways] if name == self.cell.output else ways
         if name in self.cell.states:
             later = self.readers(previous(name))
-            ways.append(f"acts on the next step{f' ({listed(later)} there)' if later else ''}")
+            ways.append(f"is carried to the next step{f', where it enters {listed(later)}' if later else ''}")
         terms = len(sp.Add.make_args(eq.node.expr)) if isinstance(eq.node, Map) else 1
         count = (name == self.cell.output) + len(found) + (name in self.cell.states)
         every = ": one term for each" if count == terms > 1 else ""
-        return f"{self.value(name)} {listed(ways)}{every}." if ways else f"What {self.value(name)} acts on."
+        return f"{self.value(name)} {joined(ways)}{every}." if ways else f"Everything that {self.value(name)} affects."
 
     def static(self, eq: Equation, name: str) -> str:
-        """Say where a parameter stands."""
+        """Say where a parameter appears."""
         where = listed(self.readers(name))
         if isinstance(eq.node, Outer):
             return f"{self.value(name)} multiplies {self.value(eq.node.right)} in {where}, at every step."
-        steps = any(eq is other for other in self.derivation[BACKWARD].recurrence.accumulators)
-        return f"{self.value(name)} stands in {where}{', at every step' if steps else ', which is the same at every step'}."
+        types = self.derivation[FORWARD].recurrence.types
+        steps = any(types[reader.name].batched for reader in self.made.values() if name in reader.node.operands())
+        return f"{self.value(name)} appears in {where}{', at every step' if steps else ', which is the same at every step'}."
 
     def function(self, argument: str, name: str) -> str:
         """Say which function the cotangent of its argument passes through, with its derivative where it makes a whole line."""
@@ -130,17 +137,17 @@ class Reasons:
         for eq in self.derivation[FORWARD].recurrence.equations():
             if isinstance(eq.node, Softmax) and eq.node.value == argument:
                 p, where = self.forward.name(eq.name), f"{'of' if eq.shown else 'in'} [{eq.tag}]"
-                return rf"Through the softmax {where}, whose Jacobian is $\operatorname{{Diag}}\left({p}\right) - {p}\, {p}^{{\top}}$."
+                return rf"Back through the softmax {where}, whose Jacobian is $\operatorname{{Diag}}\left({p}\right) - {p}\, {p}^{{\top}}$."
             calls = eq.node.expr.atoms(Elementwise) if isinstance(eq.node, Map) else ()
             call = min((call for call in calls if call.args == (symbol,)), key=str, default=None)
             if call is None:
                 continue
             shown = f"${_symbol(call.info)}$"
             if eq.node != Map(call):
-                return f"Through the {shown} in [{eq.tag}], of ${self.formula(argument)}$."
+                return f"Back through the {shown} in [{eq.tag}], whose argument is ${self.formula(argument)}$."
             slope = self.forward.node(Map(call.info.derivative(sp.Symbol(eq.name), symbol)[0]))[0]
-            return f"Through the {shown} of [{eq.tag}], whose derivative is ${slope}$."
-        return f"The argument of the function that makes {self.value(name)}."
+            return f"Back through the {shown} of [{eq.tag}], whose derivative is ${slope}$."
+        return f"The argument of the function that computes {self.value(name)}."
 
 
 def _symbol(info: ElementwiseFunction) -> str:

@@ -25,7 +25,7 @@ from .text import adjoint_lines, definitions
 from .written import latex_of
 
 SECOND = (
-    (TWICE, "Double backward: what the gradients' cotangents ẋ, Ẇ … do to the backward pass, from the first step to the last"),
+    (TWICE, "Double backward: the gradients' cotangents ẋ, Ẇ … go back through the backward pass, from the first step to the last"),
     (THROUGH, "and from there to inputs, parameters and initial states, from the last step to the first"),
     (ALONG, "A Hessian times a vector ẋ, Ẇ …: tangents of the forward pass, from the first step to the last"),
     (HESSIAN, "and of the gradients, from the last step to the first"),
@@ -33,19 +33,19 @@ SECOND = (
 FORWARD_MODE = ((TANGENT, "Tangents along a direction ẋ, Ẇ …, from the first step to the last"),)
 ALONG_A_DIRECTION = "v̇ is the derivative of v along the direction"
 OF_SECOND_ORDER = (
-    f"{ALONG_A_DIRECTION}; double backward finds it as the cotangent of v̄, as the backward pass is linear in v̄",
+    f"{ALONG_A_DIRECTION}; in double backward it is the cotangent of v̄, because the backward pass is linear in v̄",
     "(A), (H): v̿ is the derivative of v̄ along the direction, ∂L̇_t/∂v that of ∂L_t/∂v",
-    "(C), (D): v̿ is ∂M/∂v, where M is the loss of which ẋ, Ẇ … are the derivatives by x̄, ∇W …",
+    "(C), (D): v̿ is ∂M/∂v, where M is the loss of which ẋ, Ẇ … are the derivatives with respect to x̄, ∇W …",
     "    v̿⁰ is the part of it that comes through the backward pass",
-    "where v is given, x, W …, the two are the same, as Hessians are symmetric",
-    "v̿⁺ is what later steps hand back, v̿⁺⁰ the part of that which comes through the backward pass",
+    "for what is given, x, W …, the two are the same, because Hessians are symmetric",
+    "v̿⁺ is the part of v̿ that comes back from later steps, v̿⁺⁰ the part of that which comes through the backward pass",
 )
 
 
 OF_OTHERS = (
     "ẋ, Ẇ … are the cotangents of x̄, ∇W …; v̇ is that of v̄, and v̿ that of v: ∂M/∂v, where M is the loss of which ẋ, Ẇ … are the derivatives",
     "    v̿⁰ is the part of it that comes through the backward pass",
-    "v̿⁺ is what later steps hand back, v̿⁺⁰ the part of that which comes through the backward pass",
+    "v̿⁺ is the part of v̿ that comes back from later steps, v̿⁺⁰ the part of that which comes through the backward pass",
     "the cell's gradients are not those of its values: Hessians need not be symmetric",
 )
 
@@ -98,13 +98,13 @@ def _signs(found: Derivation, said: str) -> list[str]:
     style, letter = Text({}), argument_letter(found.cell)
     lines = []
     if any(re.search(rf"{style.argument(letter, '', '', mark=mark)}[^{{]", said) for mark in ("dot", "bars")):
-        lines.append(f"{letter}_v is the argument of the function in the line that makes v")
+        lines.append(f"{letter}_v is the argument of the function in the line of v")
     if "¹" in said:
         lines.append("v̿¹ is what (D) adds to v̿⁰, on the way to a parameter")
     if unread(found) and (seed := style.raised(style.marked_name("bars", found.cell.output, "t"), "0")) in said:
         lines.append(f"{seed} is zero: the backward pass of a step does not read {found.cell.output}")
     if words := [word for word in ("dot", "bars") if f"{word}(" in said]:
-        lines.append(f"{' and '.join(f'{word}(…)' for word in words)}: the mark of what cannot bear it")
+        lines.append(f"{' and '.join(f'{word}(…)' for word in words)}: the mark, where it cannot be put above a letter")
     return lines
 
 

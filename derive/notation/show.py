@@ -32,12 +32,12 @@ def text(cell: Definition) -> str:
 
 def _legend(cell: Definition) -> list[str]:
     style = Text({})
-    lines = ["  v̄ is ∂L/∂v, L = Σ_t L_t; δ_v is ∂L/∂a, where a is the argument of the function in the line that makes v"]
+    lines = ["  v̄ is ∂L/∂v, with L = Σ_t L_t; δ_v is ∂L/∂a, where a is the argument of the function in the line of v"]
     if cell.states:
         carried = style.carried(style.barred_name(cell.states[0], "t"))
-        lines.append(f"  {carried} is what later steps hand back: ∂L/∂{cell.states[0]} through them")
+        lines.append(f"  {carried} is the part of ∂L/∂{cell.states[0]} that comes back from later steps")
     if any("⁽" in line for line in backward_lines(cell, style).values()):
-        lines.append("  of several functions in a line, δ_v⁽¹⁾ belongs to the one that is computed first")
+        lines.append("  where a line has several functions, δ_v⁽¹⁾ belongs to the one that is computed first")
     named = definitions(cell)
     if any("std(" in line for line in named):
         lines.append("  std(v) is √(mean((v - mean(v))²) + 0.00001)")

@@ -82,7 +82,7 @@ def example(cell: Cell, package: str) -> str:
         f"params = {module}.init({', '.join(f'{name}={usual(cell).get(name, SIZE)}' for name in init_sizes(cell))})",
         *given,
         f"{y}, final, tape = {module}.forward({', '.join(arguments)})",
-        "# gradients of the sum of all outputs: by params, inputs and initial state",
+        "# gradients of the sum of all outputs, with respect to parameters, inputs and initial state",
         f"grads = {module}.backward(np.ones_like({y}), tape)",
     ]
     return "\n".join(lines)

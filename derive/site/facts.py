@@ -19,8 +19,8 @@ from .tape import kept
 
 BYTES = 4  # of a float32
 ONE = Size((), 1)
-ALL = "Outputs, final states and the gradients by every parameter, input and initial state"
-ALL_WITHOUT_STATE = "Outputs and the gradients by every parameter and input"
+ALL = "Outputs, final states and the gradients with respect to every parameter, input and initial state"
+ALL_WITHOUT_STATE = "Outputs and the gradients with respect to every parameter and input"
 WITNESSES = {
     "autograd": "PyTorch's automatic differentiation through the cell's own text, float64",
     "interpreter": "NumPy evaluation of the derivation, float64",
@@ -42,9 +42,9 @@ def _counts(page: Page) -> str:
     cell = page.cell
     sizes = [f"{inline(name)} is the number of {text}" for name, text in symbols.sizes(cell).items()]
     where = f"{listed(sizes)}. " if sizes else ""
-    shapes = "Shapes are those of one row; values of a step have one for each sequence of the batch."
+    shapes = "Shapes are those of one sequence; a batch has a row for each."
     if not cell.parameters:
-        return f"<p>{where}{shapes} There is no parameter.</p>"
+        return f"<p>{where}{shapes} There are no parameters.</p>"
     number = symbols.count_at(cell, usual(cell))
     at = f", {number:,}{_at(cell)}" if cell.sizes else ""
     return f"<p>{where}{shapes} The parameters hold {inline(symbols.parameter_tex(cell))} numbers{at}.</p>"
@@ -64,18 +64,18 @@ def tape(page: Page) -> str:
         again = " (rows of its own, for products over all steps)" if array.again else ""
         rows.append([inline(array.tex) + again, f"<code>({steps}, B{width})</code>", ", ".join(map(markup.link, array.readers))])
     if not rows:
-        return "<p>The backward pass reads nothing but what the caller has: inputs and parameters.</p>"
+        return "<p>The backward pass needs nothing but what the caller already has: inputs and parameters.</p>"
     size = tape_size(page.cell)
     each = size.evaluate(usual(page.cell)) * BYTES
     total = each * STEPS * BATCH / 2**20
     first = "A state has one more row, its value before the first step." if page.cell.states else ""
     numbers = f"{inline(page.style.size(size))} number{'s' if size != ONE else ''}"
     text = (
-        f"For each step of each sequence {numbers}, beside the inputs, which are the caller's: "
+        f"The tape keeps {numbers} for each step of each sequence, besides the inputs, which are the caller's: "
         f"in float32 {each:,} bytes{_at(page.cell)}, and {total:.3g} MiB for {STEPS} steps of {BATCH} sequences. "
         f"{first}"
     )
-    return f"{markup.table(['kept', 'shape', 'read by'], rows)}\n\n<p>{text}</p>"
+    return f"{markup.table(['kept', 'shape', 'used in'], rows)}\n\n<p>{text}</p>"
 
 
 def structure(page: Page) -> str:

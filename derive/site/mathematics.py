@@ -18,8 +18,8 @@ from .page import Page
 
 MANY = 8  # terms of a block of a Jacobian: those that have more are folded
 SHARED = (
-    r"Each parameter is the same at every step, so its gradient, $\nabla W = \partial L / \partial W$, is the sum of what the steps give "
-    "it, and of what the sequences of a batch give it."
+    r"A parameter is the same at every step and for every sequence of a batch, so its gradient, $\nabla W = \partial L / \partial W$, is a "
+    "sum over all of them."
 )
 DEFINED = {
     "layer_norm": r"\operatorname{LN}(v) = \frac{v - \operatorname{mean}(v)}{\operatorname{std}(v)}, \qquad "
@@ -66,7 +66,7 @@ def jacobian(page: Page) -> str:
     found = page.cell.jacobian()
     lines = latex_lines(found)
     blocks = "".join(_block(tex, len(found[key].terms)) for key, tex in lines.items())
-    intro = "How the states of a step depend on those before. A zero block is a path that does not exist."
+    intro = "How the states of a step depend on those of the step before. A zero block is a path that does not exist."
     return f'<p>{intro}</p>\n\n<div class="blocks" data-search-exclude>{blocks}</div>'
 
 
@@ -91,18 +91,16 @@ def _legend(page: Page) -> str:
     """Say what the signs mean that stand in the lines."""
     output, bar = page.style.name(page.cell.output, "t"), page.style.bar("v")
     signs = [
-        f"${bar}_t$ is $\\partial L / \\partial v_t$ with $L = \\sum_t L_t$, by all ways in which $v_t$ acts on the loss",
-        f"${page.style.seed(output)}$ is what the loss of step $t$ gives the output directly",
+        f"${bar}_t$ is $\\partial L / \\partial v_t$ with $L = \\sum_t L_t$, through everything that $v_t$ affects",
+        f"${page.style.seed(output)}$ is the derivative of the loss of step $t$ alone",
     ]
     if any(r"\delta_" in tex for tex in page.backward.values()):
-        signs.append(
-            r"$\delta_{v,t}$ is $\partial L / \partial a_t$, where $a_t$ is the argument of the function in the line that makes $v_t$"
-        )
+        signs.append(r"$\delta_{v,t}$ is $\partial L / \partial a_t$, where $a_t$ is the argument of the function in the line of $v_t$")
     if any(r"^{(2)}" in tex and r"\delta_" in tex for tex in page.backward.values()):
-        signs.append(r"of several functions in a line, $\delta_{v,t}^{(1)}$ belongs to the one that is computed first")
+        signs.append(r"where a line has several functions, $\delta_{v,t}^{(1)}$ belongs to the one that is computed first")
     if page.cell.states:
         carried = page.style.carried(page.style.barred_name(page.cell.states[0], "t"))
-        signs.append(f"${carried}$ is what later steps hand back, at the last step what is given for the final state")
+        signs.append(f"${carried}$ is the part that comes back from later steps; at the last step, what is given for the final state")
     return f"{'; '.join(signs)}."
 
 
@@ -131,10 +129,10 @@ def explicit(page: Page) -> str:
         "" if page.cell.output in page.cell.states else f" The output ${output}$ is no state: it adds rows to them, and columns of zeros."
     )
     intro = markup.sentence(
-        "Written out, the recursion is a sum over all pairs of a step $t$ at which the parameter acts and a step $k$, the same or a later "
-        r"one, at which the loss is felt. $\partial^{+}$ is the immediate derivative, the state before held constant, by the parameter as "
-        f"one long vector; the factors are the Jacobians above, and {order}.{rows} (Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063, "
-        "equations 3 to 5.) "
+        "Written out, the recursion is a sum over all pairs of a step $t$ at which the parameter is used and a step $k$, the same or a "
+        r"later one, whose loss it affects. $\partial^{+}$ is the immediate derivative with respect to the parameter, taken as one long "
+        f"vector, with the state before held constant; the factors are the Jacobians above, and {order}.{rows} (Pascanu, Mikolov, Bengio "
+        "2013, arXiv:1211.5063, equations 3 to 5.) "
         "The recursion takes $T$ products of a Jacobian and a vector; this sum has $T(T+1)/2$ terms, each with up to $T - 1$ Jacobians."
     )
     first, *rest = (f'<div class="block">{display(explicit_latex(page.cell, name))}</div>' for name in names)

@@ -21,10 +21,13 @@ WRITTEN_OUT = (
     r"Written out, with all parameters as one long vector $\theta$: what moves the state at a step $t$ is carried to step $k$ by the "
     "Jacobians of the steps between."
 )
-READ = r"Its derivative by $v_t$ is $\bar{\bar{v}}_t$. A part, $\bar{\bar{v}}_t^{0}$, comes through the backward pass, which reads $v_t$:"
+READ = (
+    r"Its derivative with respect to $v_t$ is $\bar{\bar{v}}_t$. One part of it, $\bar{\bar{v}}_t^{0}$, comes through the backward pass, "
+    "which reads $v_t$:"
+)
 OTHERWISE = (
-    "The gradients of this cell are not those of its values: this derivative is not that of a gradient along a direction, and what stands "
-    "for a Hessian is not symmetric."
+    "The gradients of this cell are not those of its values: this derivative is not that of a gradient along a direction, and the matrix "
+    "in the place of a Hessian is not symmetric."
 )
 SYMMETRIC = (
     "For an input, a parameter or an initial state, this derivative of $M$ is at the same time the derivative of its gradient along the "
@@ -59,8 +62,8 @@ def _direction(page: Page) -> str:
     """Say what a dot means."""
     moves = [f"{page.style.name(*name)}$ by ${page.style.marked_name('dot', *name)}" for name in _given(page)]
     return (
-        f"The lines above, differentiated once more. Let all that is given move along one direction, {_listed(moves)}: "
-        r"$\dot{v}_t$ is the derivative of $v_t$ along it."
+        f"The lines above, differentiated once more. Let everything that is given move along one direction, {_listed(moves)}. "
+        r"Then $\dot{v}_t$ is the derivative of $v_t$ along that direction."
     )
 
 
@@ -69,7 +72,7 @@ def _tangents(page: Page, found: Derivation) -> str:
     lines, letter = adjoint_lines(found, TANGENT, page.style), argument_letter(page.cell)
     parts = [markup.equations(lines)]
     if any(re.search(rf"\\dot{{{letter}}}_{{.*?,t}}", line) for line in lines.values()):
-        parts.append(_sentence(f"${letter}_{{v,t}}$ is the argument of the function in the line that makes $v_t$."))
+        parts.append(_sentence(f"${letter}_{{v,t}}$ is the argument of the function in the line of $v_t$."))
     if page.cell.states:
         block = f'<div class="block">{display(explicit_tangent_latex(page.cell))}</div>'
         parts += [_sentence(WRITTEN_OUT), f'<div class="blocks" data-search-exclude>{block}</div>']
@@ -92,13 +95,13 @@ def _function(page: Page) -> str:
     style = page.style
     by = [style.marked_name("bar", name, time) if time else style.nabla(style.name(name)) for name, time in _given(page)]
     dotted = [style.marked_name("dot", *name) for name in _given(page)]
-    return f"Let $M$ be a function of the gradients, whose derivatives by {_listed(by)} are {_listed(dotted)}."
+    return f"Let $M$ be a function of the gradients, whose derivatives with respect to {_listed(by)} are {_listed(dotted)}."
 
 
 def _again(tangents: Mapping[str, str]) -> str:
     first, *_, last = [*tangents, *tangents]
     lines = {1: f"[{first}]", 2: f"[{first}] and [{last}]"}.get(len(tangents), f"[{first}] to [{last}]")
-    told = rf"Its derivative by any $\bar{{v}}_t$ is the tangent $\dot{{v}}_t$, by {lines} as above"
+    told = rf"Its derivative with respect to any $\bar{{v}}_t$ is the tangent $\dot{{v}}_t$, by {lines} as above"
     return f"{told}: the backward pass is linear in its cotangents."
 
 
@@ -107,12 +110,12 @@ def _then(page: Page, found: Derivation, through: Mapping[str, str]) -> str:
     style, said = page.style, "".join(through.values())
     parts = ["The rest comes through the values of the forward pass" + (", from the last step to the first." if page.cell.states else ".")]
     if page.cell.states:
-        parts.append(f"${style.carried('{}')}$ marks what later steps hand back.")
+        parts.append(f"${style.carried('{}')}$ marks the part that comes back from later steps.")
     seed = style.raised(style.marked_name("bars", page.cell.output, "t"), "0")
     if unread(found) and seed in said:
         parts.append(f"${seed}$ is zero, as the backward pass of a step does not read ${style.name(page.cell.output, 't')}$.")
     if "^{1}" in said:
-        parts.append("$v^{1}$ marks what is added here to $v^{0}$ on the way to a parameter.")
+        parts.append("$v^{1}$ marks what is added to $v^{0}$ here on the way to a parameter.")
     return " ".join(parts)
 
 

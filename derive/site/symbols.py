@@ -35,14 +35,18 @@ def symbols(cell: Cell) -> list[Symbol]:
 
 def _found(cell: Cell) -> Iterator[tuple[str, str]]:
     yield from ((name, "input: the class, an integer" if name in cell.integers else _given(cell, name, "input")) for name in cell.inputs)
-    yield from ((name, _given(cell, name, "context: given once a sequence")) for name in cell.context)
+    yield from ((name, _given(cell, name, "context: given once for a sequence")) for name in cell.context)
     yield from ((f"{state}_prev", _state(cell, state)) for state in cell.states)
     yield from ((name, _parameter(cell, name)) for name in cell.parameters)
     yield from ((name, f"constant, {value}") for name, value in cell.scalar_constants.items())
     yield from ((name, "constant") for name in cell.constant_arrays)
     for number, line in zip(cell.unrolled.numbers, cell.equations, strict=True):
         for name in line.targets:
-            ways = [f"made by [F{number}]", *(["state"] if name in cell.states else []), *(["the output"] if name == cell.output else [])]
+            ways = [
+                f"computed in [F{number}]",
+                *(["state"] if name in cell.states else []),
+                *(["the output"] if name == cell.output else []),
+            ]
             yield name, ", ".join(ways)
 
 

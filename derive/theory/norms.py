@@ -117,6 +117,22 @@ def rate(norms: Array | list[float]) -> float:
     return float(np.exp(np.polyfit(np.arange(half, len(norms)), np.log(np.asarray(norms)[half:]), 1)[0]))
 
 
+def along_memory(bias: float, seeds: range = range(NETWORKS)) -> tuple[float, float]:
+    """Return what an LSTM's forget gates alone do to a gradient along c, on the inputs of `distances`.
+
+    The first number is the geometric mean of the gates over steps, sequences and units, the second the rate of the norms of their products
+    over k = 0 … STEPS steps back: what ∂c_T/∂c_{T-k} would be if h were not read.  Both are medians over the networks.
+    """
+    network, means, norms = open_lstm(float(bias)), [], []
+    for seed in seeds:
+        x = np.random.default_rng((seed, 1)).standard_normal((network.warm_up + STEPS, BATCH, INPUTS))
+        _, _, tape = lstm.forward(x, network.params(seed))
+        gates = tape.saved.f[network.warm_up :][::-1]
+        means.append(np.exp(np.log(gates).mean()))
+        norms.append(np.linalg.norm(np.cumprod(np.concatenate([np.ones_like(gates[:1]), gates]), axis=0), axis=2))
+    return float(np.median(means)), rate(np.median(np.concatenate(norms, axis=1), axis=1))
+
+
 def stretch(radius: float) -> float:
     """Return the largest singular value of the recurrent matrix at spectral radius `radius`, the median over the networks."""
     return float(np.median([np.linalg.norm(tanh_rnn(radius).params(seed).U, 2) for seed in range(NETWORKS)]))
@@ -139,7 +155,7 @@ def draw(data: Data, figure: Any) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     colours = (BLUE, GREEN, YELLOW, RED, PINK)
     _panel(left, data["norms"], {f"rnn {r:g}": (f"radius {r:g}", colour, "-") for r, colour in zip(RADII, colours, strict=True)})
-    left.set(title="tanh RNN, by spectral radius", ylabel="norm of the gradient by the state")
+    left.set(title="tanh RNN, by spectral radius", ylabel="norm of the gradient with respect to the state")
     lstms = {f"lstm {b:g}": (f"LSTM, forget bias {b:g}", colour, "-") for b, colour in zip(BIASES, colours, strict=False)}
     grus = {f"gru {b:g}": (f"GRU, update bias {b:g}", colour, "--") for b, colour in zip(KEEPS, (BLUE, YELLOW), strict=True)}
     _panel(right, data["norms"], lstms | {SCALED: ("LSTM, bias 1, U × 8", PINK, "-")} | grus)

@@ -1,7 +1,8 @@
-"""Proof by numbers: generated kernels against automatic differentiation, finite differences, and float32 against float64.
+"""Agreement in numbers: generated kernels against automatic differentiation, finite differences, and float32 against float64.
 
-For a loss ``L = Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩`` with random cotangents on every output and final state, the gradients by
-every parameter, input, context and initial state are compared with those of independent witnesses; so are the outputs and final states.
+For a loss ``L = Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩`` with random cotangents on every output and final state, the gradients with
+respect to every parameter, input, context and initial state are compared with those of independent witnesses; so are the outputs and
+final states.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def test_blocks_are_what_is_coupled() -> None:
 
 def test_in_words() -> None:
     assert get("lru").structure.text().splitlines() == [
-        "state to state       2×2 blocks: the 2 states of a unit see one another, and no other unit's",
-        "affine in the state  yes: a parallel scan would do",
+        "state to state       2×2 blocks: the 2 states of a unit depend on one another, on no other unit's",
+        "affine in the state  yes: a parallel scan could compute it",
         "not in the Jacobian  gamma, B_re, B_im, C_re, C_im, Dv",
     ]
 
