@@ -54,7 +54,7 @@ class Structure:
             "none": "no state: steps do not affect one another",
             "dense": "dense: a unit depends on other units of the step before",
             "diagonal": "diagonal: a unit depends only on itself at the step before",
-            "blocks": f"{self.per_unit}×{self.per_unit} blocks: the {self.per_unit} states of a unit depend on one another, on no other unit's",
+            "blocks": f"{self.per_unit}×{self.per_unit} blocks: the {self.per_unit} states of a unit depend on one another, on no others",
         }
         kinds["matrix"] = "a matrix at each step: how its elements depend on one another is not worked out"
         lines = [f"state to state       {kinds[self.coupling]}"]

@@ -14,6 +14,8 @@
 `symbols`        the table of symbols
 `tape`           what a forward pass keeps
 `define`         a cell as Python that makes it, and Python that uses it
+`bibtex`         what to cite
+`references`     arXiv numbers and DOIs as links (a Markdown extension)
 `mathml`         TeX to MathML while the site is built (a Markdown extension)
 `figures`        drawings put into the page (a Markdown extension)
 `extra`          what must be installed for all this

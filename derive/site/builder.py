@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,11 +20,15 @@ from ..cell import Cell
 from ..language.errors import CellError
 from ..notation.written import latex_of
 from ..package import contents
-from .page import Page, checks
+from .page import Links, Page, checks
 from .sections import markdown
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+PAGES = HERE / "pages"  # which every site has
+OF_PROJECT = Links("../notation.html", "../theory/second.html", "../cuda.html")
+OF_OWN = Links("notation.html")
+FIRST = 4  # a boost in the search
 CELLS = "cells/"  # in the navigation, where the pages of cells go
 Nav = list[dict[str, Any]]
 
@@ -98,8 +103,9 @@ def make(config: Path, out: Path) -> int:
     if "Traceback (most recent call last)" in done.stderr:
         raise CellError(f"`{out}` could not be built: {done.stderr.splitlines()[-1]}")
     print(done.stderr, end="", file=sys.stderr)
-    if done.returncode == 0:  # what the theme asks for where a page is read from a folder: without a server there is no search
-        (out / "search" / "search_index.js").write_text('var __index = {"config": {}, "docs": []}\n', encoding="utf-8")
+    if done.returncode == 0:  # where a page is read from a folder, the theme asks for the index as a script
+        index = (out / "search" / "search_index.json").read_text(encoding="utf-8")
+        (out / "search" / "search_index.js").write_text(f"var __index = {index}\n", encoding="utf-8")
     return done.returncode
 
 
@@ -110,6 +116,8 @@ def write(site: Site, folder: Path) -> Path:
         pages.mkdir()
     else:
         shutil.copytree(site.docs, pages, ignore=shutil.ignore_patterns("data", "nav.yml"))
+    for page in sorted(PAGES.glob("*.md")):
+        (pages / page.name).write_text(only_links_within(page.read_text(encoding="utf-8"), pages), encoding="utf-8")
     _assets(pages / "assets")
     figures = pages / "figures"
     if site.figures is not None:
@@ -118,6 +126,15 @@ def write(site: Site, folder: Path) -> Path:
     path = folder / "mkdocs.yml"
     path.write_text(yaml.safe_dump(_config(site, figures), sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def only_links_within(text: str, folder: Path) -> str:
+    """Return Markdown without its links to pages that are not in the folder: a site of one's own cells has no hand-written ones."""
+
+    def kept(link: re.Match[str]) -> str:
+        return link[0] if (folder / link[2]).exists() or (PAGES / link[2]).exists() else link[1]
+
+    return re.sub(r"\[([^\]]+)\]\(([\w/.-]+\.md)(?:#[\w-]+)?\)", kept, text)
 
 
 def _assets(folder: Path) -> None:
@@ -154,7 +171,8 @@ API = {
 
 def _nav(site: Site) -> Nav:
     if site.docs is None:
-        return [{"Cells": ["index.md", *({cell.title or cell.name: f"{cell.name}.md"} for cell in site.cells)]}]
+        cells = [{cell.title or cell.name: f"{cell.name}.md"} for cell in site.cells]
+        return [{"Cells": ["index.md", *cells]}, {"Notation": "notation.md"}, {"Glossary": "glossary.md"}]
     nav: Nav = yaml.safe_load((site.docs / "nav.yml").read_text(encoding="utf-8"))
     groups: Nav = [{title: [{c.title or c.name: f"{CELLS}{c.name}.md"} for c in cells]} for title, cells in site.groups.items()]
     return [{title: [f"{CELLS}index.md", *groups]} if entry == CELLS else {title: entry} for item in nav for title, entry in item.items()]
@@ -165,15 +183,26 @@ def _cells(site: Site, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
     modules = contents.files(site.cells, sources=site.sources, cuda=False)
-    told = ("../derivations.html", "../theory/second.html") if site.docs else ("", "")
+    told = OF_PROJECT if site.docs else OF_OWN
     for cell in site.cells:
-        page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), *told)
-        (folder / f"{cell.name}.md").write_text(markdown(page), encoding="utf-8")
+        page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told)
+        (folder / f"{cell.name}.md").write_text(found_by(cell, site.cells) + markdown(page), encoding="utf-8")
+
+
+def found_by(cell: Cell, cells: Sequence[Cell]) -> str:
+    """Return what the search reads at the head of a page: the cell's name, first where the names of other cells begin with it."""
+    first = any(other.name.startswith(cell.name) for other in cells if other is not cell)
+    return f"---\ntags: [{cell.name}]\nsearch:\n  boost: {FIRST if first else 1}\n---\n\n"
 
 
 def index(site: Site) -> str:
     """Return the page that lists the cells."""
-    parts = ["# Cells", "Each page is written from the cell's equations: the picture, the derivation, and the kernels that come of it."]
+    parts = ["# Cells", "Each page is made from the cell's equations: the picture, the derivation, and the kernels generated from it."]
+    if site.docs is None:
+        parts.append(
+            "Signs are explained in [Notation](notation.md), terms in the [Glossary](glossary.md). Each page says what was checked, and "
+            "what was not."
+        )
     for title, cells in site.groups.items():
         rows = [f"| [{cell.title or cell.name}]({cell.name}.md) | `{cell.name}` | {_states(cell)} |" for cell in cells]
         parts += [f"## {title}", "\n".join(["| cell | name | states |", "|---|---|---|", *rows])]

@@ -19,6 +19,10 @@ from .tape import kept
 
 BYTES = 4  # of a float32
 ONE = Size((), 1)
+NOT_COVERED = (
+    "This is agreement at these values and sizes, not a proof. It does not cover second order (<code>derive check {cell} --order 2</code>) "
+    "or the kernels for CUDA devices."
+)
 ALL = "Outputs, final states and the gradients with respect to every parameter, input and initial state"
 ALL_WITHOUT_STATE = "Outputs and the gradients with respect to every parameter and input"
 WITNESSES = {
@@ -87,12 +91,16 @@ def structure(page: Page) -> str:
     return markup.table(["question", head], [[html.escape(part.strip(), quote=False) for part in row] for row in rows])
 
 
-def verified(page: Page) -> str:
+def checked(page: Page) -> str:
     """The numbers of the check."""
     if page.check is None:
         name = Path(page.source).name
         commands = (f"derive check {name} --json check.json", f"derive docs {name} --checked check.json")
-        return f"<p>Not yet: {', then '.join(f'<code>{command}</code>' for command in commands)}.</p>"
+        told = (
+            "Nothing yet: this page shows what derive worked out, and no number of its kernels has been compared with anything. To compare "
+            "them with automatic differentiation, where PyTorch is installed, and with finite differences, and to show the result here"
+        )
+        return f"<p>{told}: {', then '.join(f'<code>{command}</code>' for command in commands)}.</p>"
     rows = []
     for witness, errors in page.check["errors"].items():
         worst = max(errors, key=errors.__getitem__)
@@ -105,4 +113,5 @@ def verified(page: Page) -> str:
     )
     if note := page.check.get("note"):
         text += f" {markup.sentence(note[0].upper() + note[1:])}."
-    return f"<p>{text}</p>\n\n{markup.table(['kernel against', 'largest', 'at', 'allowed'], rows)}"
+    table = markup.table(["kernel against", "largest", "at", "allowed"], rows)
+    return f"<p>{text}</p>\n\n{table}\n\n<p>{NOT_COVERED.format(cell=page.cell.name)}</p>"

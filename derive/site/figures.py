@@ -1,4 +1,4 @@
-"""Figures in pages: an image whose file is an SVG is put into the page, so that it takes the page's colours.
+"""Figures in pages: an image whose file is an SVG is put into the page, so that it takes the page's colours, with its text as a caption.
 
 A Markdown extension.  It finds the file beside the page's folder, at `folder` (which `derive docs` sets), since Markdown does not know
 which page it is at.
@@ -14,7 +14,7 @@ from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.postprocessors import Postprocessor
 
-IMAGE = re.compile(r'<img alt="([^"]*)" src="[^"]*?figures/([\w-]+\.svg)" ?/?>')
+IMAGE = re.compile(r'<p><img alt="([^"]*)" src="[^"]*?figures/([\w-]+\.svg)" ?/?></p>')
 
 
 class _Inlined(Postprocessor):
@@ -30,7 +30,8 @@ class _Inlined(Postprocessor):
         drawing = re.sub(r"^.*?(?=<svg)", "", (self.folder / name).read_text(encoding="utf-8"), flags=re.DOTALL)
         stem = Path(name).stem
         drawing = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{stem}-", drawing)  # several figures may share a page
-        return drawing.replace("<svg ", f'<svg class="figure" role="img" aria-label="{alt}" ', 1)
+        drawing = drawing.replace("<svg ", f'<svg class="figure" role="img" aria-labelledby="{stem}-caption" ', 1)
+        return f'<figure class="plot">{drawing}<figcaption id="{stem}-caption">{alt}</figcaption></figure>'
 
 
 class Figures(Extension):

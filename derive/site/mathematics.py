@@ -81,7 +81,7 @@ def recursion(page: Page) -> str:
     """The adjoint recursion, each line with its reason."""
     backward = page.derivation[BACKWARD].recurrence
     recursive = [*backward.prologue, *backward.body]
-    notation = f' <a href="{page.notation}">The notation</a>.' if page.notation else ""
+    notation = f' <a href="{page.links.notation}">The notation</a>.' if page.links.notation else ""
     order = "From the last step to the first. " if page.cell.states else ""
     intro = markup.sentence(f"{order}{_legend(page)}")
     return f"<p>{intro}{notation}</p>\n\n{_lines(page, recursive)}"

@@ -21,6 +21,21 @@ from .emitted import Listing, listings
 
 
 @dataclass(frozen=True)
+class Links:
+    """Where other pages are, relative to a cell's page; empty, if the site does not have them.
+
+    Attributes
+    ----------
+    notation, second, devices : str
+        What explains the notation, second order, and kernels on CUDA devices.
+    """
+
+    notation: str = ""
+    second: str = ""
+    devices: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
     """What a page is made from.
 
@@ -35,10 +50,7 @@ class Page:
         The package that users import the kernels from.
     check : mapping, optional
         The entry of `derive check --json` for the cell.
-    notation : str
-        Where the notation is explained, relative to the page; empty if nowhere.
-    second : str
-        Where second order is explained, likewise.
+    links : Links
     """
 
     cell: Cell
@@ -46,8 +58,7 @@ class Page:
     source: str = "derive/cells"
     package: str = "generated"
     check: Mapping[str, Any] | None = None
-    notation: str = ""
-    second: str = ""
+    links: Links = Links()
 
     @cached_property
     def style(self) -> Latex:

@@ -13,10 +13,12 @@ from .page import Page
 def use(page: Page) -> str:
     """How to import it."""
     latex = html.escape(derivation(page.cell), quote=False)
+    told = f' <a href="{page.links.devices}">What has run on a device</a>.' if page.links.devices else ""
     return "\n\n".join(
         [
             f"```python\n{example(page.cell, page.package)}\n```",
-            f"<p>On a CUDA device, with arrays there: <code>from {page.package}.cuda import {page.cell.name}</code>.</p>",
+            f"<p>On a CUDA device, with arrays there: <code>from {page.package}.cuda import {page.cell.name}</code>. "
+            f"The check above is of the kernels for the CPU, not of these.{told}</p>",
             "<details><summary>The derivation in LaTeX, for a paper</summary>"
             f'<div class="highlight" data-search-exclude><pre><code>{latex}</code></pre></div></details>',
         ]
@@ -26,7 +28,7 @@ def use(page: Page) -> str:
 def kernels(page: Page) -> str:
     """The emitted loops."""
     done: set[str] = set()
-    parts = ["<p>As emitted. A number leads to its equation, and “code” beside an equation leads here.</p>"]
+    parts = ["<p>As generated. A number leads to its equation, and “code” beside an equation leads here.</p>"]
     for listing in page.listings:
         parts += [f"### `{listing.name}` {{ #kernel-{listing.name} }}", rendered(listing, done)]
     return "\n\n".join(parts)

@@ -40,7 +40,7 @@ def second(page: Page) -> str:
     if not is_linear(page.cell):
         return f"<p>{markup.sentence(f'{no_tangent(page.cell)}. Double backward there is: the clip is differentiated as it is.')}</p>"
     found = second_order(page.derivation)
-    link = f' <a href="{page.second}">What this is for, and why it holds</a>.' if page.second else ""
+    link = f' <a href="{page.links.second}">What this is for, and why it holds</a>.' if page.links.second else ""
     return "\n\n".join([f"<p>{markup.sentence(_direction(page))}{link}</p>", _tangents(page, found), _double_backward(page, found)])
 
 

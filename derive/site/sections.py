@@ -7,15 +7,21 @@ import re
 from collections.abc import Callable
 
 from ..cell import Cell
+from ..notation.lines import LineFormulas
+from ..notation.reasons import listed
 from ..picture import svg
-from . import facts, mathematics, programs, second
+from . import facts, markup, mathematics, programs, second
+from .bibtex import citation
 from .page import Page
 
-CAPTION = (
-    "Yellow: weights, and the function of their sum; biases are not drawn. Red: sums and products, element by element, a minus or ÷ "
-    "beside the value that it goes with. A bar: vectors that are read together. A bold frame: the output. Each part leads to its equation."
+SIGNS = (  # what is said of a picture where it has one of these
+    (("layer", "linear"), "Yellow: weights, and the function of their sum; biases are not drawn."),
+    (("sum", "product"), "Red: sums and products, element by element."),
+    (("mark",), "A minus or ÷ is beside the value that it belongs to."),
+    (("join", "split"), "A bar: vectors that are joined or split."),
+    (("output",), "A bold frame: the output."),
 )
-MEMORY = " ⊗ is the outer product of two vectors, Mv a matrix that changes times a vector: what is written to a memory, and read from it."
+MEMORY = "⊗ is the outer product of two vectors, which is written to a memory; Mv is a matrix that changes times a vector: it is read."
 STATELESS = {"Backpropagation through time": "Gradients of a step"}
 SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
     ("Equations", mathematics.equations),
@@ -27,16 +33,17 @@ SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
     ("Second order", second.second),
     ("The tape", facts.tape),
     ("Structure", facts.structure),
-    ("Verified", facts.verified),
+    ("What was checked", facts.checked),
     ("Use", programs.use),
     ("Kernels", programs.kernels),
+    ("Cite", citation),
 )
 
 
 def markdown(page: Page) -> str:
     """Return the page: Markdown, with HTML where there are formulas."""
     cell = page.cell
-    parts = [f"# {cell.title or cell.name}", *_about(cell), _picture(cell)]
+    parts = [f"# {cell.title or cell.name}", *_about(cell), _picture(page)]
     for title, section in SECTIONS:
         if text := section(page):
             parts += [f"## {title if cell.states else STATELESS.get(title, title)}", text]
@@ -48,9 +55,24 @@ def _about(cell: Cell) -> list[str]:
     return [*lines, f'<p class="reference">{html.escape(cell.reference, quote=False)}</p>'] if cell.reference else lines
 
 
-def _picture(cell: Cell) -> str:
-    drawing = svg(cell)
+def _picture(page: Page) -> str:
+    drawing = svg(page.cell)
     width = re.search(r'\bwidth="(\d+)"', drawing)
     assert width is not None
-    caption = CAPTION + (MEMORY if any(len(cell.shapes[state]) == 2 for state in cell.states) else "")
-    return f'<figure class="picture" style="--natural: {width[1]}px">{drawing}<figcaption>{caption}</figcaption></figure>'
+    return f'<figure class="picture" style="--natural: {width[1]}px">{drawing}<figcaption>{_caption(page, drawing)}</figcaption></figure>'
+
+
+def _caption(page: Page, drawing: str) -> str:
+    """Say what a picture shows, and what those of its signs mean that it has."""
+    cell, drawn = page.cell, {word for found in re.findall(r'class="([^"]+)"', drawing) for word in found.split()}
+    name = LineFormulas(cell, page.style).name
+    comes = [f"${name(value)}$" for value in (*(f"{state}_prev" for state in cell.states), *cell.inputs, *cell.context)]
+    leaves = [f"${name(value)}$" for value in dict.fromkeys((*cell.states, cell.output))]
+    shown = f"One step: {_verb(comes, 'comes', 'come')} in on the left, {_verb(leaves, 'leaves', 'leave')} on the right."
+    signs = [text for kinds, text in SIGNS if not drawn.isdisjoint(kinds)]
+    signs += [MEMORY] if any(len(cell.shapes[state]) == 2 for state in cell.states) else []
+    return markup.sentence(" ".join([shown, *signs, "Each part leads to its equation."]))
+
+
+def _verb(things: list[str], one: str, several: str) -> str:
+    return f"{listed(things) if things else 'nothing'} {several if len(things) > 1 else one}"

@@ -47,7 +47,7 @@ def test_blocks_are_what_is_coupled() -> None:
 
 def test_in_words() -> None:
     assert get("lru").structure.text().splitlines() == [
-        "state to state       2×2 blocks: the 2 states of a unit depend on one another, on no other unit's",
+        "state to state       2×2 blocks: the 2 states of a unit depend on one another, on no others",
         "affine in the state  yes: a parallel scan could compute it",
         "not in the Jacobian  gamma, B_re, B_im, C_re, C_im, Dv",
     ]

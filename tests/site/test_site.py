@@ -40,7 +40,7 @@ from derive.site.emitted import listings, rendered
 from derive.site.extra import need_extra
 from derive.site.markup import broken, equations, seen, sentence
 from derive.site.mathml import MARKED, FormulaError, mathml
-from derive.site.page import Page, checks
+from derive.site.page import Links, Page, checks
 from derive.site.project import project_site
 from derive.site.sections import markdown
 from derive.site.serve import server
@@ -117,7 +117,7 @@ def test_signs_of_second_order_are_told_where_they_stand() -> None:
 
 
 def test_second_order_leads_to_what_explains_it() -> None:
-    alone, project = (Page(REGISTRY["gru"], page("gru").module, second=where) for where in ("", "../theory/second.html"))
+    alone, project = (Page(REGISTRY["gru"], page("gru").module, links=Links(second=where)) for where in ("", "../theory/second.html"))
     assert '<a href="../theory/second.html">' in markdown(project) and "theory/second" not in markdown(alone)
 
 

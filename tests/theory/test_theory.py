@@ -373,6 +373,7 @@ def test_what_the_page_says_of_cost():
     shown = [times["gru", *size] / times["lstm", *size] for size in sizes if {("gru", *size), ("lstm", *size)} <= times.keys()]
     page = (theory.DATA.parents[1] / "theory" / "compared.md").read_text(encoding="utf-8")
     assert f"between {min(shown):.2f} and {max(shown):.2f} times that of the LSTM" in page
+    assert f"least {min(shown):.2f}, most {max(shown):.2f}, geometric mean {np.exp(np.mean(np.log(shown))):.2f}\n" in page
 
 
 def test_what_the_page_says_of_associative_recall():
