@@ -36,7 +36,7 @@ SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
     ("What was checked", facts.checked),
     ("Use", programs.use),
     ("Kernels", programs.kernels),
-    ("Cite", citation),
+    ("Cite { data-search-exclude }", citation),
 )
 
 
