@@ -42,14 +42,12 @@ def drawing(layout: Layout, name: str, title: str, description: str) -> str:
     """Return a layout as an SVG element; ids in it begin with `name`."""
     content: list[str] = []
     for wire in layout.wires:
-        content += _wire(layout, wire)
-    for number in range(len(layout.placement.graph.nodes)):
-        content += _node(layout, number)
-    left, top, right, bottom = _bounds(layout)
-    size = f'width="{_n(right - left)}" height="{_n(bottom - top)}"'
-    view = f'viewBox="{_n(left)} {_n(top)} {_n(right - left)} {_n(bottom - top)}"'
+        content += wire_elements(layout, wire)
+    for number, node in enumerate(layout.placement.graph.nodes):
+        group, *rest = node_elements(layout, number)
+        content += [f'<a href="#F{node.line}">{group}</a>' if node.line else group, *rest]
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" {view} {size} role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" {extents(layout)} role="img" '
         f'aria-labelledby="{name}-picture-title {name}-picture-desc">'
     )
     told = [
@@ -60,25 +58,33 @@ def drawing(layout: Layout, name: str, title: str, description: str) -> str:
     return "\n".join([head, *told, *content, "</svg>"]) + "\n"
 
 
-def _n(value: float) -> str:
+def extents(layout: Layout) -> str:
+    """Return the attributes of an element that is as large as the picture."""
+    left, top, right, bottom = _bounds(layout)
+    width, height = px(right - left), px(bottom - top)
+    return f'viewBox="{px(left)} {px(top)} {width} {height}" width="{width}" height="{height}"'
+
+
+def px(value: float) -> str:
+    """Return a number of px as it is written."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 # Wires
 
 
-def _wire(layout: Layout, wire: Wire) -> list[str]:
+def wire_elements(layout: Layout, wire: Wire, *, back: bool = False) -> list[str]:
+    """Return a wire with arrowheads at its readers, or at its maker if it runs `back`, and dots where it branches."""
     ways = lines(layout, wire)
     path = " ".join(_path(way) for way in ways)
     found = [f'<path class="wire" data-value="{wire.value}" d="{path}"/>'] if path else []
-    for branch in wire.branches:
-        found.append(_arrowhead(layout, branch))
-    found += [f'<circle class="dot" cx="{_n(x)}" cy="{_n(y)}" r="2.6"/>' for x, y in dots(wire)]
+    found += [_leftward(layout, wire)] if back else [_arrowhead(layout, branch) for branch in wire.branches]
+    found += [f'<circle class="dot" cx="{px(x)}" cy="{px(y)}" r="2.6"/>' for x, y in dots(wire)]
     return found
 
 
 def _path(way: Line) -> str:
-    return "M" + " L".join(f"{_n(x)} {_n(y)}" for x, y in way)
+    return "M" + " L".join(f"{px(x)} {px(y)}" for x, y in way)
 
 
 def _arrowhead(layout: Layout, branch: Branch) -> str:
@@ -86,11 +92,22 @@ def _arrowhead(layout: Layout, branch: Branch) -> str:
     if layout.placement.graph.nodes[branch.reader].kind in ("join", "wire"):
         return ""
     x, y = _at(layout, branch.reader, port)
-    dx, dy = port.step
+    return _head(x, y, port.step)
+
+
+def _leftward(layout: Layout, wire: Wire) -> str:
+    """Return the arrowhead of a wire that runs back, at the right edge of its maker."""
+    maker = layout.placement.graph.values[wire.value].node
+    x = layout.placement.centres[maker][0] * CELL + layout.placement.shapes[maker].half_width
+    return _head(x, wire.stub[0][1] * CELL, (-1, 0))
+
+
+def _head(x: float, y: float, step: tuple[int, int]) -> str:
+    dx, dy = step
     length, half = ARROW
     back = (x - dx * length, y - dy * length)
     one, other = (back[0] + dy * half, back[1] + dx * half), (back[0] - dy * half, back[1] - dx * half)
-    return f'<path class="tip" d="M{_n(x)} {_n(y)} L{_n(one[0])} {_n(one[1])} L{_n(other[0])} {_n(other[1])} Z"/>'
+    return f'<path class="tip" d="M{px(x)} {px(y)} L{px(one[0])} {px(one[1])} L{px(other[0])} {px(other[1])} Z"/>'
 
 
 def _at(layout: Layout, node: int, port: Port) -> tuple[float, float]:
@@ -102,7 +119,8 @@ def _at(layout: Layout, node: int, port: Port) -> tuple[float, float]:
 # Nodes
 
 
-def _node(layout: Layout, number: int) -> list[str]:
+def node_elements(layout: Layout, number: int) -> list[str]:
+    """Return a node as a group, then the names of what it makes and the signs beside its ports."""
     placement = layout.placement
     node, shape = placement.graph.nodes[number], placement.shapes[number]
     x, y = (c * CELL for c in placement.centres[number])
@@ -113,7 +131,7 @@ def _node(layout: Layout, number: int) -> list[str]:
     inner = [f"<title>{escape(node.tip)}</title>"] if node.tip else []
     inner += [_body(node, shape, x, y), *_inside(node, shape, x, y)]
     group = f'<g class="{classes}" data-reads="{reads}" data-makes="{makes}">{"".join(inner)}</g>'
-    found = [f'<a href="#F{node.line}">{group}</a>' if node.line else group]
+    found = [group]
     for k, outlet in enumerate(shape.outlets):
         if outlet.label:
             found.append(_text(placement.graph.values[node.outputs[k]].label, x + outlet.label[0], y + outlet.baseline, "name"))
@@ -122,19 +140,21 @@ def _node(layout: Layout, number: int) -> list[str]:
 
 def _body(node: Node, shape: Shape, x: float, y: float) -> str:
     if node.kind in CIRCLES and len(node.inputs) <= 3:
-        return f'<circle class="body" cx="{_n(x)}" cy="{_n(y)}" r="{_n(shape.half_width)}"/>'
+        return f'<circle class="body" cx="{px(x)}" cy="{px(y)}" r="{px(shape.half_width)}"/>'
     w, h = shape.half_width, shape.half_height
     radius = 3 if node.kind in BOXES else 0 if node.kind in ("join", "split") else min(w, h)
     if node.kind in ("function", "shift", "gain"):
         radius = 6 if len(node.inputs) > 1 else min(h, 9)
-    return f'<rect class="body" x="{_n(x - w)}" y="{_n(y - h)}" width="{_n(2 * w)}" height="{_n(2 * h)}" rx="{_n(radius)}"/>'
+    return f'<rect class="body" x="{px(x - w)}" y="{px(y - h)}" width="{px(2 * w)}" height="{px(2 * h)}" rx="{px(radius)}"/>'
 
 
 def _inside(node: Node, shape: Shape, x: float, y: float) -> list[str]:
     if node.kind == "sum":
-        return [f'<path class="sign" d="M{_n(x - 5)} {_n(y)} L{_n(x + 5)} {_n(y)} M{_n(x)} {_n(y - 5)} L{_n(x)} {_n(y + 5)}"/>']
+        return [
+            f'<path class="sign" d="M{px(x - 5)} {px(y)} L{px(x + 5)} {px(y)} M{px(x)} {px(y - 5)} L{px(x)} {px(y + 5)}"/>'
+        ]
     if node.kind == "product":
-        a, b, c, d = _n(x - 4), _n(y - 4), _n(x + 4), _n(y + 4)
+        a, b, c, d = px(x - 4), px(y - 4), px(x + 4), px(y + 4)
         return [f'<path class="sign" d="M{a} {b} L{c} {d} M{a} {d} L{c} {b}"/>']
     if not node.label:
         return []
@@ -157,9 +177,9 @@ def _mark(mark: str, place: Rect) -> str:
     """Return a minus or a division sign as strokes."""
     left, top, right, bottom = place
     x, y = (left + right) / 2, (top + bottom) / 2
-    path = f"M{_n(left)} {_n(y)} L{_n(right)} {_n(y)}"
+    path = f"M{px(left)} {px(y)} L{px(right)} {px(y)}"
     if mark == "÷":
-        path += f" M{_n(x)} {_n(y - 3.2)} l0 0.01 M{_n(x)} {_n(y + 3.2)} l0 0.01"
+        path += f" M{px(x)} {px(y - 3.2)} l0 0.01 M{px(x)} {px(y + 3.2)} l0 0.01"
     return f'<path class="mark" d="{path}"><title>{mark}</title></path>'
 
 
@@ -191,13 +211,13 @@ def _text(label: Label, x: float, y: float, kind: str, *, centre: float | None =
     for run in label:
         attributes = ' font-style="italic"' if run.italic else ""
         dy = _offset(run.shift) - _offset(shift)
-        attributes += f' dy="{_n(dy)}"' if dy else ""
-        attributes += f' font-size="{_n(SMALL)}"' if run.shift else ""
+        attributes += f' dy="{px(dy)}"' if dy else ""
+        attributes += f' font-size="{px(SMALL)}"' if run.shift else ""
         shift = run.shift
         text = escape(run.text)
         spans.append(f"<tspan{attributes}>{text}</tspan>" if attributes else text)
-    anchor = f'x="{_n(x)}"' if centre is None else f'x="{_n(centre)}" text-anchor="middle"'
-    return f'<text class="{kind}" {anchor} y="{_n(y)}" font-size="{_n(BASE)}">{"".join(spans)}</text>'
+    anchor = f'x="{px(x)}"' if centre is None else f'x="{px(centre)}" text-anchor="middle"'
+    return f'<text class="{kind}" {anchor} y="{px(y)}" font-size="{px(BASE)}">{"".join(spans)}</text>'
 
 
 def _offset(shift: int) -> float:

@@ -14,9 +14,11 @@ from typing import Any
 
 from . import abridged, associative, chorales, curvature, eigenvalues, norms, penalty, recall, surrogate, time_constants, truncation
 from .appearance import Data, Draw, svg
-from .diagrams import DIAGRAMS
+from .diagrams import UNROLLED
+from .stages import STAGES
 
 DATA = Path(__file__).parents[2] / "docs" / "data" / "theory"  # of a checkout
+DIAGRAMS = {**UNROLLED, **STAGES}  # need no data
 DIGITS = 6  # significant, of every number that is kept
 
 

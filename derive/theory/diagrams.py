@@ -170,4 +170,4 @@ def lanes() -> str:
     return canvas.svg()
 
 
-DIAGRAMS: dict[str, Callable[[], str]] = {"unrolling": unrolling, "patterns": patterns, "backward": backward, "lanes": lanes}
+UNROLLED: dict[str, Callable[[], str]] = {"unrolling": unrolling, "patterns": patterns, "backward": backward, "lanes": lanes}
