@@ -150,9 +150,7 @@ def _body(node: Node, shape: Shape, x: float, y: float) -> str:
 
 def _inside(node: Node, shape: Shape, x: float, y: float) -> list[str]:
     if node.kind == "sum":
-        return [
-            f'<path class="sign" d="M{px(x - 5)} {px(y)} L{px(x + 5)} {px(y)} M{px(x)} {px(y - 5)} L{px(x)} {px(y + 5)}"/>'
-        ]
+        return [f'<path class="sign" d="M{px(x - 5)} {px(y)} L{px(x + 5)} {px(y)} M{px(x)} {px(y - 5)} L{px(x)} {px(y + 5)}"/>']
     if node.kind == "product":
         a, b, c, d = px(x - 4), px(y - 4), px(x + 4), px(y + 4)
         return [f'<path class="sign" d="M{a} {b} L{c} {d} M{a} {d} L{c} {b}"/>']
