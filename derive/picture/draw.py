@@ -47,7 +47,7 @@ def drawing(layout: Layout, name: str, title: str, description: str) -> str:
         group, *rest = node_elements(layout, number)
         content += [f'<a href="#F{node.line}">{group}</a>' if node.line else group, *rest]
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" {extents(layout)} role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" {extents(bounds(layout))} role="img" '
         f'aria-labelledby="{name}-picture-title {name}-picture-desc">'
     )
     told = [
@@ -58,9 +58,9 @@ def drawing(layout: Layout, name: str, title: str, description: str) -> str:
     return "\n".join([head, *told, *content, "</svg>"]) + "\n"
 
 
-def extents(layout: Layout) -> str:
-    """Return the attributes of an element that is as large as the picture."""
-    left, top, right, bottom = _bounds(layout)
+def extents(rect: Rect) -> str:
+    """Return the attributes of an element that shows a rectangle at its natural size."""
+    left, top, right, bottom = rect
     width, height = px(right - left), px(bottom - top)
     return f'viewBox="{px(left)} {px(top)} {width} {height}" width="{width}" height="{height}"'
 
@@ -225,7 +225,7 @@ def _offset(shift: int) -> float:
 # The whole
 
 
-def _bounds(layout: Layout) -> Rect:
+def bounds(layout: Layout) -> Rect:
     """Return the rectangle around everything that is drawn."""
     xs: list[float] = []
     ys: list[float] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from .draw import STYLE
+from .lit import figure
 
 COLUMN, ROW, PER_ROW = 205, 92, 2
 WIRE = '<path class="wire" d="{}"/>'
@@ -48,6 +49,4 @@ def legend() -> str:
     for k, (word, drawing) in enumerate(ITEMS):
         x, y = COLUMN * (k % PER_ROW) + 28, ROW * (k // PER_ROW)
         items.append(f'<g transform="translate({x} {y})">{drawing}{WORD.format(73, 76, escape(word))}</g>')
-    width, height = COLUMN * PER_ROW, ROW * -(-len(items) // PER_ROW)
-    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" {size}>', f"<style>{STYLE}</style>", *items, "</svg>"]) + "\n"
+    return figure((0, 0, COLUMN * PER_ROW, ROW * -(-len(ITEMS) // PER_ROW)), STYLE, items)

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import cos, sin
 
-from .draw import STYLE, extents, node_elements, px, wire_elements
+from .draw import STYLE, bounds, extents, node_elements, px, wire_elements
 from .layout import Layout
-from .node_shape import CELL, RADIUS
+from .node_shape import CELL, RADIUS, Rect
 
 KNOWN, BACK, CONTROL = "known", "back", "control"  # how a wire is drawn: a cotangent that is there, one that is made, a gate that is fixed
 OPEN = 0.7  # rad by which the lever of an open switch is turned
@@ -51,8 +51,14 @@ def lit(layout: Layout, light: Light) -> str:
             body = _switch(layout, number, *light.switches[number])
         named = any(value in light.wires for value in node.outputs)
         content += [_group([body], "" if number in light.nodes else "faint"), _group(rest, "" if named else "faint")]
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" {extents(layout)}>'
-    return "\n".join([head, f"<style>{STYLE}\n{LIT}</style>", *filter(None, content), "</svg>"]) + "\n"
+    return figure(bounds(layout), f"{STYLE}\n{LIT}", filter(None, content))
+
+
+def figure(rect: Rect, style: str, content: Iterable[str]) -> str:
+    """Return an SVG element that stands in a text: a page may scale it, and is told its natural width."""
+    natural = f'style="--natural: {px(rect[2] - rect[0])}px"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" {extents(rect)} {natural}>'
+    return "\n".join([head, f"<style>{style}</style>", *content, "</svg>"]) + "\n"
 
 
 def _runs_back(light: Light, value: int) -> bool:

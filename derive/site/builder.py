@@ -20,6 +20,7 @@ from ..cell import Cell
 from ..language.errors import CellError
 from ..notation.written import latex_of
 from ..package import contents
+from .notebook import write_notebooks
 from .page import Links, Page, checks
 from .sections import markdown
 
@@ -122,6 +123,7 @@ def write(site: Site, folder: Path) -> Path:
     figures = pages / "figures"
     if site.figures is not None:
         site.figures(figures)
+    write_notebooks(pages, figures)
     _cells(site, pages / "cells" if site.docs else pages)
     path = folder / "mkdocs.yml"
     path.write_text(yaml.safe_dump(_config(site, figures), sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -41,6 +41,7 @@ RUN = ("list", "show", "new", "generate")  # commands that are quick and need no
 MADE = {
     *(f"cells/{name}.md" for name in ("index", *SHIPPED)),
     *(f"figures/{name}.svg" for name in (*EXPERIMENTS, *DIAGRAMS)),
+    "theory/lstm-gradient.ipynb",
 }  # by the site
 COLUMNS = "80"  # that help texts are wrapped to
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
