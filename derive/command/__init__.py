@@ -23,6 +23,7 @@ COMMANDS = {
     "new": Command("Write a commented file of a cell, to start from."),
     "check": Command("Compare kernels with automatic differentiation and finite differences."),
     "generate": Command("Write kernels as a package that needs NumPy and Numba only."),
+    "convert": Command("Convert weights from and to files of PyTorch, Keras, ONNX, safetensors and NumPy."),
     "docs": Command("Write the derivations' pages and build the site."),
     "bench": Command("Measure kernels against their peers (options: derive bench --help).", own=True),
     "demo": Command("Train on Bach chorales."),

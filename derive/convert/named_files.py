@@ -1,0 +1,95 @@
+"""Files of arrays by name: of PyTorch, safetensors and NumPy."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .arrays import real, stacked, torch_layers
+from .contents import Contents
+from .errors import ConvertError
+from .layouts import Array
+from .weights import Weights
+from .whole import need, replacing
+
+CELL, TEXT, SIZES = "derive.cell", "derive.text", "derive.sizes"  # in the metadata of a file of safetensors
+
+
+def _contents(arrays: Mapping[str, Array], origin: tuple[str, ...] = ()) -> Contents:
+    found = {name: real(array) for name, array in arrays.items() if np.issubdtype(array.dtype, np.floating)}
+    return Contents(tuple(torch_layers(found)), found, origin)
+
+
+def read_npz(path: Path) -> Contents:
+    """Return the arrays of a file that `numpy.savez` has written; it can have no objects."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ConvertError(f"`{path}` has one array without a name, and is no `.npz`")
+            return _contents({name: file[name] for name in file.files})
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ConvertError(f"`{path}` cannot be read: {error}") from error
+
+
+def write_npz(path: Path, weights: Weights) -> None:
+    """Write parameters by name."""
+    with replacing(path) as part:
+        np.savez(part, allow_pickle=False, **weights.params)
+
+
+def read_safetensors(path: Path) -> Contents:
+    """Return the arrays of a file, and the cell that its metadata names."""
+    safetensors = need("safetensors")
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            names: list[str] = file.keys()
+            arrays = {name: file.get_tensor(name) for name in names}
+    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype that NumPy has not
+        raise ConvertError(f"`{path}` cannot be read: {error}") from error
+    origin = (metadata[CELL], metadata[TEXT]) if {CELL, TEXT} <= metadata.keys() else ()
+    return _contents(arrays, origin)
+
+
+def write_safetensors(path: Path, weights: Weights) -> None:
+    """Write parameters by name; the metadata has the cell's name, text and sizes."""
+    save = need("safetensors", "safetensors.numpy").save
+    metadata = {CELL: weights.cell.name, TEXT: weights.cell.text, SIZES: json.dumps(weights.sizes)}
+    with replacing(path) as part:
+        part.write_bytes(save(dict(weights.params), metadata))
+
+
+def read_torch(path: Path) -> Contents:
+    """Return the tensors of a `state_dict`, or of dicts that have one; a pickle of anything else is refused, and nothing in it is run."""
+    torch = need("torch")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        needed = "tensors in dicts are needed, as torch.save(model.state_dict(), …) writes them"
+        raise ConvertError(f"`{path}` has something else than tensors, or is not whole: {needed}") from error
+    if not isinstance(found, dict):
+        raise ConvertError(f"`{path}` has no state_dict, but an object of type {type(found).__name__}")
+    return _contents(dict(_tensors(found, "")))
+
+
+def _tensors(found: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Array]]:
+    """Yield what is floating-point in nested dicts, each by its keys with dots between them."""
+    for key, value in found.items():
+        if isinstance(value, Mapping):
+            yield from _tensors(value, f"{prefix}{key}.")
+        elif hasattr(value, "is_floating_point") and value.is_floating_point():
+            wide = value if value.element_size() > 2 else value.float()  # NumPy has no bfloat16
+            yield f"{prefix}{key}", wide.detach().numpy()
+
+
+def write_torch(path: Path, weights: Weights) -> None:
+    """Write a `state_dict` of one layer."""
+    torch = need("torch")
+    with replacing(path) as part:
+        torch.save({name: torch.from_numpy(np.array(array)) for name, array in stacked(weights).items()}, part)
