@@ -143,7 +143,7 @@ def _translated(library: Any, cell: Any, name: str, reverse: bool, notes: tuple[
         raise ConvertError(f"its cell is a {type(cell).__name__}; LSTMCell, GRUCell and SimpleRNNCell can be translated")
     layout = KERAS[f"GRU(reset_after={bool(cell.reset_after)})" if kind == "GRU" else kind]
     variables = [cell.kernel, cell.recurrent_kernel, *([cell.bias] if cell.use_bias else [])]
-    parts = layout.parts(_named(*(library.ops.convert_to_numpy(each) for each in variables)))
+    parts = layout.parts(_named(*(library.ops.convert_to_numpy(each.value) for each in variables)))
     return Layer(name, Form(layout.kind, layout.reset, _activations(library, cell, layout, version)), parts, reverse, notes)
 
 

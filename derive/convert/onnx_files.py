@@ -19,7 +19,7 @@ from .layouts import ONNX, Array, Layout
 from .weights import Weights
 from .whole import need
 
-OPSETS = range(7, 27)
+OPSETS = range(7, 29)
 """Those that were tested; the operators changed in 7, 14 and 22."""
 
 INPUTS = {
