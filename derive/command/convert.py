@@ -10,7 +10,7 @@ from ..cell import Cell
 from ..cells import SHIPPED
 from ..cells.load import cells_named
 from ..convert import ConvertError, Weights, layers, read, write
-from ..convert.source import write_source
+from ..convert.source import check_free, write_source
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _listed(path: Path) -> int:
     for layer in layers(path):
-        print(f"{layer.name}: {layer.refusal or layer.form.kind}{', from the last step to the first' if layer.reverse else ''}")
+        print(f"{layer.name}: {layer.refusal or ', '.join(layer.cells)}{', from the last step to the first' if layer.reverse else ''}")
     return 0
 
 
@@ -42,10 +42,11 @@ def _converted(options: argparse.Namespace) -> int:
     made = SHIPPED.get(weights.cell.name) != weights.cell and not options.cell
     beside = options.target.with_name(f"{options.target.name.partition('.')[0]}.py")
     if made:
-        write_source(beside, weights.cell)
+        check_free(beside, weights.cell)
     write(options.target, weights)
     _tell(options.target, weights)
     if made:
+        write_source(beside, weights.cell)
         print(f"{beside}: the cell {weights.cell.name}, which does not come with derive")
     return 0
 

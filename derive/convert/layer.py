@@ -39,6 +39,12 @@ class Layer:
     notes: tuple[str, ...] = ()
     refusal: str = ""
 
+    @property
+    def cells(self) -> list[str]:
+        """The cells that it can be, each of its arrays as it is; the one made for it, if it is none of derive's."""
+        found = suited(self.form, self.parts)
+        return found if found or not self.form.told else [own_cell(self.form, self.parts)[0].name]
+
     def weights(self, cell: str = "") -> Weights:
         """Return the parameters of the cell of that name; without one, of the cell that the file tells.
 

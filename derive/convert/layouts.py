@@ -63,8 +63,9 @@ class Layout:
         return {gate: name for gate, name in each.items() if name}
 
     def has(self, parts: Parts) -> bool:
-        """Say whether there is a place for every array of all parts, so that nothing is added up."""
-        return all(gates.keys() <= self.named(part).keys() for part, gates in parts.items())
+        """Say whether there is a place for every array of all parts, so that nothing is added up, and no place is empty but for biases."""
+        filled = all(parts.get(part) for part in self.names if part not in (BIAS, RECURRENT_BIAS))
+        return filled and all(gates.keys() <= self.named(part).keys() for part, gates in parts.items())
 
     def without(self, *parts: str) -> Layout:
         """Return the layout without some parts."""

@@ -29,9 +29,10 @@ def _contents(arrays: Mapping[str, Array], origin: tuple[str, ...] = ()) -> Cont
 def read_npz(path: Path) -> Contents:
     """Return the arrays of a file that `numpy.savez` has written; it can have no objects."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ConvertError(f"`{path}` has one array without a name, and is no `.npz`")
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            raise ValueError("it has one array without a name")
+        with found as file:
             return _contents({name: file[name] for name in file.files})
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ConvertError(f"`{path}` cannot be read: {error}") from error

@@ -8,6 +8,7 @@ from textwrap import indent
 from ..cell import Cell
 from .errors import ConvertError
 from .files import lines
+from .whole import replacing
 
 FILE = '''"""A cell made for a layer of another framework, to which its weights belong."""
 
@@ -31,12 +32,13 @@ def source(cell: Cell) -> str:
     return FILE.format(name=cell.name, output=cell.output, title=cell.title, equations=equations, functions=functions)
 
 
+def check_free(path: Path, cell: Cell) -> None:
+    """Refuse a path at which there is another file than that of the cell."""
+    if path.exists() and path.read_text(encoding="utf-8") != source(cell):
+        raise ConvertError(f"`{path}` is there already, and is not the cell `{cell.name}`: nothing was written")
+
+
 def write_source(path: Path, cell: Cell) -> None:
-    """Write that file; ConvertError if there is another one."""
-    text = source(cell)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        if path.read_text(encoding="utf-8") != text:
-            raise ConvertError(f"`{path}` is there already, and is not the cell `{cell.name}`: nothing was written") from None
+    """Write that file, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(source(cell), encoding="utf-8")

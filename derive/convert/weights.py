@@ -41,7 +41,8 @@ class Weights:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "params", checked(self.cell, self.params))
+        arrays = {name: np.asarray(value) for name, value in self.params.items()}
+        object.__setattr__(self, "params", checked(self.cell, arrays))
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -61,7 +62,7 @@ def sizes_of(cell: Cell, params: Mapping[str, Array]) -> dict[str, int]:
     for _ in cell.sizes:  # each pass finds one more, at least
         for size, length in axes:
             sizes |= solved(size, length, sizes)
-    return sizes
+    return {name: sizes[name] for name in cell.sizes if name in sizes}
 
 
 def checked(cell: Cell, params: Mapping[str, Array]) -> dict[str, Array]:

@@ -62,7 +62,10 @@ def test_every_option_of_every_layer(suffix: str, every: int, tmp_path: Path) ->
         x = draw(8, 2, theirs.input.shape[-1])
         weights = ours.weights()
         close(text_outputs(weights, x), given(theirs, x))
-        usual = {getattr(theirs, "recurrent_activation", None), theirs.activation} == {keras().activations.sigmoid, keras().activations.tanh}
+        usual = {getattr(theirs, "recurrent_activation", None), theirs.activation} == {
+            keras().activations.sigmoid,
+            keras().activations.tanh,
+        }
         assert weights.cell.name in SHIPPED or not usual
 
 
