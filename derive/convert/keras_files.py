@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -38,6 +39,14 @@ def keras() -> Any:
             raise ImportError("Keras needs PyTorch or JAX: pip install torch, or pip install jax")
         os.environ["KERAS_BACKEND"] = found
     return need("keras")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let nobody hear how Keras 3.15 asks for arrays, which NumPy 2 says should be done otherwise."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        yield
 
 
 # Files of weights, read without Keras
@@ -91,11 +100,12 @@ def _named(kernel: Array, recurrent: Array, *bias: Array) -> dict[str, Array]:
 def read_model(path: Path) -> Contents:
     """Return the recurrent layers of a model; one that has code in it (`Lambda`) is refused by Keras."""
     library, version = keras(), _version(path)
-    try:
-        model = library.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # of Keras, h5py, zipfile, and whatever a layer's own configuration leads to
-        raise ConvertError(f"`{path}` cannot be read by Keras: {error}") from error
-    return Contents(tuple(_walk(library, model, "", version)))
+    with quiet():
+        try:
+            model = library.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # of Keras, h5py, zipfile, and whatever a layer's own configuration leads to
+            raise ConvertError(f"`{path}` cannot be read by Keras: {error}") from error
+        return Contents(tuple(_walk(library, model, "", version)))
 
 
 def _version(path: Path) -> int:
@@ -179,10 +189,8 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def _written(path: Path, weights: Weights, method: str) -> None:
-    model = _model(weights)
-    with replacing(path) as part, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # between Keras 3.15 and NumPy 2
-        getattr(model, method)(part)
+    with quiet(), replacing(path) as part:
+        getattr(_model(weights), method)(part)
 
 
 def _model(weights: Weights) -> Any:
@@ -200,7 +208,7 @@ def _model(weights: Weights) -> Any:
     )
     model = library.Sequential([library.Input((None, sizes["d"]), dtype=str(weights.dtype)), layer])
     layer.set_weights([*arrays.values()])
-    if any(str(np.asarray(each).dtype) != str(weights.dtype) for each in layer.get_weights()):
+    if any(library.ops.convert_to_numpy(each.value).dtype != weights.dtype for each in layer.weights):
         raise ConvertError(f"Keras on {library.config.backend()} has no {weights.dtype} here: KERAS_BACKEND=torch has")
     return model
 

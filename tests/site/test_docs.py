@@ -25,6 +25,7 @@ import pytest
 from derive.__main__ import main as command
 from derive.calculus.derivation import differentiate
 from derive.cells import REGISTRY, SHIPPED
+from derive.convert import table as layouts
 from derive.explain.cpu import tape_size
 from derive.language import hints
 from derive.language.sizes import Size
@@ -37,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("**/*.md"))]
 NAVIGATION = ROOT / "docs" / "nav.yml"
-RUN = ("list", "show", "new", "generate")  # commands that are quick and need nothing beside the working directory
+RUN = ("list", "show", "new", "generate", "convert")  # commands that are quick and need nothing beside the working directory
 MADE = {
     *(f"cells/{name}.md" for name in ("index", *SHIPPED)),
     *(f"figures/{name}.svg" for name in (*EXPERIMENTS, *DIAGRAMS)),
@@ -162,7 +163,11 @@ def tapes() -> str:
     return "\n".join(["| numbers | cells |", "|---|---|", *rows, ""])
 
 
-MARKED = {README: ("DERIVE-SHOW-GRU", derivation), ROOT / "docs" / "interface.md": ("DERIVE-TAPES", tapes)}  # parts of pages
+MARKED = {  # parts of pages
+    README: ("DERIVE-SHOW-GRU", derivation),
+    ROOT / "docs" / "interface.md": ("DERIVE-TAPES", tapes),
+    ROOT / "docs" / "convert.md": ("DERIVE-LAYOUTS", lambda: f"{layouts()}\n"),
+}
 
 
 @pytest.mark.parametrize("page", MARKED, ids=lambda page: page.name)
