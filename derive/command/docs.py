@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ..cells.load import cells_of
@@ -17,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("files", metavar="FILE.py", nargs="*", help="files of cells (default: the project's own site, from a checkout)")
     add("--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the built site (default: site)")
     add("--checked", type=Path, metavar="FILE.json", help="what `derive check --json` wrote of the cells in the files")
+    add("--url", default="", metavar="URL", help="where the site will stand: then its sitemap and llms.txt have whole addresses")
     add("--serve", action="store_true", help="then open the site in a browser; Ctrl-C ends it")
     add("--measure", action="store_true", help="first measure again what the project's pages show: docs/data")
 
@@ -25,6 +27,9 @@ def run(options: argparse.Namespace) -> int:
     """Build the site; return MkDocs' exit status, or 2 for wrong usage."""
     if (options.files and options.measure) or (options.checked and not options.files):
         print("derive docs: --measure is for the project's own site, --checked for files of cells", file=sys.stderr)
+        return 2
+    if options.url and not options.url.startswith(("http://", "https://")):
+        print(f"derive docs: --url needs a whole address, such as https://example.org/cells/, not {options.url!r}", file=sys.stderr)
         return 2
     need_extra()
     return _built(options)
@@ -37,7 +42,7 @@ def _built(options: argparse.Namespace) -> int:
     if options.measure:
         measure()
     site = own_site({name: cells_of(name) for name in options.files}, options.checked) if options.files else project_site()
-    status = build(site, options.out)
+    status = build(replace(site, url=f"{options.url.rstrip('/')}/" if options.url else ""), options.out)
     if status == 0:
         print(f"{options.out}: {len(site.cells)} cells, open {options.out / 'index.html'}")
         if options.serve:

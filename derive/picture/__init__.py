@@ -1,7 +1,7 @@
 """The picture of a cell: an SVG drawn from its equations.
 
 `svg` goes through four steps, a module or a few each: the drawing graph (`build`, `bundle`), columns, orders and rows (`columns`, `rails`,
-`crossings`, `rows`, `place`), wires (`route`), and the drawing (`draw`).
+`crossings`, `rows`, `place`), wires (`route`), and the drawing (`draw`). `thumbnail` draws the same layout without its texts (`small`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from .bundle import bundled, grouped
 from .draw import drawing
 from .graph import Graph
 from .label import text_of
-from .layout import laid_out
+from .layout import Layout, laid_out
+from .small import small
 
-__all__ = ["svg"]
+__all__ = ["svg", "thumbnail"]
 
 
 def svg(cell: Definition) -> str:
@@ -35,8 +36,28 @@ def svg(cell: Definition) -> str:
         An ``<svg class="cell">`` element, to stand in a page or in a file of its own; the same bytes for the same cell.  Its colours are
         custom properties (``--cell-layer``, ``--cell-ink`` …) with defaults for light and dark pages.
     """
-    graph = grouped(bundled(build(cell)))
-    return drawing(laid_out(graph), cell.name, f"{cell.title or cell.name}: one step", _description(graph))
+    layout = _laid_out(cell)
+    return drawing(layout, cell.name, f"{cell.title or cell.name}: one step", _description(layout.placement.graph))
+
+
+def thumbnail(cell: Definition) -> str:
+    """Return the picture of one step without its texts, as a page shows many of them side by side.
+
+    Parameters
+    ----------
+    cell : Definition
+        Any cell.
+
+    Returns
+    -------
+    str
+        An ``<svg class="small">`` element of a few paths, which a page's stylesheet gives their colours; hidden from those who listen.
+    """
+    return small(_laid_out(cell))
+
+
+def _laid_out(cell: Definition) -> Layout:
+    return laid_out(grouped(bundled(build(cell))))
 
 
 def _description(graph: Graph) -> str:

@@ -8,6 +8,8 @@
 `mathematics`    its mathematics
 `facts`          its tables
 `programs`       its code
+`gallery`        all cells side by side
+`plain`          derivations as plain text, and the list of all pages
 `page`           what a page is made from
 `emitted`        the emitted code, linked to the equations
 `markup`         equations, tables and sentences as HTML

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -20,6 +21,7 @@ from ..cell import Cell
 from ..language.errors import CellError
 from ..notation.written import latex_of
 from ..package import contents
+from . import gallery, plain
 from .notebook import write_notebooks
 from .page import Links, Page, checks
 from .sections import markdown
@@ -53,6 +55,8 @@ class Site:
         Draws the figures of the hand-written pages into a folder.
     checked : mapping
         By cell, the entry of `derive check --json`.
+    url : str
+        Where the site will stand, ending with ``/``; nothing if it is read from wherever it lies.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Site:
     docs: Path | None = None
     figures: Callable[[Path], None] | None = None
     checked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    url: str = ""
 
     @property
     def cells(self) -> list[Cell]:
@@ -125,6 +130,8 @@ def write(site: Site, folder: Path) -> Path:
         site.figures(figures)
     write_notebooks(pages, figures)
     _cells(site, pages / "cells" if site.docs else pages)
+    listed = plain.llms(site.name, _nav(site), site.cells, CELLS if site.docs else "", site.url)
+    (pages / "llms.txt").write_text(listed, encoding="utf-8")
     path = folder / "mkdocs.yml"
     path.write_text(yaml.safe_dump(_config(site, figures), sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
@@ -155,7 +162,16 @@ def _config(site: Site, figures: Path) -> dict[str, Any]:
         config["theme"]["features"].remove("navigation.tabs")
     else:
         config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": [str(ROOT)], "options": API}}}
-    return {"site_name": site.name, "docs_dir": "docs", "nav": _nav(site), **config}
+    made = f"derive {_version()}".rstrip()
+    return {"site_name": site.name, "site_url": site.url, "copyright": made, "docs_dir": "docs", "nav": _nav(site), **config}
+
+
+def _version() -> str:
+    """Return the version of the package; nothing where it is not installed."""
+    try:
+        return importlib.metadata.version("derive-rnn")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 API = {
@@ -174,21 +190,28 @@ API = {
 def _nav(site: Site) -> Nav:
     if site.docs is None:
         cells = [{cell.title or cell.name: f"{cell.name}.md"} for cell in site.cells]
-        return [{"Cells": ["index.md", *cells]}, {"Notation": "notation.md"}, {"Glossary": "glossary.md"}]
+        return [{"Cells": ["index.md", _gallery(""), *cells]}, {"Notation": "notation.md"}, {"Glossary": "glossary.md"}]
     nav: Nav = yaml.safe_load((site.docs / "nav.yml").read_text(encoding="utf-8"))
     groups: Nav = [{title: [{c.title or c.name: f"{CELLS}{c.name}.md"} for c in cells]} for title, cells in site.groups.items()]
-    return [{title: [f"{CELLS}index.md", *groups]} if entry == CELLS else {title: entry} for item in nav for title, entry in item.items()]
+    return [{title: [f"{CELLS}index.md", _gallery(CELLS), *groups]} if entry == CELLS else {title: entry} for item in nav for title, entry in item.items()]
+
+
+def _gallery(folder: str) -> dict[str, str]:
+    return {"Gallery": f"{folder}{gallery.NAME}.md"}
 
 
 def _cells(site: Site, folder: Path) -> None:
-    """Write the index and the page of each cell."""
+    """Write the index, the gallery, and the page and the text of each cell."""
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
+    script = f"{'../' if site.docs else ''}assets/gallery.js"
+    (folder / f"{gallery.NAME}.md").write_text(gallery.gallery(site.groups, script), encoding="utf-8")
     modules = contents.files(site.cells, sources=site.sources, cuda=False)
     told = OF_PROJECT if site.docs else OF_OWN
     for cell in site.cells:
         page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told)
         (folder / f"{cell.name}.md").write_text(found_by(cell, site.cells) + markdown(page), encoding="utf-8")
+        (folder / f"{cell.name}.txt").write_text(plain.derivation(cell), encoding="utf-8")
 
 
 def found_by(cell: Cell, cells: Sequence[Cell]) -> str:
@@ -199,7 +222,8 @@ def found_by(cell: Cell, cells: Sequence[Cell]) -> str:
 
 def index(site: Site) -> str:
     """Return the page that lists the cells."""
-    parts = ["# Cells", "Each page is made from the cell's equations: the picture, the derivation, and the kernels generated from it."]
+    about = "Each page is made from the cell's equations: the picture, the derivation, and the kernels generated from it."
+    parts = ["# Cells", f"{about} The [gallery]({gallery.NAME}.md) shows all pictures side by side."]
     if site.docs is None:
         parts.append(
             "Signs are explained in [Notation](notation.md), terms in the [Glossary](glossary.md). Each page says what was checked, and "

@@ -67,7 +67,7 @@ def mathml(tex: str, display: bool) -> str:
     math[:] = [semantics[0]]  # without the TeX, which KaTeX adds for other programs
     for element in list(math.iter()):
         _mend(element)
-    return ElementTree.tostring(math, encoding="unicode")
+    return ElementTree.tostring(math, encoding="unicode").replace(f' xmlns="{NAMESPACE}"', "", 1)  # in HTML the element's name says it
 
 
 def _mend(element: ElementTree.Element) -> None:

@@ -19,6 +19,7 @@ def use(page: Page) -> str:
             f"```python\n{example(page.cell, page.package)}\n```",
             f"<p>On a CUDA device, with arrays there: <code>from {page.package}.cuda import {page.cell.name}</code>. "
             f"The check above is of the kernels for the CPU, not of these.{told}</p>",
+            f'<p><a href="{page.cell.name}.txt">The derivation as plain text</a>, as <code>derive show</code> prints it.</p>',
             "<details><summary>The derivation in LaTeX, for a paper</summary>"
             f'<div class="highlight" data-search-exclude><pre><code>{latex}</code></pre></div></details>',
         ]

@@ -53,8 +53,9 @@ def svg(draw: Draw, data: Data, size: tuple[float, float]) -> str:
 
 
 def _clean(text: str) -> str:
-    """Put `currentColor` for the ink, and leave out what stands before the element and what ends lines."""
+    """Put `currentColor` for the ink, round to hundredths of a point, and leave out what stands before the element and what ends lines."""
     text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text)
     return re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
 
 
