@@ -26,6 +26,8 @@ from derive.cell import Cell  # noqa: E402
 from derive.cells import SHIPPED  # noqa: E402
 from derive.package import memory  # noqa: E402
 
+pytest_plugins = ("helpers.sites",)
+
 HARD = ("gru_v3", "lstm", "lstm_layernorm", "lstmp", "lmu", "slstm", "phased_lstm", "gru_d", "lif", "softmax_cross_entropy")
 """Cells that have between them all that is hard: where a test of every cell is left to the exhaustive run, these stay in the ordinary."""
 

@@ -47,7 +47,7 @@ def drawing(layout: Layout, name: str, title: str, description: str) -> str:
         group, *rest = node_elements(layout, number)
         content += [f'<a href="#F{node.line}">{group}</a>' if node.line else group, *rest]
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" {extents(bounds(layout))} role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" {extents(bounds(layout))} role="group" '
         f'aria-labelledby="{name}-picture-title {name}-picture-desc">'
     )
     told = [

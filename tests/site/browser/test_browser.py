@@ -5,18 +5,14 @@ Needs Debian's `chromium` (or another Chromium, named by `DERIVE_CHROMIUM`) and 
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
-from conftest import ordinary
+from helpers.sites import CHROMIUM, DESKTOP, PHONE, PICTURED, Built
 
 from derive.cells import REGISTRY
 
@@ -26,29 +22,14 @@ pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
 pytest.importorskip("playwright", reason="Playwright is not installed: pip install 'derive-rnn[test]'")
 
 from markdown import Markdown
-from playwright.sync_api import sync_playwright
 
-from derive.site.builder import Site, make, own_site, write
 from derive.site.mathml import MARKED
-from derive.site.project import project_site
-from derive.site.serve import server
 
-CHROMIUM = os.environ.get("DERIVE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: apt-get install chromium"),
     pytest.mark.xdist_group("browser"),  # the site is built once
 ]
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-DESKTOP, PHONE = {"width": 1300, "height": 900}, {"width": 390, "height": 844}
 LEFT = "net::ERR_ABORTED"  # asked for by a page that was left before it came
-PICTURED = ("lstm", "gru", "lstm_peephole", "qrnn", "slstm")
 
 FACTS, INK = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("facts.js", "ink.js"))
 
@@ -61,44 +42,6 @@ class Visit:
     narrow: dict[str, Any] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Built:
-    """A site: what it is made from, its folder, its sources, and where it is served."""
-
-    site: Site
-    folder: Path
-    sources: Path
-    address: str
-
-    def page(self, cell: str) -> str:
-        """Return where the page of a cell is."""
-        return f"cells/{cell}.html" if self.site.docs else f"{cell}.html"
-
-    def pages(self) -> list[str]:
-        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.html") if path.name != "404.html")
-
-
-@pytest.fixture(scope="module", params=ordinary(["own", "project"], ["own"]))
-def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    """A site of a few cells, as a user has one; and the project's, which takes minutes to build."""
-    site = project_site() if request.param == "project" else own_site({"mine.py": [REGISTRY[name] for name in PICTURED]})
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "sources").mkdir()
-    assert make(write(site, folder / "sources"), folder / "out") == 0
-    with server(folder / "out") as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield Built(site, folder / "out", folder / "sources" / "docs", f"http://127.0.0.1:{running.server_address[1]}/")
-        running.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield found
-        found.close()
 
 
 def visit(page: Any, built: Built, name: str) -> Visit:
