@@ -193,7 +193,11 @@ def _nav(site: Site) -> Nav:
         return [{"Cells": ["index.md", _gallery(""), *cells]}, {"Notation": "notation.md"}, {"Glossary": "glossary.md"}]
     nav: Nav = yaml.safe_load((site.docs / "nav.yml").read_text(encoding="utf-8"))
     groups: Nav = [{title: [{c.title or c.name: f"{CELLS}{c.name}.md"} for c in cells]} for title, cells in site.groups.items()]
-    return [{title: [f"{CELLS}index.md", _gallery(CELLS), *groups]} if entry == CELLS else {title: entry} for item in nav for title, entry in item.items()]
+    return [
+        {title: [f"{CELLS}index.md", _gallery(CELLS), *groups]} if entry == CELLS else {title: entry}
+        for item in nav
+        for title, entry in item.items()
+    ]
 
 
 def _gallery(folder: str) -> dict[str, str]:

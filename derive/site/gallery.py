@@ -13,10 +13,10 @@ from ..picture import thumbnail
 NAME = "cell-gallery"  # no identifier, so no cell has a page of that name
 YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 ABOUT = (
-    "One step of every cell, time from left to right. Yellow is what weights stand in, red a sum or a product, blue an input, green a state, "
-    "violet an output. Each picture leads to the cell's page, where it is large and has its names."
+    "One step of every cell, time from left to right. Yellow boxes have weights, red circles add or multiply; inputs are blue, states green, "
+    "other outputs violet. Each picture leads to the cell's page, where it is large and its parts are named."
 )
-TOLD = "A cell is sorted by what its equations and the Jacobian of its step say; nobody has put a mark on it."
+TOLD = "The filters are computed from a cell's equations and from the Jacobian of its step."
 
 
 def gallery(groups: Mapping[str, Sequence[Cell]], script: str) -> str:
@@ -27,7 +27,7 @@ def gallery(groups: Mapping[str, Sequence[Cell]], script: str) -> str:
         cards = "\n".join(_card(cell, found[cell.name]) for cell in cells)
         parts += [f"## {title}", f'<ul class="gallery" data-family="{html.escape(title)}">\n{cards}\n</ul>']
     told = "\n".join(f"- **{trait.name}**: {trait.told}." for trait in TRAITS)
-    return "\n\n".join([*parts, "## How a cell is sorted", TOLD, told, f'<script src="{script}"></script>']) + "\n"
+    return "\n\n".join([*parts, "## What the filters mean", TOLD, told, f'<script src="{script}"></script>']) + "\n"
 
 
 def _filters(groups: Mapping[str, Sequence[Cell]], found: Mapping[str, Sequence[Trait]]) -> str:

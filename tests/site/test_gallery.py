@@ -164,7 +164,7 @@ def test_what_is_written_is_listed_and_leads_there(tmp_path: Path) -> None:
     config = yaml.safe_load(write(site, tmp_path).read_text(encoding="utf-8"))
     pages = tmp_path / "docs"
     links = re.findall(r"\]\(([\w./-]+)\)", (pages / "llms.txt").read_text(encoding="utf-8"))
-    assert links == ["index.html", f"{NAME}.html", "rnn.html", "rnn.txt"]
+    assert links == ["index.html", f"{NAME}.html", "rnn.html", "notation.html", "glossary.html", "rnn.txt"]
     assert all((pages / link.replace(".html", ".md")).is_file() for link in links)
     assert 'href="rnn.txt"' in (pages / "rnn.md").read_text(encoding="utf-8")
     assert re.fullmatch(r"derive( \d[\w.]*)?", config["copyright"])
@@ -174,10 +174,13 @@ def test_what_is_written_is_listed_and_leads_there(tmp_path: Path) -> None:
 def test_with_an_address_the_sitemap_has_pages(tmp_path: Path) -> None:
     site = replace(own_site({"mine.py": [REGISTRY["rnn"]]}), url="https://example.org/cells/")
     assert build(site, tmp_path / "site") == 0
-    listed = re.findall(r"<loc>(.*?)</loc>", (tmp_path / "site" / "sitemap.xml").read_text(encoding="utf-8"))
-    assert set(listed) == {f"https://example.org/cells/{page}" for page in ("index.html", f"{NAME}.html", "rnn.html")}
-    assert "https://example.org/cells/rnn.txt" in (tmp_path / "site" / "llms.txt").read_text(encoding="utf-8")
-    assert '<link rel="canonical" href="https://example.org/cells/rnn.html">' in (tmp_path / "site" / "rnn.html").read_text(encoding="utf-8")
+    sitemap, llms_txt, page = ((tmp_path / "site" / name).read_text(encoding="utf-8") for name in ("sitemap.xml", "llms.txt", "rnn.html"))
+    listed = re.findall(r"<loc>(.*?)</loc>", sitemap)
+    assert set(listed) == {
+        f"https://example.org/cells/{page}" for page in ("index.html", f"{NAME}.html", "rnn.html", "notation.html", "glossary.html")
+    }
+    assert "https://example.org/cells/rnn.txt" in llms_txt
+    assert '<link rel="canonical" href="https://example.org/cells/rnn.html">' in page
 
 
 def test_an_address_is_whole(capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,8 +109,8 @@ def test_drawings_are_seen_on_both_papers(browser: Any, scheme: str) -> None:
     paper, ink = PAPERS[scheme]
     page = browser.new_context(color_scheme=scheme).new_page()
     style = (ROOT / "derive" / "site" / "assets" / "derive.css").read_text(encoding="utf-8")
-    page.set_content(f'<style>{style} body {{ --md-default-fg-color: {ink}; color: {ink} }}</style>{"".join(drawings().values())}')
-    assert dict(zip(drawings(), unseen(page, paper), strict=True)) == dict.fromkeys(drawings(), [])
+    page.set_content(f"<style>{style} body {{ --md-default-fg-color: {ink}; color: {ink} }}</style>{''.join(drawings().values())}")
+    assert dict(zip(drawings(), unseen(page, paper), strict=True)) == {name: [] for name in drawings()}
 
 
 def test_a_chart_that_is_an_image_brings_its_paper(browser: Any) -> None:
