@@ -13,8 +13,8 @@ from ..picture import thumbnail
 NAME = "cell-gallery"  # no identifier, so no cell has a page of that name
 YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 ABOUT = (
-    "One step of every cell, time from left to right. Yellow boxes have weights, red circles add or multiply; inputs are blue, states green, "
-    "other outputs violet. Each picture leads to the cell's page, where it is large and its parts are named."
+    "One step of every cell, time from left to right. Yellow boxes have weights, red circles add or multiply; inputs are blue, states "
+    "green, other outputs violet. Each picture leads to the cell's page, where it is large and its parts are named."
 )
 TOLD = "The filters are computed from a cell's equations and from the Jacobian of its step."
 
