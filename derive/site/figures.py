@@ -30,10 +30,9 @@ class _Inlined(Postprocessor):
         drawing = re.sub(r"^.*?(?=<svg)", "", (self.folder / name).read_text(encoding="utf-8"), flags=re.DOTALL)
         stem = Path(name).stem
         drawing = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=href="#)', f"{stem}-", drawing)  # several figures may share a page
-        head, _, body = drawing.partition(">")
-        classes = " ".join(["figure", *re.findall(r'\sclass="([^"]*)"', head)])
-        rest = re.sub(r'\s(?:class|role|aria-label)="[^"]*"', "", head).removeprefix("<svg")
-        drawing = f'<svg class="{classes}" role="img" aria-labelledby="{stem}-caption"{rest}>{body}'
+        head, rest = drawing.split(">", 1)
+        classed = head.replace('class="', 'class="figure ', 1) if 'class="' in head else f'{head} class="figure"'
+        drawing = f'{classed} role="img" aria-labelledby="{stem}-caption">{rest}'
         return f'<figure class="plot">{drawing}<figcaption id="{stem}-caption">{alt}</figcaption></figure>'
 
 

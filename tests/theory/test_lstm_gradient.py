@@ -57,7 +57,7 @@ def problem(steps=5, d=3, n=4, seed=0):
 
 def tagged(text):
     """Return the numbered formulas of a page in its order, as (number, formula)."""
-    found = re.findall(r"^(.+?) &= (.+?) && \\text\{\(([FB]\d+)\)\}(?: \\\\)?$", text, re.MULTILINE)
+    found = re.findall(r"^(.+?) &= (.+?) && \\quad \\text\{\(([FB]\d+)\)\}(?: \\\\)?$", text, re.MULTILINE)
     return [(tag, f"{left} = {right}") for left, right, tag in found]
 
 
@@ -195,6 +195,16 @@ def test_pictures_stand_in_a_text():
         root = ElementTree.fromstring(draw())
         assert name == "lstm-reading" or root.get("style") == f"--natural: {root.get('width')}px"  # below part of which it scrolls
         assert root.find(f".//{SVG}a") is None and not root.findall(".//*[@id]"), name
+
+
+def test_a_picture_in_a_page_keeps_its_class(tmp_path):
+    markdown = pytest.importorskip("markdown", reason="the extra `docs` is not installed")
+    from derive.site.figures import Figures
+
+    (tmp_path / "lstm-forget.svg").write_text(STAGES["lstm-forget"](), encoding="utf-8")
+    text = markdown.markdown("![the forget gate](../figures/lstm-forget.svg)", extensions=[Figures(folder=str(tmp_path))])
+    (head,) = re.findall(r"<svg [^>]*>", text)
+    assert head.count("class=") == 1 and 'class="figure cell"' in head and 'aria-label="the forget gate"' in head
 
 
 # ------------------------------------------------------------------------------------------------------------------- numbers in the text
