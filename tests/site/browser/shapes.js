@@ -1,10 +1,11 @@
 // Of every drawing: the colours of each shape that is not meant to be faint, and the paper that the drawing brings, if it does.
 () => [...document.querySelectorAll('svg')].map(svg => {
-    const OVER = '.inside, .sign'; // stands on a shape, which `ink.js` looks at
+    const OVER = '.inside, .sign, .lever, .contact'; // stands on a shape, which `ink.js` looks at
     const frame = svg.getBoundingClientRect();
+    const opacity = element => getComputedStyle(element).opacity * (element === svg ? 1 : opacity(element.parentElement));
     const colours = shape => {
         const style = getComputedStyle(shape);
-        return ['fill', 'stroke'].filter(kind => style[`${kind}Opacity`] * style.opacity > 0.5).map(kind => style[kind]);
+        return ['fill', 'stroke'].filter(kind => style[`${kind}Opacity`] * opacity(shape) > 0.5).map(kind => style[kind]);
     };
     const covers = shape => {
         const { width, height } = shape.getBoundingClientRect();

@@ -22,9 +22,8 @@ pytest.importorskip("playwright", reason="Playwright is not installed: pip insta
 from test_browser import contrast
 
 from derive.picture import svg, thumbnail
-from derive.theory import DATA, EXPERIMENTS, read
+from derive.theory import DATA, DIAGRAMS, EXPERIMENTS, read
 from derive.theory.appearance import svg as figure
-from derive.theory.diagrams import DIAGRAMS
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: apt-get install chromium"),
