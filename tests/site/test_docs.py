@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ from generated.runtime.cuda.current import current
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("**/*.md"))]
+DOCS, OF_EVERY_SITE = ROOT / "docs", ROOT / "derive" / "site" / "pages"
+PAGES = [README, *sorted(DOCS.glob("**/*.md")), *sorted(OF_EVERY_SITE.glob("*.md"))]
 NAVIGATION = ROOT / "docs" / "nav.yml"
 RUN = ("list", "show", "new", "generate", "convert")  # commands that are quick and need nothing beside the working directory
 MADE = {
@@ -192,14 +194,49 @@ def test_readme_has_two_commands_and_ci_runs_the_second() -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     pages = re.findall(r"[\w/-]+\.md\b", NAVIGATION.read_text(encoding="utf-8"))
-    assert sorted(pages) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page != README)
+    assert sorted(pages) == sorted(place(page).relative_to(DOCS).as_posix() for page in PAGES if page != README)
+
+
+def place(page: Path) -> Path:
+    """Return where a page is among the others when the site is built."""
+    return DOCS / page.name if page.parent == OF_EVERY_SITE else page
 
 
 @every_page
 def test_links_lead_somewhere(page: Path) -> None:
+    built = {place(other).resolve() for other in PAGES}
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        path = page.parent / target
-        assert path.exists() or f"{path.parent.name}/{path.name}" in MADE, target
+        path = place(page).parent / target
+        assert path.exists() or path.resolve() in built or f"{path.parent.name}/{path.name}" in MADE, target
+
+
+def test_terms_of_the_glossary_are_in_order_and_explained() -> None:
+    text = (OF_EVERY_SITE / "glossary.md").read_text(encoding="utf-8")
+    terms = re.findall(r"^## (.*)\n\n(.*)$", text, re.MULTILINE)
+    names = [name for name, _ in terms]
+    assert names == sorted(names, key=str.lower) and len(names) == len(set(names)) == text.count("\n## ")
+    assert all(meaning.endswith(".") or meaning.endswith(".)") for _, meaning in terms)
+    assert {"Adjoint", "Cotangent", "Gate", "Hidden size", "Link", "Stacked", "Static", "Structure", "Tape"} <= set(names)
+    for anchor in re.findall(r"\]\(#([\w-]+)\)", text):
+        assert anchor in {name.lower().replace(" ", "-").replace(",", "") for name in names}
+
+
+def test_gradients_are_with_respect_to_something() -> None:
+    """Not by it: that would be what made them."""
+    wrong = re.compile(
+        r"\b(?:gradients?|derivatives?) by (?:the (?!kernel|true|generated)|every|all|its input|\$|`[a-zA-Z]|W\b|U\b|x\b|h\b)"
+    )
+    for page in PAGES:
+        assert not wrong.findall(page.read_text(encoding="utf-8")), page.name
+
+
+def test_citation_file_agrees_with_the_project() -> None:
+    yaml = pytest.importorskip("yaml", reason="the extra `docs` is not installed")
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()  # what the format requires
+    assert cited["authors"] == project["authors"] and cited["license"] == project["license"]
+    assert set(cited["keywords"]) <= set(project["keywords"])
 
 
 def test_pages_of_the_python_interface_name_what_is_there() -> None:

@@ -34,7 +34,7 @@ from derive.verify.tolerances import TOLERANCES
 pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
 
-from derive.site.builder import build, make, own_site
+from derive.site.builder import build, found_by, make, only_links_within, own_site
 from derive.site.define import definition, example
 from derive.site.emitted import listings, rendered
 from derive.site.extra import need_extra
@@ -297,7 +297,37 @@ def test_cells_of_ones_own_from_another_folder(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     made = (tmp_path / "site" / "mine.html").read_text(encoding="utf-8")
     assert "<math" in made and "arithmatex" not in made and "derive check my_cell.py" in made
-    assert (tmp_path / "site" / "index.html").is_file()
+    assert "no number of its kernels has been compared" in made  # what was not checked is said
+    assert 'href="notation.html"' in made and "cotangent" in (tmp_path / "site" / "notation.html").read_text(encoding="utf-8")
+    assert (tmp_path / "site" / "index.html").is_file() and (tmp_path / "site" / "glossary.html").is_file()
+    index = (tmp_path / "site" / "search" / "search_index.js").read_text(encoding="utf-8")
+    found = {entry["location"]: entry for entry in json.loads(index.removeprefix("var __index = "))["docs"]}
+    assert found["mine.html"]["tags"] == ["mine"] and "glossary.html#cotangent" in found
+
+
+def test_links_to_pages_that_a_site_does_not_have_are_left_out(tmp_path: Path) -> None:
+    text = "See [Gates](theory/gates.md#x), [Notation](notation.md) and [a link](#link)."
+    assert only_links_within(text, tmp_path) == "See Gates, [Notation](notation.md) and [a link](#link)."
+    (tmp_path / "theory").mkdir()
+    (tmp_path / "theory" / "gates.md").touch()
+    assert only_links_within(text, tmp_path) == text
+
+
+def test_a_cell_whose_name_begins_others_is_found_first() -> None:
+    cells = [REGISTRY[name] for name in ("lstm", "lstmp", "slstm")]
+    assert ["boost: 4" in found_by(cell, cells) for cell in cells] == [True, False, False]
+
+
+def test_what_was_checked_and_what_was_not_is_said() -> None:
+    section = text("gru").partition("## What was checked")[2].partition("\n## ")[0]
+    assert "not a proof" in section and "derive check gru --order 2" in section and "CUDA" in section
+
+
+@pytest.mark.parametrize(("name", "said", "not_said"), [("lstm", "A bar", "⊗"), ("deltanet", "⊗", "A bar"), ("linear", "$", "Red")])
+def test_a_caption_says_what_its_picture_has(name: str, said: str, not_said: str) -> None:
+    caption = re.search(r"<figcaption>(.*?)</figcaption>", text(name), re.DOTALL)
+    assert caption is not None
+    assert said.replace("$", "One step:") in caption[1] and not_said not in caption[1]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -164,6 +164,37 @@ def test_the_search_finds_the_forget_gate(built: Built, browser: Any) -> None:
     assert any(built.page("lstm").removesuffix(".html") in link for link in links)
 
 
+def test_a_site_in_a_folder_is_searched_and_the_plain_cell_comes_first(built: Built, browser: Any) -> None:
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.goto((built.folder / "index.html").as_uri())
+    page.locator("input.md-search__input").click()
+    page.locator("input.md-search__input").press_sequentially("lstm")
+    page.locator(".md-search-result__item").first.wait_for(timeout=20_000)
+    first = page.locator(".md-search-result__link").first.get_attribute("href")
+    assert urldefrag(first)[0].split("?")[0] == (built.folder / built.page("lstm")).as_uri() and said == []
+
+
+CUT_OFF = """() => {
+  const boxes = [...document.querySelectorAll(".equations .left, .equations .right, .blocks .right, .equations math, .blocks math")]
+  for (const box of boxes) if (box.scrollWidth <= box.clientWidth || box.localName === "math") box.style.overflow = "visible"
+}"""
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_no_letter_of_an_equation_is_cut_off(built: Built, browser: Any, width: int) -> None:
+    """Glyphs reach beyond their boxes, so heights tell nothing: what is drawn is the same if nothing were cut off but what is scrolled."""
+    page = browser.new_context(viewport={"width": width, "height": 6000}).new_page()  # nothing scrolls under the header
+    for name in ("lstm", "slstm"):
+        page.goto(built.address + built.page(name))
+        page.evaluate("document.fonts.ready.then(() => true)")
+        equations = page.locator(".equations").nth(1)
+        before = equations.screenshot()
+        page.evaluate(CUT_OFF)
+        assert equations.screenshot() == before, name
+
+
 def test_a_phone_scrolls_down_only(visits: dict[str, Visit]) -> None:
     assert {name: found.narrow["wide"] for name, found in visits.items() if found.narrow["wide"] > 0} == {}
 

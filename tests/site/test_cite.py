@@ -1,0 +1,97 @@
+"""What to cite: BibTeX that a cell's reference gives, and links at arXiv numbers and DOIs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from derive.cells import SHIPPED
+
+pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
+
+from derive.site.bibtex import citation, entries
+from derive.site.page import Page
+from derive.site.references import linked
+
+NEEDED = {
+    "article": {"author", "journal", "year"},
+    "inproceedings": {"author", "booktitle", "year"},
+    "book": {"author", "title", "publisher"},
+}
+
+
+def parsed(text: str) -> list[tuple[str, str, dict[str, str]]]:
+    """Return kind, key and fields of BibTeX entries; an error, where the text is anything else."""
+    found, at = [], 0
+    while at < len(text):
+        head = re.compile(r"\s*@(\w+)\{([\w-]+),\s*").match(text, at)
+        assert head is not None, text[at:]
+        at, fields = head.end(), {}
+        while text[at] != "}":
+            name = re.compile(r"(\w+) = \{").match(text, at)
+            assert name is not None, text[at:]
+            end = closing(text, name.end())
+            assert name[1] not in fields
+            fields[name[1]] = text[name.end() : end]
+            rest = re.compile(r"\},\s*").match(text, end)
+            assert rest is not None, text[end:]
+            at = rest.end()
+        at += 1
+        found.append((head[1], head[2], fields))
+    return found
+
+
+def closing(text: str, start: int) -> int:
+    depth = 1
+    for at in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        if depth == 0:
+            return at
+    raise AssertionError(f"a brace is not closed: {text[start:]}")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_a_page_has_to_cite_is_bibtex(name: str) -> None:
+    cell = SHIPPED[name]
+    code = "\n".join(re.findall(r"```bibtex\n(.*?)\n```", citation(Page(cell, "")), re.DOTALL))
+    works = parsed(code)
+    assert len({key for _, key, _ in works}) == len(works) and works[-1][:2] == ("software", "derive")
+    for kind, _, fields in works[:-1]:
+        assert fields.keys() >= NEEDED.get(kind, {"author", "year"})
+        for value in fields.values():  # only what the reference says
+            for word in re.findall(r"[^\W\d_]{3,}", value):
+                assert word in cell.reference or word in ("and", "others", "arXiv"), word
+    named = re.findall(r"arXiv:(\d+\.\d+(?:v\d+)?)", cell.reference)
+    assert name == "gdn2" or [fields["eprint"] for _, _, fields in works if "eprint" in fields] == named
+
+
+def test_works_of_all_kinds() -> None:
+    ((kind, key, fields),) = parsed(
+        entries("in the notation of Greff, Koutník 2017, A Title, with a comma, IEEE X 28(10), arXiv:1503.04069")
+    )
+    assert (kind, key) == ("article", "greff2017") and fields["title"] == "{A Title, with a comma}"
+    assert fields["author"] == "Greff and Koutník" and (fields["journal"], fields["volume"], fields["number"]) == ("IEEE X", "28", "10")
+    first, second = parsed(entries("van Dam 1990, A Book & More, Some Press, section 1.3; later: van Dam et al. 1990, ICML, PMLR 37:1-9"))
+    assert first[:2] == ("book", "vandam1990") and first[2]["author"] == "{van Dam}" and first[2]["title"] == r"{A Book \& More}"
+    assert second[:2] == ("inproceedings", "vandam1990a") and second[2]["author"] == "{van Dam} and others"
+    assert (second[2]["series"], second[2]["pages"]) == ("PMLR", "1--9")
+    assert entries("the form of torch.nn.GRU") == ""
+
+
+def test_numbers_are_links_but_in_code_and_links() -> None:
+    assert linked("<p>see arXiv:1503.04069v3, eq. 1</p>") == (
+        '<p>see <a href="https://arxiv.org/abs/1503.04069v3">arXiv:1503.04069v3</a>, eq. 1</p>'
+    )
+    assert (
+        linked("doi:10.5281/zenodo.4422025; next")
+        == '<a href="https://doi.org/10.5281/zenodo.4422025">doi:10.5281/zenodo.4422025</a>; next'
+    )
+    for text in (
+        "<code>arXiv:1503.04069</code>",
+        '<a href="x">arXiv:1503.04069</a>',
+        '<svg aria-label="arXiv:1503.04069"></svg>',
+        "arXiv:12",
+    ):
+        assert linked(text) == text
