@@ -155,39 +155,6 @@ def test_a_program_that_jax_keeps_serves_another_process(tmp_path: Path) -> None
     assert any(tmp_path.iterdir()) and said[0] == said[1] == f"{float(gru(X, PARAMS)[0].sum())}\n"
 
 
-SHARDED = """
-import jax, numpy as np
-from jax.sharding import PartitionSpec as P
-from generated.jax import gru
-
-mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
-params, x = gru.init(2, 4), np.random.default_rng(0).standard_normal((5, 6, 2)).astype(np.float32)
-
-def grads(params, x):
-    return jax.grad(lambda params: (gru(x, params)[0] ** 2).sum())(params)
-
-def summed(params, x):
-    return jax.lax.psum(grads(params, x), "batch")
-
-def sharded(function, **options):
-    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(P(), P(None, "batch")), out_specs=P(), **options))(params, x)
-
-assert len(jax.devices()) == 2
-for found, want in zip(sharded(summed, check_vma=False), grads(params, x)):
-    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
-try:
-    sharded(grads)
-except NotImplementedError as error:
-    print(error)
-"""
-
-
-def test_sequences_on_two_devices() -> None:
-    """JAX's own distribution: gradients are those of one device."""
-    said = python(SHARDED, XLA_FLAGS="--xla_force_host_platform_device_count=2")
-    assert said.startswith("gru: in `shard_map` a recurrent cell needs `check_vma=False`")
-
-
 def test_the_package_imports_no_jax() -> None:
     assert python("import sys, generated.gru, generated.warm; print('jax' in sys.modules)") == "False\n"
     assert python("import sys, generated.jax; print(sorted({'derive', 'sympy', 'torch'} & {*sys.modules}))") == "[]\n"

@@ -53,16 +53,16 @@ def _of_values(values: Arrays, tangents: Arrays, form: Form) -> tuple[Results, R
     return found, [*moved, *_zeros(saved)]
 
 
-def _infer_jvp(values: Arrays, tangents: Arrays, *, form: Form) -> tuple[Results, Results]:
+def _infer_jvp(values: Arrays, tangents: Arrays, *, form: Form, **_: Any) -> tuple[Results, Results]:
     found, moved = _of_values(values, tangents, form)
     return found[: form.how.results], moved[: form.how.results]
 
 
-def _forward_jvp(values: Arrays, tangents: Arrays, *, form: Form) -> tuple[Results, Results]:
+def _forward_jvp(values: Arrays, tangents: Arrays, *, form: Form, **_: Any) -> tuple[Results, Results]:
     return _of_values(values, tangents, form)
 
 
-def _linear_jvp(name: str, primals: Arrays, tangents: Arrays, *, form: Form) -> tuple[Results, Results]:
+def _linear_jvp(name: str, primals: Arrays, tangents: Arrays, *, form: Form, **_: Any) -> tuple[Results, Results]:
     """Differentiate what is linear in its first parts: by each of them it is itself, with that part's tangents."""
     parts, moved = parts_of(name, form, primals), parts_of(name, form, tangents)
     found, terms = bind(name, form, *parts), []
@@ -89,7 +89,7 @@ def _by_values(name: str, form: Form, parts: Sequence[Arrays], along: Mask, dire
 # Transposes
 
 
-def _transpose(name: str, cotangents: Arrays, *operands: Any, form: Form) -> Results:
+def _transpose(name: str, cotangents: Arrays, *operands: Any, form: Form, **_: Any) -> Results:
     """Return the cotangents of the one part that is not known; None of others, and of zeros in it that stand for tangents."""
     parts = parts_of(name, form, operands)
     unknown = [k for k, part in enumerate(parts) if any(map(ad.is_undefined_primal, part))]

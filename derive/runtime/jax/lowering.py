@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 from jax.interpreters import mlir
 
 from ..common.sizes import evaluate
@@ -23,7 +24,7 @@ from ..cpu.memory import ALIGNMENT
 from .frame import handler
 from .passes import Passes, runtime
 from .plan import Index, Plan, planned
-from .primitives import GIVES, LINEAR, PRIMITIVES, Form, full, given, parts_of
+from .primitives import GIVES, HERE, LINEAR, PRIMITIVES, Form, full, given, parts_of
 from .version import VERSION, unlike, untried
 
 Array = np.ndarray
@@ -147,12 +148,15 @@ def _call_back(name: str, *operands: Any, form: Form) -> list[Any]:
 # By what XLA compiles for
 
 
-def _lowered(name: str, on_host: bool, ctx: Any, *operands: Any, form: Form) -> Any:
+def _lowered(name: str, on_host: bool, ctx: Any, *operands: Any, form: Form, divided: Any) -> Any:
     _check(name, form.how)
-    run = _call if on_host and not form.how.ragged and not refused() else _call_back
-    return mlir.lower_fun(partial(run, name), multiple_results=True)(ctx, *operands, form=form)
+    by_machine_code = on_host and not form.how.ragged and not refused()
+    run = jaxpr_as_fun(divided) if by_machine_code else partial(_call_back, name, form=form)
+    return mlir.lower_fun(run, multiple_results=True)(ctx, *operands)
 
 
+for _name, _here in HERE.items():
+    mlir.register_lowering(_here, mlir.lower_fun(partial(_call, _name), multiple_results=True))
 for _name, _primitive in PRIMITIVES.items():
     mlir.register_lowering(_primitive, partial(_lowered, _name, False))
     mlir.register_lowering(_primitive, partial(_lowered, _name, True), platform="cpu")

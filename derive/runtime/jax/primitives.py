@@ -27,6 +27,7 @@ from jax import numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import batching
 
+from .devices import divided, typed, varying
 from .passes import Passes
 
 Mask = tuple[bool, ...]
@@ -51,8 +52,9 @@ GIVES = {
     "twice": ("gradients",),
     "bent": ("results",),
 }
-VARYING = "{}: in `shard_map` a recurrent cell needs `check_vma=False`, and gradients by what all devices share are summed with `psum`"
 PRIMITIVES = {name: Primitive(f"derive_{name}") for name in LINEAR}
+HERE = {name: Primitive(f"derive_{name}_here") for name in LINEAR}
+"""What each device runs of them, with its sequences."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,29 @@ class Form:
 
 def bind(name: str, form: Form, *parts: Arrays) -> list[Any]:
     """Bind a primitive."""
-    found: list[Any] = PRIMITIVES[name].bind(*[value for part in parts for value in part], form=form)
+    return _bound(name, form, varying([value for part in parts for value in part]))
+
+
+def _bound(name: str, form: Form, operands: Arrays) -> list[Any]:
+    program = _divided(name, form, tuple(map(jax.typeof, operands)))
+    found: list[Any] = PRIMITIVES[name].bind(*operands, form=form, divided=program)
     return found
+
+
+@lru_cache(maxsize=512)
+def _divided(name: str, form: Form, operands: Arrays) -> Any:
+    """Return what runs a primitive's kernels, and is divided among devices, as a program of operands of such types.
+
+    It goes with the primitive from the beginning, since JAX tells only programs in which it sees such a part which devices they are for.
+    """
+    run = divided(partial(HERE[name].bind, form=form), flat_axes(name, form), axes_of_results(name, form), GIVES[name] == ("gradients",))
+    return jax.make_jaxpr(run)(*operands)
 
 
 def parts_of(name: str, form: Form, operands: Arrays) -> list[Arrays]:
     """Return the operands of a primitive by parts."""
     found, start = list[Arrays](), 0
-    for axes in _axes_of_operands(name, form):
+    for axes in axes_of_operands(name, form):
         found.append(list(operands[start : start + len(axes)]))
         start += len(axes)
     return found
@@ -104,29 +121,27 @@ def _axes(part: str, form: Form) -> Axes:
     return axes
 
 
-def _axes_of_operands(name: str, form: Form) -> list[Axes]:
+def axes_of_operands(name: str, form: Form) -> list[Axes]:
     after = ("values", "saved") if LINEAR[name] else ("values",)
     return [_axes(part, form) for part in (*LINEAR[name], *after)]
 
 
-def _axes_of_results(name: str, form: Form) -> list[int | None]:
+def flat_axes(name: str, form: Form) -> list[int | None]:
+    return [axis for part in axes_of_operands(name, form) for axis in part]
+
+
+def axes_of_results(name: str, form: Form) -> list[int | None]:
     return [axis for part in GIVES[name] for axis in _axes(part, form)]
 
 
 # What is given
 
 
-def _abstract(name: str, *operands: Any, form: Form) -> list[Any]:
-    """Return what a primitive gives, in a program that JAX traces.
-
-    Raises
-    ------
-    NotImplementedError
-        Where JAX keeps account of what varies over a mesh: it would take results for the same on all devices, and gradients for summed.
-    """
-    if any(getattr(getattr(value, "mat", None), "varying", None) or getattr(value, "vma", None) for value in operands):
-        raise NotImplementedError(VARYING.format(form.how.layer.name))
-    return given(name, *operands, form=form)
+def _abstract(name: str, *operands: Any, form: Form, **_: Any) -> list[Any]:
+    """Return what a primitive gives, in a program that JAX traces."""
+    values = parts_of(name, form, operands)[len(LINEAR[name])]
+    by = list(compress(values, form.asks)) if GIVES[name] == ("gradients",) else []
+    return typed(given(name, *operands, form=form), axes_of_results(name, form), by, operands, flat_axes(name, form))
 
 
 def given(name: str, *operands: Any, form: Form) -> list[Any]:
@@ -144,11 +159,11 @@ def given(name: str, *operands: Any, form: Form) -> list[Any]:
 
 @lru_cache(maxsize=512)
 def _compiled(name: str, form: Form) -> Callable[..., list[Any]]:
-    compiled: Callable[..., list[Any]] = jax.jit(partial(PRIMITIVES[name].bind, form=form))
+    compiled: Callable[..., list[Any]] = jax.jit(lambda *operands: _bound(name, form, operands))
     return compiled
 
 
-def _run(name: str, *operands: Any, form: Form) -> list[Any]:
+def _run(name: str, *operands: Any, form: Form, **_: Any) -> list[Any]:
     """Run a primitive outside of all programs: as a program of its own."""
     return _compiled(name, form)(*operands)
 
@@ -156,15 +171,15 @@ def _run(name: str, *operands: Any, form: Form) -> list[Any]:
 # A mapped axis
 
 
-def _mapped(name: str, operands: Arrays, mapped: Axes, *, form: Form) -> tuple[list[Any], list[int | None]]:
+def _mapped(name: str, operands: Arrays, mapped: Axes, *, form: Form, **_: Any) -> tuple[list[Any], list[int | None]]:
     """Let a mapped axis be more sequences, if all that is mapped has sequences, and all that is given; else call each element alone."""
-    run = partial(PRIMITIVES[name].bind, form=form)
-    axes, results = [axis for part in _axes_of_operands(name, form) for axis in part], _axes_of_results(name, form)
+    axes, results = flat_axes(name, form), axes_of_results(name, form)
     times = next(value.shape[axis] for value, axis in zip(operands, mapped, strict=True) if axis is not None)
     alone = any(axis is None and of is not None for axis, of in zip(axes, mapped, strict=True))
     if alone or (LINEAR[name] and None in results):
-        return _one_by_one(run, operands, mapped)
-    found = run(*[value if of is None else _fold(value, axis, of, times) for value, axis, of in zip(operands, mapped, axes, strict=True)])
+        return _one_by_one(partial(_bound, name, form), operands, mapped)
+    folded = [value if of is None else _fold(value, axis, of, times) for value, axis, of in zip(operands, mapped, axes, strict=True)]
+    found = _bound(name, form, folded)
     return [value if axis is None else _unfold(value, axis, times) for value, axis in zip(found, results, strict=True)], results
 
 
@@ -174,7 +189,7 @@ def _one_by_one(run: Callable[..., list[Any]], operands: Arrays, mapped: Axes) -
 
     def one(elements: Arrays) -> list[Any]:
         each = iter(elements)
-        return run(*[value if axis is None else next(each) for value, axis in zip(operands, mapped, strict=True)])
+        return run([value if axis is None else next(each) for value, axis in zip(operands, mapped, strict=True)])
 
     found = jax.lax.map(one, moved)
     return found, [0] * len(found)
@@ -194,7 +209,8 @@ def _unfold(value: Any, axis: int, times: int) -> Any:
 
 
 for _name, _primitive in PRIMITIVES.items():
-    _primitive.multiple_results = True
+    for _each in (_primitive, HERE[_name]):
+        _each.multiple_results = True
+        _each.def_abstract_eval(partial(_abstract, _name))
     _primitive.def_impl(partial(_run, _name))
-    _primitive.def_abstract_eval(partial(_abstract, _name))
     batching.primitive_batchers[_primitive] = partial(_mapped, _name)
