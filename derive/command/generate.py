@@ -14,7 +14,7 @@ from ..language.errors import CellError
 from ..language.transform import transformed
 from ..package import contents, folder
 
-HIDDEN = {"torch": "PyTorch", "jax": "JAX"}  # modules of a package that have names of others
+HIDDEN = {"torch": "PyTorch", "jax": "JAX", "flax": "Flax", "equinox": "Equinox"}  # modules of a package that have names of others
 WITH = "transformations of the cells, beside them: such as zoneout,masked for two more of each, zoneout+masked for one with both"
 
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     source = ", ".join(Path(name).name for name in options.cells) or "derive/cells"
     out = options.out or Path("generated")
     hides = _hides(out)
-    package = contents.files(cells, source, {} if own else SOURCES, torch=not hides, jax=not hides, orders=_orders(options, cells))
+    package = contents.files(cells, source, {} if own else SOURCES, frameworks=not hides, orders=_orders(options, cells))
     for name, meant in HIDDEN.items() if hides else ():
         print(
             f"{out}: no module `{name}`: Python looks for modules there, and would take it for {meant}; a folder of a package can have it"

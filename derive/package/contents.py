@@ -19,12 +19,14 @@ from .folder import MARK
 RUNTIME = Path(__file__).parents[1] / "runtime"
 MADE_FROM = "# Made from "
 TRAINING, WARM = "training", "warm"
-CUDA, TORCH, JAX = "cuda", "torch", "jax"
+CUDA, TORCH, JAX, FLAX, EQUINOX = "cuda", "torch", "jax", "flax", "equinox"
+FRAMEWORKS = {TORCH: (), JAX: (), FLAX: (JAX,), EQUINOX: (JAX,)}
+"""Parts of the runtime for other frameworks, and which of them each is built on."""
 OWN = ""  # the part of the runtime that every package has, and that its kernels are compiled with
 STEPS = f"runtime/{TORCH}/steps"  # apart from the kernels, which need not be compiled anew for them
 TOLD = '"""Steps of cells in PyTorch, for derivatives that their kernels do not have."""'
 BESIDE = {f"{name}.py": f"common/{name}.py" for name in (TRAINING, WARM)}  # files of the runtime that lie beside the cells
-RESERVED = ("runtime", TRAINING, WARM, CUDA, TORCH, JAX, "flax")
+RESERVED = ("runtime", TRAINING, WARM, CUDA, *FRAMEWORKS)
 ARGUMENTS = (
     *("params", "state", "steps", "lengths", "reverse", "tape", "out", "dtype", "seed", "batch", "self", "tf32", "stream"),
     *("dy", "dfinal", "second", "curvature"),
@@ -45,7 +47,21 @@ from .runtime.jax import __getattr__ as __getattr__
 
 __all__ = ["TARGET", "Function", "function"]
 '''
-BRIDGES = {TORCH: LAYERS, JAX: FUNCTIONS}  # the modules for other frameworks
+
+MODULES = '''"""The kernels of this package as modules of Flax: see `runtime.flax`."""
+
+from .runtime.flax import RNN, Fixed, from_flax, to_flax
+
+__all__ = ["RNN", "Fixed", "from_flax", "to_flax"]
+'''
+
+LIKEWISE = '''"""The kernels of this package as layers of Equinox: see `runtime.equinox`."""
+
+from .runtime.equinox import RNN, from_equinox, to_equinox
+
+__all__ = ["RNN", "from_equinox", "to_equinox"]
+'''
+BRIDGES = {TORCH: LAYERS, JAX: FUNCTIONS, FLAX: MODULES, EQUINOX: LIKEWISE}  # the modules for other frameworks
 
 
 def files(
@@ -54,8 +70,7 @@ def files(
     sources: Mapping[str, str] | None = None,
     *,
     cuda: bool = True,
-    torch: bool = True,
-    jax: bool = True,
+    frameworks: bool = True,
     orders: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """Return the files of the package generated for `cells`, by path.
@@ -71,10 +86,8 @@ def files(
         The same for single cells, by name, where it is known more closely.
     cuda : bool
         Whether there are modules for CUDA devices too.
-    torch : bool
-        Whether there is a module `torch`, with layers of PyTorch.
-    jax : bool
-        Whether there is a module `jax`, with functions of JAX.
+    frameworks : bool
+        Whether there are modules for other frameworks: `torch`, with layers of PyTorch, `jax`, with functions of JAX, `flax`, `equinox`.
     orders : mapping, optional
         By cell, the order of its derivatives: 1, as by default, or 2.
 
@@ -85,11 +98,12 @@ def files(
     """
     cells = tuple(cells)
     _check_names(cells)
-    left = {part for part, wanted in ((CUDA, cuda), (TORCH, torch), (JAX, jax)) if not wanted}
+    left = {*(() if cuda else [CUDA]), *(() if frameworks else FRAMEWORKS)}
     runtime = {name: text for name, text in _runtime_files().items() if _part(name) not in left}
-    parts = {part: [text for name, text in runtime.items() if _part(name) == part] for part in (OWN, CUDA, TORCH, JAX)}
+    parts = {part: [text for name, text in runtime.items() if _part(name) == part] for part in (OWN, CUDA, *FRAMEWORKS)}
     own = digest(*parts[OWN])  # kernels of the CPU do not change with what is for devices or for frameworks
-    digests = {OWN: own, **{part: digest(*parts[OWN], *parts[part]) for part in (CUDA, TORCH, JAX)}}
+    below = {CUDA: (), **FRAMEWORKS}
+    digests = {OWN: own, **{part: digest(*(text for each in (OWN, *of, part) for text in parts[each])) for part, of in below.items()}}
     found = {
         f"runtime/{name}": _stamped(text, f"derive/runtime/{name}", digests[_part(name)])
         for name, text in runtime.items()
@@ -99,7 +113,7 @@ def files(
     found |= {f"{part}.py": _stamped(text, f"derive/runtime/{part}", digests[part]) for part, text in bridges.items()}
     found |= {path: _stamped(runtime[name], f"derive/runtime/{name}", own) for path, name in BESIDE.items()}
     found["__init__.py"] = _init(cells, source, "Recurrent layers: kernels with their gradients, on NumPy and Numba alone.")
-    if torch:
+    if frameworks:
         found[f"{STEPS}/__init__.py"] = f"{MARK} from {source}. Do not edit.\n{TOLD}\n"
     if cuda:
         found[f"{CUDA}/__init__.py"] = _init(cells, source, "The same layers for CUDA devices: `numba.cuda` kernels, products by cuBLAS.")
@@ -110,7 +124,7 @@ def files(
         if cuda:
             text = cuda_module(cell, compiled, where, "")
             found[f"{CUDA}/{cell.name}.py"] = _marked(text, digests[CUDA])
-        if torch and not second and has_steps(cell) and is_true(cell):  # a replay takes Hessians for symmetric
+        if frameworks and not second and has_steps(cell) and is_true(cell):  # a replay takes Hessians for symmetric
             found[f"{STEPS}/{cell.name}.py"] = _marked(step_module(cell, where, ""), "")
     return dict(sorted(found.items()))
 
@@ -118,7 +132,7 @@ def files(
 def _part(name: str) -> str:
     """Return which part of the runtime a file of it belongs to."""
     folder = name.partition("/")[0]
-    return folder if folder in (CUDA, TORCH, JAX) else OWN
+    return folder if folder in (CUDA, *FRAMEWORKS) else OWN
 
 
 def _check_names(cells: tuple[Definition, ...]) -> None:

@@ -92,7 +92,7 @@ class Member:
 @lru_cache(maxsize=256)
 def package_of(cells: tuple[Definition, ...], *, cuda: bool, order: int = 1) -> str:
     """Return the name of the package generated for `cells`, which is imported."""
-    package = files(cells, "a cell in memory", cuda=cuda, torch=False, jax=False, orders={cell.name: order for cell in cells})
+    package = files(cells, "a cell in memory", cuda=cuda, frameworks=False, orders={cell.name: order for cell in cells})
     name = f"_derive_{digest(*package.values())}"
     if name not in sys.modules:
         folder = _kept(package, name)

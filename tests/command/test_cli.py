@@ -181,10 +181,10 @@ def test_cells_in_collections(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     cells.write_text("\n".join([*lines, f"named = {{'d': {d}, 'again': more}}", "more.append(named)"]))
     assert main(["generate", str(cells), "--out", str(out)]) == 0
     modules = {path.stem for path in out.glob("*.py")}
-    assert modules == {"a", "b", "c", "d", "__init__", "training", "warm", "torch", "jax"}
+    assert modules == {"a", "b", "c", "d", "__init__", "training", "warm", "torch", "jax", "flax", "equinox"}
 
 
-@pytest.mark.parametrize("framework", ["torch", "jax"])
+@pytest.mark.parametrize("framework", ["torch", "jax", "flax", "equinox"])
 def test_no_module_hides_a_framework(
     framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,7 @@ import numpy as np
 import {package}
 root = pathlib.Path({package}.__path__[0])
 files = [path.relative_to(root.parent).with_suffix("") for path in root.rglob("*.py") if "__pycache__" not in path.parts]
-names = [".".join(path.parts).removesuffix(".__init__") for path in files if not {{"torch", "jax"}} & {{*path.parts}}]
+names = [".".join(path.parts).removesuffix(".__init__") for path in files if not {{"torch", "jax", "flax", "equinox"}} & {{*path.parts}}]
 for name in names:
     importlib.import_module(name)
 from {package} import rnn
@@ -38,7 +38,7 @@ params = rnn.init(3, 5)
 y, final, tape = rnn.forward(np.ones((4, 2, 3), np.float32), params)
 grads = rnn.backward(y, tape)
 assert all(np.isfinite(value).all() for value in grads.params)
-print(len(names), sorted(m for m in ("sympy", "derive", "torch", "jax", "scipy.special") if sys.modules.get(m)))
+print(len(names), sorted(m for m in ("sympy", "derive", "torch", "jax", "flax", "equinox", "scipy.special") if sys.modules.get(m)))
 """
 
 # Two packages share the machine code of products: the one imported last makes it, at the first call for each dtype.
@@ -388,7 +388,7 @@ def test_a_cell_that_fails_writes_nothing(tmp_path: Path, capsys: pytest.Capture
 # Names
 
 
-@pytest.mark.parametrize("name", ["runtime", "training", "warm", "cuda", "torch", "jax", "flax"])
+@pytest.mark.parametrize("name", ["runtime", "training", "warm", "cuda", "torch", "jax", "flax", "equinox"])
 def test_names_of_the_package_itself_are_refused(name: str) -> None:
     with pytest.raises(CellError, match=f"a cell cannot be named `{name}`"):
         contents.files([Cell("h = tanh(W @ x)", name=name, output="h")])

@@ -57,7 +57,7 @@ def _parser(known: Sequence[str]) -> argparse.ArgumentParser:
 def cells() -> list[str]:
     """Return the names of the package's cells."""
     package = importlib.import_module(str(__package__))
-    others = {"runtime", "training", "warm", "cuda", "torch", "jax", "flax"}
+    others = {"runtime", "training", "warm", "cuda", "torch", "jax", "flax", "equinox"}
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in others)
 
 

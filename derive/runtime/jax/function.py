@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -38,6 +39,10 @@ def _of(module: ModuleType) -> Function:
     return Function(module)
 
 
+def _named(module: str) -> Function:
+    return _of(importlib.import_module(module))
+
+
 class Function:
     """A cell over a sequence, which JAX differentiates, maps and compiles.
 
@@ -55,6 +60,10 @@ class Function:
 
     def __repr__(self) -> str:
         return f"<{self.module.__name__} as a function of JAX>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle a function as the name of its module."""
+        return _named, (self.module.__name__,)
 
     def init(self, *sizes: int, seed: int = 0, dtype: Any = np.float32, **named: int) -> Any:
         """Return initial parameters, the numbers of the module's `init`.

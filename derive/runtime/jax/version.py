@@ -22,11 +22,16 @@ VERSION = hashlib.sha256(source(__name__, __file__).splitlines()[1]).hexdigest()
 
 def untried() -> str:
     """Return what is said of a JAX that these primitives were not tried with; empty if they were."""
-    numbers = tuple(int(part) for part in re.findall(r"\d+", jax.__version__)[:2])
-    if TRIED[0] <= numbers < TRIED[1]:
+    return outside("JAX", jax.__version__, TRIED)
+
+
+def outside(library: str, version: str, tried: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    """Return what is said of a library whose version was not tried; empty if it was."""
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if tried[0] <= numbers < tried[1]:
         return ""
-    first, last = (".".join(map(str, version)) for version in TRIED)
-    return f"JAX {jax.__version__} was not tried with this package, which was with JAX from {first} and below {last}"
+    first, last = (".".join(map(str, each)) for each in tried)
+    return f"{library} {version} was not tried with this package, which was with {library} from {first} and below {last}"
 
 
 def unlike() -> str:
