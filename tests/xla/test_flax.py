@@ -27,9 +27,9 @@ B, T, D, N = 3, 5, 2, 4
 KINDS = (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)
 CHOSEN = {"lstm", "gru_v3", "slstm", "gated_deltanet", "gru_d", "softmax_cross_entropy"}
 LENGTHS = np.array([5, 1, 3])
-X = np.random.default_rng(0).standard_normal((B, T, D))
+WIDE = np.random.default_rng(0).standard_normal((B, T, D))
+X = WIDE.astype(np.float32)
 CALLS: list[dict[str, Any]] = [
-    {},
     {"seq_lengths": LENGTHS},
     {"reverse": True},
     {"reverse": True, "keep_order": True},
@@ -46,8 +46,8 @@ def wide() -> Iterator[None]:
 
 
 def cell_of(kind: Any, dtype: Any = jnp.float64, **options: Any) -> Any:
-    made = {"bias_init": nnx.initializers.normal(), "dtype": dtype, "param_dtype": dtype, **options}
-    return kind(D, N, rngs=nnx.Rngs(1), **made)
+    made = dict.fromkeys(("kernel_init", "recurrent_kernel_init", "bias_init"), nnx.initializers.normal(0.5))
+    return kind(D, N, dtype=dtype, param_dtype=dtype, rngs=nnx.Rngs(1), **made, **options)
 
 
 def close(found: Any, want: Any, tolerance: float) -> None:
@@ -58,6 +58,16 @@ def close(found: Any, want: Any, tolerance: float) -> None:
 
 def same(found: Any, want: Any) -> None:
     assert_same_bits(*(tuple(map(np.asarray, jax.tree.leaves(tree))) for tree in (found, want)))
+
+
+@nnx.jit
+def carried(layer: Any, x: Any, carry: Any = None) -> Any:
+    return layer(x, initial_carry=carry, return_carry=True)
+
+
+@nnx.jit
+def gradients(layer: Any) -> Any:
+    return nnx.grad(lambda layer: (layer(WIDE) ** 2).sum())(layer)
 
 
 # Flax's own cells
@@ -73,47 +83,49 @@ def within(y: Any, call: dict[str, Any]) -> Any:
 def test_what_flax_computes(kind: Any, wide: None) -> None:
     cell = cell_of(kind)
     theirs, layer = nnx.RNN(cell), from_flax(cell)
-    for call in CALLS:
-        carry, y = theirs(X, return_carry=True, **call)
-        close(layer(X, return_carry=True, **call), (carry, within(y, call)), 1e-12)
-    carry = theirs(X, return_carry=True)[0]
-    close(layer(X[::-1], initial_carry=carry, return_carry=True), theirs(X[::-1], initial_carry=carry, return_carry=True), 1e-12)
-    close(layer(X[0], return_carry=True), theirs(X[0], return_carry=True), 1e-12)  # one sequence, without an axis
-    close(layer(X[None], return_carry=True), theirs(X[None], return_carry=True), 1e-12)
+    carry, y = carried(theirs, WIDE)
+    close(carried(layer, WIDE), (carry, y), 1e-12)
+    close(carried(layer, WIDE[::-1], carry), carried(theirs, WIDE[::-1], carry), 1e-12)
     close(layer.initialize_carry((7, D)), cell.initialize_carry((7, D), nnx.Rngs(0)), 0)
 
 
-def test_float32() -> None:
-    cell = cell_of(nnx.GRUCell, jnp.float32)
-    close(from_flax(cell)(X), nnx.RNN(cell)(X), 1e-6)
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_how_flax_is_called(call: dict[str, Any], wide: None) -> None:
+    cell = cell_of(nnx.SimpleCell)
+    called = nnx.jit(lambda layer: layer(WIDE, return_carry=True, **call))
+    carry, y = called(nnx.RNN(cell))
+    close(called(from_flax(cell)), (carry, within(y, call)), 1e-12)
+
+
+@pytest.mark.parametrize("x", [WIDE[0], WIDE[None]], ids=["none", "two"])
+def test_any_axes_of_sequences(x: Any, wide: None) -> None:
+    cell = cell_of(nnx.SimpleCell)
+    close(carried(from_flax(cell), x), carried(nnx.RNN(cell), x), 1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_and_gradients_there_and_back(kind: Any, wide: None) -> None:
     cell = cell_of(kind)
     layer = from_flax(nnx.RNN(cell, reverse=True, keep_order=True))
-
-    def loss(layer: Any) -> Any:
-        return (layer(X) ** 2).sum()
-
     same(nnx.state(to_flax(layer, kind), nnx.Param), nnx.state(cell, nnx.Param))
-    want = nnx.grad(loss)(nnx.RNN(cell, reverse=True, keep_order=True))["cell"]
+    want = gradients(nnx.RNN(cell, reverse=True, keep_order=True))["cell"]
     found = from_flax(cell)  # whose values become gradients
-    nnx.update(found, nnx.grad(loss)(layer))
+    nnx.update(found, gradients(layer))
     close(nnx.state(to_flax(found, kind), nnx.Param), want, 1e-12)
 
 
 def test_the_other_lstm_of_flax() -> None:
     layer = RNN("lstm", D, N, rngs=nnx.Rngs(0))
     assert type(to_flax(layer)) is nnx.OptimizedLSTMCell
-    close(nnx.RNN(to_flax(layer, nnx.LSTMCell))(X), layer(X), 1e-6)
+    same(nnx.state(from_flax(to_flax(layer, nnx.LSTMCell))), nnx.state(layer))
 
 
 def test_both_directions() -> None:
-    cells = [cell_of(kind, jnp.float32) for kind in (nnx.LSTMCell, nnx.GRUCell)]
+    cells = [cell_of(nnx.SimpleCell, jnp.float32) for _ in range(2)]
     options = {"seq_lengths": LENGTHS, "return_carry": True}
-    carry, y = nnx.Bidirectional(*map(nnx.RNN, cells))(X, **options)
-    close(nnx.Bidirectional(*map(from_flax, cells))(X, **options), (carry, within(y, options)), 1e-6)
+    called = nnx.jit(lambda layer: layer(X, **options))
+    carry, y = called(nnx.Bidirectional(*map(nnx.RNN, cells)))
+    close(called(nnx.Bidirectional(*map(from_flax, cells))), (carry, within(y, options)), 1e-6)
 
 
 # Any cell
@@ -144,21 +156,13 @@ def test_states_are_named() -> None:
     same(layer.initialize_carry((B, D)), layer.function.zero_state(B, N))
 
 
-def test_a_cell_of_ones_own() -> None:
-    cell = Cell("h = tanh(W @ x + U @ h_prev + V @ c)", name="seen", output="h", context=("c",))
-    layer = RNN(cell, D, N, m=2, rngs=nnx.Rngs(0)) if "m" in cell.sizes else RNN(cell, D, N, rngs=nnx.Rngs(0))
-    seen = np.ones((B, *layer.V[...].shape[1:]), np.float32)
-    want = layer.function(jnp.moveaxis(jnp.asarray(X), 1, 0), layer.function.Params(*[layer.W[...], layer.U[...], layer.V[...]]), c=seen)
-    same(layer(X, c=seen), np.moveaxis(want[0], 0, 1))
-
-
 def test_episodes_end_to_end() -> None:
     """The states are cleared before a step at which an episode begins, as a scan over Flax's cell does it."""
     cell = cell_of(nnx.LSTMCell, jnp.float32)
     layer = RNN("lstm_resettable", D, N, time_major=True, return_carry=True, rngs=nnx.Rngs(0))
     plain = from_flax(cell)
     nnx.update(layer, nnx.state(plain))
-    x = np.swapaxes(X, 0, 1).astype(np.float32)
+    x = np.swapaxes(X, 0, 1)
     done = np.random.default_rng(1).random((T, B)) < 0.4
     begin = jax.tree.map(jnp.ones_like, cell.initialize_carry((B, D), nnx.Rngs(0)))
 
@@ -187,7 +191,7 @@ def test_training() -> None:
     losses = [float(step(layer, optimizer)) for _ in range(10)]
     assert losses == sorted(losses, reverse=True) and losses[-1] < 0.8 * losses[0]
     assert type(layer.b_hn) is Fixed and not layer.b_hn[...].any()
-    close(nnx.RNN(to_flax(layer))(X), layer(X), 1e-6)
+    close(carried(nnx.RNN(to_flax(layer)), X), carried(layer, X), 1e-6)
 
 
 def test_modules_are_taken_apart_copied_and_made_in_programs() -> None:
@@ -199,7 +203,7 @@ def test_modules_are_taken_apart_copied_and_made_in_programs() -> None:
     same(nnx.merge(*nnx.split(layer))(X), want)
     same(copy.deepcopy(layer)(X), want)
     same(nnx.jit(make)()(X), want)  # its numbers come of the key alone
-    assert nnx.eval_shape(make).W_r[...].shape == (N, D)
+    assert nnx.eval_shape(make).W_r.shape == (N, D)
     several = nnx.vmap(make)(jax.random.split(jax.random.key(0), 2))
     found = nnx.vmap(lambda layer, x: layer(x), in_axes=(0, None))(several, X)
     one = make()
@@ -222,15 +226,27 @@ def test_modules_are_taken_apart_copied_and_made_in_programs() -> None:
         (lambda: gru()(X[0, 0]), ValueError, r"gru: x has shape \(2,\), needs \(…, T, d\)"),
         (lambda: gru()(X[..., :1]), ValueError, r"gru: (x has shape|params\.\w+ has shape)"),
         (lambda: gru()(X, initial_carry=(1, 2)), ValueError, "gru: needs 1 states, h, got 2"),
-        (lambda: gru()(X, initial_carry=np.ones((7, N))), ValueError, r"gru: state\.h must have the axes \(3,\) of sequences, got"),
+        (
+            lambda: gru()(X, initial_carry=np.ones((7, N))),
+            ValueError,
+            r"gru: state\.h must have the axes \(3,\) of sequences, as x has, got",
+        ),
         (lambda: gru()(X, seq_lengths=LENGTHS[:2]), ValueError, r"gru: lengths must have the axes \(3,\) of sequences"),
         (lambda: gru()(X, seq_lengths=LENGTHS + 1), ValueError, r"gru: lengths must lie in 0 … T = 5"),
         (lambda: gru()(X, z=X), TypeError, "gru: needs x, got x, z"),
-        (lambda: from_flax(nnx.LSTMCell), ValueError, "needs one of Flax's cells OptimizedLSTMCell, LSTMCell, .*, got type"),
-        (lambda: from_flax(cell_of(nnx.GRUCell, gate_fn=nnx.hard_sigmoid)), ValueError, "GRUCell: gate_fn must be what it is by default"),
-        (lambda: from_flax(cell_of(nnx.LSTMCell, activation_fn=nnx.relu)), ValueError, "LSTMCell: activation_fn must be"),
-        (lambda: from_flax(cell_of(nnx.SimpleCell, residual=True)), ValueError, "SimpleCell: residual must be .*, got True"),
-        (lambda: from_flax(cell_of(nnx.GRUCell, dtype=jnp.bfloat16)), ValueError, "GRUCell: dtype must be that of its parameters"),
+        (lambda: from_flax(nnx.LSTMCell), ValueError, "needs one of Flax's cells OptimizedLSTMCell, LSTMCell, .*, got "),
+        (
+            lambda: from_flax(cell_of(nnx.GRUCell, jnp.float32, gate_fn=nnx.hard_sigmoid)),
+            ValueError,
+            "GRUCell: gate_fn must be what it is by default",
+        ),
+        (lambda: from_flax(cell_of(nnx.LSTMCell, jnp.float32, activation_fn=nnx.relu)), ValueError, "LSTMCell: activation_fn must be"),
+        (lambda: from_flax(cell_of(nnx.SimpleCell, jnp.float32, residual=True)), ValueError, "SimpleCell: residual must be .*, got True"),
+        (
+            lambda: from_flax(nnx.GRUCell(D, N, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))),
+            ValueError,
+            "GRUCell: dtype must be that of its parameters",
+        ),
         (lambda: to_flax(RNN("mgu", D, N, rngs=nnx.Rngs(0))), ValueError, "mgu: Flax has no cell of its equations; it has"),
         (lambda: to_flax(gru(), nnx.LSTMCell), ValueError, "gru: Flax has no cell of its equations that is a LSTMCell"),
         (lambda: to_flax(gru(biased=True)), ValueError, "gru: b_hn must be zero, since GRUCell has none"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -76,5 +77,6 @@ def to_equinox(layer: RNN) -> Any:
         raise ValueError(f"{name}: Equinox has no cell of its equations; it has those of {', '.join(TABLE)}")
     kind, layout = TABLE[name]
     values = stacked(layout, lambda of: getattr(layer.params, of))
-    cell = kind(layer.input_size, layer.hidden_size, use_bias="bias" in layout, key=jax.random.key(0))
+    make = partial(kind, layer.input_size, layer.hidden_size, use_bias="bias" in layout)
+    cell = eqx.filter_eval_shape(lambda: make(key=jax.random.key(0)))  # whose arrays all come from the layer
     return eqx.tree_at(lambda cell: [getattr(cell, name) for name in values], cell, list(values.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 from flax import nnx
@@ -116,9 +116,10 @@ def to_flax(layer: RNN, kind: Any = None) -> Any:
         if jnp.any(getattr(layer, field)[...] != 0):
             raise ValueError(f"{name}: {field} must be zero, since {kinds[0].__name__} has none; `fixed={weights.without}` keeps it there")
     dtype = layer.param_dtype
-    cell = (kind or kinds[0])(layer.in_features, layer.hidden_features, dtype=dtype, param_dtype=dtype, rngs=nnx.Rngs(0))
+    make = partial(kind or kinds[0], layer.in_features, layer.hidden_features, dtype=dtype, param_dtype=dtype)
+    cell = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))  # whose arrays all come from the layer
     for path, value in stacked(weights.layout, lambda of: getattr(layer, of)[...]).items():
-        reduce(getattr, path.split("."), cell)[...] = value.T
+        reduce(getattr, path.split("."), cell).set_value(value.T)
     return cell
 
 
@@ -127,7 +128,7 @@ def _checked(cell: Any) -> Weights:
     kind = type(cell)
     if kind not in TABLE:
         raise ValueError(f"needs one of Flax's cells {', '.join(each.__name__ for each in TABLE)}, or an RNN of one, got {kind.__name__}")
-    known = inspect.signature(kind).parameters
+    known = inspect.signature(kind.__init__).parameters
     for name in PLAIN:
         if name in known and (got := getattr(cell, name)) != known[name].default:
             raise ValueError(f"{kind.__name__}: {name} must be what it is by default, got {got!r}: write a Cell that says it")

@@ -113,11 +113,12 @@ def run(
     values = {name: _folded(layer, name, value, lead, time_major) for name, value in given.items()}
     before = None if state is None else _folded_state(cell, state, lead)
     if lengths is not None:
-        lengths = _flat(layer, "lengths", jnp.asarray(lengths), lead, 0)
+        lengths = _flat(layer, "lengths", jnp.asarray(lengths), lead)
     first = values.pop(next(iter(layer.inputs)))
     y, final = cell(first, params, before, **values, lengths=lengths, reverse=reverse)
-    y = y.reshape(y.shape[0], *lead, *y.shape[2:])
-    return (y if time_major else jnp.moveaxis(y, 0, len(lead))), cell.State(*[value.reshape(*lead, *value.shape[1:]) for value in final])
+    steps, _, *row = y.shape
+    y = y.reshape(steps, *lead, *row) if time_major else jnp.swapaxes(y, 0, 1).reshape(*lead, steps, *row)
+    return y, cell.State(*[value.reshape(*lead, *value.shape[1:]) for value in final])
 
 
 def _given(layer: Any, x: Any, others: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,9 +148,9 @@ def _axes(lead: str, row: tuple[str, ...]) -> str:
 def _folded(layer: Any, name: str, value: Any, lead: tuple[int, ...], time_major: bool) -> Any:
     """Return an input `(T, B, ·)` or a context `(B, ·)`; what the cell does not know stays as it is, for the cell to say so."""
     if name not in layer.inputs:
-        return _flat(layer, name, value, lead, 0) if name in layer.context else value
-    moved = value if time_major or value.ndim <= len(lead) else jnp.moveaxis(value, len(lead), 0)
-    return _flat(layer, name, moved, lead, 1)
+        return _flat(layer, name, value, lead) if name in layer.context else value
+    flat = _flat(layer, name, value, lead, int(time_major))
+    return flat if time_major or flat.ndim < 2 else jnp.swapaxes(flat, 0, 1)
 
 
 def _folded_state(cell: Function, state: Any, lead: tuple[int, ...]) -> Any:
@@ -159,13 +160,14 @@ def _folded_state(cell: Function, state: Any, lead: tuple[int, ...]) -> Any:
     if len(values) != len(names):
         raise ValueError(f"{layer.name}: needs {len(names)} states, {', '.join(names)}, got {len(values)}")
     pairs = zip(names, values, strict=True)
-    return cell.State(*[_flat(layer, f"state.{name}", jnp.asarray(value), lead, 0) for name, value in pairs])
+    return cell.State(*[_flat(layer, f"state.{name}", jnp.asarray(value), lead) for name, value in pairs])
 
 
-def _flat(layer: Any, argument: str, value: Any, lead: tuple[int, ...], axis: int) -> Any:
+def _flat(layer: Any, argument: str, value: Any, lead: tuple[int, ...], axis: int = 0) -> Any:
     """Return a value with one axis of sequences, at `axis`, for all."""
     if value.shape[axis : axis + len(lead)] != lead:
-        raise ValueError(f"{layer.name}: {argument} must have the axes {lead} of sequences, got shape {value.shape}, steps first")
+        first = next(iter(layer.inputs))
+        raise ValueError(f"{layer.name}: {argument} must have the axes {lead} of sequences, as {first} has, got shape {value.shape}")
     return value.reshape(*value.shape[:axis], prod(lead), *value.shape[axis + len(lead) :])
 
 
