@@ -32,6 +32,7 @@ from derive.language import hints
 from derive.language.sizes import Size
 from derive.notation import show
 from derive.notation.text import tagged_formulas
+from derive.site.gallery import NAME as GALLERY
 from derive.theory import DIAGRAMS, EXPERIMENTS
 from generated.runtime.cuda.current import current
 
@@ -42,7 +43,7 @@ PAGES = [README, *sorted(DOCS.glob("**/*.md")), *sorted(OF_EVERY_SITE.glob("*.md
 NAVIGATION = ROOT / "docs" / "nav.yml"
 RUN = ("list", "show", "new", "generate", "convert")  # commands that are quick and need nothing beside the working directory
 MADE = {
-    *(f"cells/{name}.md" for name in ("index", *SHIPPED)),
+    *(f"cells/{name}.md" for name in ("index", GALLERY, *SHIPPED)),
     *(f"figures/{name}.svg" for name in (*EXPERIMENTS, *DIAGRAMS)),
     "theory/lstm-gradient.ipynb",
 }  # by the site
