@@ -18,8 +18,8 @@ NEW = ".derive-new-"  # begins the name of a folder of files that are being writ
 Files = Mapping[str, str]
 
 
-def write(package: Files, out: Path) -> list[str]:
-    """Write a package into `out`, each file whole or not at all; return the paths that changed.
+def write(package: Files, out: Path, mark: str = MARK) -> list[str]:
+    """Write a package, whose files begin with `mark`, into `out`, each file whole or not at all; return the paths that changed.
 
     Files of an earlier generation that are no longer part of the package are removed; files that were not generated are left alone. While
     another process writes there, this one waits.
@@ -33,13 +33,13 @@ def write(package: Files, out: Path) -> list[str]:
         raise CellError(f"`{out}` is not a folder: a package needs one")
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out) as alone:
-        if foreign := _foreign(package, out):
+        if foreign := _foreign(package, out, mark):
             places, them = ", ".join(f"`{path}`" for path in foreign), "it" if len(foreign) == 1 else "them"
             raise CellError(
                 f"nothing was written: {places} would be overwritten, but derive has not made {them}; name another folder, or move"
                 f" {them} away"
             )
-        return _put(package, out, alone)
+        return _put(package, out, alone, mark)
 
 
 def complete(package: Files, folder: Path) -> None:
@@ -47,10 +47,10 @@ def complete(package: Files, folder: Path) -> None:
     if drift(package, folder):
         folder.mkdir(exist_ok=True)
         with _locked(folder) as alone:
-            _put(package, folder, alone)
+            _put(package, folder, alone, MARK)
 
 
-def _put(package: Files, out: Path, alone: bool) -> list[str]:
+def _put(package: Files, out: Path, alone: bool, mark: str) -> list[str]:
     """Write what has changed; `alone`, with nobody else at it, also remove what processes that were stopped have left."""
     for stray in _left_behind(out) if alone else []:
         shutil.rmtree(stray, ignore_errors=True)
@@ -61,7 +61,7 @@ def _put(package: Files, out: Path, alone: bool) -> list[str]:
         for number, path in enumerate(changed):
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             os.replace(Path(folder) / str(number), out / path)
-    orphans = _orphans(package, out)
+    orphans = _orphans(package, out, mark)
     for path in orphans:
         (out / path).unlink(missing_ok=True)
     return sorted([*changed, *orphans])
@@ -83,11 +83,11 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield alone
 
 
-def _foreign(package: Files, out: Path) -> list[str]:
+def _foreign(package: Files, out: Path, mark: str) -> list[str]:
     """Return what stands in the way of a package: files that were not generated, a folder in place of a file, or the other way."""
     folders = sorted({str(parent) for path in package for parent in PurePath(path).parents if parent.name})
     places = [out / folder for folder in folders if not (out / folder).is_dir()] + [out / path for path in package]
-    return [str(place) for place in places if os.path.lexists(place) and not (_read(place) or "").startswith(MARK)]
+    return [str(place) for place in places if os.path.lexists(place) and not (_read(place) or "").startswith(mark)]
 
 
 def _left_behind(out: Path) -> list[Path]:
@@ -107,17 +107,17 @@ def drift(package: Files, out: Path) -> str:
                 f"{path} (as generated)",
             )
             parts.append("".join(lines) or f"{path}: missing\n")
-    parts += [f"{path}: generated earlier, but no cell makes it now\n" for path in _orphans(package, out)]
+    parts += [f"{path}: generated earlier, but no cell makes it now\n" for path in _orphans(package, out, MARK)]
     parts += [f"{stray.name}: left behind by a process that was stopped\n" for stray in _left_behind(out)]
     return "".join(parts)
 
 
-def _orphans(package: Files, out: Path) -> list[str]:
+def _orphans(package: Files, out: Path, mark: str) -> list[str]:
     found = [p for pattern in ("*.py", "runtime/**/*.py", "cuda/*.py") for p in sorted(out.glob(pattern))]
     return [
         str(p.relative_to(out).as_posix())
         for p in found
-        if p.relative_to(out).as_posix() not in package and (_read(p) or "").startswith(MARK)
+        if p.relative_to(out).as_posix() not in package and (_read(p) or "").startswith(mark)
     ]
 
 
