@@ -57,12 +57,18 @@ class Step:
         views = {eq.name: eq.node for eq in self.equations}
         found = set()
         for previous, array in carried.items():
-            writes = [a for a in accesses if any(place.array == array for place in a.stores)]
+            writes = [(a, self.all_of(a, previous)) for a in accesses if any(place.array == array for place in a.stores)]
             shown = [(a, *_base(name, views)) for a in accesses for name in a.node.operands()]
             reads = [(a, aligned) for a, base, aligned in shown if base == previous]
-            if all(_before(read, aligned, write) for read, aligned in reads for write in writes):
+            if all(_before(read, write, aligned and whole) for read, aligned in reads for write, whole in writes):
                 found.add(array)
         return frozenset(found)
+
+    def all_of(self, write: _Access, previous: str) -> bool:
+        """Say whether what is written to a state's array is as large as the state, and so its elements lie where those of the state do."""
+        own, types = self.program.places[previous], self.program.rec.types
+        places = [place for place in write.stores if place.array == own.array]
+        return types[write.value].shape == types[previous].shape and all(place.start == own.start for place in places)
 
 
 def step(cell: Definition) -> Step:
@@ -83,6 +89,8 @@ class _Access:
 
     Attributes
     ----------
+    value : str
+        That is computed.
     node : Node
     stores : tuple of Place
     around : tuple of int
@@ -91,6 +99,7 @@ class _Access:
         Its place in a loop that has loops or parts in it.
     """
 
+    value: str
     node: Node
     stores: tuple[Place, ...]
     around: tuple[int, ...]
@@ -106,12 +115,12 @@ def _accesses(program: Program) -> Iterator[_Access]:
 
 
 def _of_product(product: Product, around: tuple[int, ...]) -> _Access:
-    return _Access(product.equation.node, (product.out,), around)
+    return _Access(product.equation.name, product.equation.node, (product.out,), around)
 
 
 def _of_loop(loop: Loop, around: tuple[int, ...], within: tuple[int, ...]) -> Iterator[_Access]:
     if isinstance(loop, VectorLoop | Scalars):
-        yield from (_Access(compute.equation.node, compute.stores, around, within) for compute in loop.computes)
+        yield from (_Access(c.equation.name, c.equation.node, c.stores, around, within) for c in loop.computes)
         return
     for k, part in enumerate(loop.loops if isinstance(loop, HeadLoop) else loop.parts):
         yield from _of_loop(part, around, (*within, k))
@@ -127,8 +136,8 @@ def _base(name: str, views: dict[str, Node]) -> tuple[str, bool]:
     return name, aligned
 
 
-def _before(read: _Access, aligned: bool, write: _Access) -> bool:
-    """Say whether a value is read before it is written; in one loop, each of its elements."""
+def _before(read: _Access, write: _Access, aligned: bool) -> bool:
+    """Say whether a value is read before it is written, or in the same loop, if they go through its elements together: `aligned`."""
     if read.around != write.around:
         return read.around < write.around
     sums = isinstance(write.node, HeadSum) or (isinstance(write.node, AxisSum) and write.node.axis == 0)  # begun before the loop

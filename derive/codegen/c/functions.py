@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ...calculus.functions import FUNCTIONS as ELEMENTWISE
 from ...calculus.functions import Composed
 from ..layout import RENAMED
 from ..source import Source, name
+from . import elementary
+from .elementary import FORMATS, Format
+from .text import INDENT, folded_head, refolded
 
-LIBRARY = {known: known for known in ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "floor")}
+LIBRARY = {known: known for known in ("log", "sqrt", "erf", "sin", "cos", "floor")}
 LIBRARY |= {"absolute": "fabs", "nearest": "nearbyint", "power": "pow"}
 """Functions of the standard library, by the names that emitted code has for them."""
-STRING = ("memset", "memcpy")
+OWN = {"exp": "fast_exp", "tanh": "fast_tanh"}
+"""Those that the file has instead."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Helper:
 
     does: str
     arguments: str
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] | Callable[[Format], tuple[str, ...]]
     uses: tuple[str, ...] = ()
     result: str = "real"
 
@@ -38,22 +42,25 @@ def _of_two(value: str, does: str = "") -> Helper:
     return Helper(does, "real a, real b", (f"return {value};",))
 
 
+PARTS = ("limited", "exponent", "fraction", "power_of_two")
 PRODUCT = "size_t rows, size_t columns, const real *restrict matrix, const real *restrict vector, real *restrict out"
 DOT = (
+    "const size_t whole = columns / LANES * LANES;",
     "for (size_t i = 0; i < rows; ++i) {",
     "    const real *row = matrix + i * columns;",
     "    real parts[LANES] = {R(0.0)};",
-    "    size_t j = 0;",
-    "    for (; j + LANES <= columns; j += LANES) {",
+    "    for (size_t j = 0; j < whole; j += LANES) {",
     "        for (size_t k = 0; k < LANES; ++k) {",
     "            parts[k] += row[j + k] * vector[j + k];",
     "        }",
     "    }",
-    "    real total = R(0.0);",
-    "    for (size_t k = 0; k < LANES; ++k) {",
-    "        total += parts[k];",
+    "    for (size_t half = LANES / 2; half > 0; half /= 2) {",
+    "        for (size_t k = 0; k < half; ++k) {",
+    "            parts[k] += parts[k + half];",
+    "        }",
     "    }",
-    "    for (; j < columns; ++j) {",
+    "    real total = parts[0];",
+    "    for (size_t j = whole; j < columns; ++j) {",
     "        total += row[j] * vector[j];",
     "    }",
 )
@@ -84,9 +91,17 @@ HELPERS: dict[str, Helper] = {
     "hard_sigmoid": _of_one("x < R(-3.0) ? R(0.0) : x > R(3.0) ? R(1.0) : (x + R(3.0)) / R(6.0)"),
     "softsign": _of_one("x / (R(1.0) + R(fabs)(x))"),
     "elu": _of_one("x > R(0.0) ? x : R(expm1)(x)"),
-    "softplus": _of_one("(x < R(0.0) ? R(0.0) : x) + R(log1p)(R(exp)(-R(fabs)(x)))", "log(1 + e^x), which does not overflow."),
+    "softplus": _of_one(
+        "(x < R(0.0) ? R(0.0) : x) + R(log1p)(fast_exp(-R(fabs)(x)))", "log(1 + e^x), which does not overflow.", "fast_exp"
+    ),
     "logsigmoid": _of_one("-softplus(-x)", "", "softplus"),
-    "sigmoid": _of_one("R(1.0) / (R(1.0) + R(exp)(-x))"),
+    "limited": Helper("x, but not larger than limit in magnitude; NaN as it is.", "real x, real limit", elementary.limited, ("number",)),
+    "power_of_two": Helper("2^k, for an exponent that the type has.", "int32_t k", elementary.power_of_two, ("number",)),
+    "exponent": Helper("The k in e^x = 2^k (1 + p).", "real x", elementary.exponent, ("number",), "int32_t"),
+    "fraction": Helper("The p in e^x = 2^k (1 + p).", "real x, int32_t k", elementary.fraction),
+    "fast_exp": Helper("e^x, in a loop with others.", "real x", elementary.fast_exp, PARTS),
+    "fast_tanh": Helper("(e^2x - 1) / (e^2x + 1).", "real x", elementary.fast_tanh, PARTS),
+    "sigmoid": Helper("1 / (1 + e^-x).", "real x", elementary.sigmoid, PARTS),
     "silu": _of_one("(x < R(-1e4) ? R(-1e4) : x) * sigmoid(x)", "x σ(x); 0 at minus infinity.", "sigmoid"),
     "normal_cdf": _of_one("R(0.5) * R(erfc)(-x * R(0.7071067811865476))"),
     "gelu": _of_one("(x < R(-1e4) ? R(-1e4) : x) * normal_cdf(x)", "x Φ(x); 0 at minus infinity.", "normal_cdf"),
@@ -115,36 +130,49 @@ HELPERS: dict[str, Helper] = {
             "top = R(fabs)(top) < (real)INFINITY ? top : R(0.0);",
             "real total = R(0.0);",
             "for (size_t j = 0; j < size; ++j) {",
-            "    total += R(exp)(v[j] - top);",
+            "    total += fast_exp(v[j] - top);",
             "}",
             "return R(log)(total) + top;",
         ),
+        ("fast_exp",),
     ),
 }
-LANES = "enum { LANES = 8 };  // the terms of a product are summed in so many parts, which compilers keep in vector registers"
+DECLARED = {
+    "LANES": "enum { LANES = 8 };  // the terms of a product are summed in so many parts, which compilers keep in vector registers",
+    "number": "typedef union {{ real value; {unsigned} bits; }} number;  // to work on the bits of a number",
+}
 
 
 def function(called: str) -> Source:
     """Return what a formula calls."""
-    return Source(f"R({LIBRARY[called]})") if called in LIBRARY else name(called)
+    return Source(f"R({LIBRARY[called]})") if called in LIBRARY else name(OWN.get(called, called))
 
 
-def printed_helpers(read: Iterable[str]) -> list[str]:
-    """Return the text of each helper that is read, or that one of those calls, in an order in which each knows what it calls."""
+def printed_helpers(read: Iterable[str], real: str) -> list[str]:
+    """Return the text of each helper that is read, or that one of those calls, after what it calls, for numbers of a type."""
     wanted = set(read)
-    for called in reversed(HELPERS):
-        wanted.update(HELPERS[called].uses if called in wanted else ())
-    for called, helper in HELPERS.items():
-        wanted.update(helper.uses if called in wanted else ())
-    order = sorted(HELPERS, key=lambda called: bool(HELPERS[called].uses))
-    return [*([LANES] if "LANES" in wanted else []), *(_printed(called, HELPERS[called]) for called in order if called in wanted)]
+    while more := {used for called in wanted & HELPERS.keys() for used in HELPERS[called].uses} - wanted:
+        wanted |= more
+    form = FORMATS[real]
+    declared = [
+        text.format(unsigned=form.unsigned) if called == "number" else text for called, text in DECLARED.items() if called in wanted
+    ]
+    return [*declared, *(_printed(called, HELPERS[called], form) for called in sorted(wanted & HELPERS.keys(), key=_depth))]
 
 
-def _printed(called: str, helper: Helper) -> str:
+def _depth(called: str) -> tuple[int, int]:
+    """Return how many calls a helper is away from one that calls none, and its place in the table."""
+    below = [_depth(used)[0] for used in HELPERS[called].uses if used in HELPERS]
+    return 1 + max(below, default=0), [*HELPERS].index(called)
+
+
+def _printed(called: str, helper: Helper, form: Format) -> str:
     told = [f"// {helper.does}"] if helper.does else []
-    return "\n".join([*told, f"static {helper.result} {called}({helper.arguments})", "{", *(f"    {line}" for line in helper.lines), "}"])
+    lines = helper.lines if isinstance(helper.lines, tuple) else helper.lines(form)
+    head = folded_head(f"static inline {helper.result} {called}({helper.arguments})")
+    return "\n".join([*told, *head, "{", *(part for line in lines for part in refolded(f"{INDENT}{line}")), "}"])
 
 
 COMPUTED = frozenset(RENAMED.get(known, known) for known, kind in ELEMENTWISE.items() if not issubclass(kind, Composed)) - {"where"}
 """The functions that a formula may call."""
-assert LIBRARY.keys() | HELPERS.keys() >= COMPUTED, COMPUTED - LIBRARY.keys() - HELPERS.keys()
+assert LIBRARY.keys() | OWN.keys() | HELPERS.keys() >= COMPUTED

@@ -11,10 +11,10 @@ from ...language.definition import Definition
 from ...language.sizes import Shape, Size
 from ..sizes import size_source
 from ..source import Source, name
-from .functions import HELPERS
+from .functions import DECLARED, HELPERS
 from .names import LIBRARY, CNames, spelled
 
-RESERVED = (*("params", "made", "state", "steps", "y", "t", "head", "j", "real", "R", "LANES"), *LIBRARY, *HELPERS)
+RESERVED = (*("params", "made", "state", "steps", "y", "t", "head", "j", "real", "R"), *LIBRARY, *HELPERS, *DECLARED)
 """What functions call things that are no values."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -13,7 +13,7 @@ from ...program.imperative import Compute, HeadLoop, Loop, Place, RowLoop, Scala
 from ..source import Comment, Source, Statement, Tree, code, do, name, store
 from .expression import CExpressions
 from .memory import Lying, Places
-from .text import declare, loop
+from .text import declare, loop, put
 
 J = name("j")
 ZERO = Source("R(0.0)")
@@ -33,6 +33,8 @@ class Rows:
         Where a value is stored to, by its name and its place in the program; None for what stays in its variable.
     local : mapping
         The variable of each value that is computed.
+    overwritten : mapping
+        By each state's value before the step that is written over, the array of the program.
     row : Source
         The index of a row of matrices.
     say : callable
@@ -47,6 +49,7 @@ class Rows:
     lies: Mapping[str, Lying]
     place: Callable[[str, Place], Lying | None]
     local: Mapping[str, str]
+    overwritten: Mapping[str, str]
     row: Source
     say: Callable[[Equation], list[Comment]]
     known: set[str] = field(default_factory=set)
@@ -131,22 +134,27 @@ class Rows:
         """Return the statements that store a value that is known."""
         value = compute.equation.name
         targets = [target for place in compute.stores if (target := self.place(value, place)) is not None]
-        return [store(self.places.element(target, indices), name(self.local[value])) for target in targets]
+        return [put(target.memory.source, self.places.element(target, indices), name(self.local[value])) for target in targets]
 
     def block(self, computes: Iterable[Compute], indices: Iterable[Source], adds: tuple[type[Node], ...]) -> list[Tree]:
-        """Return the statements that compute values, and then store them: what they read may lie where they are stored to.
-
-        Equations of the kinds `adds` add a term to a sum.
-        """
-        body: list[Tree] = []
-        after: list[Tree] = []
+        """Return the statements that compute values and store them; equations of the kinds `adds` add a term to a sum."""
+        computes = tuple(computes)
+        body: list[Tree] = self.old_states(computes)
         for compute in computes:
             if isinstance(compute.equation.node, adds):
                 body += self.added(compute)
             else:
-                body += self.computed(compute)
-                after += self.stored(compute, *indices)
-        return [*body, *after]
+                body += [*self.computed(compute), *self.stored(compute, *indices)]
+        return body
+
+    def old_states(self, computes: Sequence[Compute]) -> list[Tree]:
+        """Return the statements that keep the elements of states that are read here and overwritten here."""
+        written = {place.array for compute in computes for place in compute.stores}
+        read = {value for compute in computes for value in compute.equation.node.operands()}
+        found = [previous for previous, array in self.overwritten.items() if array in written and previous in read]
+        lines: list[Tree] = [declare(self.local[previous], self.element(previous), self.kind(previous)) for previous in found]
+        self.known.update(found)
+        return lines
 
     def added(self, compute: Compute) -> list[Tree]:
         """Return the statements that add a term to a sum."""

@@ -7,34 +7,38 @@ from collections.abc import Callable, Collection
 from ...calculus.ir import Equation, MatVec, MatVecT
 from ...program.imperative import Place, Product, RowLoop, own_loops
 from ...program.streaming import Step
-from ..source import Comment, Tree, code, do, name, store
+from ..source import Comment, Tree, code, do, name, read, store
 from .lies import Fields, Working
-from .memory import Lying
+from .memory import Lying, Memory
 from .rows import Rows
 from .static import multiplied
-from .text import loop
+from .text import loop, without
 
 
 def stepped(
     fields: Fields, step: Step, say: Callable[[Equation], list[Comment]], note: Callable[[Equation], list[Comment]]
-) -> tuple[list[Tree], Working]:
-    """Return the statements of a step, and the memory that they work in; `say` comments a shown equation, `note` any."""
+) -> tuple[list[Tree], list[Memory]]:
+    """Return the statements of a step, and the arrays that they work in; `say` comments a shown equation, `note` any."""
     names, program = fields.interface.scope(), step.program
     loops = own_loops(loop for stage in program.loop for loop in stage.loops)
     made = [compute.equation.name for loop in loops for compute in loop.computes]
-    local = {value: names.fresh(value) for value in dict.fromkeys(made)}
+    carried = {carry.previous: program.places[carry.previous].array for carry in program.rec.carries}
+    overwritten = {previous: array for previous, array in carried.items() if array in step.overwritten}
+    local = {value: names.fresh(value) for value in dict.fromkeys((*made, *overwritten))}
     row = name(names.fresh("i")) if any(isinstance(found, RowLoop) for found in loops) else name("j")
     arrays = {array: names.fresh(_called(array, made)) for array in program.arrays}
     working = Working(fields, step, arrays)
     lies = fields.statics | working.lies()
-    rows = Rows(fields.places, lies, working.at, local, row, say)
+    rows = Rows(fields.places, lies, working.at, local, overwritten, row, say)
     body: list[Tree] = [*working.declarations()]
     for stage in program.loop:
         for product in stage.products:
             body += [*note(product.equation), _product(fields, lies, product, working.at)]
         for found in stage.loops:
             body += rows.loop(found)
-    return [*body, *_ended(fields, working)], working
+    body += _ended(fields, working)
+    unread = {memory.source.text for memory in working.declared().values()} - read(body)
+    return without(body, unread), [memory for memory in working.declared().values() if memory.source.text not in unread]
 
 
 def _called(array: str, made: Collection[str]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ..source import Block, Comment, Source, Statement, Tree, block, code
 
 INDENT = "    "
 WIDTH = 120
+GLUE = "\N{NO-BREAK SPACE}"
 
 
 def declare(variable: str, value: Source, kind: str = "const real") -> Statement:
@@ -20,6 +21,23 @@ def declare_array(variable: str, axes: Sequence[Source]) -> Statement:
     """Return the statement that makes an array, or a number where there are no axes, with nothing in it yet."""
     sizes = "".join(f"[{axis.text}]" for axis in axes)
     return Statement((f"real {variable}{sizes}",), (variable,), frozenset().union(*(axis.reads for axis in axes)))
+
+
+def put(memory: Source, element: Source, value: Source) -> Statement:
+    """Return the statement that writes an element of a memory, which it defines and does not read."""
+    return Statement((f"{element.text} = {value.text}",), tuple(sorted(memory.reads)), (element.reads - memory.reads) | value.reads)
+
+
+def without(trees: Iterable[Tree], unread: Collection[str]) -> list[Tree]:
+    """Return statements without those that define nothing but `unread` names, and without loops in which nothing is left."""
+    kept: list[Tree] = []
+    for tree in trees:
+        if isinstance(tree, Block):
+            tree = Block(tree.head, tuple(without(tree.body, unread)))
+        empty = isinstance(tree, Block) and not tree.body
+        needless = isinstance(tree, Statement) and tree.defines and all(made in unread for made in tree.defines)
+        kept += [] if empty or needless else [tree]
+    return kept
 
 
 def loop(index: str, size: Source, body: Iterable[Tree]) -> Block:
@@ -51,6 +69,19 @@ def folded(text: str, depth: int = 0, first: str = "", rest: str = INDENT) -> li
     indent = INDENT * depth
     wrapper = textwrap.TextWrapper(WIDTH, indent + first, indent + rest, break_long_words=False, break_on_hyphens=False)
     return wrapper.wrap(text)
+
+
+def refolded(line: str) -> list[str]:
+    """Return a line that is indented already on as many lines as it takes."""
+    text = line.lstrip()
+    return folded(text, (len(line) - len(text)) // len(INDENT))
+
+
+def folded_head(head: str) -> list[str]:
+    """Return the head of a function on as many lines as it takes, each argument on one."""
+    name, _, arguments = head.partition("(")
+    glued = f"{name}({arguments.replace(', ', ',').replace(' ', GLUE).replace(',', ', ')}"
+    return [line.replace(GLUE, " ") for line in folded(glued)]
 
 
 def commented(lines: Iterable[str]) -> str:
