@@ -14,6 +14,7 @@ from conftest import ROOT, without_rights
 from derive.__main__ import main
 from derive.cells.load import cells_of
 from derive.command import COMMANDS
+from derive.command.export import KINDS
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 MINE = '''
@@ -234,7 +235,7 @@ def test_generate_for_files_needs_a_folder(mine: Path, capsys: pytest.CaptureFix
 
 
 def test_every_command_is_a_module_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    modules = {path.stem for path in (ROOT / "derive" / "command").glob("*.py")} - {"__init__"}
+    modules = {path.stem for path in (ROOT / "derive" / "command").glob("*.py")} - {"__init__", *KINDS.values()}
     assert modules == {*COMMANDS}
     with pytest.raises(SystemExit) as stop:
         main(["--help"])

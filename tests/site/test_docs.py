@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import os
 import pydoc
 import re
@@ -24,6 +25,7 @@ from unittest import mock
 import pytest
 
 from derive.__main__ import main as command
+from derive.bench import export_c
 from derive.calculus.derivation import differentiate
 from derive.cells import REGISTRY, SHIPPED
 from derive.convert import table as layouts
@@ -41,7 +43,7 @@ README = ROOT / "README.md"
 DOCS, OF_EVERY_SITE = ROOT / "docs", ROOT / "derive" / "site" / "pages"
 PAGES = [README, *sorted(DOCS.glob("**/*.md")), *sorted(OF_EVERY_SITE.glob("*.md"))]
 NAVIGATION = ROOT / "docs" / "nav.yml"
-RUN = ("list", "show", "new", "generate", "convert")  # commands that are quick and need nothing beside the working directory
+RUN = ("list", "show", "new", "generate", "convert", "export")  # commands that are quick and need nothing beside the working directory
 MADE = {
     *(f"cells/{name}.md" for name in ("index", GALLERY, *SHIPPED)),
     *(f"figures/{name}.svg" for name in (*EXPERIMENTS, *DIAGRAMS)),
@@ -143,7 +145,7 @@ def test_blocks_are_found() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert len(re.findall(r"^\s*```", text, re.MULTILINE)) == 2 * len(blocks(text)), page.name
-    assert {b.language for page in PAGES for b in blocks(page.read_text(encoding="utf-8"))} <= {"python", "sh", "text"}
+    assert {b.language for page in PAGES for b in blocks(page.read_text(encoding="utf-8"))} <= {"python", "sh", "text", "c"}
 
 
 def test_derivations_page_shows_the_gru() -> None:
@@ -166,10 +168,16 @@ def tapes() -> str:
     return "\n".join(["| numbers | cells |", "|---|---|", *rows, ""])
 
 
+def exported_c() -> str:
+    """Return the tables of what exported C takes."""
+    return export_c.table(json.loads((ROOT / "docs" / "data" / "export-c.json").read_text(encoding="utf-8"))) + "\n"
+
+
 MARKED = {  # parts of pages
     README: ("DERIVE-SHOW-GRU", derivation),
     ROOT / "docs" / "interface.md": ("DERIVE-TAPES", tapes),
     ROOT / "docs" / "convert.md": ("DERIVE-LAYOUTS", lambda: f"{layouts()}\n"),
+    ROOT / "docs" / "export.md": ("DERIVE-EXPORT-C", exported_c),
 }
 
 

@@ -65,7 +65,7 @@ class Format:
         return self.literal(((self.bias + self.fraction) << self.fraction) | (1 << (self.fraction - 1)))
 
 
-FORMATS = {"float": Format(32, 23, SINGLE, 112.0, 87.0, 10.0), "double": Format(64, 52, DOUBLE, 755.0, 708.0, 20.0)}
+FORMATS = {"float": Format(32, 23, SINGLE, 112.0, 88.0, 10.0), "double": Format(64, 52, DOUBLE, 755.0, 709.0, 20.0)}
 
 
 def horner(coefficients: tuple[float, ...]) -> str:

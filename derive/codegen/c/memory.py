@@ -87,8 +87,10 @@ class Places:
         if lying.whole(self.heads):
             own = [*([HEAD] if lying.stride is not None else []), *indices]
             return code("{}" + "[{}]" * len(own), lying.memory.source, *own)
-        offset = self.offset(lying, indices)
-        return code("{}[{}]", lying.memory.first, offset or Source("0")) if lying.memory.axes else lying.memory.source
+        if not lying.memory.axes:
+            return lying.memory.source
+        offset = self.offset(lying, indices) or Source("0")
+        return code("{}[{}]" if len(lying.memory.axes) == 1 else "(&{}[0])[{}]", lying.memory.first, offset)  # beyond the first row
 
     def pointer(self, lying: Lying) -> Source:
         """Return the address of the value, or of that of the head at hand."""

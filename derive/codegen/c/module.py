@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -206,19 +206,22 @@ class CModule:
             "",
             *(f"{INDENT}{line}" for line in written.lines(cell)),
             "",
-            *prose(self.memory()),
+            *prose(self.told_memory()),
         ]
 
-    def memory(self) -> str:
-        """Return how much memory there is, in words."""
-        found = [f"{record.kind} has {self.bytes(record.axes.values())} bytes" for record in self.interface.records.values()]
-        working = self.bytes(memory.axes for memory in self.stepped[1])
-        return "; ".join([*found, f"a step works in {working} bytes of the stack" if working else "a step has no arrays of its own"]) + (
-            ". Nothing is allocated."
-        )
+    def memory(self) -> dict[str, int]:
+        """Return the bytes of each record, by its argument, and of the ``stack`` that the arrays of a step take."""
+        found = {argument: self.bytes(record.axes.values()) for argument, record in self.interface.records.items()}
+        return {**found, "stack": self.bytes(memory.axes for memory in self.stepped[1])}
 
-    def bytes(self, shapes: Any) -> int:
+    def bytes(self, shapes: Iterable[Shape]) -> int:
         return sum(elements(shape).evaluate(self.sizes) for shape in shapes) * BYTES[self.real]
+
+    def told_memory(self) -> str:
+        found = self.memory()
+        stack = found.pop("stack")
+        records = [f"{self.interface.records[argument].kind} has {count} bytes" for argument, count in found.items()]
+        return f"{'; '.join([*records, f'a step works in {stack} bytes of the stack'])}. Nothing is allocated."
 
     def record(self, record: Record) -> str:
         fields = [f"{INDENT}{self.interface.real} {record.fields[value]}{self.axes(axes)};" for value, axes in record.axes.items()]
