@@ -7,6 +7,7 @@
 `sections`       the page of a cell, section by section
 `mathematics`    its mathematics
 `facts`          its tables
+`drawing`        its picture
 `programs`       its code
 `gallery`        all cells side by side
 `plain`          derivations as plain text, and the list of all pages
@@ -15,7 +16,10 @@
 `markup`         equations, tables and sentences as HTML
 `symbols`        the table of symbols
 `tape`           what a forward pass keeps
-`define`         a cell as Python that makes it, and Python that uses it
+`verified`       what was checked
+`define`         a cell as Python that makes it
+`example`        Python that uses its kernels
+`formulas`       formulas as they are marked, and as MathML
 `bibtex`         what to cite
 `references`     arXiv numbers and DOIs as links (a Markdown extension)
 `mathml`         TeX to MathML while the site is built (a Markdown extension)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..notation.written import Written
-from .mathml import display, inline
+from .formulas import display, inline
 
 LONG = 52  # of a formula, in characters that are seen: beyond, it is broken before a + or -
 TAG = r"[FBTCD]\d+(?:\.\d+)*"

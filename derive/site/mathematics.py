@@ -13,7 +13,7 @@ from ..notation.text import definitions, forward_lines
 from ..notation.written import has_blocks, own_functions, written
 from . import markup
 from .define import definition
-from .mathml import display, inline
+from .formulas import display, inline
 from .page import Page
 
 MANY = 8  # terms of a block of a Jacobian: those that have more are folded
@@ -31,7 +31,11 @@ DEFINED = {
 
 def equations(page: Page) -> str:
     """The cell's own equations, and the text that they are."""
-    lines = _written(page)
+    return f"{lines(page)}\n\n```python\n{definition(page.cell)}\n```"
+
+
+def lines(page: Page) -> str:
+    """The cell's own equations, and what the functions in them stand for, as HTML."""
     calls = {node.function for line in page.cell.equations for node in walk(line.value) if isinstance(node, Call)}
     known = "".join(f'<div class="block">{display(tex)}</div>' for name, tex in DEFINED.items() if name in calls)
     where = f'\n\n<p>where, over the features of a row,</p>\n\n<div class="blocks" data-search-exclude>{known}</div>' if known else ""
@@ -39,7 +43,7 @@ def equations(page: Page) -> str:
     own = "".join(f'<div class="block">{display(tex)}</div>' for tex in own_functions(page.cell, page.style))
     where += f'\n\n<p>{_own(page)}</p>\n\n<div class="blocks" data-search-exclude>{own}</div>' if own else ""
     where += f'\n\n<p>What follows also uses</p>\n\n<div class="blocks" data-search-exclude>{named}</div>' if named else ""
-    return f"{lines}{where}\n\n```python\n{definition(page.cell)}\n```"
+    return f"{_written(page)}{where}"
 
 
 def _written(page: Page) -> str:

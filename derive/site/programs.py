@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 
 from ..notation.latex import derivation
-from .define import example
 from .emitted import rendered
+from .example import example
 from .page import Page
 
 

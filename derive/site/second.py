@@ -13,7 +13,7 @@ from ..notation.explicit import explicit_tangent_latex
 from ..notation.second import unread
 from ..notation.text import adjoint_lines, left_side
 from . import markup
-from .mathml import display
+from .formulas import display
 from .page import Page
 
 MANY = 10  # lines of tangents: those that are more are folded

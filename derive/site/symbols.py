@@ -11,7 +11,11 @@ from ..cell import Cell
 from ..language.declarations import RULES
 from ..language.sizes import Size, axes_text
 from ..notation.lines import LineFormulas
+from ..notation.reasons import listed
 from ..notation.written import latex_of
+from .formulas import inline
+
+SIZE, HEADS = 128, 8  # of examples
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,16 @@ def sizes(cell: Cell) -> dict[str, str]:
     heads = {cell.heads: "heads"} if cell.heads else {}
     known = heads | {"d": "features of the input", "n": "features of the state (hidden size)" if cell.states else "features of the output"}
     return {name: text for name, text in known.items() if name in cell.sizes}
+
+
+def usual(cell: Cell) -> dict[str, int]:
+    """Return the sizes of an example."""
+    return {name: HEADS if name == cell.heads else SIZE for name in cell.sizes}
+
+
+def at(cell: Cell) -> str:
+    """Return HTML that says at which sizes an example is; nothing, if the cell has none."""
+    return f" with {listed([inline(f'{name} = {number}') for name, number in usual(cell).items()])}" if cell.sizes else ""
 
 
 def parameter_count(cell: Cell) -> sp.Expr:

@@ -10,11 +10,19 @@ from ..calculus.derivation import differentiate
 from ..calculus.ir import Equation
 from ..calculus.tags import place
 from ..cell import Cell
+from ..explain.cpu import tape_size
 from ..language.names import previous
 from ..language.sizes import Size
 from ..notation.formula import Formulas
 from ..notation.written import latex_of
 from ..program.pipeline import Compiled, compile_cell
+from . import markup, symbols
+from .example import BATCH, STEPS
+from .formulas import inline
+from .page import Page
+
+BYTES = 4  # of a float32
+ONE = Size((), 1)
 
 
 @dataclass(frozen=True)
@@ -75,3 +83,26 @@ def _tags(equations: Iterable[Equation], names: set[str]) -> set[str]:
         else:
             names.add(eq.name)
     return found
+
+
+def tape(page: Page) -> str:
+    """What is kept, and its bytes."""
+    rows = []
+    for array in kept(page.cell):
+        steps = "T + 1" if array.state else "T"
+        width = f", {page.style.size(array.width)}" if array.width != ONE else ""
+        again = " (rows of its own, for products over all steps)" if array.again else ""
+        rows.append([inline(array.tex) + again, f"<code>({steps}, B{width})</code>", ", ".join(map(markup.link, array.readers))])
+    if not rows:
+        return "<p>The backward pass needs nothing but what the caller already has: inputs and parameters.</p>"
+    size = tape_size(page.cell)
+    each = size.evaluate(symbols.usual(page.cell)) * BYTES
+    total = each * STEPS * BATCH / 2**20
+    first = "A state has one more row, its value before the first step." if page.cell.states else ""
+    numbers = f"{inline(page.style.size(size))} number{'s' if size != ONE else ''}"
+    text = (
+        f"The tape keeps {numbers} for each step of each sequence, besides the inputs, which are the caller's: "
+        f"in float32 {each:,} bytes{symbols.at(page.cell)}, and {total:.3g} MiB for {STEPS} steps of {BATCH} sequences. "
+        f"{first}"
+    )
+    return f"{markup.table(['kept', 'shape', 'used in'], rows)}\n\n<p>{text}</p>"

@@ -35,11 +35,13 @@ pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
 
 from derive.site.builder import build, found_by, make, only_links_within, own_site
-from derive.site.define import definition, example
+from derive.site.define import definition
 from derive.site.emitted import listings, rendered
+from derive.site.example import example
 from derive.site.extra import need_extra
+from derive.site.formulas import MARKED
 from derive.site.markup import broken, equations, seen, sentence
-from derive.site.mathml import MARKED, FormulaError, mathml
+from derive.site.mathml import FormulaError, mathml
 from derive.site.page import Links, Page, checks
 from derive.site.project import project_site
 from derive.site.sections import markdown
@@ -179,6 +181,16 @@ def test_the_definition_makes_the_cell(name: str) -> None:
     assert isinstance(made, Cell)
     for what in ("equations", "inputs", "context", "fixed", "output", "shapes", "init", "latex", "scalar_constants"):
         assert getattr(made, what) == getattr(cell, what), what
+
+
+def test_a_definition_holds_whatever_is_written_in_it() -> None:
+    """A text that would end its own quotation stays a text: the file that is made of it runs nothing else."""
+    hostile = 'h = tanh(W @ x + U @ h_prev)  # """, open("made", "w"), """ \\n \\'
+    cell = Cell(hostile, name="mine", output="h", latex={"W": 'a", open("made", "w"), "\\', "U": r"\hat U"})
+    namespace: dict[str, object] = {"open": None}
+    exec(definition(cell), namespace)
+    made = namespace["mine"]
+    assert isinstance(made, Cell) and made.text.strip() == hostile.strip() and made.latex == cell.latex
 
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "lmu", "softmax_cross_entropy", "squared_error", "qrnn"])

@@ -23,7 +23,7 @@ pytest.importorskip("playwright", reason="Playwright is not installed: pip insta
 
 from markdown import Markdown
 
-from derive.site.mathml import MARKED
+from derive.site.formulas import MARKED
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: apt-get install chromium"),
