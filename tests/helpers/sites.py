@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,19 +12,11 @@ import pytest
 from conftest import ordinary
 
 from derive.cells import REGISTRY
+from helpers.chromium import chromium
 
 if TYPE_CHECKING:
     from derive.site.builder import Site
 
-CHROMIUM = os.environ.get("DERIVE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 DESKTOP, PHONE = {"width": 1300, "height": 900}, {"width": 390, "height": 844}
 PICTURED = ("lstm", "gru", "lstm_peephole", "qrnn", "slstm")
 
@@ -67,9 +57,5 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+    with chromium() as found:
         yield found
-        found.close()

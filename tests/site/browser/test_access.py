@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from helpers import axe
-from helpers.sites import CHROMIUM, DESKTOP, PHONE, Built
+from helpers.chromium import CHROMIUM, MISSING
+from helpers.sites import DESKTOP, PHONE, Built
 
 from derive.calculus.traits import traits
 from derive.cells import REGISTRY
@@ -26,7 +27,7 @@ from derive.theory import DATA, DIAGRAMS, EXPERIMENTS, read
 from derive.theory.appearance import svg as figure
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: apt-get install chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason=MISSING),
     pytest.mark.xdist_group("browser"),  # the site is built once
 ]
 SHAPES = Path(__file__).with_name("shapes.js").read_text(encoding="utf-8")

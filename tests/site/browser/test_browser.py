@@ -1,6 +1,6 @@
 """The built site in a real browser: what is missing, loud, overlapping or too wide is seen there only.
 
-Needs Debian's `chromium` (or another Chromium, named by `DERIVE_CHROMIUM`) and Playwright; nothing is installed or downloaded here.
+Needs Chromium (`helpers/chromium.py`) and Playwright; nothing is installed or downloaded here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
-from helpers.sites import CHROMIUM, DESKTOP, PHONE, PICTURED, Built
+from helpers.chromium import CHROMIUM, MISSING
+from helpers.sites import DESKTOP, PHONE, PICTURED, Built
 
 from derive.cells import REGISTRY
 
@@ -26,7 +27,7 @@ from markdown import Markdown
 from derive.site.formulas import MARKED
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: apt-get install chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason=MISSING),
     pytest.mark.xdist_group("browser"),  # the site is built once
 ]
 LEFT = "net::ERR_ABORTED"  # asked for by a page that was left before it came
