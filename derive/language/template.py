@@ -6,14 +6,16 @@ from pathlib import Path
 
 from .errors import CellError
 
-TEMPLATE = '''"""A recurrent cell of my own.
+HEADER = '''"""A recurrent cell of my own.
 
     derive show {file}                      its equations, and the gradients that follow
     derive check {file}                     its kernels against automatic differentiation and finite differences
     derive generate {file} --out kernels    a package of kernels: from kernels import {name}
 """
 
-from derive import Cell
+'''
+
+CELL = '''from derive import Cell
 
 {name} = Cell(
     # One assignment a line. `@` is matrix times vector, `*` is elementwise, `[a, b]` puts vectors one after the other.
@@ -49,7 +51,7 @@ def write_template(path: Path) -> None:
         raise CellError(f"`{path}` is no name for a file of cells: an identifier and `.py` are needed, such as `my_cell.py`")
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE.format(file=path.name, name=path.stem))
+            file.write((HEADER + CELL).format(file=path.name, name=path.stem))
     except FileExistsError:
         raise CellError(f"`{path}` is there already: nothing was written") from None
     except OSError as error:
