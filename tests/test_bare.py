@@ -100,6 +100,19 @@ def test_programs_code_and_pictures_are_the_same_without_arrays() -> None:
     assert json.loads(bare) == json.loads(python(f"import numpy, numba\n{EMIT}"))
 
 
+PLAYED = """
+from derive.site.playground.browser import derived
+def katex(tex, display):
+    return '<span><math xmlns="http://www.w3.org/1998/Math/MathML"><semantics><mrow/></semantics></math></span>'
+print([json.loads(piece).get("title", "file") for piece in derived("h = tanh(W @ x + u * h_prev)", "", katex)])
+"""
+
+
+def test_the_playground_needs_sympy_and_pygments_and_nothing_else() -> None:
+    said = alone(PLAYED, "sympy", "mpmath", "pygments")
+    assert "Equations" in said and "Kernels" in said and "One step" in said
+
+
 @pytest.mark.parametrize(("name", "forward", "backward"), [("gru", 4, 20), ("lstm", 6, 25)])
 def test_no_line_is_missing(derived: dict[str, dict[str, Any]], name: str, forward: int, backward: int) -> None:
     found = derived[name]

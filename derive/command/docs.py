@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..cells.load import cells_of
+from ..language.errors import CellError
 from ..site.extra import need_extra
 from ..site.serve import serve
 
@@ -20,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--checked", type=Path, metavar="FILE.json", help="what `derive check --json` wrote of the cells in the files")
     add("--url", default="", metavar="URL", help="where the site will stand: then its sitemap and llms.txt have whole addresses")
     add("--serve", action="store_true", help="then open the site in a browser; Ctrl-C ends it")
+    add("--no-playground", action="store_true", help="without what the page needs to run derive in the browser, which npm fetches")
     add("--measure", action="store_true", help="first measure again what the project's pages show: docs/data")
 
 
@@ -41,10 +43,29 @@ def _built(options: argparse.Namespace) -> int:
 
     if options.measure:
         measure()
-    site = own_site({name: cells_of(name) for name in options.files}, options.checked) if options.files else project_site()
+    if options.files:
+        site = own_site({name: cells_of(name) for name in options.files}, options.checked)
+    else:
+        site = replace(project_site(), pyodide=None if options.no_playground else pyodide_if_any())
     status = build(replace(site, url=f"{options.url.rstrip('/')}/" if options.url else ""), options.out)
     if status == 0:
-        print(f"{options.out}: {len(site.cells)} cells, open {options.out / 'index.html'}")
+        print(f"{options.out}: {len(site.cells)} cells, {size(options.out) / 1e6:.1f} MB, open {options.out / 'index.html'}")
         if options.serve:
             serve(options.out)
     return status
+
+
+def pyodide_if_any() -> dict[str, bytes] | None:
+    """Return what the playground runs on; where it cannot be had, the site is built without it, and a message says so."""
+    from ..site.playground.pyodide import fetched
+
+    try:
+        return fetched()
+    except CellError as error:
+        print(f"derive docs: the page Playground only says how to get it: {error}", file=sys.stderr)
+        return None
+
+
+def size(folder: Path) -> int:
+    """Return how many bytes the files in a folder have."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -4,6 +4,7 @@
 `project`        the project's own site
 `builder`        from cells to a folder of HTML
 `serve`          the built site on this machine
+`playground`     a page where a cell is typed and derived in the browser
 `sections`       the page of a cell, section by section
 `mathematics`    its mathematics
 `facts`          its tables

@@ -24,6 +24,7 @@ from ..package import contents
 from . import gallery, plain
 from .notebook import write_notebooks
 from .page import Links, Page, checks
+from .playground import bundle
 from .sections import markdown
 
 HERE = Path(__file__).parent
@@ -57,6 +58,8 @@ class Site:
         By cell, the entry of `derive check --json`.
     url : str
         Where the site will stand, ending with ``/``; nothing if it is read from wherever it lies.
+    pyodide : mapping, optional
+        The files that the page `playground.md` runs derive with in the browser; without them it says how to have them.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Site:
     figures: Callable[[Path], None] | None = None
     checked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     url: str = ""
+    pyodide: Mapping[str, bytes] | None = field(default=None, repr=False)
 
     @property
     def cells(self) -> list[Cell]:
@@ -125,6 +129,8 @@ def write(site: Site, folder: Path) -> Path:
     for page in sorted(PAGES.glob("*.md")):
         (pages / page.name).write_text(only_links_within(page.read_text(encoding="utf-8"), pages), encoding="utf-8")
     _assets(pages / "assets")
+    if site.docs is not None:
+        bundle.write(pages / "assets" / "playground", site.cells, site.pyodide)
     figures = pages / "figures"
     if site.figures is not None:
         site.figures(figures)

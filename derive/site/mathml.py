@@ -47,12 +47,12 @@ def mathml(tex: str, display: bool) -> str:
 @cache
 def _renderer() -> Any:
     context = quickjs.Context()
-    context.eval(_script().read_text(encoding="utf-8"))
+    context.eval(script().read_text(encoding="utf-8"))
     context.eval(RENDER)
     return context.get("render")
 
 
-def _script() -> Path:
+def script() -> Path:
     """Return KaTeX' script, which an installed package ships."""
     package = importlib.util.find_spec("sphinxcontrib.katex")
     assert package is not None and package.origin is not None
