@@ -24,7 +24,7 @@ COMMANDS = {
     "check": Command("Compare kernels with automatic differentiation and finite differences."),
     "generate": Command("Write kernels as a package that needs NumPy and Numba only."),
     "convert": Command("Convert weights from and to files of PyTorch, Keras, ONNX, safetensors and NumPy."),
-    "export": Command("Write a cell for programs without Python: C, ONNX."),
+    "export": Command("Write a cell's forward pass for programs without Python: C, ONNX."),
     "docs": Command("Write the derivations' pages and build the site."),
     "bench": Command("Measure kernels against their peers (options: derive bench --help).", own=True),
     "demo": Command("Train on Bach chorales."),

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from importlib import import_module
 
-KINDS = {"c": "export_c"}
+KINDS = {"c": "export_c", "onnx": "export_onnx"}
 """What there is to export to, and the module of this package that does it: `HELP`, `arguments`, `run`."""
 
 

@@ -5,7 +5,6 @@ It needs the package `onnx`: ``pip install 'derive-rnn[onnx]'``.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from ..codegen.onnx.graph import COUNT, INTEGER, IR_VERSION, OPSET, REAL, TRUTH,
 from ..codegen.onnx.interface import Form
 from ..language.definition import Definition
 from ..language.errors import CellError
+from .folder import NEW
 from .parameters import Parameters, drawn, given
 
 if TYPE_CHECKING:
@@ -95,23 +95,13 @@ def write(model: ModelProto, path: Path) -> None:
     OSError
         If it cannot be written.
     """
-    handle, part = tempfile.mkstemp(dir=path.resolve().parent, prefix=f".{path.name}-")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(model.SerializeToString(deterministic=True))
-        os.chmod(part, 0o666 & ~_mask())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
-
-
-def _mask() -> int:
-    """Return what a new file's rights are without."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        with tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=NEW) as folder:
+            part = Path(folder) / "model"
+            part.write_bytes(model.SerializeToString(deterministic=True))
+            os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _onnx() -> Any:

@@ -77,12 +77,12 @@ def blocks(text: str) -> list[Block]:
 def python(block: Block, page: Path, text: str, namespace: dict[str, Any]) -> None:
     """Run a block, with the page's line numbers in tracebacks.
 
-    One that begins with the name of a file is that file too; one that begins by importing torch or JAX is run only where that is installed,
-    by importing CuPy only where there is a device.
+    One that begins with the name of a file is that file too; one that begins by importing torch, JAX or ONNX is run only where that is
+    installed, by importing CuPy only where there is a device.
     """
     if file := re.match(r"# (\w+\.py)\n", block.text):
         Path(file[1]).write_text(block.text, encoding="utf-8")
-    frameworks = [name for name in ("torch", "jax") if block.text.startswith(f"import {name}")]
+    frameworks = [name for name in ("torch", "jax", "onnx") if block.text.startswith(f"import {name}")]
     if any(importlib.util.find_spec(name) is None for name in frameworks) or (block.text.startswith("import cupy") and not has_device()):
         return
     padding = "\n" * text[: block.start].count("\n")
