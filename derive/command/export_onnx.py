@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("cell", metavar="CELL", help="a cell's name, or a file of cells")
     add("--out", type=Path, metavar="FILE", help="the model (default: CELL.onnx)")
     add("--weights", type=Path, metavar="FILE.npz", help="the parameters, by their names (default: drawn as init does)")
-    add("--size", type=_size, action="append", default=[], metavar="NAME=N", help="a size that no parameter tells, such as n=32; for each")
+    add("--size", type=_size, action="append", default=[], metavar="NAME=N", help="a size, where no weights tell it; once for each")
     add("--seed", type=int, default=0, help="what drawn parameters come from (default: 0)")
     add("--dtype", choices=("float32", "float64"), help="of all numbers (default: that of the parameters)")
     add("--scan", action="store_true", help="step through the equations, even where ONNX has the cell as an operator")

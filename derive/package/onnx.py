@@ -87,7 +87,7 @@ def model(
     return _Writer(found).model(graph_of(cell, found.sizes, form))
 
 
-def write(model: ModelProto, path: Path) -> None:
+def write(model: ModelProto, path: Path | str) -> None:
     """Write a model to a file, whole or not at all.
 
     Raises
@@ -96,7 +96,7 @@ def write(model: ModelProto, path: Path) -> None:
         If it cannot be written.
     """
     try:
-        with tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=NEW) as folder:
+        with tempfile.TemporaryDirectory(dir=Path(path).resolve().parent, prefix=NEW) as folder:
             part = Path(folder) / "model"
             part.write_bytes(model.SerializeToString(deterministic=True))
             os.replace(part, path)

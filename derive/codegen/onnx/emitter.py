@@ -6,7 +6,8 @@ do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,7 +52,7 @@ class Emitter:
     extents : dict
         The number of elements of each axis that is not known beforehand, as a vector of one.
     about, doc : str
-        What the operators belong to: the beginning of their names, and their text.
+        What operators belong to: the beginning of their names, and their text.
     """
 
     def __init__(self, names: Names, root: Emitter | None = None) -> None:
@@ -61,6 +62,14 @@ class Emitter:
         self.constants: dict[tuple[str, Any], Constant] = {}
         self.extents: dict[str, Value] = {}
         self.about, self.doc = "", ""
+
+    @contextlib.contextmanager
+    def belonging_to(self, about: str, doc: str = "") -> Iterator[None]:
+        """Let operators belong to something for a while."""
+        before = self.about, self.doc
+        self.about, self.doc = about, doc
+        yield
+        self.about, self.doc = before
 
     # Operators
 

@@ -58,12 +58,11 @@ class Equations:
         """Add the operators of equations."""
         for eq in equations:
             if eq.name not in self.values:
-                self.on.about, self.on.doc = eq.name, f"({eq.tag}) {self.lines[eq.tag]}" if eq.tag in self.lines else ""
-                if isinstance(eq.node, Slice):
-                    self.cut(eq.node, equations)
-                else:
-                    self.define(eq)
-        self.on.about, self.on.doc = "", ""
+                with self.on.belonging_to(eq.name, f"({eq.tag}) {self.lines[eq.tag]}" if eq.tag in self.lines else ""):
+                    if isinstance(eq.node, Slice):
+                        self.cut(eq.node, equations)
+                    else:
+                        self.define(eq)
 
     def define(self, eq: Equation) -> None:
         """Add the operators of an equation; what they make has its name, unless it is a value that there is already."""
@@ -175,9 +174,9 @@ class Equations:
         """Return a static matrix transposed, which is done once and not at every step."""
         if matrix not in self.columns:
             inner, self.on = self.on, self.on.root
-            self.on.about = f"{matrix}_T"
-            self.columns[matrix] = self.on.renamed(self.turned(self.whole(matrix)), f"{matrix}_T")
-            self.on.about, self.on = "", inner
+            with self.on.belonging_to(f"{matrix}_T"):
+                self.columns[matrix] = self.on.renamed(self.turned(self.whole(matrix)), f"{matrix}_T")
+            self.on = inner
         return self.columns[matrix]
 
     def summed(self, name: str, *axes: int) -> Value:

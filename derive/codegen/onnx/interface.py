@@ -101,56 +101,46 @@ class Interface:
         for port in self.ports:
             for place, axis in enumerate(port.dims):
                 if isinstance(axis, str) and axis not in self.on.extents:
-                    self.on.about = axis
                     given = Value(port.name, port.dims, port.kind)
-                    self.on.extents[axis] = self.on.made("Shape", given, dims=(1,), kind=INTEGER, start=place, end=place + 1)
+                    with self.on.belonging_to(axis):
+                        self.on.extents[axis] = self.on.made("Shape", given, dims=(1,), kind=INTEGER, start=place, end=place + 1)
         if self.steps:
-            self.on.about = T
-            self.on.extents[T] = self.on.unsqueezed(self.steps, -1)
+            with self.on.belonging_to(T):
+                self.on.extents[T] = self.on.unsqueezed(self.steps, -1)
         if B not in self.on.extents:
             raise CellError(f"{self.cell.name}: nothing tells the number of sequences unless the initial states are given")
-        self.on.about = ""
 
     def enter(self) -> None:
         """Bring what is given into the order of time, and make the states before the first step."""
         for name in self.cell.inputs if self.form.batch_first else ():
-            self.on.about = name
             dims = self.given[name].dims
             outside = Value(name, self.outer(dims), self.given[name].kind)
-            self.given[name] = self.on.renamed(self.on.transposed(outside, 1, 0, *range(2, len(dims))), f"{name}_by_step")
+            with self.on.belonging_to(name):
+                self.given[name] = self.on.renamed(self.on.transposed(outside, 1, 0, *range(2, len(dims))), f"{name}_by_step")
         for name in self.cell.states if self.form.zero_state else ():
-            self.on.about = f"{name}_initial"
             value = self.cell.init.get(name, 0.0)
             assert not isinstance(value, str), "declarations are checked: a state has a number"
-            self.start[name] = self.on.renamed(self.on.expanded(self.on.number(value), (B, *self.axes(name))), f"{name}_initial")
-        self.on.about = ""
+            with self.on.belonging_to(f"{name}_initial"):
+                self.start[name] = self.on.renamed(self.on.expanded(self.on.number(value), (B, *self.axes(name))), f"{name}_initial")
 
     def clock(self) -> Value:
         """Return the numbers of the steps, `(T,)`."""
-        return self.on.made(
-            "Range",
-            self.on.integer(0),
-            self.on.squeezed(self.on.extent(T), -1),
-            self.on.integer(1),
-            dims=(T,),
-            kind=INTEGER,
-        )
+        first, end, width = self.on.integer(0), self.on.squeezed(self.on.extent(T), -1), self.on.integer(1)
+        return self.on.made("Range", first, end, width, dims=(T,), kind=INTEGER)
 
     def running(self) -> Value | None:
         """Return whether each sequence has not ended at a step, `(T, B)`, if lengths are given."""
         if self.lengths is None:
             return None
-        self.on.about = "running"
-        steps, lengths = self.on.unsqueezed(self.clock(), -1), self.on.unsqueezed(self.lengths, -2)
-        found = self.on.renamed(self.on.on_elements("Less", steps, lengths, kind=TRUTH), "running")
-        self.on.about = ""
-        return found
+        with self.on.belonging_to("running"):
+            steps, lengths = self.on.unsqueezed(self.clock(), -1), self.on.unsqueezed(self.lengths, -2)
+            return self.on.renamed(self.on.on_elements("Less", steps, lengths, kind=TRUTH), "running")
 
     def finished(self, y: Value, final: Mapping[str, Value], weights: Iterable[Weights]) -> Graph:
         """Return the graph that hands out `y`, `(T, B, ·)`, and the states after the last step, `(B, ·)`."""
         if self.form.batch_first:
-            self.on.about = self.output
-            y = self.on.transposed(y, 1, 0, *range(2, len(y.dims)))
+            with self.on.belonging_to(self.output):
+                y = self.on.transposed(y, 1, 0, *range(2, len(y.dims)))
         found = [self.on.called(y, self.output), *(self.on.called(value, self.final[name]) for name, value in final.items())]
         outputs = [Port(found[0].name, found[0].dims, doc="output of each step")]
         outputs += [Port(value.name, value.dims, doc="after the last step") for value in found[1:]]

@@ -21,20 +21,20 @@ def layer_graph(face: Interface, found: Recurrent) -> Graph:
     }
     given = {part: Value(own.name, own.dims) if part in "WR" or _any(own.blocks) else None for part, own in weights.items()}
     states = [found.state, *filter(None, [found.memory])]
-    on.about = "lengths"
-    lengths = on.made("Cast", face.lengths, dims=(B,), kind=COUNT, to=COUNT) if face.lengths else None
-    on.about = "start"
-    start = {state: on.unsqueezed(face.start[state], -3) for state in states}
-    on.about, on.doc = name, face.told()
+    with on.belonging_to("lengths"):
+        lengths = on.made("Cast", face.lengths, dims=(B,), kind=COUNT, to=COUNT) if face.lengths else None
+    with on.belonging_to("initial"):
+        start = [on.unsqueezed(face.start[state], -3) for state in states]
     y = Value(face.names.fresh("every_step"), (T, 1, B, n))
     final = {state: Value(face.names.fresh(f"{state}_last"), (1, B, n)) for state in states}
-    operands = [face.given[found.input], given["W"], given["R"], given["B"], lengths, *start.values()]
+    operands = [face.given[found.input], given["W"], given["R"], given["B"], lengths, *start]
     operands += [given["P"]] if found.memory and given["P"] else []
-    on.emit(found.operator, operands, [y, *final.values()], hidden_size=n, **found.attributes)
-    on.about, on.doc = face.output, ""
-    y = on.squeezed(y, -3)
-    on.about = "final"
-    last = {state: _kept(face, state, on.squeezed(value, -3)) for state, value in final.items()}
+    with on.belonging_to(name, face.told()):
+        on.emit(found.operator, operands, [y, *final.values()], hidden_size=n, **found.attributes)
+    with on.belonging_to(face.output):
+        y = on.squeezed(y, -3)
+    with on.belonging_to("final"):
+        last = {state: _kept(face, state, on.squeezed(value, -3)) for state, value in final.items()}
     return face.finished(y, {state: last[state] for state in face.cell.states}, weights.values())
 
 

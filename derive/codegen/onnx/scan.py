@@ -64,12 +64,9 @@ class _Scan:
     def result(self) -> Value:
         """Return the output, `(T, B, ·)`."""
         on, output = self.face.on, self.face.cell.output
-        on.about = self.face.output
-        y = on.expanded(self.values[output], (T, B, *self.face.axes(output)))
-        if self.running:
-            y = on.on_elements("Where", self.alive(on, self.running, len(y.dims)), y, on.number(0))
-        on.about = ""
-        return y
+        with on.belonging_to(self.face.output):
+            y = on.expanded(self.values[output], (T, B, *self.face.axes(output)))
+            return on.on_elements("Where", self.alive(on, self.running, len(y.dims)), y, on.number(0)) if self.running else y
 
     def alive(self, on: Emitter, running: Value, rank: int) -> Value:
         """Return which sequences have not ended, to stand beside a value of `rank` axes."""
@@ -101,10 +98,9 @@ class _Scan:
         )
         final = {name: Value(self.face.names.fresh(f"{name}_last"), value.dims) for name, value in states.items()}
         every = {name: Value(self.face.names.fresh(f"{name}_steps"), (T, *value.dims)) for name, value in handed.items()}
-        outer.about = rec.name
         given = [*(self.face.start[name] for name in states), *scanned.values()]
-        outer.emit("Scan", given, [*final.values(), *every.values()], body=body, num_scan_inputs=len(scanned))
-        outer.about = ""
+        with outer.belonging_to(rec.name, body.doc):
+            outer.emit("Scan", given, [*final.values(), *every.values()], body=body, num_scan_inputs=len(scanned))
         self.values.clear()
         self.values |= around | every
         return final
@@ -125,22 +121,18 @@ class _Scan:
     def following(self, name: str, state: Value, running: Value | None) -> Value:
         """Return a state after a step, as a value that the step alone hands on."""
         on = self.equations.on
-        on.about = name
-        value = on.expanded(self.values[name], state.dims)
-        if running:
-            value = on.on_elements("Where", self.alive(on, running, len(state.dims)), value, state)
-        found = on.renamed(on.made("Identity", value, dims=value.dims), f"{name}_next")
-        on.about = ""
-        return found
+        with on.belonging_to(name):
+            value = on.expanded(self.values[name], state.dims)
+            if running:
+                value = on.on_elements("Where", self.alive(on, running, len(state.dims)), value, state)
+            return on.renamed(on.made("Identity", value, dims=value.dims), f"{name}_next")
 
     def handed(self, name: str) -> Value:
         """Return what is handed out of a step."""
         on = self.equations.on
-        on.about = name
-        value = on.expanded(self.values[name], (B, *self.equations.axes(name)))
-        found = on.renamed(on.made("Identity", value, dims=value.dims, kind=value.kind), f"{name}_out")
-        on.about = ""
-        return found
+        with on.belonging_to(name):
+            value = on.expanded(self.values[name], (B, *self.equations.axes(name)))
+            return on.renamed(on.made("Identity", value, dims=value.dims, kind=value.kind), f"{name}_out")
 
 
 def _reads(equations: Iterable[Equation]) -> list[str]:
