@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from ..cell import Cell
-from ..cells import SHIPPED
 from ..cells.load import cells_named
 from ..convert import ConvertError, Weights, layers, read, write
+from ..convert.files import is_shipped
 from ..convert.source import check_free, write_source
 
 
@@ -39,7 +39,7 @@ def _listed(path: Path) -> int:
 
 def _converted(options: argparse.Namespace) -> int:
     weights = read(options.source, _cell(options.cell), options.layer)
-    made = SHIPPED.get(weights.cell.name) != weights.cell and not options.cell
+    made = not is_shipped(weights.cell) and not options.cell
     beside = options.target.with_name(f"{options.target.name.partition('.')[0]}.py")
     if made:
         check_free(beside, weights.cell)

@@ -57,15 +57,24 @@ def torch_layers(arrays: Mapping[str, Array]) -> list[Layer]:
 
 
 def _layer(group: Group) -> Layer:
-    given, recurrent = group.arrays["weight_ih"], group.arrays["weight_hh"]
-    units = group.arrays["weight_hr"].shape[-1] if "weight_hr" in group.arrays else recurrent.shape[-1]
-    kind = KINDS.get(len(recurrent) // max(units, 1))
-    if kind is None or given.ndim != 2 or recurrent.ndim != 2 or len(given) != len(recurrent) or len(recurrent) % units:
-        shapes = f"weight_ih has shape {given.shape}, weight_hh {recurrent.shape}"
-        return Layer(group.name, refusal=f"{shapes}: this is no LSTM, GRU or RNN of PyTorch")
-    layout = TORCH[kind]
-    form = Form(layout.kind, layout.reset, None if kind == "RNN" else USUAL[layout.kind])  # of an RNN, only its module has the function
-    return Layer(group.name, form, layout.parts(group.arrays), group.reverse)
+    try:
+        layout = TORCH[_kind(group.arrays)]
+        parts = layout.parts(group.arrays)
+    except ConvertError as error:
+        return Layer(group.name, reverse=group.reverse, refusal=str(error))
+    functions = None if layout.kind == "rnn" else USUAL[layout.kind]  # of an RNN, only its module has the function
+    return Layer(group.name, Form(layout.kind, layout.reset, functions), parts, group.reverse)
+
+
+def _kind(arrays: Mapping[str, Array]) -> str:
+    """Return the layer of `torch.nn` that has such arrays: told by how many gates lie one below the other."""
+    given, recurrent = arrays["weight_ih"], arrays["weight_hh"]
+    narrow = arrays.get("weight_hr", recurrent)  # the projection (p, n), where there is one: the recurrent weights are (4n, p) then
+    if given.ndim == recurrent.ndim == narrow.ndim == 2 and len(given) == len(recurrent) and narrow.shape[1]:
+        gates, rest = divmod(len(recurrent), narrow.shape[1])
+        if not rest and gates in KINDS:
+            return KINDS[gates]
+    raise ConvertError(f"weight_ih has shape {given.shape}, weight_hh {recurrent.shape}: this is no LSTM, GRU or RNN of PyTorch")
 
 
 def of_cell(arrays: Mapping[str, Array], cell: Cell, layer: str, path: str) -> Weights | None:
@@ -81,8 +90,7 @@ def of_cell(arrays: Mapping[str, Array], cell: Cell, layer: str, path: str) -> W
     found = [group for group in groups(arrays) if cell.parameters and group.arrays.keys() >= set(cell.parameters)]
     if not found:
         return None
-    name = picked([Layer(group.name) for group in found], layer, path).name
-    group = next(group for group in found if group.name == name)
+    group = found[picked([group.name for group in found], layer, path)]
     params = {name: group.arrays[name] for name in cell.parameters}
     return Weights(cell, params, group.reverse, group.name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..cell import Cell
@@ -106,10 +106,21 @@ def read(path: str | Path, cell: str | Cell = "", layer: str = "") -> Weights:
         return weights
     if not found.layers and found.arrays:
         raise arrays.refuse(found.arrays, wanted, str(path)) if wanted else ConvertError(f"`{path}` has arrays by name: name their cell")
-    chosen = picked(list(found.layers), layer, str(path))
-    if wanted and SHIPPED.get(wanted.name) != wanted:
-        raise ConvertError(f"layer `{chosen.name}` can be a cell that comes with derive, or one made for it, not your `{wanted.name}`")
-    return chosen.weights(wanted.name if wanted else "")
+    chosen = found.layers[picked([each.name for each in found.layers], layer, str(path))]
+    return chosen.weights(wanted.name if wanted else "") if wanted is None or is_shipped(wanted) else _made(chosen, wanted)
+
+
+def is_shipped(cell: Cell) -> bool:
+    """Say whether a cell is one that comes with derive."""
+    return SHIPPED.get(cell.name) == cell
+
+
+def _made(layer: Layer, wanted: Cell) -> Weights:
+    """Return the parameters of the cell that is made for a layer, if that is the one that is wanted."""
+    weights = layer.weights()
+    if is_shipped(weights.cell) or not same_equations(weights.cell.text, wanted.text):
+        raise ConvertError(f"layer `{layer.name}` can be the cell {', '.join(layer.cells)}, not your `{wanted.name}`")
+    return replace(weights, cell=wanted)
 
 
 def _own(found: Contents, wanted: Cell | None, path: str) -> Weights:
@@ -122,9 +133,14 @@ def _own(found: Contents, wanted: Cell | None, path: str) -> Weights:
         weights = Weights(cell, found.arrays)
     except ConvertError as error:
         raise ConvertError(f"`{path}` has parameters of the cell `{name}`: {error}") from None
-    if lines(text) != lines(cell.text):
+    if not same_equations(text, cell.text):
         raise ConvertError(f"`{path}` has parameters of the cell `{name}`, whose equations are not those of `{cell.name}`")
     return weights
+
+
+def same_equations(a: str, b: str) -> bool:
+    """Say whether two texts of cells have the same lines, whatever the blanks between and before them."""
+    return lines(a) == lines(b)
 
 
 def lines(text: str) -> list[str]:

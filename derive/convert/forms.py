@@ -52,6 +52,10 @@ class Form:
         )
 
 
+UNKNOWN = Form("")
+"""Of a layer that cannot be translated."""
+
+
 def functions_of(name: str) -> Activations:
     """Return the functions of a cell with a layout."""
     return (RELU,) if name.startswith("rnn_relu") else USUAL[CELLS[name].kind]
@@ -83,7 +87,7 @@ def own_cell(form: Form, parts: Parts) -> tuple[Cell, Layout]:
         _text(form.kind, SHIPPED[base].text, activations, form.coupled, biased),
         name=_name(base, form, biased),
         output=SHIPPED[base].output,
-        title=f"{SHIPPED[base].title}, with other functions",
+        title=f"{SHIPPED[base].title}, made for a layer of another framework",
         functions=functions,
     )
     return cell, CELLS[base] if biased else CELLS[base].without(BIAS, RECURRENT_BIAS)

@@ -8,12 +8,12 @@ from ..cell import Cell
 from ..cells import SHIPPED
 from ..language.errors import nearest
 from .errors import ConvertError
-from .forms import Form, form_of, own_cell, suited
+from .forms import UNKNOWN, Form, form_of, own_cell, suited
 from .layouts import CELLS, Layout, Parts
 from .weights import Weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """What a file has of a layer.
 
@@ -33,7 +33,7 @@ class Layer:
     """
 
     name: str
-    form: Form = field(default_factory=lambda: Form("rnn"))
+    form: Form = UNKNOWN
     parts: Parts = field(default_factory=dict)
     reverse: bool = False
     notes: tuple[str, ...] = ()
@@ -79,19 +79,18 @@ class Layer:
         return SHIPPED[cell], CELLS[cell]
 
 
-def picked(layers: list[Layer], name: str, path: str) -> Layer:
-    """Return the layer of that name, or the only one.
+def picked(names: list[str], name: str, path: str) -> int:
+    """Return which layer has that name, or is the only one.
 
     Raises
     ------
     ConvertError
         If there is none, or there are several to choose from: it lists them.
     """
-    names = [layer.name for layer in layers]
-    if not layers:
+    if not names:
         raise ConvertError(f"`{path}` has no recurrent layer")
     if name and name not in names:
         raise ConvertError(f"`{path}` has no recurrent layer `{name}`{nearest(name, names)}; it has {', '.join(names)}")
-    if not name and len(layers) > 1:
-        raise ConvertError(f"`{path}` has {len(layers)} recurrent layers; choose one of {', '.join(names)}")
-    return layers[names.index(name) if name else 0]
+    if not name and len(names) > 1:
+        raise ConvertError(f"`{path}` has {len(names)} recurrent layers; choose one of {', '.join(names)}")
+    return names.index(name) if name else 0

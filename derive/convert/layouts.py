@@ -94,7 +94,7 @@ class Layout:
         if names not in arrays:
             return {}
         whole = self._turned(arrays[names])
-        if len(whole) % len(gates):
+        if whole.ndim == 0 or len(whole) % len(gates):
             raise ConvertError(f"`{names}` has shape {arrays[names].shape}: a multiple of {len(gates)}, the number of gates, is needed")
         return dict(zip(gates, np.split(whole, len(gates)), strict=True))
 

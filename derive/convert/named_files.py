@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,24 @@ def read_safetensors(path: Path) -> Contents:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            names: list[str] = file.keys()
-            arrays = {name: file.get_tensor(name) for name in names}
-    except (safetensors.SafetensorError, TypeError) as error:  # TypeError: a dtype that NumPy has not
+        found = sorted(safetensors.deserialize(path.read_bytes()), key=itemgetter(0))  # they come in an order that changes
+    except safetensors.SafetensorError as error:
         raise ConvertError(f"`{path}` cannot be read: {error}") from error
-    origin = (metadata[CELL], metadata[TEXT]) if {CELL, TEXT} <= metadata.keys() else ()
-    return _contents(arrays, origin)
+    arrays = {name: FLOATS[told["dtype"]](told["data"]).reshape(told["shape"]) for name, told in found if told["dtype"] in FLOATS}
+    return _contents(arrays, (metadata[CELL], metadata[TEXT]) if {CELL, TEXT} <= metadata.keys() else ())
+
+
+def _floats(dtype: str) -> Callable[[bytes], Array]:
+    return lambda data: np.frombuffer(bytearray(data), dtype)  # which may be written to
+
+
+def _bfloat16(data: bytes) -> Array:
+    """Return numbers of bfloat16, which NumPy has not, as float32: they are its upper halves."""
+    return (np.frombuffer(bytes(data), "<u2").astype("<u4") << 16).view("<f4")
+
+
+FLOATS: dict[str, Callable[[bytes], Array]] = {"F64": _floats("<f8"), "F32": _floats("<f4"), "F16": _floats("<f2"), "BF16": _bfloat16}
+"""By a dtype of safetensors, arrays from bytes; others are no weights of a recurrent layer."""
 
 
 def write_safetensors(path: Path, weights: Weights) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,8 @@ INPUTS = {
     "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
     "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
 }
+RANKS = {"W": 3, "R": 3, "B": 2, "P": 2}
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-
-
-class _Refused(Exception):
-    """What stands in the way of a layer's translation."""
 
 
 def refuse(path: Path, weights: Weights) -> None:
@@ -49,49 +47,72 @@ def read(path: Path) -> Contents:
     opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), None)
     if opset not in OPSETS:
         raise ConvertError(f"`{path}` is of opset {opset}; opsets {OPSETS[0]} to {OPSETS[-1]} were tested, and can be read")
-    known = {each.name: each for each in model.graph.initializer}
+    constants = {each.name: each for each in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type in INPUTS and node.domain in ("", "ai.onnx")]
-    return Contents(tuple(layer for k, node in enumerate(nodes) for layer in _layers(onnx, node, k, known)))
+    return Contents(tuple(layer for k, node in enumerate(nodes) for layer in _layers(_operator(onnx, node, k, constants))))
 
 
-def _layers(onnx: Any, node: Any, k: int, known: Mapping[str, Any]) -> Iterator[Layer]:
-    """Yield the layers of an operator."""
+@dataclass(frozen=True)
+class _Operator:
+    """A recurrent operator: its attributes, its inputs by what they are, and the arrays of those that are initializers."""
+
+    kind: str
+    name: str
+    options: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    arrays: Mapping[str, Array]
+
+    @property
+    def ways(self) -> tuple[bool, ...]:
+        """For each direction, whether it goes from the last step to the first."""
+        return DIRECTIONS.get(_text(self.options.get("direction", b"forward")), (False,))
+
+
+def _operator(onnx: Any, node: Any, k: int, constants: Mapping[str, Any]) -> _Operator:
     options = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-    ways = DIRECTIONS.get(_text(options.get("direction", b"forward")), (False,))
-    base = node.name or f"{node.op_type}_{k}"
-    for way, reverse in enumerate(ways):
-        name = base if len(ways) == 1 else f"{base}/{('forward', 'backward')[way]}"
+    inputs = {role: value for role, value in zip(INPUTS[node.op_type], node.input, strict=False) if value}
+    known = {role: constants[value] for role, value in inputs.items() if value in constants}
+    arrays = {role: real(onnx.numpy_helper.to_array(each)) for role, each in known.items() if role in RANKS}
+    return _Operator(node.op_type, node.name or f"{node.op_type}_{k}", options, inputs, arrays)
+
+
+def _layers(operator: _Operator) -> Iterator[Layer]:
+    """Yield the layer of each direction."""
+    for way, reverse in enumerate(operator.ways):
+        name = operator.name if len(operator.ways) == 1 else f"{operator.name}/{('forward', 'backward')[way]}"
         try:
-            yield _layer(onnx, node, options, known, name, way, reverse)
-        except _Refused as error:
+            yield _layer(operator, name, way)
+        except ConvertError as error:
             yield Layer(name, reverse=reverse, refusal=str(error))
 
 
-def _layer(onnx: Any, node: Any, options: Mapping[str, Any], known: Mapping[str, Any], name: str, way: int, reverse: bool) -> Layer:
-    given = {role: value for role, value in zip(INPUTS[node.op_type], node.input, strict=False) if value}
-    after = bool(options.get("linear_before_reset", 0))
-    layout = ONNX[f"GRU(linear_before_reset={int(after)})" if node.op_type == "GRU" else node.op_type]
-    found: dict[str, Array] = {role: _constant(onnx, given[role], known, role)[way] for role in ("W", "R", "B", "P") if role in given}
+def _layer(operator: _Operator, name: str, way: int) -> Layer:
+    options = operator.options
+    after = int(bool(options.get("linear_before_reset", 0)))
+    layout = ONNX[f"GRU(linear_before_reset={after})" if operator.kind == "GRU" else operator.kind]
+    found = {role: _weight(operator, role)[way] for role in RANKS if role in operator.inputs}
     if "B" in found:
-        found["Wb"], found["Rb"] = np.split(found.pop("B"), 2)
+        found["Wb"], found["Rb"] = np.array_split(found.pop("B"), 2)
     form = Form(layout.kind, layout.reset, _activations(layout, options, way), bool(options.get("input_forget", 0)))
-    return Layer(name, form, layout.parts(found), reverse, tuple(_notes(given, known)))
+    return Layer(name, form, layout.parts(found), operator.ways[way], tuple(_notes(operator)))
 
 
-def _constant(onnx: Any, value: str, known: Mapping[str, Any], role: str) -> Array:
-    if value not in known:
-        raise _Refused(f"its {role} is computed in the model, and must be one of its initializers")
-    array: Array = onnx.numpy_helper.to_array(known[value])
-    if not np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize != 2:
-        raise _Refused(f"its {role} has numbers of type {array.dtype}")
-    return real(array)
+def _weight(operator: _Operator, role: str) -> Array:
+    """Return an array with an axis for directions in front."""
+    if role not in operator.arrays:
+        raise ConvertError(f"its {role} is computed in the model, and must be one of its initializers")
+    array = operator.arrays[role]
+    if array.ndim != RANKS[role] or len(array) != len(operator.ways):
+        raise ConvertError(
+            f"its {role} has shape {array.shape}: {RANKS[role]} axes are needed, {len(operator.ways)} directions in the first"
+        )
+    return array
 
 
-def _notes(given: Mapping[str, str], known: Mapping[str, Any]) -> Iterator[str]:
+def _notes(operator: _Operator) -> Iterator[str]:
     for role in ("initial_h", "initial_c"):
-        if role in given:
-            where = "which the model has as a constant" if given[role] in known else "which the model computes"
-            yield f"it begins from {role}, {where}: give it as a state"
+        if role in operator.inputs:
+            yield f"it begins from its {role}, which is no weight: give it as the state"
 
 
 def _activations(layout: Layout, options: Mapping[str, Any], way: int) -> tuple[Activation, ...]:
@@ -100,7 +121,7 @@ def _activations(layout: Layout, options: Mapping[str, Any], way: int) -> tuple[
     names = [_text(each).lower() for each in options.get("activations", ())]
     found = _with_constants(names, options)[way * len(usual) : (way + 1) * len(usual)] if names else list(usual)
     if len(found) != len(usual):
-        raise _Refused(f"it has {len(names)} activations: {len(usual)} for each direction are needed")
+        raise ConvertError(f"it has {len(names)} activations: {len(usual)} for each direction are needed")
     bound = options.get("clip", 0.0)
     if not bound:
         return tuple(found)
@@ -116,7 +137,7 @@ def _with_constants(names: list[str], options: Mapping[str, Any]) -> list[Activa
         constants = [_shortest(next(given, default)) for given, default in zip((alphas, betas), usual, strict=False)]
         activation = activations.onnx(name, *constants)
         if activation is None:
-            raise _Refused(f"the language has no counterpart of its activation {name}")
+            raise ConvertError(f"the language has no counterpart of its activation {name}")
         made.append(activation)
     return made
 

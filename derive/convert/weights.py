@@ -15,7 +15,7 @@ from .errors import ConvertError
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
     """The parameters of a cell.
 

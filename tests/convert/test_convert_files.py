@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors
+import safetensors.torch
 import torch
 from conftest import assert_same_bits, generated, ordinary, python
 from helpers.converted import close, draw, kernel_outputs, text_outputs
@@ -110,8 +111,10 @@ def test_half_precision_becomes_float32_and_float64_stays(tmp_path: Path) -> Non
     for dtype, wanted in ((torch.bfloat16, np.float32), (torch.float16, np.float32), (torch.float64, np.float64)):
         layer = nn.GRU(3, 4, dtype=dtype)
         torch.save(layer.state_dict(), tmp_path / "layer.pt")
+        safetensors.torch.save_file({key: value.detach() for key, value in layer.named_parameters()}, tmp_path / "layer.safetensors")
         weights = convert.read(tmp_path / "layer.pt")
         assert weights.dtype == wanted
+        same(convert.read(tmp_path / "layer.safetensors"), weights)
         np.testing.assert_array_equal(weights.params["W_ih"], layer.weight_ih_l0.detach().to(torch.float64).numpy())
 
 
@@ -126,7 +129,9 @@ def test_parameters_of_any_cell_come_back(name: str, tmp_path: Path) -> None:
     for suffix in (".npz", ".safetensors", ".pt"):
         path = tmp_path / f"weights{suffix}"
         convert.write(path, weights)
-        same(convert.read(path, name), weights)
+        found = convert.read(path, name)
+        same(found, weights)
+        assert all(value.flags.writeable for value in found.params.values())
         assert [each.name for each in tmp_path.iterdir()] == [path.name]
         path.unlink()
 
@@ -227,6 +232,10 @@ def test_objects_in_npz_and_broken_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_shapes_that_are_no_layer_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "flat.npz", weight_ih=draw(12, 3), weight_hh=np.float32(1))
+    assert "weight_hh ()" in convert.layers(tmp_path / "flat.npz")[0].refusal
+    np.savez(tmp_path / "flat.npz", weight_ih=draw(12, 3), weight_hh=draw(12, 4), bias_ih=np.float32(1))
+    assert "`bias_ih` has shape (): a multiple of 3" in convert.layers(tmp_path / "flat.npz")[0].refusal
     np.savez(tmp_path / "odd.npz", weight_ih=draw(10, 3), weight_hh=draw(10, 5))
     with pytest.raises(
         ConvertError, match=r"layer `cell`: weight_ih has shape \(10, 3\), weight_hh \(10, 5\): this is no LSTM, GRU or RNN"

@@ -14,7 +14,7 @@ from conftest import assert_same_bits, ordinary
 from helpers.converted import close, draw, kernel_outputs, text_outputs
 from onnx import TensorProto, helper, numpy_helper
 
-from derive import convert
+from derive import Cell, convert
 from derive.__main__ import main
 from derive.cells import SHIPPED
 from derive.cells.load import cells_of
@@ -151,7 +151,7 @@ def test_layout_and_states_have_no_part_in_weights(tmp_path: Path) -> None:
     save(tmp_path / "b.onnx", "LSTM")
     a, b = convert.read(tmp_path / "a.onnx"), convert.read(tmp_path / "b.onnx")
     assert all(np.array_equal(a.params[name], value) for name, value in b.params.items())
-    assert not b.notes and "initial_h, which the model has as a constant" in a.notes[0]
+    assert not b.notes and a.notes == ("it begins from its initial_h, which is no weight: give it as the state",)
 
 
 def changed(path: Path, change: Any) -> None:
@@ -172,6 +172,10 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match="layer `cell`: its R is computed in the model, and must be one of its initializers"):
         convert.read(path)
     assert [layer.name for layer in convert.layers(path)] == ["cell"]
+    save(path, "GRU")
+    changed(path, lambda model: model.graph.initializer[0].CopyFrom(numpy_helper.from_array(draw(3 * N, D), "W")))
+    with pytest.raises(ConvertError, match=r"layer `cell`: its W has shape \(12, 3\): 3 axes are needed, 1 directions in the first"):
+        convert.read(path)
     save(path, "RNN", activations=["Celu"])
     with pytest.raises(ConvertError, match="layer `cell`: the language has no counterpart of its activation celu"):
         convert.read(path)
@@ -209,6 +213,10 @@ def test_the_cell_made_for_a_layer_is_written_beside_its_weights(tmp_path: Path,
     (cell,) = cells_of(beside)
     weights, x = convert.read(target, cell), draw(T, B, D)
     close(text_outputs(weights, x), given(model, x)[:, 0])
+    assert convert.read(source, cell).cell is cell
+    other = Cell("h = tanh(W @ x + U @ h_prev + b)", name="other", output="h")
+    with pytest.raises(ConvertError, match="layer `cell` can be the cell gru_clipped_sigmoid_clipped_tanh, not your `other`"):
+        convert.read(source, other)
     assert main(["convert", target, str(tmp_path / "again.npz"), "--cell", beside]) == 0
     again = convert.read(tmp_path / "again.npz", cell)
     assert_same_bits(tuple(again.params.values()), tuple(weights.params.values()))
