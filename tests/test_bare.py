@@ -51,12 +51,14 @@ EMIT = """
 import json, sys
 sys.path.append("tests")
 from helpers.texts import GRU, LSTM, SLSTM
+from derive.codegen.c.module import CModule
 from derive.codegen.cpu.module import module
 from derive.codegen.cuda.module import module as cuda_module
 from derive.picture import svg
 from derive.program.pipeline import compile_cell
 def emitted(cell):
-    return [made(cell, compile_cell(cell), "a test", "") for made in (module, cuda_module)]
+    c = CModule(cell, dict.fromkeys(cell.sizes, 3), "float").files()
+    return [*(made(cell, compile_cell(cell), "a test", "") for made in (module, cuda_module)), *c.values()]
 print(json.dumps({cell.name: [*emitted(cell), svg(cell)] for cell in (GRU, LSTM, SLSTM)}))
 """
 LOADED = """
@@ -95,7 +97,15 @@ def test_derivations_are_the_same_without_arrays(derived: dict[str, dict[str, An
 
 
 def test_programs_code_and_pictures_are_the_same_without_arrays() -> None:
-    packages = ["derive.program", "derive.program.passes", "derive.codegen", "derive.codegen.cpu", "derive.codegen.cuda", "derive.picture"]
+    packages = [
+        "derive.program",
+        "derive.program.passes",
+        "derive.codegen",
+        "derive.codegen.cpu",
+        "derive.codegen.cuda",
+        "derive.codegen.c",
+        "derive.picture",
+    ]
     bare = alone(IMPORT.format(packages=packages) + EMIT, "sympy", "mpmath")
     assert json.loads(bare) == json.loads(python(f"import numpy, numba\n{EMIT}"))
 

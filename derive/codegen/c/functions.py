@@ -96,7 +96,9 @@ HELPERS: dict[str, Helper] = {
     ),
     "logsigmoid": _of_one("-softplus(-x)", "", "softplus"),
     "limited": Helper("x, but not larger than limit in magnitude; NaN as it is.", "real x, real limit", elementary.limited, ("number",)),
-    "power_of_two": Helper("2^k, for an exponent of the type; 0 for the one below.", "int32_t k", elementary.power_of_two, ("number",)),
+    "power_of_two": Helper(
+        "2^k, for an exponent that the type has; 0 for the one below.", "int32_t k", elementary.power_of_two, ("number",)
+    ),
     "exponent": Helper("The k in e^x = 2^k (1 + p).", "real x", elementary.exponent, ("number",), "int32_t"),
     "fraction": Helper("The p in e^x = 2^k (1 + p).", "real x, int32_t k", elementary.fraction),
     "fast_exp": Helper("e^x, in a loop with others.", "real x", elementary.fast_exp, PARTS),
