@@ -32,7 +32,7 @@ ROOT = HERE.parents[1]
 PAGES = HERE / "pages"  # which every site has
 OF_PROJECT = Links("../notation.html", "../theory/second.html", "../cuda.html")
 OF_OWN = Links("notation.html")
-FIRST = 4  # a boost in the search
+LATER = 0.05  # a boost in the search: rare words count for more there, and a variant's name is rarer than that of its cell
 CELLS = "cells/"  # in the navigation, where the pages of cells go
 Nav = list[dict[str, Any]]
 
@@ -225,9 +225,9 @@ def _cells(site: Site, folder: Path) -> None:
 
 
 def found_by(cell: Cell, cells: Sequence[Cell]) -> str:
-    """Return what the search reads at the head of a page: the cell's name, first where the names of other cells begin with it."""
-    first = any(other.name.startswith(cell.name) for other in cells if other is not cell)
-    return f"---\ntags: [{cell.name}]\nsearch:\n  boost: {FIRST if first else 1}\n---\n\n"
+    """Return what the search reads at the head of a page: the cell's name, and that one whose name begins with another's comes after it."""
+    later = any(cell.name.startswith(other.name) for other in cells if other is not cell)
+    return f"---\ntags: [{cell.name}]\nsearch:\n  boost: {LATER if later else 1}\n---\n\n"
 
 
 def index(site: Site) -> str:
