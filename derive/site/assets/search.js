@@ -1,7 +1,10 @@
-/* Browsers refuse workers on a page that is read from a folder. There the search runs in a hidden frame, which takes and gives the same messages. */
+/* On a page that is read from a folder, browsers refuse workers whose script is a file. There the search runs in a hidden frame, which takes
+   and gives the same messages. */
 if (location.protocol === "file:") {
+  const Native = window.Worker
   window.Worker = class extends EventTarget {
-    constructor(url) {
+    constructor(url, options) {
+      if (String(url).startsWith("data:")) return new Native(url, options)
       super()
       const frame = document.createElement("iframe")
       frame.hidden = true
