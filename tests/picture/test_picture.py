@@ -455,7 +455,7 @@ def test_stands_in_a_page(name: str) -> None:
     ids = [e.get("id") for e in root.iter() if e.get("id")]
     assert all(i and i.startswith(f"{name}-") for i in ids) and len(ids) == len({*ids})
     assert (root.get("aria-labelledby") or "").split() == ids
-    assert root.get("role") == "img" and root.get("class") == "cell"
+    assert root.get("role") == "group" and root.get("class") == "cell"
     style = next(root.iter(f"{SVG}style")).text or ""
     assert all(line.strip().startswith("svg.cell") for line in re.findall(r"(?:^|\})([^{}]+)\{", style))
 
