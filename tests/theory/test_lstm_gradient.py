@@ -204,7 +204,8 @@ def test_a_picture_in_a_page_keeps_its_class(tmp_path):
     (tmp_path / "lstm-forget.svg").write_text(STAGES["lstm-forget"](), encoding="utf-8")
     text = markdown.markdown("![the forget gate](../figures/lstm-forget.svg)", extensions=[Figures(folder=str(tmp_path))])
     (head,) = re.findall(r"<svg [^>]*>", text)
-    assert head.count("class=") == 1 and 'class="figure cell"' in head and 'aria-label="the forget gate"' in head
+    assert head.count("class=") == 1 and 'class="figure cell"' in head and 'aria-labelledby="lstm-forget-caption"' in head
+    assert '<figcaption id="lstm-forget-caption">the forget gate</figcaption>' in text
 
 
 # ------------------------------------------------------------------------------------------------------------------- numbers in the text
