@@ -48,14 +48,15 @@ def exported(p: Problem, **form: Any) -> onnx.ModelProto:
 
 
 def run(made: onnx.ModelProto, p: Problem, **more: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what ONNX Runtime makes of a model, by the names of its outputs."""
+    """Return what ONNX Runtime makes of a model, by the names of its outputs; the first is `y` even where an input is called so."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = {**p.inputs, **p.context, **{f"{name}_initial": value for name, value in p.states.items()}, **more}
     names = [port.name for port in session.get_outputs()]
     found = session.run(names, {port.name: values[port.name] for port in session.get_inputs()})
-    return dict(zip(names, found, strict=True))
+    assert names[0] == ("y_2" if "y" in values else "y")
+    return dict(zip(["y", *names[1:]], found, strict=True))
 
 
 def by_kernels(p: Problem, **options: Any) -> dict[str, np.ndarray]:
@@ -118,9 +119,8 @@ def parts(p: Problem) -> dict[str, np.ndarray]:
     for row, length in enumerate(LENGTHS):
         if length:
             one = {name: value[:length, row : row + 1] for name, value in p.inputs.items()}
-            one |= {name: value[row : row + 1] for name, value in p.context.items()}
-            states = {name: value[row : row + 1] for name, value in p.states.items()}
-            y, final = unroll(p.cell, one, p.parameters, states, np, steps=length)
+            context, states = ({name: value[row : row + 1] for name, value in given.items()} for given in (p.context, p.states))
+            y, final = unroll(p.cell, one, p.parameters, states, np, context=context, steps=length)
             want["y"][:length, row] = np.asarray(y)[:, 0]
             for name in p.cell.states:
                 want[f"{name}_final"][row] = final[name][0]
