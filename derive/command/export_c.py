@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..cells.load import cells_named
 from ..language.errors import CellError
 from ..package import c
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HELP = "One file of C99 and a header: a step of the cell, which allocates nothing."
 
@@ -30,7 +34,7 @@ def _defaults() -> str:
 def run(options: argparse.Namespace) -> int:
     """Write the files of each cell; return 2 for wrong usage."""
     cells = cells_named(options.cell)
-    weights = None if options.weights is None else c.load(options.weights)
+    weights = None if options.weights is None else _weights(options.weights)
     if weights is not None and len(cells) > 1:
         print(f"derive export c: --weights are those of one cell, and `{options.cell}` has {len(cells)}", file=sys.stderr)
         return 2
@@ -44,6 +48,15 @@ def run(options: argparse.Namespace) -> int:
         print(": ".join([", ".join(str(options.out / name) for name in sorted(made)), chosen or "no sizes"]))
     c.write(files, options.out)
     return 0
+
+
+def _weights(path: Path) -> dict[str, np.ndarray]:
+    from ..package.parameters import load  # with NumPy, which is not needed without weights
+
+    try:
+        return load(path)
+    except FileNotFoundError:
+        raise CellError(f"there is no file `{path}`") from None
 
 
 def _sizes(words: list[str]) -> dict[str, int]:

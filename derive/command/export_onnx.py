@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,12 +35,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write a model for each cell, and say what it is given and hands out."""
     from ..package.onnx import model, write
+    from ..package.parameters import load
 
     cells = cells_named(options.cell)
     if len(cells) > 1 and (options.out or options.weights):
         raise CellError(f"`{options.cell}` has the cells {', '.join(cell.name for cell in cells)}: --out and --weights are for one")
     form = {name: getattr(options, name) for name in ("seed", "dtype", "scan", "batch_first", "lengths", "zero_state")}
-    params = _weights(options.weights) if options.weights else None
+    params = load(options.weights) if options.weights else None
     made = [(options.out or Path(f"{cell.name}.onnx"), _made(model, cell, params, sizes=dict(options.size), **form)) for cell in cells]
     for path, found in made:
         write(found, path)
@@ -62,17 +62,6 @@ def _size(word: str) -> tuple[str, int]:
     if not name or not value.isdecimal():
         raise argparse.ArgumentTypeError(f"a size is NAME=N, such as n=32, not {word!r}")
     return name, int(value)
-
-
-def _weights(path: Path) -> dict[str, Any]:
-    """Return the arrays of a file of NumPy's."""
-    import numpy as np
-
-    try:
-        with np.load(path) as file:
-            return dict(file.items())
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise CellError(f"`{path}` is no file of named arrays, as numpy.savez writes them") from error
 
 
 def _ports(model: ModelProto) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..package.folder import replacing
 from .activations import KERAS as FUNCTIONS
 from .activations import Activation, hard_sigmoid
 from .arrays import real
@@ -23,8 +24,8 @@ from .errors import ConvertError
 from .forms import USUAL, Form, functions_of
 from .layer import Layer
 from .layouts import CELLS, KERAS, PEEPHOLE, PROJECTION, Array, Layout
+from .needed import need
 from .weights import Weights
-from .whole import need, replacing
 
 BACKENDS = ("torch", "jax")  # the first has float64 without being told so
 KINDS = {4: "LSTM", 3: "GRU(reset_after=False)", 1: "SimpleRNN"}

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ..package.folder import replacing
 from .arrays import real, stacked, torch_layers
 from .contents import Contents
 from .errors import ConvertError
 from .layouts import Array
+from .needed import need
 from .weights import Weights
-from .whole import need, replacing
 
 CELL, TEXT, SIZES = "derive.cell", "derive.text", "derive.sizes"  # in the metadata of a file of safetensors
 

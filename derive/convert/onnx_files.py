@@ -17,8 +17,8 @@ from .errors import ConvertError
 from .forms import USUAL, Form
 from .layer import Layer
 from .layouts import ONNX, Array, Layout
+from .needed import need
 from .weights import Weights
-from .whole import need
 
 OPSETS = range(7, 29)
 """Those that were tested; the operators changed in 7, 14 and 22."""

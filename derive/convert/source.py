@@ -6,9 +6,9 @@ from pathlib import Path
 from textwrap import indent
 
 from ..cell import Cell
+from ..package.folder import replacing
 from .errors import ConvertError
 from .files import lines
-from .whole import replacing
 
 FILE = '''"""A cell made for a layer of another framework, to which its weights belong."""
 

@@ -96,19 +96,6 @@ def sizes_of(cell: Definition, weights: Mapping[str, np.ndarray]) -> dict[str, i
 # Weights
 
 
-def load(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file of NumPy's, by name; CellError if it is none, or has what is no array of numbers."""
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found}
-    except FileNotFoundError:
-        raise CellError(f"there is no file `{path}`") from None
-    except Exception as error:
-        raise CellError(f"`{path}` could not be read as a file of arrays (.npz): {error}") from error
-
-
 def _numbers(cell: Definition, sizes: Mapping[str, int], dtype: str, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return weights as C writes them, so many digits that they are exact."""
     import numpy as np

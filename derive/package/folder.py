@@ -42,6 +42,17 @@ def write(package: Files, out: Path, mark: str = MARK) -> list[str]:
         return _put(package, out, alone, mark)
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path of the same name to write one file to; put what was written in its place at the end, unless there was an error."""
+    with tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=NEW) as folder:
+        part = Path(folder) / path.name
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+
+
 def complete(package: Files, folder: Path) -> None:
     """Let a folder of a cache hold a package: what else lies in the place of its files is replaced."""
     if drift(package, folder):

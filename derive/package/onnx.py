@@ -5,8 +5,6 @@ It needs the package `onnx`: ``pip install 'derive-rnn[onnx]'``.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from ..codegen.onnx.graph import COUNT, INTEGER, IR_VERSION, OPSET, REAL, TRUTH,
 from ..codegen.onnx.interface import Form
 from ..language.definition import Definition
 from ..language.errors import CellError
-from .folder import NEW
+from .folder import replacing
 from .parameters import Parameters, drawn, given
 
 if TYPE_CHECKING:
@@ -96,10 +94,8 @@ def write(model: ModelProto, path: Path | str) -> None:
         If it cannot be written.
     """
     try:
-        with tempfile.TemporaryDirectory(dir=Path(path).resolve().parent, prefix=NEW) as folder:
-            part = Path(folder) / "model"
+        with replacing(Path(path)) as part:
             part.write_bytes(model.SerializeToString(deterministic=True))
-            os.replace(part, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..language.definition import Definition
+from ..language.errors import CellError
 from ..language.names import canonical
 from ..language.sizes import Shape
 from ..runtime.common.table import Table
@@ -22,6 +26,15 @@ class Parameters:
     values: Mapping[str, np.ndarray]
     sizes: Mapping[str, int]
     dtype: str
+
+
+def load(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file of NumPy's, by name; CellError if it is no such file, OSError if it cannot be opened."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file.items())
+    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise CellError(f"`{path}` is no file of named arrays, as numpy.savez writes them") from error
 
 
 def drawn(cell: Definition, sizes: Mapping[str, int], seed: int, dtype: Any) -> Parameters:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from conftest import ROOT
-from helpers.chromium import CHROMIUM, MISSING, chromium
+from helpers.chromium import CHROMIUM, MISSING
 
 from derive.cells import REGISTRY, SOURCES
 from derive.language.errors import CellError
@@ -71,12 +71,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield Built(folder, f"http://127.0.0.1:{running.server_address[1]}/")
         running.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
