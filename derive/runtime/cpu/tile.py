@@ -183,14 +183,21 @@ class _Target:
 
     def _store(self, sums: list[list[ir.Value]], accumulate: ir.Value, *, masked: bool) -> None:
         v, builder = self.v, self.v.builder
-        pointers = [self._pointers(i) for i in range(self.rows)]
         masks = [v.mask(builder.sub(self.columns, first)) if masked else None for first in self.firsts]
-        # All loads stand before the first store: panels that repeat the last one must see the old values.
-        old = [[v.load(p, m) for p, m in zip(row, masks, strict=True)] for row in pointers]
-        for row, before, values in zip(pointers, old, sums, strict=True):
-            for pointer, mask, start, value in zip(row, masks, before, values, strict=True):
-                # What lies in c may be anything when it is not accumulated upon: the selection drops it.
-                v.store(builder.select(accumulate, builder.fadd(start, value), value), pointer, mask)
+        places = [[*zip(self._pointers(i), masks, strict=True)] for i in range(self.rows)]
+        # What is not accumulated upon is not read: it may lie in memory still.
+        with builder.if_else(accumulate) as (add, write):
+            with add:
+                # All loads stand before the first store: panels that repeat the last one must see the old values.
+                old = [[v.load(*place) for place in row] for row in places]
+                self._write(places, [[builder.fadd(a, b) for a, b in zip(*rows, strict=True)] for rows in zip(old, sums, strict=True)])
+            with write:
+                self._write(places, sums)
+
+    def _write(self, places: list[list[tuple[ir.Value, ir.Value | None]]], values: list[list[ir.Value]]) -> None:
+        for row, stored in zip(places, values, strict=True):
+            for (pointer, mask), value in zip(row, stored, strict=True):
+                self.v.store(value, pointer, mask)
 
 
 def _make_tile(rows: int, panels: int) -> Any:
