@@ -374,7 +374,7 @@ def test_how_turns_were_taken_is_in_the_file_and_in_the_first_line(file: Path) -
     assert load(file).pauses  # as it was before there was another way
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "benchmarks-float64", "benchmarks-cells"])
+@pytest.mark.parametrize("name", ["benchmarks", "benchmarks-float64", "benchmarks-xeon", "benchmarks-cells"])
 def test_the_files_of_the_page_are_read(name: str) -> None:
     record = load(Path(__file__).parents[2] / "docs" / f"{name}.json")
     assert not record.pauses and markdown(record) in (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
