@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..cells.load import cells_named
 from ..language.errors import CellError
 from ..package import c
+from . import sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +39,14 @@ def run(options: argparse.Namespace) -> int:
     if weights is not None and len(cells) > 1:
         print(f"derive export c: --weights are those of one cell, and `{options.cell}` has {len(cells)}", file=sys.stderr)
         return 2
-    given, files = _sizes(options.size), dict[str, str]()
+    given, files = sizes.given(options.size), dict[str, str]()
     for cell in cells:
         known = {**(c.sizes_of(cell, weights) if weights is not None else {}), **given}
-        sizes = c.complete(cell, known, default=True)
-        made = c.source(cell, sizes, dtype=options.dtype, weights=weights)
+        chosen = c.complete(cell, known, default=True)
+        made = c.source(cell, chosen, dtype=options.dtype, weights=weights)
         files |= made
-        chosen = ", ".join(f"{name} = {value}{'' if name in known else ' (default)'}" for name, value in sizes.items())
-        print(": ".join([", ".join(str(options.out / name) for name in sorted(made)), chosen or "no sizes"]))
+        told = ", ".join(f"{name} = {value}{'' if name in known else ' (default)'}" for name, value in chosen.items())
+        print(": ".join([", ".join(str(options.out / name) for name in sorted(made)), told or "no sizes"]))
     c.write(files, options.out)
     return 0
 
@@ -57,14 +58,3 @@ def _weights(path: Path) -> dict[str, np.ndarray]:
         return load(path)
     except FileNotFoundError:
         raise CellError(f"there is no file `{path}`") from None
-
-
-def _sizes(words: list[str]) -> dict[str, int]:
-    """Return sizes that were given as ``n=64``; CellError for what is none."""
-    found = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        if not name.isidentifier() or not value.isdigit():
-            raise CellError(f"--size needs a name and a number, n=64, not `{word}`")
-        found[name] = int(value)
-    return found

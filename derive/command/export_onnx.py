@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..cell import Cell
 from ..cells.load import cells_named
 from ..language.errors import CellError
+from . import sizes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -23,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("cell", metavar="CELL", help="a cell's name, or a file of cells")
     add("--out", type=Path, metavar="FILE", help="the model (default: CELL.onnx)")
     add("--weights", type=Path, metavar="FILE.npz", help="the parameters, by their names (default: drawn as init does)")
-    add("--size", type=_size, action="append", default=[], metavar="NAME=N", help="a size, where no weights tell it; once for each")
+    add("--size", action="append", default=[], metavar="NAME=N", help="a size, where no weights tell it; once for each")
     add("--seed", type=int, default=0, help="what drawn parameters come from (default: 0)")
     add("--dtype", choices=("float32", "float64"), help="of all numbers (default: that of the parameters)")
     add("--scan", action="store_true", help="step through the equations, even where ONNX has the cell as an operator")
@@ -40,9 +41,10 @@ def run(options: argparse.Namespace) -> int:
     cells = cells_named(options.cell)
     if len(cells) > 1 and (options.out or options.weights):
         raise CellError(f"`{options.cell}` has the cells {', '.join(cell.name for cell in cells)}: --out and --weights are for one")
-    form = {name: getattr(options, name) for name in ("seed", "dtype", "scan", "batch_first", "lengths", "zero_state")}
+    form: dict[str, Any] = {"sizes": sizes.given(options.size)}
+    form |= {name: getattr(options, name) for name in ("seed", "dtype", "scan", "batch_first", "lengths", "zero_state")}
     params = load(options.weights) if options.weights else None
-    made = [(options.out or Path(f"{cell.name}.onnx"), _made(model, cell, params, sizes=dict(options.size), **form)) for cell in cells]
+    made = [(options.out or Path(f"{cell.name}.onnx"), _made(model, cell, params, **form)) for cell in cells]
     for path, found in made:
         write(found, path)
         print("\n".join([f"{path}: opset {found.opset_import[0].version}", *_ports(found)]))
@@ -55,13 +57,6 @@ def _made(model: Any, cell: Cell, params: Any, **form: Any) -> ModelProto:
     except ValueError as error:
         raise error if isinstance(error, CellError) else CellError(str(error)) from error
     return found
-
-
-def _size(word: str) -> tuple[str, int]:
-    name, _, value = word.partition("=")
-    if not name or not value.isdecimal():
-        raise argparse.ArgumentTypeError(f"a size is NAME=N, such as n=32, not {word!r}")
-    return name, int(value)
 
 
 def _ports(model: ModelProto) -> Iterator[str]:

@@ -266,6 +266,7 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path, monkeypatch: pyte
     np.savez("gru.npz", **problem(SHIPPED["gru"]).parameters)
     for words, told in (
         (["lstm"], "lstm: parameters cannot be drawn without the sizes d, n"),
+        (["lstm", "--size", "n"], "--size needs a name and a number, n=64, not `n`"),
         (["lstm", "--size", "n=3", "--size", "d=2", "--size", "q=4"], "lstm: there is no size q, only d, n"),
         (["lstm", "--weights", "no.npz"], "`no.npz` is no file of named arrays"),
         (["lstm", "--weights", "none.npz"], "`none.npz`: No such file"),

@@ -1,0 +1,18 @@
+"""Sizes that are given in the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..language.errors import CellError
+
+
+def given(words: Iterable[str]) -> dict[str, int]:
+    """Return sizes that were given as ``n=64``; CellError for what is none."""
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not name.isidentifier() or not value.isdecimal():
+            raise CellError(f"--size needs a name and a number, n=64, not `{word}`")
+        found[name] = int(value)
+    return found
