@@ -62,7 +62,9 @@ def penalized(cell: Definition) -> list[str]:
 
 def absence(cell: Definition, phase: str) -> str:
     """Return why a cell has no row of a phase; empty if it has one."""
-    return f"no row for {phase}: {cell.name} has no gradient by an input" if phase in (PENALTY, MEMORY) and not penalized(cell) else ""
+    if phase in (PENALTY, MEMORY) and not penalized(cell):
+        return f"no row for {phase}: {cell.name} has no gradient with respect to an input"
+    return ""
 
 
 def of_product(gradient: Mapping[str, Array], product: Mapping[str, Array]) -> dict[str, Array]:
