@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
+from conftest import ROOT
 from helpers.chromium import CHROMIUM, MISSING
 from helpers.sites import DESKTOP, PHONE, PICTURED, Built
 
@@ -25,6 +26,7 @@ pytest.importorskip("playwright", reason="Playwright is not installed: pip insta
 from markdown import Markdown
 
 from derive.site.formulas import MARKED
+from derive.site.mathml import mathml
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason=MISSING),
@@ -194,6 +196,27 @@ def test_no_letter_of_an_equation_is_cut_off(built: Built, browser: Any, width: 
         before = equations.screenshot()
         page.evaluate(CUT_OFF)
         assert equations.screenshot() == before, name
+
+
+NUMBERED = r"""\begin{aligned}
+a &= b + c && \quad \text{(B1)} \\
+\bar{a}_{t-1} &= b && \quad \text{(B2)}
+\end{aligned}"""
+COLUMNS = """nodes => nodes.map(row => [...row.children].map(cell => {
+  const boxes = [...cell.querySelectorAll("mi, mn, mtext")].map(part => part.getBoundingClientRect())
+  return [Math.min(...boxes.map(box => box.left)), Math.max(...boxes.map(box => box.right))]
+}))"""
+
+
+def test_equations_meet_at_their_sign_and_their_numbers_stand_apart(browser: Any) -> None:
+    """Browsers know neither the alignment nor the distance of columns that MathML has as attributes."""
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    style = (ROOT / "derive" / "site" / "assets" / "derive.css").read_text(encoding="utf-8")
+    page.set_content(f"<style>{style}</style>{mathml(NUMBERED, True)}")
+    (short, sum_, _, first), (long, _, _, second) = page.locator("mtr").evaluate_all(COLUMNS)
+    assert short[1] == pytest.approx(long[1], abs=2) and short[0] > long[0] + 10  # right, so that what follows is an equals sign
+    assert first[0] == pytest.approx(second[0], abs=0.5)
+    assert first[0] - sum_[1] > 2 * 16  # more than a quad, and a letter is 16 px or more
 
 
 def test_a_phone_scrolls_down_only(visits: dict[str, Visit]) -> None:
