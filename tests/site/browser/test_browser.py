@@ -23,8 +23,10 @@ pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
 pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
 pytest.importorskip("playwright", reason="Playwright is not installed: pip install 'derive-rnn[test]'")
 
+import yaml
 from markdown import Markdown
 
+from derive.site.builder import KEYWORDS
 from derive.site.formulas import MARKED
 from derive.site.mathml import mathml
 
@@ -165,6 +167,32 @@ def test_the_search_finds_the_forget_gate(built: Built, browser: Any) -> None:
     links = page.locator(".md-search-result__link").evaluate_all("links => links.map(a => a.getAttribute('href'))")
     assert any("forget" in text.lower() for text in found)
     assert any(built.page("lstm").removesuffix(".html") in link for link in links)
+    assert urljoin(built.address, urldefrag(links[0])[0].split("?")[0]) == built.address + built.page("lstm")
+
+
+SEARCH = """async queries => {
+  const engine = new Worker(JSON.parse(document.getElementById("__config").textContent).search)
+  const ask = (type, data) => new Promise(resolve => {
+    engine.onmessage = message => resolve(message.data.data)
+    engine.postMessage({ type, data })
+  })
+  await ask(0, { ...await (await fetch("search/search_index.json")).json(), options: { suggest: false } })
+  const found = {}
+  for (const query of queries) found[query] = (await ask(2, query)).items[0]?.[0].location.split("#")[0]
+  return found
+}"""
+
+
+def test_names_of_cells_and_keywords_lead_to_their_pages(built: Built, browser: Any) -> None:
+    """The theme's own search is asked; its messages are those of `assets/search.js`: 0 takes the index, 2 a query."""
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    page.goto(built.address)
+    wanted = {cell.name: built.page(cell.name) for cell in built.site.cells}
+    if built.site.docs:
+        keywords = yaml.safe_load((built.site.docs / KEYWORDS).read_text(encoding="utf-8"))
+        wanted |= {word: name.removesuffix(".md") + ".html" for name, words in keywords.items() for word in words}
+    found = page.evaluate(SEARCH, list(wanted))
+    assert {query: where for query, where in found.items() if where != wanted[query]} == {}
 
 
 def test_a_site_in_a_folder_is_searched_and_the_plain_cell_comes_first(built: Built, browser: Any) -> None:
