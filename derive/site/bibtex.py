@@ -37,9 +37,13 @@ def citation(page: Page) -> str:
 
 def entries(reference: str) -> str:
     """Return BibTeX entries of the works that a reference names; nothing, where it names none that has a year."""
-    works = [found for part in reference.split("; ") if (found := WORK.match(part) or UNSIGNED.match(part))]
     taken: set[str] = set()
-    return "\n\n".join(_entry(found, taken) for found in works)
+    return "\n\n".join(_entry(found, taken) for found in works(reference))
+
+
+def works(reference: str) -> list[re.Match[str]]:
+    """Return the works that a reference names: who wrote each, or else its title, the year, and the rest."""
+    return [found for part in reference.split("; ") if (found := WORK.match(part) or UNSIGNED.match(part))]
 
 
 def _entry(work: re.Match[str], taken: set[str]) -> str:

@@ -34,6 +34,7 @@ from derive.language import hints
 from derive.language.sizes import Size
 from derive.notation import show
 from derive.notation.text import tagged_formulas
+from derive.site import history
 from derive.site.gallery import NAME as GALLERY
 from derive.theory import DIAGRAMS, EXPERIMENTS
 from generated.runtime.cuda.current import current
@@ -178,6 +179,7 @@ MARKED = {  # parts of pages
     ROOT / "docs" / "interface.md": ("DERIVE-TAPES", tapes),
     ROOT / "docs" / "convert.md": ("DERIVE-LAYOUTS", lambda: f"{layouts()}\n"),
     ROOT / "docs" / "export.md": ("DERIVE-EXPORT-C", exported_c),
+    ROOT / "docs" / "theory" / "history.md": ("DERIVE-HISTORY", history.tables),
 }
 
 
