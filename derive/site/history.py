@@ -190,8 +190,8 @@ def tables() -> str:
 
 
 def _table(events: Sequence[Event]) -> str:
-    rows = [f"| {year} | {event.what} | {cited} | {event.here} |" for event in events for year, cited in [event.citation]]
-    return "\n".join(["| year | what was new | paper | here |", "|---|---|---|---|", *rows])
+    rows = [f"| {year} | {event.what}. {event.here}<br><small>{cited}</small> |" for event in events for year, cited in [event.citation]]
+    return "\n".join(["| year | what was new, where it is here, and the paper |", "|---|---|", *rows])
 
 
 def by_year() -> dict[int, list[str]]:
