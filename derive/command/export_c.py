@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..cells.load import cells_named
 from ..language.errors import CellError
-from ..package import c
-from . import sizes
+from ..package import c, sizes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..cell import Cell
 from ..cells.load import cells_named
 from ..language.errors import CellError
-from . import sizes
+from ..package import sizes
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -1,7 +1,7 @@
 """What to cite: BibTeX made from a cell's reference.
 
-A reference is a list of works, separated by semicolons, each ``Authors year, title, where, arXiv:number``.  Only what is written there gets
-into an entry: surnames where there are surnames, and no title where there is none.
+A reference is a list of works, separated by semicolons, each ``Authors year, title, where, arXiv:number``, or ``Title, year, where`` where
+no authors are named.  Only what is written there gets into an entry: surnames where there are surnames, and no title where there is none.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from .page import Page
 
 WORK = re.compile(r"(?:[^;]*?: )??(?:also |in the notation of )?(?P<who>[^\d:,]+(?:, [^\d:,]+)*?) (?P<year>\d{4})(?:, (?P<rest>.+))?$")
+UNSIGNED = re.compile(r"(?P<title>[^;:,]+), (?P<year>\d{4})(?:, (?P<rest>.+))?$")
 ARXIV, DOI = re.compile(r"^arXiv:(\S+?)(?: \(.*\))?$"), re.compile(r"^doi:(\S+)$")
 VOLUME = re.compile(r"^(?P<journal>[^\d:]+) (?P<volume>\d+)(?:\((?P<number>\d+)\))?(?::(?P<pages>[\w-]+))?$")
 PART = re.compile(r"^(section|eqs?\.|equations?|table|chapter) ")  # a place in a work
@@ -35,14 +36,20 @@ def citation(page: Page) -> str:
 
 
 def entries(reference: str) -> str:
-    """Return BibTeX entries of the works that a reference names; nothing, where it names none that has authors and a year."""
-    works = [found for part in reference.split("; ") if (found := WORK.match(part))]
+    """Return BibTeX entries of the works that a reference names; nothing, where it names none that has a year."""
     taken: set[str] = set()
-    return "\n\n".join(_entry(found, taken) for found in works)
+    return "\n\n".join(_entry(found, taken) for found in works(reference))
+
+
+def works(reference: str) -> list[re.Match[str]]:
+    """Return the works that a reference names: who wrote each, or else its title, the year, and the rest."""
+    return [found for part in reference.split("; ") if (found := WORK.match(part) or UNSIGNED.match(part))]
 
 
 def _entry(work: re.Match[str], taken: set[str]) -> str:
-    fields = {"author": _authors(work["who"]), **_where(re.split(r", (?=\S)", work["rest"] or "")), "year": work["year"]}
+    parts = work.groupdict()
+    whose = {"author": _authors(parts["who"])} if "who" in parts else {"title": f"{{{parts['title']}}}"}
+    fields = {**whose, **_where(re.split(r", (?=\S)", work["rest"] or "")), "year": work["year"]}
     kind = "article" if "journal" in fields else "inproceedings" if "booktitle" in fields else "book" if "publisher" in fields else "misc"
     lines = [f"  {name} = {{{_escaped(value)}}}," for name, value in fields.items()]
     return "\n".join([f"@{kind}{{{_key(work, taken)},", *lines, "}"])
@@ -96,8 +103,8 @@ def _venue(part: str) -> Iterator[tuple[str, str]]:
 
 
 def _key(work: re.Match[str], taken: set[str]) -> str:
-    """Return a key that no other entry has: the first author's name and the year."""
-    plain = unicodedata.normalize("NFKD", re.split(r", | et al\.", work["who"])[0])
+    """Return a key that no other entry has: the first author's name, or else the title, and the year."""
+    plain = unicodedata.normalize("NFKD", re.split(r", | et al\.", work[1])[0])
     key = re.sub(r"[^a-z]", "", plain.encode("ascii", "ignore").decode().lower()) + work["year"]
     free = next(key + letter for letter in ("", *"abcdefghij") if key + letter not in taken)
     taken.add(free)

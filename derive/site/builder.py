@@ -33,6 +33,7 @@ PAGES = HERE / "pages"  # which every site has
 OF_PROJECT = Links("../notation.html", "../theory/second.html", "../cuda.html")
 OF_OWN = Links("notation.html")
 LATER = 0.05  # a boost in the search: rare words count for more there, and a variant's name is rarer than that of its cell
+KEYWORDS = "keywords.yml"  # beside `nav.yml`: by page, what a reader types who looks for it
 CELLS = "cells/"  # in the navigation, where the pages of cells go
 Nav = list[dict[str, Any]]
 
@@ -125,7 +126,7 @@ def write(site: Site, folder: Path) -> Path:
     if site.docs is None:
         pages.mkdir()
     else:
-        shutil.copytree(site.docs, pages, ignore=shutil.ignore_patterns("data", "nav.yml"))
+        shutil.copytree(site.docs, pages, ignore=shutil.ignore_patterns("data", "nav.yml", KEYWORDS))
     for page in sorted(PAGES.glob("*.md")):
         (pages / page.name).write_text(only_links_within(page.read_text(encoding="utf-8"), pages), encoding="utf-8")
     _assets(pages / "assets")
@@ -136,6 +137,10 @@ def write(site: Site, folder: Path) -> Path:
         site.figures(figures)
     write_notebooks(pages, figures)
     _cells(site, pages / "cells" if site.docs else pages)
+    for name, words in _keywords(site).items():
+        if not name.startswith(CELLS):
+            page = pages / name
+            page.write_text(_head({"tags": words}) + page.read_text(encoding="utf-8"), encoding="utf-8")
     listed = plain.llms(site.name, _nav(site), site.cells, CELLS if site.docs else "", site.url)
     (pages / "llms.txt").write_text(listed, encoding="utf-8")
     path = folder / "mkdocs.yml"
@@ -217,17 +222,33 @@ def _cells(site: Site, folder: Path) -> None:
     script = f"{'../' if site.docs else ''}assets/gallery.js"
     (folder / f"{gallery.NAME}.md").write_text(gallery.gallery(site.groups, script), encoding="utf-8")
     modules = contents.files(site.cells, sources=site.sources, cuda=False)
-    told = OF_PROJECT if site.docs else OF_OWN
+    told, keywords = OF_PROJECT if site.docs else OF_OWN, _keywords(site)
     for cell in site.cells:
         page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told)
-        (folder / f"{cell.name}.md").write_text(found_by(cell, site.cells) + markdown(page), encoding="utf-8")
+        head = found_by(cell, site.cells, keywords.get(f"{CELLS}{cell.name}.md", ()))
+        (folder / f"{cell.name}.md").write_text(head + markdown(page), encoding="utf-8")
         (folder / f"{cell.name}.txt").write_text(plain.derivation(cell), encoding="utf-8")
 
 
-def found_by(cell: Cell, cells: Sequence[Cell]) -> str:
-    """Return what the search reads at the head of a page: the cell's name, and that one whose name begins with another's comes after it."""
-    later = any(cell.name.startswith(other.name) for other in cells if other is not cell)
-    return f"---\ntags: [{cell.name}]\nsearch:\n  boost: {LATER if later else 1}\n---\n\n"
+def _keywords(site: Site) -> dict[str, list[str]]:
+    """Return, by page, what it is found by besides its text; nothing on a site that has no hand-written pages."""
+    found: dict[str, list[str]] = yaml.safe_load((site.docs / KEYWORDS).read_text(encoding="utf-8")) if site.docs else {}
+    return found
+
+
+def found_by(cell: Cell, cells: Sequence[Cell], keywords: Sequence[str] = ()) -> str:
+    """Return what the search reads at the head of a page: the cell's name and keywords, and how much they count.
+
+    The search takes each word that is typed for the beginning of one, so a cell whose name begins with another's comes after it.  So does
+    one whose name has several words: "gate" is also the beginning of `gated_oja`.
+    """
+    begun = sum(cell.name.startswith(other.name) for other in cells if other is not cell)
+    later = begun or "_" in cell.name
+    return _head({"tags": [cell.name, *keywords], "search": {"boost": LATER**later if later else 1}})
+
+
+def _head(meta: Mapping[str, Any]) -> str:
+    return f"---\n{yaml.safe_dump(dict(meta), sort_keys=False, allow_unicode=True)}---\n\n"
 
 
 def index(site: Site) -> str:

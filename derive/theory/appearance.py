@@ -70,7 +70,7 @@ def powers(axis: Any, low: float, high: float, step: int) -> None:
 def below(axes: Any, columns: int, **options: Any) -> None:
     """Put the legend under an axes, where it hides no line."""
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17)}
-    axes.legend(**{**place, **options}, ncols=columns, columnspacing=1.2, handlelength=1.8)
+    axes.legend(**{**place, **options}, ncols=columns, columnspacing=1.2, handlelength=1.8, labelspacing=0.8)
 
 
 def power(value: float) -> str:

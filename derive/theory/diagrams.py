@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..plotting import BLUE, RED
 
@@ -98,36 +99,51 @@ def _column(canvas: Canvas, x: float, rows: tuple[float, float, float], t: str) 
         canvas.text(x + 12, (below + above) / 2, weight)
 
 
-def patterns() -> str:
-    """Return the four ways in which inputs and outputs can lie along a sequence."""
-    kinds = (
-        ("one to many", (1, 0, 0), (1, 1, 1)),
-        ("many to one", (1, 1, 1), (0, 0, 1)),
-        ("many to many, aligned", (1, 1, 1), (1, 1, 1)),
-        ("many to many, encoder and decoder", (1, 1, 0, 0), (0, 0, 1, 1)),
-    )
-    canvas = Canvas(660, 500)
-    for number, (title, inputs, outputs) in enumerate(kinds):
-        left, top = 45 + 320 * (number % 2), 250 * (number // 2)
-        canvas.text(left - BOX / 2, top + 14, title, anchor="start")
-        _pattern(canvas, left, top + 56, inputs, outputs)
-    return canvas.svg()
+@dataclass(frozen=True)
+class Pattern:
+    """How inputs and outputs lie along a sequence: which steps have which, and after how many another network takes over the state."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    encoder: int = 0
 
 
-def _pattern(canvas: Canvas, left: float, top: float, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
-    wide, high = 0.88 * STEP, 0.86 * RISE
-    given, made = iter(range(1, 5)), iter(range(1, 5))
-    for t, (reads, writes) in enumerate(zip(inputs, outputs, strict=True)):
-        x, middle = left + wide * t, top + high
-        canvas.box(x, middle, f"s_{t + 1}", filled=True)
-        if t:
-            canvas.arrow((x - wide, middle), (x, middle))
+PATTERNS = {
+    "one-to-one": Pattern((1,), (1,)),
+    "one-to-many": Pattern((1, 0, 0), (1, 1, 1)),
+    "many-to-one": Pattern((1, 1, 1), (0, 0, 1)),
+    "many-to-many": Pattern((1, 1, 1), (1, 1, 1)),
+    "encoder-decoder": Pattern((1, 1, 0, 0), (0, 0, 1, 1), encoder=2),
+}
+
+
+def pattern(name: str) -> str:
+    """Return an unrolled network with inputs, outputs and losses where a pattern has them, and the gradients of these losses in red."""
+    drawn = PATTERNS[name]
+    wide, high, aside = 0.88 * STEP, 0.86 * RISE, 7
+    steps = len(drawn.outputs)
+    loss, output, state = 12, 70, 70 + high
+    canvas = Canvas(wide * (steps - 1) + 2 * BOX, state + high + BOX / 2 + (26 if drawn.encoder else 4))
+    for t, (reads, writes) in enumerate(zip(drawn.inputs, drawn.outputs, strict=True), 1):
+        x = BOX + wide * (t - 1)
+        canvas.box(x, state, f"s_{t}", filled=True)
+        if t > 1:
+            canvas.arrow((x - wide, state - aside), (x, state - aside))
+            canvas.arrow((x, state + aside), (x - wide, state + aside), RED)
         if reads:
-            canvas.box(x, middle + high, f"x_{next(given)}")
-            canvas.arrow((x, middle + high), (x, middle))
+            canvas.box(x, state + high, f"x_{t}")
+            canvas.arrow((x, state + high), (x, state))
         if writes:
-            canvas.box(x, top, f"o_{next(made)}")
-            canvas.arrow((x, middle), (x, top))
+            canvas.box(x, output, f"o_{t}")
+            canvas.text(x, loss, f"L_{t}")
+            for below, above in ((state, output), (output, loss + 8 - BOX / 2)):  # a loss has no box: its arrows end at its letter
+                canvas.arrow((x - aside, below), (x - aside, above))
+                canvas.arrow((x + aside, above), (x + aside, below), RED)
+    if drawn.encoder:
+        half, foot = wide * (drawn.encoder - 1) / 2, canvas.height - 10
+        canvas.text(BOX + half, foot, "encoder", size=13)
+        canvas.text(canvas.width - BOX - half, foot, "decoder", size=13)
+    return canvas.svg()
 
 
 def backward() -> str:
@@ -170,4 +186,9 @@ def lanes() -> str:
     return canvas.svg()
 
 
-UNROLLED: dict[str, Callable[[], str]] = {"unrolling": unrolling, "patterns": patterns, "backward": backward, "lanes": lanes}
+UNROLLED: dict[str, Callable[[], str]] = {
+    "unrolling": unrolling,
+    **{name: partial(pattern, name) for name in PATTERNS},
+    "backward": backward,
+    "lanes": lanes,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -153,6 +154,21 @@ def test_a_changed_runtime_is_never_served_stale(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     write(contents.files([RNN]), tmp_path / "kernels")
     assert counted(tmp_path)[2] == before
+
+
+def test_a_change_of_the_runtime_as_it_is_written_is_seen(tmp_path: Path) -> None:
+    """The function's own file stays as it is: what it takes from another module of the runtime is in its machine code all the same."""
+    shutil.copytree(contents.RUNTIME, tmp_path / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    said = "import numpy as np; from runtime.cpu.reduce import log_sum_exp; print(log_sum_exp(np.array([1.0, 2.0])))"
+
+    def told() -> float:
+        return float(subprocess.run([sys.executable, "-c", said], cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+
+    assert told() == pytest.approx(2 + math.log1p(math.exp(-1)), rel=1e-15)
+    vector = tmp_path / "runtime" / "cpu" / "vector.py"
+    text = vector.read_text(encoding="utf-8")
+    vector.write_text(text.replace("exp = _unary(elementary.exp)", "exp = _unary(elementary.sigmoid)"), encoding="utf-8")
+    assert told() == pytest.approx(2 + math.log(0.5 + 1 / (1 + math.e)), rel=1e-15)
 
 
 def test_what_is_compiled_in_memory_is_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

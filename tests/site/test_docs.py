@@ -34,6 +34,7 @@ from derive.language import hints
 from derive.language.sizes import Size
 from derive.notation import show
 from derive.notation.text import tagged_formulas
+from derive.site import history
 from derive.site.gallery import NAME as GALLERY
 from derive.theory import DIAGRAMS, EXPERIMENTS
 from generated.runtime.cuda.current import current
@@ -42,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS, OF_EVERY_SITE = ROOT / "docs", ROOT / "derive" / "site" / "pages"
 PAGES = [README, *sorted(DOCS.glob("**/*.md")), *sorted(OF_EVERY_SITE.glob("*.md"))]
-NAVIGATION = ROOT / "docs" / "nav.yml"
+NAVIGATION, KEYWORDS = (ROOT / "docs" / name for name in ("nav.yml", "keywords.yml"))
 RUN = ("list", "show", "new", "generate", "convert", "export")  # commands that are quick and need nothing beside the working directory
 MADE = {
     *(f"cells/{name}.md" for name in ("index", GALLERY, *SHIPPED)),
@@ -178,6 +179,7 @@ MARKED = {  # parts of pages
     ROOT / "docs" / "interface.md": ("DERIVE-TAPES", tapes),
     ROOT / "docs" / "convert.md": ("DERIVE-LAYOUTS", lambda: f"{layouts()}\n"),
     ROOT / "docs" / "export.md": ("DERIVE-EXPORT-C", exported_c),
+    ROOT / "docs" / "theory" / "history.md": ("DERIVE-HISTORY", history.tables),
 }
 
 
@@ -204,6 +206,14 @@ def test_readme_has_two_commands_and_ci_runs_the_second() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     pages = re.findall(r"[\w/-]+\.md\b", NAVIGATION.read_text(encoding="utf-8"))
     assert sorted(pages) == sorted(place(page).relative_to(DOCS).as_posix() for page in PAGES if page != README)
+
+
+def test_a_keyword_is_of_one_page_that_is_there() -> None:
+    yaml = pytest.importorskip("yaml", reason="the extra `docs` is not installed")
+    keywords = yaml.safe_load(KEYWORDS.read_text(encoding="utf-8"))
+    words = [word for page in keywords.values() for word in page]
+    assert len(words) == len(set(words))
+    assert set(keywords) <= MADE | {place(page).relative_to(DOCS).as_posix() for page in PAGES if page != README}
 
 
 def place(page: Path) -> Path:

@@ -11,8 +11,10 @@ import sys
 import threading
 import tomllib
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
@@ -34,7 +36,9 @@ from derive.verify.tolerances import TOLERANCES
 pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
 
-from derive.site.builder import build, found_by, make, only_links_within, own_site
+import yaml
+
+from derive.site.builder import KEYWORDS, LATER, build, found_by, make, only_links_within, own_site, write
 from derive.site.define import definition
 from derive.site.emitted import listings, rendered
 from derive.site.example import example
@@ -328,6 +332,27 @@ def test_links_to_pages_that_a_site_does_not_have_are_left_out(tmp_path: Path) -
 def test_a_cell_whose_name_begins_others_is_found_first() -> None:
     cells = [REGISTRY[name] for name in ("lstm", "lstmp", "slstm")]
     assert ["boost: 1\n" in found_by(cell, cells) for cell in cells] == [True, False, True]
+    names, every = ("lstm", "lstm_concat", "lstm_concat_nobias", "gated_oja"), list(REGISTRY.values())
+    boosts = [head(found_by(REGISTRY[name], every))["search"]["boost"] for name in names]
+    assert boosts == [1, LATER, LATER**2, LATER]
+
+
+def head(text: str) -> dict[str, Any]:
+    """Return what stands at the head of a page, for those who make it HTML."""
+    found: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    return found
+
+
+def test_a_page_is_found_by_its_keywords(tmp_path: Path) -> None:
+    texts = {"index.md": "# Mine", "nav.yml": "[{Home: index.md}, {Cells: cells/}]", KEYWORDS: "{index.md: [mine], cells/rnn.md: [plain]}"}
+    (tmp_path / "docs").mkdir()
+    for name, written in texts.items():
+        (tmp_path / "docs" / name).write_text(written)
+    (tmp_path / "made").mkdir()
+    write(replace(own_site({"rnn.py": [REGISTRY["rnn"]]}), docs=tmp_path / "docs"), tmp_path / "made")
+    pages = tmp_path / "made" / "docs"
+    tags = [head((pages / name).read_text(encoding="utf-8"))["tags"] for name in ("index.md", "cells/rnn.md")]
+    assert tags == [["mine"], ["rnn", "plain"]] and not (pages / KEYWORDS).exists()
 
 
 def test_what_was_checked_and_what_was_not_is_said() -> None:

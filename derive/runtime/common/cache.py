@@ -26,7 +26,7 @@ from numba.core.ccallback import CFunc
 from numba.misc.appdirs import AppDirs
 
 from .trust import doubt, own
-from .version import common, source
+from .version import VERSION, common, source
 
 if config.DISABLE_JIT:
     raise ImportError(
@@ -67,7 +67,8 @@ class _Cache(caching._Cache):
         self._folders: list[_Folder] = []
         file = function.__code__.co_filename
         with contextlib.suppress(OSError):  # else it has no file, as where Python reads from a prompt: it is not kept
-            stamp = hashlib.sha256(source(function.__module__, file)).hexdigest()
+            # With the version: a function may have taken in what stands in other modules.
+            stamp = hashlib.sha256(VERSION.encode() + source(function.__module__, file)).hexdigest()
             self._folders = [_Folder(function, folder, stamp) for folder in _folders(file)]
 
     @property

@@ -15,6 +15,12 @@ def source(name: str, file: str) -> bytes:
     return loader.get_data(file) if hasattr(loader, "get_data") else Path(file).read_bytes()
 
 
-# An emitted file says in its second line what it was made from: code of one version never meets what another has.
-VERSION = hashlib.sha256(source(__name__, __file__).splitlines()[1]).hexdigest()[:8]
+def made_from() -> bytes:
+    """Return what an emitted file says in its second line that it was made from; where none was emitted, all of the runtime's text."""
+    mark = source(__name__, __file__).splitlines()[1]
+    return mark or b"".join(file.read_bytes() for file in sorted(Path(__file__).parents[1].rglob("*.py")))
+
+
+# Code of one version never meets what another has.
+VERSION = hashlib.sha256(made_from()).hexdigest()[:8]
 common: Any = sys.modules.setdefault(f"derive_common_{VERSION}", ModuleType(f"derive_common_{VERSION}"))

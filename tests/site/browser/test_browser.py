@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
+from conftest import ROOT
 from helpers.chromium import CHROMIUM, MISSING
 from helpers.sites import DESKTOP, PHONE, PICTURED, Built
 
@@ -22,9 +23,12 @@ pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
 pytest.importorskip("mkdocstrings", reason="the extra `docs` is not installed")
 pytest.importorskip("playwright", reason="Playwright is not installed: pip install 'derive-rnn[test]'")
 
+import yaml
 from markdown import Markdown
 
+from derive.site.builder import KEYWORDS
 from derive.site.formulas import MARKED
+from derive.site.mathml import mathml
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason=MISSING),
@@ -163,6 +167,32 @@ def test_the_search_finds_the_forget_gate(built: Built, browser: Any) -> None:
     links = page.locator(".md-search-result__link").evaluate_all("links => links.map(a => a.getAttribute('href'))")
     assert any("forget" in text.lower() for text in found)
     assert any(built.page("lstm").removesuffix(".html") in link for link in links)
+    assert urljoin(built.address, urldefrag(links[0])[0].split("?")[0]) == built.address + built.page("lstm")
+
+
+SEARCH = """async queries => {
+  const engine = new Worker(JSON.parse(document.getElementById("__config").textContent).search)
+  const ask = (type, data) => new Promise(resolve => {
+    engine.onmessage = message => resolve(message.data.data)
+    engine.postMessage({ type, data })
+  })
+  await ask(0, { ...await (await fetch("search/search_index.json")).json(), options: { suggest: false } })
+  const found = {}
+  for (const query of queries) found[query] = (await ask(2, query)).items[0]?.[0].location.split("#")[0]
+  return found
+}"""
+
+
+def test_names_of_cells_and_keywords_lead_to_their_pages(built: Built, browser: Any) -> None:
+    """The theme's own search is asked; its messages are those of `assets/search.js`: 0 takes the index, 2 a query."""
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    page.goto(built.address)
+    wanted = {cell.name: built.page(cell.name) for cell in built.site.cells}
+    if built.site.docs:
+        keywords = yaml.safe_load((built.site.docs / KEYWORDS).read_text(encoding="utf-8"))
+        wanted |= {word: name.removesuffix(".md") + ".html" for name, words in keywords.items() for word in words}
+    found = page.evaluate(SEARCH, list(wanted))
+    assert {query: where for query, where in found.items() if where != wanted[query]} == {}
 
 
 def test_a_site_in_a_folder_is_searched_and_the_plain_cell_comes_first(built: Built, browser: Any) -> None:
@@ -194,6 +224,27 @@ def test_no_letter_of_an_equation_is_cut_off(built: Built, browser: Any, width: 
         before = equations.screenshot()
         page.evaluate(CUT_OFF)
         assert equations.screenshot() == before, name
+
+
+NUMBERED = r"""\begin{aligned}
+a &= b + c && \quad \text{(B1)} \\
+\bar{a}_{t-1} &= b && \quad \text{(B2)}
+\end{aligned}"""
+COLUMNS = """nodes => nodes.map(row => [...row.children].map(cell => {
+  const boxes = [...cell.querySelectorAll("mi, mn, mtext")].map(part => part.getBoundingClientRect())
+  return [Math.min(...boxes.map(box => box.left)), Math.max(...boxes.map(box => box.right))]
+}))"""
+
+
+def test_equations_meet_at_their_sign_and_their_numbers_stand_apart(browser: Any) -> None:
+    """Browsers know neither the alignment nor the distance of columns that MathML has as attributes."""
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    style = (ROOT / "derive" / "site" / "assets" / "derive.css").read_text(encoding="utf-8")
+    page.set_content(f"<style>{style}</style>{mathml(NUMBERED, True)}")
+    (short, sum_, _, first), (long, _, _, second) = page.locator("mtr").evaluate_all(COLUMNS)
+    assert short[1] == pytest.approx(long[1], abs=2) and short[0] > long[0] + 10  # right, so that what follows is an equals sign
+    assert first[0] == pytest.approx(second[0], abs=0.5)
+    assert first[0] - sum_[1] > 2 * 16  # more than a quad, and a letter is 16 px or more
 
 
 def test_a_phone_scrolls_down_only(visits: dict[str, Visit]) -> None:

@@ -1,4 +1,4 @@
-"""Sizes that are given in the command line."""
+"""Sizes that are given as words."""
 
 from __future__ import annotations
 
