@@ -17,7 +17,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Tell `parser` which cells, and where the site goes."""
     add = parser.add_argument
     add("files", metavar="FILE.py", nargs="*", help="files of cells (default: the project's own site, from a checkout)")
-    add("--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the built site (default: site)")
+    where = parser.add_mutually_exclusive_group().add_argument
+    where("--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the built site (default: site)")
+    where("--versions", type=Path, metavar="DIR", help="build into a folder of DIR named after the version; a page in DIR lists all")
     add("--checked", type=Path, metavar="FILE.json", help="what `derive check --json` wrote of the cells in the files")
     add("--url", default="", metavar="URL", help="where the site will stand: then its sitemap and llms.txt have whole addresses")
     add("--serve", action="store_true", help="then open the site in a browser; Ctrl-C ends it")
@@ -40,18 +42,22 @@ def run(options: argparse.Namespace) -> int:
 def _built(options: argparse.Namespace) -> int:
     from ..site.builder import build, own_site  # these import what the extra has
     from ..site.project import measure, project_site
+    from ..site.versions import place, write_index
 
+    out = place(options.versions) if options.versions else options.out
     if options.measure:
         measure()
     if options.files:
         site = own_site({name: cells_of(name) for name in options.files}, options.checked)
     else:
         site = replace(project_site(), pyodide=None if options.no_playground else pyodide_if_any())
-    status = build(replace(site, url=f"{options.url.rstrip('/')}/" if options.url else ""), options.out)
+    status = build(replace(site, url=f"{options.url.rstrip('/')}/" if options.url else ""), out)
     if status == 0:
-        print(f"{options.out}: {len(site.cells)} cells, {size(options.out) / 1e6:.1f} MB, open {options.out / 'index.html'}")
+        if options.versions:
+            write_index(options.versions, site.name)
+        print(f"{out}: {len(site.cells)} cells, {size(out) / 1e6:.1f} MB, open {out / 'index.html'}")
         if options.serve:
-            serve(options.out)
+            serve(out)
     return status
 
 

@@ -23,14 +23,15 @@ MEETING = re.compile(r"^[A-Z]\w*[A-Z]\w*$")  # ICML, NeurIPS
 PAGE = """@software{{derive,
   author = {{{{the derive authors}}}},
   title = {{{{derive: recurrent cells from their equations}}}},
-  note = {{Page of the cell {name}: {title}}},
+  note = {{Page of the cell {name}: {title}}},{version}
 }}"""
 
 
 def citation(page: Page) -> str:
     """The works that the cell is from, and this page."""
     works = entries(page.cell.reference)
-    own = PAGE.format(name=_escaped(page.cell.name), title=_escaped(page.cell.title or page.cell.name))
+    of = f"\n  version = {{{page.version}}}," if page.version else ""
+    own = PAGE.format(name=_escaped(page.cell.name), title=_escaped(page.cell.title or page.cell.name), version=of)
     parts = [f"The papers, as far as the reference above names them:\n\n```bibtex\n{works}\n```"] if works else []
     return "\n\n".join([*parts, f"This page:\n\n```bibtex\n{own}\n```"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import re
@@ -26,6 +25,7 @@ from .notebook import write_notebooks
 from .page import Links, Page, checks
 from .playground import bundle
 from .sections import markdown
+from .versions import version
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -173,16 +173,8 @@ def _config(site: Site, figures: Path) -> dict[str, Any]:
         config["theme"]["features"].remove("navigation.tabs")
     else:
         config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": [str(ROOT)], "options": API}}}
-    made = f"derive {_version()}".rstrip()
+    made = f"derive {version()}".rstrip()
     return {"site_name": site.name, "site_url": site.url, "copyright": made, "docs_dir": "docs", "nav": _nav(site), **config}
-
-
-def _version() -> str:
-    """Return the version of the package; nothing where it is not installed."""
-    try:
-        return importlib.metadata.version("derive-rnn")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 API = {
@@ -224,7 +216,7 @@ def _cells(site: Site, folder: Path) -> None:
     modules = contents.files(site.cells, sources=site.sources, cuda=False)
     told, keywords = OF_PROJECT if site.docs else OF_OWN, _keywords(site)
     for cell in site.cells:
-        page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told)
+        page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told, version())
         head = found_by(cell, site.cells, keywords.get(f"{CELLS}{cell.name}.md", ()))
         (folder / f"{cell.name}.md").write_text(head + markdown(page), encoding="utf-8")
         (folder / f"{cell.name}.txt").write_text(plain.derivation(cell), encoding="utf-8")

@@ -51,6 +51,8 @@ class Page:
     check : mapping, optional
         The entry of `derive check --json` for the cell.
     links : Links
+    version : str
+        The version of derive that made it, if that is known.
     """
 
     cell: Cell
@@ -59,6 +61,7 @@ class Page:
     package: str = "generated"
     check: Mapping[str, Any] | None = None
     links: Links = Links()
+    version: str = ""
 
     @cached_property
     def style(self) -> Latex:

@@ -430,7 +430,9 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 def test_what_has_no_gradient_by_an_input_is_told() -> None:
     picked = Cell("h = tanh(U @ h_prev + pick(b, x))", name="picked", output="h", shapes={"x": ""})
-    assert picked.integers and "no gradient with respect to an input" in second.absence(picked, PENALTY) and second.absence(picked, HVP) == ""
+    assert (
+        picked.integers and "no gradient with respect to an input" in second.absence(picked, PENALTY) and second.absence(picked, HVP) == ""
+    )
     assert run._absences(SECOND, [picked])[:2] == [second.absence(picked, phase) for phase in (PENALTY, MEMORY)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from generated import gru, lstm, rnn
 
 MODULES = {"rnn": rnn, "lstm": lstm, "gru": gru}
 SEEDS = range(1, 6)
+MANY = range(1, 21)  # networks that explode differ much
 RECALL = Cell(
     """
     old = keep * S_prev
@@ -34,13 +36,34 @@ RECALL = Cell(
 def lab() -> Any:
     """Return a function that evaluates an expression of the page's scripts."""
     context = pytest.importorskip("quickjs", reason="the extra `docs` is not installed").Context()
-    for name in ("numbers", "gradient", "spikes", "memory"):
+    for name in ("numbers", "dual", "gradient", "curvature", "spikes", "memory"):
         context.eval((HERE / "assets" / "lab" / f"{name}.js").read_text(encoding="utf-8"))
     return lambda text: json.loads(context.eval(f"JSON.stringify({text})"))
 
 
 def arrays(values: dict[str, Any]) -> dict[str, np.ndarray]:
     return {key: np.array(value, dtype=np.float64) for key, value in values.items()}
+
+
+@dataclass
+class Network:
+    """A network of the page, for the kernels: what was `made`, its module, its parameters and its inputs."""
+
+    made: dict[str, Any]
+    module: Any
+    params: Any
+    x: np.ndarray
+
+    def state(self, distance: int) -> Any:
+        """Return the state some steps before the last."""
+        start = self.module.zero_state(1, n=len(self.made["v"]), dtype=np.float64)
+        return self.module.infer(self.x[:-distance], self.params, start)[1]
+
+
+def kernels(lab: Any, cell: str, given: str) -> Network:
+    made, module = lab(f"lab.network({given})"), MODULES[cell]
+    params = module.Params(**{name.rstrip("_"): value for name, value in arrays(made["params"]).items()})
+    return Network(made, module, params, np.array(made["x"])[:, None])
 
 
 # What is computed
@@ -80,6 +103,81 @@ def test_one_path_is_the_product_of_its_gates(lab: Any) -> None:
     kept = [np.linalg.norm(part * np.prod(f[len(f) - k :], axis=0)) for k in range(31)]
     np.testing.assert_allclose(found["alone"], kept, rtol=1e-10)
     assert found["gate"] == pytest.approx(f[-30:].mean(), rel=1e-10)
+
+
+NETWORKS = pytest.mark.parametrize(
+    ("cell", "settings"),
+    [
+        ("rnn", {"radius": 0.8}),
+        ("rnn", {"radius": 2.5}),
+        ("lstm", {"bias": 2, "scale": 1}),
+        ("lstm", {"bias": 1, "scale": 5}),
+        ("gru", {"bias": 1, "scale": 2}),
+    ],
+)
+
+
+@NETWORKS
+def test_tangents_are_those_of_the_kernels(lab: Any, cell: str, settings: dict[str, float]) -> None:
+    given = f"'{cell}', {json.dumps(settings)}, 20, 4"
+    found, back = lab(f"lab.tangent({given})"), lab(f"lab.gradient({given})")
+    network = kernels(lab, cell, given)
+    module, start, u = network.module, network.state(20), network.made["u"]
+    along = module.State(*(np.zeros((1, len(u))) for _ in start))._replace(h=np.array(u)[None])
+    norms = [1.0]
+    for row in network.x[-20:]:
+        _, start, tape = module.forward(row[None], network.params, start)
+        _, along = module.tangent(module.Grads(x=None, params=None, state=along), tape)
+        norms.append(float(np.sqrt(sum((part**2).sum() for part in along))))
+    np.testing.assert_allclose(found["norms"], norms, rtol=1e-9)
+    assert found["product"] == pytest.approx(float(along.h[0] @ network.made["v"]), rel=1e-9)
+    assert found["product"] == pytest.approx(back["product"], rel=1e-9)  # the same number, from the other end
+
+
+@NETWORKS
+def test_hessians_and_their_eigenvalues_are_those_of_the_kernels(lab: Any, cell: str, settings: dict[str, float]) -> None:
+    """Of the whole matrix, column by column; its eigenvalue is then NumPy's, not by Lanczos's method."""
+    steps, distances = 20, [1, 7, 20]
+    given = f"'{cell}', {json.dumps(settings)}, {steps}, 4"
+    network, shown = kernels(lab, cell, given), lab(f"lab.curvature('{cell}', {json.dumps(settings)}, {distances}, 4)")
+    module, n = network.module, len(network.made["v"])
+    for distance, got in zip(distances, shown, strict=True):
+        y, _, tape = module.forward(network.x[-distance:], network.params, network.state(distance))
+        dy = np.zeros_like(y)
+        dy[-1] = network.made["v"]
+        columns = []
+        for direction in np.eye(n * len(module.State._fields)):
+            v = module.Grads(x=None, params=None, state=module.State(*direction.reshape(-1, 1, n)))
+            gradient, product = module.hvp(v, tape, dy)
+            columns.append(np.concatenate([part[0] for part in product.state]))
+        hessian = np.array(columns)
+        direction = np.linspace(-1, 1, len(hessian)).tolist()
+        times = lab(f"lab.hessian(lab.run({given}), {distance}, {direction})")
+        np.testing.assert_allclose(times["product"], hessian @ direction, rtol=1e-8, atol=1e-8 * np.abs(hessian).max())
+        flat = np.concatenate([part[0] for part in gradient.state])
+        np.testing.assert_allclose(times["gradient"], flat, rtol=1e-8, atol=1e-10 * np.linalg.norm(flat))
+        assert got["gradient"] == pytest.approx(np.linalg.norm(flat), rel=1e-8)
+        assert got["eigenvalue"] == pytest.approx(np.abs(np.linalg.eigvalsh(hessian)).max(), rel=1e-8)
+
+
+def test_lanczos_finds_the_largest_of_either_sign(lab: Any) -> None:
+    random = np.random.default_rng(0)
+    q, _ = np.linalg.qr(random.standard_normal((12, 12)))
+    start = random.standard_normal(12).tolist()
+    for values in (np.linspace(-5, 4, 12), np.linspace(-4, 5, 12), np.repeat([1.0, -2.0], 6), 1e-60 * np.arange(1, 13), np.zeros(12)):
+        matrix = (q @ np.diag(values) @ q.T).tolist()
+        found = lab(f"lab.largest((vector) => lab.times({matrix}, vector), {start})")
+        assert found == pytest.approx(np.abs(values).max(), rel=1e-9, abs=1e-300)
+
+
+def test_distances_end_at_the_farthest(lab: Any) -> None:
+    for most in range(5, 45, 5):
+        found = lab(f"lab.distances({most})")
+        assert found[-1] == most and found[0] > 0 and len(found) <= 12 and found == sorted(set(found))
+
+
+def test_the_factor_a_step_of_a_power_is_its_base(lab: Any) -> None:
+    assert lab("lab.growth([1, 2, 5, 8, 11], [9, 9, 0.9 ** 5, 0.9 ** 8, 0.9 ** 11])") == pytest.approx(0.9, rel=1e-12)
 
 
 @pytest.mark.parametrize("reset", RESETS)
@@ -146,6 +244,52 @@ def test_what_the_page_says_of_gradients(lab: Any) -> None:
         assert lab(f"lab.rate({tanh['whole']})") == pytest.approx(0.8, abs=0.06)
         assert lab(f"lab.rate({tanh['alone']})") == pytest.approx(1, abs=0.01)
     assert explode > len(SEEDS) / 2
+
+
+def test_what_the_page_says_of_tangents(lab: Any) -> None:
+    for cell, settings in (("rnn", {"radius": 1}), ("lstm", {"bias": 3}), ("gru", {"bias": 3})):
+        for seed in SEEDS:
+            given = f"'{cell}', {json.dumps(settings)}, 100, {seed}"
+            back, on = lab(f"lab.rate(lab.gradient({given}).whole)"), lab(f"lab.rate(lab.tangent({given}).norms)")
+            assert on == pytest.approx(back, abs=0.04)
+
+
+def test_what_the_page_says_of_walls(lab: Any) -> None:
+    def measured(cell: str, settings: dict[str, float], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return distances, gradients and eigenvalues, as the page has them for 30 steps."""
+        distances = lab("lab.distances(30)")
+        found = lab(f"lab.curvature('{cell}', {json.dumps(settings)}, {distances}, {seed})")
+        return np.array(distances), *(np.array([one[key] for one in found]) for key in ("gradient", "eigenvalue"))
+
+    def rates(distances: np.ndarray, *of: np.ndarray) -> list[float]:
+        return [lab(f"lab.growth({distances.tolist()}, {values.tolist()})") for values in of]
+
+    for seed in SEEDS:
+        distances, gradient, eigenvalue = measured("rnn", {"radius": 0.9}, seed)
+        back, bend = rates(distances, gradient, eigenvalue)
+        assert back < 0.85 and bend == pytest.approx(back, abs=0.05)
+        assert gradient[-1] < 1e-3 and gradient[-1] / eigenvalue[-1] > 0.9
+        _, gradient, eigenvalue = measured("lstm", {"bias": 3, "scale": 1}, seed)
+        assert eigenvalue[-1] < 1.05 * gradient[-1] and gradient[-1] > 0.05
+    growing, thin = [], {"rnn": [], "lstm": []}
+    for seed in MANY:
+        distances, gradient, eigenvalue = measured("rnn", {"radius": 3}, seed)
+        back, bend = rates(distances, gradient, eigenvalue)
+        growing += [bend > back] if back > 1 else []
+        thin["rnn"].append(gradient[-1] / eigenvalue[-1] < 0.01)
+        _, gradient, eigenvalue = measured("lstm", {"bias": 1, "scale": 10}, seed)
+        thin["lstm"].append(gradient[-1] / eigenvalue[-1] < 0.1)
+    assert len(growing) > len(MANY) / 2 and np.mean(growing) > 0.8
+    assert all(np.mean(walls) > 0.5 for walls in thin.values())
+
+
+def test_the_lines_of_the_second_plot_part(lab: Any) -> None:
+    def apart(radius: float, seed: int) -> float:
+        found = lab(f"lab.curvature('rnn', {{radius: {radius}}}, [30], {seed})")[0]
+        return abs(np.log10(found["eigenvalue"] / found["gradient"]))
+
+    near, far = ([np.mean([apart(radius, seed) for seed in SEEDS]) for radius in radii] for radii in ((0.5, 0.75, 1.0), (2.0, 2.5, 3.0)))
+    assert max(near) < 1 < 1.3 < min(far)
 
 
 def test_what_the_page_says_of_slopes(lab: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ pytest.importorskip("playwright", reason="Playwright is not installed: pip insta
 
 ROOT = Path(__file__).parents[3]
 PAGE, SCRIPTS = ROOT / "docs" / "theory" / "lab.md", ROOT / "derive" / "site"
-EXPERIMENTS = ("gradient", "surrogate", "memory")
+EXPERIMENTS = ("gradient", "curvature", "surrogate", "memory")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason=MISSING),
     pytest.mark.xdist_group("browser"),
@@ -48,7 +49,7 @@ def move(page: Any, kind: str, label: str, value: str) -> None:
 
 
 def test_every_experiment_is_drawn_and_says_its_numbers(page: Any) -> None:
-    for kind, plots in zip(EXPERIMENTS, (1, 2, 3), strict=True):
+    for kind, plots in zip(EXPERIMENTS, (1, 2, 2, 3), strict=True):
         says, drawn = shown(page, kind)
         assert len(drawn) == plots and any(character.isdigit() for character in says), kind
         assert not any(word in text for word in ("NaN", "undefined", "Infinity") for text in (says, *drawn)), kind
@@ -59,6 +60,9 @@ def test_every_experiment_is_drawn_and_says_its_numbers(page: Any) -> None:
     [
         ("gradient", "Bias of the forget or update gate", "0"),
         ("gradient", "Cell", "gru"),
+        ("curvature", "Spectral radius of U", "3"),
+        ("curvature", "Steps back, k", "10"),
+        ("curvature", "Cell", "lstm"),
         ("surrogate", "Height", "1.5"),
         ("surrogate", "Slope", "box"),
         ("memory", "Pairs written", "64"),
@@ -85,3 +89,35 @@ def test_other_random_numbers(page: Any) -> None:
     before = shown(page, "memory")
     page.locator('[data-lab="memory"]').get_by_role("button").click()
     assert shown(page, "memory")[1] != before[1]
+
+
+def test_the_tangent_and_the_gradient_meet_in_one_number(page: Any) -> None:
+    says = shown(page, "gradient")[0]
+    found = re.search(r"is (\S+) by the tangent, (\S+) by the gradient", says)
+    assert found is not None and found[1] == found[2]
+    assert page.locator('[data-lab="gradient"] svg path').count() == page.locator('[data-lab="gradient"] .lab-legend span').count() == 3
+
+
+def test_the_mark_is_where_the_slider_stands(page: Any) -> None:
+    """The other lines of the plot over the radius stay: they are of every radius."""
+    place = page.locator('[data-lab="curvature"]')
+
+    def found() -> tuple[list[str], float]:
+        plot = place.locator("svg").nth(1)
+        lines = plot.locator("path").evaluate_all("all => all.map((line) => line.getAttribute('d'))")
+        return lines, float(plot.locator(".lab-mark").get_attribute("x1"))
+
+    lines, one = found()
+    move(page, "curvature", "Spectral radius of U", "2")
+    assert found()[0] == lines
+    two = found()[1]
+    move(page, "curvature", "Spectral radius of U", "3")
+    assert found()[1] - two == pytest.approx(two - one, abs=0.01)
+
+
+def test_a_slider_moves_by_keys(page: Any) -> None:
+    slider = page.locator('[data-lab="curvature"]').get_by_label("Spectral radius of U", exact=True)
+    before = shown(page, "curvature")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert slider.input_value() == "1.05" and shown(page, "curvature") != before

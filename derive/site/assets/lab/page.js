@@ -1,19 +1,32 @@
 // The experiments on the page: controls above, what is computed below, anew whenever a control moves.
 (function (lab) {
   "use strict";
-  const { element, colours } = lab;
-  const number = (value) => (value >= 0.01 && value < 1000 ? value.toPrecision(3) : value.toExponential(1));
+  const { element, colours, dashes } = lab;
+  const number = (value) => (Math.abs(value) >= 0.01 && Math.abs(value) < 1000 ? value.toPrecision(3) : value.toExponential(1));
 
+  const FARTHER = "Factor a step, over the farther half:";
   const LOST = "Nothing is left of the gradient at the far end.";
+
+  // What sets how long a cell remembers, and what else there is to set of it.
+  const RADIUS = ["radius", "Spectral radius of U", 0.3, 3, 0.05, 1, (s) => s.cell === "rnn"];
+  const BIAS = ["bias", "Bias of the forget or update gate", -2, 6, 0.25, 3, (s) => s.cell !== "rnn"];
+  const SCALE = ["scale", "Recurrent matrices times", 0.5, 10, 0.5, 1, (s) => s.cell !== "rnn"];
 
   // A control is [key, label, kind, …]: a range has least, most, step and start; a choice its options.
   const controls = {
     gradient: [
       ["cell", "Cell", { lstm: "LSTM", gru: "GRU", rnn: "tanh RNN" }],
-      ["radius", "Spectral radius of U", 0.3, 3, 0.05, 1, (s) => s.cell === "rnn"],
-      ["bias", "Bias of the forget or update gate", -2, 6, 0.25, 3, (s) => s.cell !== "rnn"],
-      ["scale", "Recurrent matrices times", 0.5, 10, 0.5, 1, (s) => s.cell !== "rnn"],
+      RADIUS,
+      BIAS,
+      SCALE,
       ["steps", "Steps, T", 10, 200, 10, 100],
+    ],
+    curvature: [
+      ["cell", "Cell", { rnn: "tanh RNN", lstm: "LSTM", gru: "GRU" }],
+      RADIUS,
+      BIAS,
+      SCALE,
+      ["steps", "Steps back, k", 5, 40, 5, 30],
     ],
     surrogate: [
       ["bump", "Slope", Object.fromEntries(Object.keys(lab.bumps).map((name) => [name, name]))],
@@ -31,19 +44,53 @@
     ],
   };
 
+  // The curvature over what a slider sets. It is kept, as the slider itself changes none of it.
+  let kept = {};
+  function along({ cell, scale, steps }, key, places, seed) {
+    const asked = [cell, key === "bias" ? scale : "", steps, seed].join();
+    if (kept.asked !== asked) kept = { asked, found: places.map((value) => lab.curvature(cell, { scale, [key]: value }, [steps], seed)[0]) };
+    return kept.found;
+  }
+
   // What is drawn for some settings: plots of a `width`, what their lines are, and a sentence with numbers.
   const drawings = {
     gradient(settings, seed, width) {
       const found = lab.gradient(settings.cell, settings, settings.steps, seed);
+      const tangent = lab.tangent(settings.cell, settings, settings.steps, seed);
       const name = { rnn: "U alone, without the slopes", lstm: "f alone", gru: "z alone" }[settings.cell];
-      const lines = [{ y: found.whole, colour: colours[0] }, { y: found.alone, colour: colours[1], dash: "6 4" }];
-      const plot = { lines, log: true, xlabel: "steps back, k", ylabel: "norm" };
-      const [whole, alone] = [lab.rate(found.whole), lab.rate(found.alone)].map(number);
+      const lines = [found.whole, found.alone, tangent.norms].map((y, k) => ({ y, colour: colours[k], dash: dashes[k] }));
+      const plot = { lines, log: true, xlabel: "steps back, or on, k", ylabel: "norm" };
+      const [whole, alone, on] = [found.whole, found.alone, tangent.norms].map((norms) => number(lab.rate(norms)));
       const gate = found.gate === null ? "" : ` On average, the gate is ${number(found.gate)}.`;
       return {
-        plots: [lab.lines("Norm of the gradient over the steps back", plot, width)],
-        legend: ["the whole gradient", name],
-        says: `Factor a step, over the farther half: ${whole}; by ${name}: ${alone}.${gate}`,
+        plots: [lab.lines("Norm of the gradient over the steps back, and of the tangent over the steps on", plot, width)],
+        legend: ["the whole gradient", name, "the tangent, forward"],
+        says:
+          `${FARTHER} ${whole}; by ${name}: ${alone}; of the tangent: ${on}.${gate} v · (∂h_T/∂h_0) u is ` +
+          `${number(tangent.product)} by the tangent, ${number(found.product)} by the gradient.`,
+      };
+    },
+    curvature(settings, seed, width) {
+      const back = lab.distances(settings.steps);
+      const slider = settings.cell === "rnn" ? RADIUS : BIAS;
+      const places = lab.vector(10, (k) => slider[2] + (k * (slider[3] - slider[2])) / 9);
+      const here = lab.curvature(settings.cell, settings, back, seed);
+      const there = along(settings, slider[0], places, seed);
+      const lines = (x, all) => ["gradient", "eigenvalue"].map((key, k) => ({ x, y: all.map((each) => each[key]), colour: colours[k], dash: dashes[k] }));
+      const plot = { log: true, ylabel: "norm; eigenvalue" };
+      const steps = { ...plot, lines: lines(back, here), xlabel: "steps back, k" };
+      const slid = { ...plot, lines: lines(places, there), xlabel: `${slider[1]}, k = ${settings.steps}`, mark: settings[slider[0]] };
+      const { gradient, eigenvalue } = here[here.length - 1];
+      const rates = ["gradient", "eigenvalue"].map((key) => number(lab.growth(back, here.map((each) => each[key]))));
+      return {
+        plots: [
+          lab.lines("Norm of the gradient and largest eigenvalue of the Hessian, over the steps back", steps, width),
+          lab.lines(`Norm of the gradient and largest eigenvalue of the Hessian, over the ${slider[1].toLowerCase()}`, slid, width),
+        ],
+        legend: ["norm of the gradient", "largest eigenvalue of the Hessian, in size"],
+        says:
+          `${settings.steps} steps back, the gradient's norm is ${number(gradient)}, the eigenvalue ${number(eigenvalue)}: a move of length ` +
+          `${number(gradient / eigenvalue)} can change the gradient by as much as it is long. ${FARTHER} ${rates.join(" and ")}.`,
       };
     },
     surrogate(settings, seed, width) {
@@ -68,7 +115,7 @@
     memory(settings, seed, width) {
       const found = Object.fromEntries(Object.keys(lab.rules).map((rule) => [rule, lab.memory(rule, settings, seed)]));
       const lines = Object.values(found).map(({ errors }, k) => {
-        return { x: errors.map((_, n) => n + 1), y: errors, colour: colours[k], dash: k ? "6 4" : "" };
+        return { x: errors.map((_, n) => n + 1), y: errors, colour: colours[k], dash: dashes[k] };
       });
       const most = Math.max(1, ...lines.flatMap((line) => line.y));
       const errors = { lines, y: [0, most], xlabel: "key, the oldest first", ylabel: "squared error" };
@@ -107,7 +154,7 @@
     return { key, row, value: () => Number(range.value), shown: shown || (() => true) };
   }
 
-  const line = (words, k) => element("span", { style: `--line: ${colours[k]}`, class: k ? "dashed" : "" }, words);
+  const line = (words, k) => element("span", { style: `--line: ${colours[k]}`, class: ["", "dashed", "dotted"][k] }, words);
 
   function experiment(place) {
     const kind = place.dataset.lab;

@@ -4,6 +4,7 @@
   const HEIGHT = 300;
   const EDGE = { left: 64, right: 22, top: 12, bottom: 42 };
   lab.colours = ["#0072b2", "#d55e00", "#009e73"];
+  lab.dashes = ["none", "6 4", "2 3"];
 
   lab.element = function (name, attributes, ...children) {
     const svg = ["svg", "path", "rect", "text", "g", "title", "line"].includes(name);
@@ -25,8 +26,9 @@
     return found;
   }
 
-  // Lines of `y` over `x`, `width` pixels wide; with `log`, the y axis is logarithmic and what is 0 is left out.
-  lab.lines = function (label, { lines, xlabel, ylabel, log, y }, width) {
+  // Lines of `y` over `x`, `width` pixels wide; with `log`, the y axis is logarithmic and what is 0 is left out. A `mark` is a
+  // place on the x axis.
+  lab.lines = function (label, { lines, xlabel, ylabel, log, y, mark }, width) {
     const scale = log ? Math.log10 : (value) => value;
     const pairs = lines.map((line) => line.y.map((value, k) => [line.x ? line.x[k] : k, scale(value)]));
     const points = pairs.map((line) => line.filter(([, value]) => Number.isFinite(value)));
@@ -48,6 +50,9 @@
     }
     grid.push(text((EDGE.left + width) / 2, HEIGHT - 6, "middle", xlabel));
     grid.push(lab.element("text", { transform: `translate(14 ${HEIGHT / 2 - 10}) rotate(-90)`, "text-anchor": "middle" }, ylabel));
+    if (mark !== undefined) {
+      grid.push(lab.element("line", { x1: at.x(mark), x2: at.x(mark), y1: EDGE.top, y2: HEIGHT - EDGE.bottom, class: "lab-mark" }));
+    }
     const drawn = points.map((line, k) => {
       const d = line.map(([a, b], n) => `${n ? "L" : "M"}${at.x(a).toFixed(1)} ${at.y(b).toFixed(1)}`).join("");
       const { colour, dash } = lines[k];
