@@ -19,9 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("files", metavar="FILE.py", nargs="*", help="files of cells (default: the project's own site, from a checkout)")
     where = parser.add_mutually_exclusive_group().add_argument
     where("--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the built site (default: site)")
-    where(
-        "--versions", type=Path, metavar="DIR", help="build into a folder of DIR named after the version; a page in DIR lists all"
-    )
+    where("--versions", type=Path, metavar="DIR", help="build into a folder of DIR named after the version; a page in DIR lists all")
     add("--checked", type=Path, metavar="FILE.json", help="what `derive check --json` wrote of the cells in the files")
     add("--url", default="", metavar="URL", help="where the site will stand: then its sitemap and llms.txt have whole addresses")
     add("--serve", action="store_true", help="then open the site in a browser; Ctrl-C ends it")
