@@ -42,31 +42,30 @@ def spiking(spikes, places):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
+def add(row, given):  # type: ignore[no-untyped-def]
+    """Add to a row another."""
+    for i in range(row.size):
+        row[i] += given[i]
+
+
+@njit(**OPTIONS)
 def recurrent(s, weights, out, places):  # type: ignore[no-untyped-def]
     """Compute ``out = s @ weights``, row by row: the sum of the rows of weights whose neurons spiked."""
+    out[...] = 0
     for b in range(s.shape[0]):
         row = out[b]
-        for i in range(row.size):
-            row[i] = 0
         for k in range(spiking(s[b], places)):
-            weight = weights[places[k]]
-            for i in range(row.size):
-                row[i] += weight[i]
+            add(row, weights[places[k]])
 
 
 @njit(**OPTIONS)
 def gradient(s, delta, out, places):  # type: ignore[no-untyped-def]
     """Compute ``out = s.T @ delta``: each row of delta is added where a neuron spiked."""
-    for j in range(out.shape[0]):
-        row = out[j]
-        for i in range(row.size):
-            row[i] = 0
+    out[...] = 0
     for b in range(s.shape[0]):
         given = delta[b]
         for k in range(spiking(s[b], places)):
-            row = out[places[k]]
-            for i in range(row.size):
-                row[i] += given[i]
+            add(out[places[k]], given)
 
 
 def ways(n: int, activity: float, seed: int = 0) -> dict[str, tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]]:

@@ -136,8 +136,9 @@ def write(site: Site, folder: Path) -> Path:
     if site.figures is not None:
         site.figures(figures)
     write_notebooks(pages, figures)
-    _cells(site, pages / "cells" if site.docs else pages)
-    for name, words in _keywords(site).items():
+    keywords = _keywords(site)
+    _cells(site, pages / "cells" if site.docs else pages, keywords)
+    for name, words in keywords.items():
         if not name.startswith(CELLS):
             page = pages / name
             page.write_text(_head({"tags": words}) + page.read_text(encoding="utf-8"), encoding="utf-8")
@@ -207,14 +208,14 @@ def _gallery(folder: str) -> dict[str, str]:
     return {"Gallery": f"{folder}{gallery.NAME}.md"}
 
 
-def _cells(site: Site, folder: Path) -> None:
+def _cells(site: Site, folder: Path, keywords: Mapping[str, list[str]]) -> None:
     """Write the index, the gallery, and the page and the text of each cell."""
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
     script = f"{'../' if site.docs else ''}assets/gallery.js"
     (folder / f"{gallery.NAME}.md").write_text(gallery.gallery(site.groups, script), encoding="utf-8")
     modules = contents.files(site.cells, sources=site.sources, cuda=False)
-    told, keywords = OF_PROJECT if site.docs else OF_OWN, _keywords(site)
+    told = OF_PROJECT if site.docs else OF_OWN
     for cell in site.cells:
         page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told, version())
         head = found_by(cell, site.cells, keywords.get(f"{CELLS}{cell.name}.md", ()))
