@@ -224,8 +224,9 @@ def _cells(site: Site, folder: Path, keywords: Mapping[str, list[str]]) -> None:
 
 
 def _keywords(site: Site) -> dict[str, list[str]]:
-    """Return, by page, what it is found by besides its text; nothing on a site that has no hand-written pages."""
-    found: dict[str, list[str]] = yaml.safe_load((site.docs / KEYWORDS).read_text(encoding="utf-8")) if site.docs else {}
+    """Return, by page, what it is found by besides its text; nothing on a site that has no hand-written pages, or no list of keywords."""
+    listed = site.docs / KEYWORDS if site.docs else None
+    found: dict[str, list[str]] = yaml.safe_load(listed.read_text(encoding="utf-8")) if listed and listed.exists() else {}
     return found
 
 
