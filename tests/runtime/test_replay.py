@@ -130,6 +130,37 @@ def test_the_tape_has_the_arguments_themselves() -> None:
         assert all(a is b for a, b in zip(tape.params, params, strict=True))
 
 
+def locked(record: Any) -> Any:
+    """Return a record of arrays of which none may be written to."""
+    found = type(record)(*[array.copy() for array in record])
+    for array in found:
+        array.flags.writeable = False
+    return found
+
+
+@pytest.mark.parametrize("which", ["x", "params", "state", "all"])
+def test_arrays_that_may_not_be_written_to_are_recorded_too(which: str) -> None:
+    module, x, params, state = gru()
+    want = passed(module, x, params, state)
+    forget(module)
+    (x,) = locked(module.Inputs(x)) if which in ("x", "all") else (x,)
+    params = locked(params) if which in ("params", "all") else params
+    state = locked(state) if which in ("state", "all") else state
+    for _ in range(TIMES):
+        found = passed(module, x, params, state)
+        assert_same_bits(found, want)
+        tape = found[2]
+        assert tape.inputs.x is x and tape.state[0] is state[0] and all(a is b for a, b in zip(tape.params, params, strict=True))
+        assert all(array.flags.writeable for array in leaves((found[0], found[1], tape.saved, found[3])).values())
+    assert recorded(module.LAYER.recordings) == 2
+
+
+def passed(module: ModuleType, x: np.ndarray, params: Any, state: Any) -> Any:
+    """Return what forward and backward give."""
+    y, final, tape = module.forward(x, params, state)
+    return y, final, tape, module.backward(np.ones_like(y), tape)
+
+
 def test_arguments_may_be_one_array() -> None:
     """Recorded where two arguments are one array, and done again where they are not; and the other way."""
     module = generated("lstm")

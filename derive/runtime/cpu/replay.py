@@ -16,6 +16,7 @@ import numpy as np
 
 from .call import Call, Work
 from .entry import Entry
+from .memory import unlocked
 from .product import SHARED
 from .spans import Places, View, view_of
 from .threads import division
@@ -27,6 +28,7 @@ Path = Callable[..., Any]  # the ordinary way of a call: given a Trace or None, 
 KEPT = 16  # kinds of calls that are remembered
 STAYS = 1 << 19  # bytes that a recording keeps at most, in arrays that are nobody else's
 ARRAYS = {np.ndarray}
+READ = "read"  # of an array's layout: one that only may not be written to
 
 
 class Trace:
@@ -76,10 +78,13 @@ class Recording:
         On what threads it runs, if nothing else is asked.
     made : list of shapes and dtypes
         New arrays, in the order in which the result has them.
+    locked : list of int
+        The caller's arrays that may only be read: kernels are given them as others, and the result has them as they came.
     """
 
     def __init__(self, key: Any, trace: Trace, call: Call, arrays: Sequence[Array], result: Any) -> None:
         self.key, self.ended, self.light = key, 0.0, trace.light
+        self.locked: list[int] = []
         self.heavy = call.batch * max((weight.size for weight in call.weights or ()), default=0) >= SHARED
         self.call = call._replace(params=None, weights=None, inputs=None, state=None, rows=None, record=None)
         leaves, source = _leaves(result), Places(trace.made)
@@ -124,10 +129,19 @@ class Recording:
     def __call__(self, arrays: Sequence[Array], made: Sequence[Array] | None = None, divided: tuple[int, int] | None = None) -> Any:
         """Do it on other arrays; return the result, in new arrays or those of `made`, divided as it was or otherwise."""
         parts, how = divided or self.divided
-        values = self._values([*arrays, *(made or self.new())])
+        made = made or self.new()
+        values = self._values([*self._unlocked(arrays), *made])
         for work, pick in self._works:
             work(parts, how, *pick(values))
-        return self._build(values)
+        return self._build(self._values([*arrays, *made]) if self.locked else values)
+
+    def _unlocked(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        if not self.locked:
+            return arrays
+        found = list(arrays)
+        for k in self.locked:
+            found[k] = unlocked(found[k])
+        return found
 
     def _values(self, arrays: Sequence[Array]) -> list[Any]:
         """Return all that its functions and its result pick from, on such arrays."""
@@ -152,7 +166,11 @@ class Recording:
         """Record a call on copies of its arguments, no two of which overlap; None if it is not recorded after all."""
         copies, trace = [_copied(item) for item in given], Trace()
         result = work(trace, *copies)
-        return None if trace.call is None else cls(key, trace, trace.call, flattened(copies), result)
+        if trace.call is None:
+            return None
+        made = cls(key, trace, trace.call, flattened(copies), result)
+        made.locked = [k for k, array in enumerate(flattened(given)) if not array.flags.writeable]
+        return made
 
 
 class Recordings:
@@ -226,13 +244,18 @@ def key_of(name: Any, given: Given, arrays: Sequence[Any]) -> Any:
     """Return what a call depends on beside the values of its arguments; None if one of them is no array."""
     if set(map(type, arrays)) != ARRAYS:
         return None
-    return name, division(True), *map(type, given), *[(array.shape, array.dtype, array.flags.carray) for array in arrays]
+    return name, division(True), *map(type, given), *[(array.shape, array.dtype, array.flags.carray or _read(array)) for array in arrays]
+
+
+def _read(array: Array) -> str:
+    """Return what a key has of an array that kernels cannot be given as it is: `READ` if it only may not be written to."""
+    return READ if array.flags.c_contiguous and array.flags.aligned else ""
 
 
 def _recordable(given: Given) -> bool:
-    """Say whether kernels can be given a call's arrays as they are, and those are small."""
+    """Say whether kernels can be given a call's arrays, and those are small."""
     arrays = flattened(given)
-    return all(array.flags.carray for array in arrays) and sum(array.nbytes for array in arrays) < STAYS
+    return all(array.flags.carray or _read(array) for array in arrays) and sum(array.nbytes for array in arrays) < STAYS
 
 
 def _copied(item: Any) -> Any:
