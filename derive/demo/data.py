@@ -10,7 +10,6 @@ import importlib.metadata
 import math
 import multiprocessing
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..package.folder import replacing
 
 Roll = NDArray[np.bool_]
 Reals = NDArray[np.floating[Any]]
@@ -121,16 +122,9 @@ def save(path: Path, rolls: dict[str, Roll]) -> None:
     """Write rolls to one .npz: a whole file or none, also when several processes write at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     bits = np.packbits(np.concatenate([np.zeros((0, KEYS), np.bool_), *rolls.values()]), axis=1)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(
-                file, names=np.array(list(rolls), np.str_), lengths=np.array([len(r) for r in rolls.values()], int), bits=bits
-            )
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    lengths = np.array([len(roll) for roll in rolls.values()], int)
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, names=np.array(list(rolls), np.str_), lengths=lengths, bits=bits)
 
 
 def load(path: Path) -> dict[str, Roll]:

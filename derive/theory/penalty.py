@@ -67,7 +67,7 @@ def mistaken(batch: Batch, share: float, random: np.random.Generator) -> Batch:
 
 
 def worst(cell: Any, params: Params, batch: Batch, length: float) -> Batch:
-    """Return a batch with the input of every step moved by `length` along the gradient of the piece's loss by it, for these parameters."""
+    """Return a batch with the input of every step moved by `length` along the gradient of the piece's loss with respect to it."""
     by_x = second.backward(cell, second.forward(cell, params, batch))[0].x
     norms = np.linalg.norm(by_x, axis=-1, keepdims=True)
     return batch._replace(x=batch.x + by_x.dtype.type(length) * by_x / np.where(norms > 0, norms, 1))

@@ -379,5 +379,5 @@ def test_a_direction_by_what_is_fixed_is_refused() -> None:
     module, p, v, tape, tape2, _ = taped("told")
     wrong = v._replace(k=p.arrays["k"])
     for function, of in (("tangent", tape), ("backward_backward", tape2)):
-        with pytest.raises(ValueError, match=rf"told.{function}: [uv].k must be None: there is no gradient by it"):
+        with pytest.raises(ValueError, match=rf"told.{function}: [uv].k must be None: there is no gradient with respect to it"):
             getattr(module, function)(wrong, of)

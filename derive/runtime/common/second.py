@@ -154,7 +154,7 @@ class SecondOrder(BaseLayer):
             found |= {f"{field}.{name}": None if record is None else getattr(record, name) for name in names}
         for name, value in found.items():
             if value is not None and name not in self.links["through"].handed:
-                raise ValueError(f"{self.name}.{function}: {argument}.{name} must be None: there is no gradient by it")
+                raise ValueError(f"{self.name}.{function}: {argument}.{name} must be None: there is no gradient with respect to it")
         return found
 
     def _fields(self, call: Any, found: Mapping[str, Any]) -> list[Any]:
