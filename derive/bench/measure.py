@@ -16,19 +16,25 @@ QUIET = 0.01  # seconds; a system may book a running thread's time as late as th
 PATIENCE = 0.5  # seconds that a turn waits at most for the threads of the one before
 AWAKE = 0.005  # seconds of calls that are not counted, before each that is
 LONG = 0.2  # seconds of a call beside which its beginning does not matter
+BRIEF = 0.1  # seconds that the calls of one contender take together at least
 TRIES = 3  # calls of each way to do the same, before one is chosen
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many rounds are counted: `runs`, or fewer if one contender takes longer than `seconds`, but not fewer than `least`."""
+    """How many rounds are counted: `runs`, or fewer if one contender takes longer than `seconds`, but not fewer than `least`.
+
+    There are more, until one contender has taken `brief` seconds, where calls are so short that so few say little.
+    """
 
     runs: int = 21
     least: int = 5
     seconds: float = 4.0
+    brief: float = 0.0
 
     def reached(self, count: int, spent: float) -> bool:
-        return count >= self.runs or (count >= self.least and spent >= self.seconds)
+        """Say whether so many rounds are enough, in which the contender that took longest has taken `spent` seconds."""
+        return (count >= self.runs and spent >= self.brief) or (count >= self.least and spent >= self.seconds)
 
 
 def wait_until_quiet() -> None:

@@ -17,7 +17,7 @@ from . import chart, layers, machine, memory, network, profile, pytorch, second,
 from .compare import Settings, compare, size_for
 from .contender import Size, threads_of
 from .goals import FIRST_ORDER
-from .measure import Clock, Limits, wait_until_quiet
+from .measure import BRIEF, Clock, Limits, wait_until_quiet
 from .options import parse, plan
 from .peak import peak
 from .peers import PEERS
@@ -99,9 +99,10 @@ def _measured(options: argparse.Namespace, modules: Modules) -> Record:
     """Measure; print each row when it is there, and write what there is to the file that was asked for."""
     notes = _set_threads(options.threads, options.peers, options.phases, [module for _, module in modules])
     notes += [busy] if (busy := machine.busy()) else []
+    notes.append(f"where calls are short there are more runs, until those of one contender took {BRIEF:g} s")
     notes += _absences(options.phases, [cell for cell, _ in modules])
     clock = Clock(quiet=wait_until_quiet if options.pauses else None)
-    settings = Settings(options.dtype, tuple(options.peers), tuple(options.phases), Limits(options.runs), clock)
+    settings = Settings(options.dtype, tuple(options.peers), tuple(options.phases), Limits(options.runs, brief=BRIEF), clock)
     record = Record(
         machine=machine.describe(),
         dtype=options.dtype,

@@ -83,6 +83,14 @@ def test_long_calls_make_fewer_rounds_and_are_not_woken() -> None:
 def test_limits() -> None:
     limits = Limits(runs=21, least=5, seconds=4.0)
     assert [limits.reached(*x) for x in [(21, 0.1), (5, 4.0), (4, 9.0), (20, 3.9)]] == [True, True, False, False]
+    limits = Limits(runs=21, least=5, seconds=4.0, brief=0.1)
+    assert [limits.reached(*x) for x in [(21, 0.1), (21, 0.09), (900, 0.09), (5, 4.0)]] == [True, False, False, True]
+
+
+def test_short_calls_are_counted_more_often() -> None:
+    fake = Fake()
+    times = interleaved([fake.call("long", 0.25), fake.call("short", 0.125)], Limits(3, brief=2.0), Clock(fake.now))
+    assert [len(found) for found in times] == [8, 8]
 
 
 def test_median_and_spread() -> None:
