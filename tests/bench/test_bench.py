@@ -86,7 +86,7 @@ def test_equal_sizes_are_equal() -> None:
     assert size_for(REGISTRY["lstm"], (B, T, D, N)) == (B, T, D, N)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.exhaustive)])
 def test_peak_is_a_rate(dtype: str) -> None:
     found = peak(dtype, count=100, calls=3)
     assert math.isfinite(found) and found > 0

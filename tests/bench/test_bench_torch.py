@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from conftest import generated
+from conftest import generated, ordinary
 
 from derive.bench import layers, options, pytorch, pytorch_layers, run
 from derive.bench.agreement import ALONE
@@ -54,8 +55,7 @@ def results(contender: Calls, phase: str) -> dict[str, Array]:
 # Contenders
 
 
-@pytest.mark.parametrize("phase", OF_LAYERS)
-@pytest.mark.parametrize("name", pytorch.LAYERS)
+@pytest.mark.parametrize(("name", "phase"), ordinary(product(pytorch.LAYERS, OF_LAYERS), {*product(("rnn",), OF_LAYERS), ("lstm", PACKED)}))
 def test_our_layers_compute_what_those_of_pytorch_do(name: str, phase: str) -> None:
     p = problem(name)
     got, want = results(pytorch_layers.ours(phase, p, generated(name)), phase), results(PEERS["torch.nn"].layers[phase](p), phase)

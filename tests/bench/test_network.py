@@ -75,6 +75,7 @@ def test_jax_makes_the_same_step(name: str, peer: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of PyTorch's compiler about itself
 @pytest.mark.skipif(not CAN_COMPILE, reason="torch.compile needs a C++ compiler and Python's headers")
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("peer", ["scan", "nn-compile"])
 def test_compiled_pytorch_makes_the_same_step(peer: str) -> None:
     agree("rnn", peer)

@@ -18,7 +18,7 @@ from derive.package.contents import files
 from derive.package.memory import compile_all
 
 SIZE = (3, 6, 4, 5)
-CELLS = ("lstm_layernorm",)
+CELLS = ("gru_v3",)
 
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")

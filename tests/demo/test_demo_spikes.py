@@ -39,13 +39,14 @@ def test_neurons_spike_as_often_as_they_are_told():
     assert data.x.sum() / (400 * 10 * 5 * active) == pytest.approx(0.2, rel=0.02)
 
 
-@pytest.mark.parametrize("way", ["surrogate", "e-prop"])
+@pytest.mark.parametrize("way", ["surrogate", pytest.param("e-prop", marks=pytest.mark.exhaustive)])
 def test_it_is_learned_by_surrogates(way):
     cell, result = trained(way)
     assert result.wrong < 0.08 and np.mean(result.losses[-20:]) < 0.3
     assert spikes.fit(cell, SETTINGS) == result, "not the same from run to run"
 
 
+@pytest.mark.exhaustive
 def test_by_the_true_derivative_only_the_readout_learns():
     cell, result = trained("true derivative")
     assert result.wrong > 0.12

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ordinary
 from helpers import workers
 from helpers.rolls import random_rolls, random_split
 
@@ -116,7 +117,7 @@ def resumed(path: Path, *cells: Any, stop: int = 1000) -> list[train.Result]:
     return [fit(cell, random_split(), SETTINGS, report) for cell in cells]
 
 
-@pytest.mark.parametrize("stop", [0, 2, 4, 5])
+@pytest.mark.parametrize("stop", ordinary((0, 2, 4, 5), {0, 4}))
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(stop: int, tmp_path: Path) -> None:
     whole = resumed(tmp_path / "whole.pt", rnn, lstm)
     path = tmp_path / "checkpoint.pt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from conftest import ordinary
 from hypothesis import HealthCheck, Phase, given, settings
 
 from fuzz.strategy import Drawn, case, cells
@@ -427,7 +428,14 @@ z = (U @ (elu((layer_norm((i @ (u+0*x)))) * g)))
 ]
 
 
-@pytest.mark.parametrize("found", FOUND, ids=lambda found: found.text.splitlines()[0])
+LONG = "c = ((sqrt(1"  # the beginning of one whose kernels take a minute on the simulator
+
+
+def first_line(found: Drawn) -> str:
+    return found.text.strip().splitlines()[0]
+
+
+@pytest.mark.parametrize("found", ordinary(FOUND, [found for found in FOUND if not first_line(found).startswith(LONG)]), ids=first_line)
 def test_cells_that_once_failed(found: Drawn) -> None:
     assert found.cell is not None, found.refusal
     assert verify(found.cell, found.sizes, simulate=True) <= 1

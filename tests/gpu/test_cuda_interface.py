@@ -121,7 +121,7 @@ def test_narrow_numbers_are_near(device: SimulatedDevice, name: str, kind: str) 
 # Arguments that may be left out, and arrays without elements
 
 
-@pytest.mark.parametrize("extent", [(0, 2), (3, 0), (0, 0)], ids=str)
+@pytest.mark.parametrize("extent", [(0, 2), (3, 0), pytest.param((0, 0), marks=pytest.mark.exhaustive)], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_without_steps_or_sequences(device: SimulatedDevice, name: str, extent: tuple[int, int]) -> None:
     """States go through unchanged, gradients of parameters are zero."""

@@ -31,7 +31,7 @@ from generated.runtime.cuda.kind import Kind
 from generated.runtime.cuda.limits import H200, Limits
 
 # Loops over heads between others, matrices of several shapes, sums over whole matrices, products at each step, no heads.
-CHOSEN = ("linear_attention", "gated_deltanet", "slstm_heads", "mamba", "fast_weights", "plasticity")
+CHOSEN = ("linear_attention", "gated_deltanet", "slstm_heads", "plasticity")
 LOOPS = ("forward_apart", "backward_apart")
 # Sizes by name: rows that slots do not divide, columns that threads do not; of one warp, and of two.
 SIZES = {"d": 3, "H": 2, "n": 6, "d_k": 5, "d_v": 9, "d_h": 5}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -120,7 +121,8 @@ def _with_tf32(module: ModuleType) -> Any:
     return Module
 
 
-STEPWISE = {*CELLS, "rnn", "lru", "minlstm", "sru_v1", "tgru", "brc", "cornn", "softmax_cross_entropy", "linear"}
+STEPWISE = {"lstm", "lstmp", "slstm", "gru_v3", "lstm_layernorm", "lmu", "sru_v1", "softmax_cross_entropy", "linear"}
+HARDEST = {"lstm", "lstmp", "slstm", "gru_v3", "lstm_layernorm", "lmu", "qrnn"}
 
 
 @pytest.mark.parametrize("name", ordinary(VECTORS, STEPWISE))
@@ -129,7 +131,7 @@ def test_step_by_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ("alone", "spread"))
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", ordinary(CELLS, HARDEST))
 def test_resident(name: str, variant: str) -> None:
     run(name, SHAPES[variant])
 
@@ -140,8 +142,10 @@ def test_operands_that_do_not_fill_lines_have_no_plan() -> None:
     assert planner.best(steps, {"d": 32, "n": 32}, 9, KINDS["float64"], H200) is not None
 
 
-@pytest.mark.parametrize("variant", SHAPES)
-@pytest.mark.parametrize("name", ("lstm", "gru_v3", "lstmp"))
+EACH = {*((name, "tf32, turned") for name in ("lstm", "gru_v3", "lstmp")), *(("gru_v3", shape) for shape in SHAPES)}
+
+
+@pytest.mark.parametrize(("name", "variant"), ordinary(product(("lstm", "gru_v3", "lstmp"), SHAPES), EACH))
 def test_shapes(name: str, variant: str) -> None:
     run(name, SHAPES[variant])
 

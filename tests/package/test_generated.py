@@ -185,11 +185,11 @@ def test_what_is_compiled_in_memory_is_kept_by_content(tmp_path: Path, monkeypat
 # The same bytes
 
 
-def test_generated_code_has_not_drifted_under_two_hash_seeds() -> None:
-    """The repository's own package, made anew in two processes whose sets are in different orders."""
+@pytest.mark.parametrize("seed", ["1", pytest.param("2024", marks=pytest.mark.exhaustive)])
+def test_generated_code_has_not_drifted_under_any_hash_seed(seed: str) -> None:
+    """The repository's own package, made anew in a process whose sets are in another order than when it was written."""
     code = "import sys; from derive.__main__ import main; sys.exit(main(['generate', '--check']))"
-    outputs = [python(code, PYTHONHASHSEED=seed) for seed in ("1", "2024")]
-    assert outputs[0] == outputs[1] and "as generated" in outputs[0]
+    assert "as generated" in python(code, PYTHONHASHSEED=seed)
 
 
 def test_a_module_does_not_depend_on_the_others() -> None:

@@ -170,7 +170,7 @@ every_extent = pytest.mark.parametrize("every", [False, pytest.param(True, marks
 FORWARD = partial(gradcheck, check_forward_ad=True)
 
 
-@pytest.mark.parametrize("kind", ordinary(KINDS, {"LSTM", "RNNCell"}))
+@pytest.mark.parametrize("kind", ordinary(KINDS, {"RNN", "RNNCell"}))
 @every_extent
 @pytest.mark.parametrize("of", [gradcheck, FORWARD], ids=["reverse", "forward"])
 def test_derivatives(kind: str, every: bool, of: Callable[..., bool]) -> None:
