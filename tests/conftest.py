@@ -53,6 +53,11 @@ def ordinary(cases: Iterable[Any], chosen: Container[Any]) -> list[Any]:
     return [pytest.param(*each, marks=() if case in chosen else pytest.mark.exhaustive) for case, each in values]
 
 
+def together(names: Iterable[str]) -> list[Any]:
+    """Return names of which one worker runs all tests of each: what these share is made once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
 @pytest.fixture
 def threads_as_before() -> Iterator[None]:
     """Leave the numbers of threads as they were: those of the source and of generated packages."""

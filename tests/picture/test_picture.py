@@ -13,6 +13,7 @@ from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import pytest
+from conftest import together
 from fuzz.strategy import Drawn, cells
 from helpers.matrix_cells import DELTA, OJA
 from hypothesis import HealthCheck, Phase, given, settings
@@ -73,6 +74,7 @@ ODD = {
     )
 }
 CELLS = {**REGISTRY, **ODD}
+every_cell = pytest.mark.parametrize("name", together(CELLS))
 
 
 # What a picture holds, read back from its text
@@ -209,7 +211,7 @@ def _sources_in_text(cell: Cell) -> dict[str, set[str]]:
     return known
 
 
-@pytest.mark.parametrize("name", CELLS)
+@every_cell
 def test_depends_on_what_the_equations_read(name: str) -> None:
     cell, graph = CELLS[name], _graph(name)
     expected = _sources_in_text(cell)
@@ -222,7 +224,7 @@ def test_depends_on_what_the_equations_read(name: str) -> None:
         assert _sources_of(graph, value) == expected[target]
 
 
-@pytest.mark.parametrize("name", CELLS)
+@every_cell
 def test_every_varying_name_is_written(name: str) -> None:
     cell, graph = CELLS[name], _graph(name)
     written = {n for value in graph.values for n in value.names} | {node.name for node in graph.nodes}
@@ -234,7 +236,7 @@ def test_every_varying_name_is_written(name: str) -> None:
     assert shown == Counter(text for label in labels if (text := text_of(label)))
 
 
-@pytest.mark.parametrize("name", CELLS)
+@every_cell
 def test_every_function_and_line_is_drawn(name: str) -> None:
     cell, graph = CELLS[name], _graph(name)
     drawn = {node.line for node in graph.nodes} - {""}
@@ -279,7 +281,7 @@ def test_the_tip_is_the_line() -> None:
 # Geometry
 
 
-@pytest.mark.parametrize("name", CELLS)
+@every_cell
 def test_wires_reach_their_readers(name: str) -> None:
     picture, graph = _picture(name), _graph(name)
     assert [*map(sorted, picture.makes)] == [sorted(node.outputs) for node in graph.nodes]
@@ -287,7 +289,7 @@ def test_wires_reach_their_readers(name: str) -> None:
     assert faults(picture) == []
 
 
-@pytest.mark.parametrize("name", CELLS)
+@every_cell
 def test_nothing_overlaps(name: str) -> None:
     assert overlaps(_picture(name)) == []
 
@@ -310,7 +312,7 @@ def _along(a: tuple[Point, Point], b: tuple[Point, Point]) -> bool:
     return any(_on(p, b) for p in a) or any(_on(p, a) for p in b)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@every_cell
 def test_labels_are_free(name: str) -> None:
     found = _layout(name)
     boxes = _labels(found)
@@ -449,7 +451,7 @@ def test_the_search_is_compiled_where_it_can_be() -> None:
     assert search._cheapest.signatures  # of the dispatcher that Numba makes of a function
 
 
-@pytest.mark.parametrize("name", CELLS)
+@every_cell
 def test_stands_in_a_page(name: str) -> None:
     root = _picture(name).root
     ids = [e.get("id") for e in root.iter() if e.get("id")]

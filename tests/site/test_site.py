@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from conftest import ROOT, generated, python
+from conftest import ROOT, generated, python, together
 
 from derive.__main__ import main
 from derive.calculus.second import TANGENT, THROUGH, TWICE, second_order
@@ -54,7 +54,7 @@ from derive.site.symbols import count_at, symbols
 from derive.site.tape import kept
 
 CHECKED = ROOT / "docs" / "data" / "check.json"
-every_cell = pytest.mark.parametrize("name", REGISTRY)
+every_cell = pytest.mark.parametrize("name", together(REGISTRY))
 
 
 @cache

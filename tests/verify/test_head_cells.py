@@ -19,7 +19,7 @@ def test_kernels(name: str) -> None:
     assert {AUTOGRAD, DIFFERENCES} <= found.errors.keys()
 
 
-@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("heads", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_few_heads(heads: int) -> None:
     for cell in HEAD_CELLS.values():
         found = report.check(cell, sizes={"H": heads}, steps=2, batch=1, seed=heads)
