@@ -20,6 +20,7 @@ from ..cell import Cell
 from ..language.errors import CellError
 from ..notation.written import latex_of
 from ..package import contents
+from ..package import folder as files
 from . import gallery, plain
 from .notebook import write_notebooks
 from .page import Links, Page, checks
@@ -145,7 +146,8 @@ def write(site: Site, folder: Path) -> Path:
     listed = plain.llms(site.name, _nav(site), site.cells, CELLS if site.docs else "", site.url)
     (pages / "llms.txt").write_text(listed, encoding="utf-8")
     path = folder / "mkdocs.yml"
-    path.write_text(yaml.safe_dump(_config(site, figures), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    config = _config(site, figures, _without_cells(folder / "packages", site.package))
+    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
 
 
@@ -166,14 +168,23 @@ def _assets(folder: Path) -> None:
     shutil.copy(Path(package.origin).parent / "fonts" / "STIXTwoMath-Regular.ttf", folder)
 
 
-def _config(site: Site, figures: Path) -> dict[str, Any]:
+def _without_cells(folder: Path, package: str) -> Path:
+    """Write what is the same in every generated package, and return the folder it lies in.
+
+    The pages of the interface tell of this alone, and parsing hundreds of kernels for them takes longer than all else on these pages.
+    """
+    files.write(contents.files((), cuda=False, frameworks=False), folder / package)
+    return folder
+
+
+def _config(site: Site, figures: Path, packages: Path) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((HERE / "mkdocs.yml").read_text(encoding="utf-8"))
     extensions = config["markdown_extensions"]
     extensions[extensions.index("derive.site.figures")] = {"derive.site.figures": {"folder": str(figures)}}
     if site.docs is None:
         config["theme"]["features"].remove("navigation.tabs")
     else:
-        config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": [str(ROOT)], "options": API}}}
+        config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": [str(packages), str(ROOT)], "options": API}}}
     made = f"derive {version()}".rstrip()
     return {"site_name": site.name, "site_url": site.url, "copyright": made, "docs_dir": "docs", "nav": _nav(site), **config}
 
