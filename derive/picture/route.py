@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from math import inf
 
@@ -34,9 +35,9 @@ class Wire:
     stub: tuple[Point, ...]
     branches: tuple[Branch, ...] = ()
 
-    @property
+    @cached_property
     def cost(self) -> int:
-        return sum(branch.cost for branch in self.branches)
+        return sum([branch.cost for branch in self.branches])
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Router:
 
     def total(self) -> int:
         """Return what all wires cost."""
-        return sum(wire.cost for wire in self.wires.values())
+        return sum([wire.cost for wire in self.wires.values()])
 
     def route(self, value: int) -> bool:
         """Route a value to all its readers; False if there is no way."""
@@ -128,14 +129,14 @@ class Router:
         if way is None:
             return None
         self.steps += way.steps
-        return Branch(reader, k, way.port, tuple(map(self.grid.point, way.path)), way.cost)
+        return Branch(reader, k, way.port, self.grid.points(way.path), way.cost)
 
     def _seeds(self, wire: Wire) -> dict[int, int]:
         """Return where a branch may leave a wire: straight on at the stub's end, or by a fork."""
         end = self.grid.index(wire.stub[-1])
         if not wire.branches:
             return {4 * end: 0, 4 * end + 1: BEND, 4 * end + 3: BEND}
-        tree = dict.fromkeys(self.grid.index(p) for path in (wire.stub[1:], *(b.path[:-1] for b in wire.branches)) for p in path)
+        tree = dict.fromkeys(p for path in (wire.stub[1:], *(b.path[:-1] for b in wire.branches)) for p in self.grid.indices(path))
         return {4 * p + d: FORK for p in tree if self.grid.own(p, wire.value) for d in range(4)}
 
     def _targets(self, reader: int, k: int) -> dict[int, tuple[int, int]]:
