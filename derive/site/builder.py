@@ -21,11 +21,13 @@ from ..language.errors import CellError
 from ..notation.written import latex_of
 from ..package import contents
 from ..package import folder as files
+from ..picture import thumbnail
 from . import gallery, plain
 from .notebook import write_notebooks
 from .page import Links, Page, checks
 from .playground import bundle
 from .sections import markdown
+from .shared_out import shared_out
 from .versions import version
 
 HERE = Path(__file__).parent
@@ -223,15 +225,29 @@ def _cells(site: Site, folder: Path, keywords: Mapping[str, list[str]]) -> None:
     """Write the index, the gallery, and the page and the text of each cell."""
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
+    pictures = {}
+    for cell, (page, text, picture) in zip(site.cells, shared_out(_made, _pages(site)), strict=True):
+        head = found_by(cell, site.cells, keywords.get(f"{CELLS}{cell.name}.md", ()))
+        (folder / f"{cell.name}.md").write_text(head + page, encoding="utf-8")
+        (folder / f"{cell.name}.txt").write_text(text, encoding="utf-8")
+        pictures[cell.name] = picture
     script = f"{'../' if site.docs else ''}assets/gallery.js"
-    (folder / f"{gallery.NAME}.md").write_text(gallery.gallery(site.groups, script), encoding="utf-8")
+    listed = gallery.gallery(site.groups, script, lambda cell: pictures[cell.name])
+    (folder / f"{gallery.NAME}.md").write_text(listed, encoding="utf-8")
+
+
+def _pages(site: Site) -> list[Page]:
     modules = contents.files(site.cells, sources=site.sources, cuda=False)
     told = OF_PROJECT if site.docs else OF_OWN
-    for cell in site.cells:
-        page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told, version())
-        head = found_by(cell, site.cells, keywords.get(f"{CELLS}{cell.name}.md", ()))
-        (folder / f"{cell.name}.md").write_text(head + markdown(page), encoding="utf-8")
-        (folder / f"{cell.name}.txt").write_text(plain.derivation(cell), encoding="utf-8")
+    return [
+        Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told, version())
+        for cell in site.cells
+    ]
+
+
+def _made(page: Page) -> tuple[str, str, str]:
+    """Return what takes time for a cell: its page, its derivation as text, and its picture in the gallery."""
+    return markdown(page), plain.derivation(page.cell), thumbnail(page.cell)
 
 
 def _keywords(site: Site) -> dict[str, list[str]]:
