@@ -41,6 +41,12 @@ class Lanes:
         return tuple(map(tuple, found))
 
     @cached_property
+    def widths(self) -> tuple[tuple[int, int], ...]:
+        """How far the nodes of each column reach to the left and to the right of its middle."""
+        shapes = [[self.shapes[item] for item in column if self.is_node(item)] for column in self.columns]
+        return tuple((max([s.left for s in column], default=0), max([s.right for s in column], default=0)) for column in shapes)
+
+    @cached_property
     def channels(self) -> tuple[tuple[Link, ...], ...]:
         """The links to the right of each column."""
         found: list[list[Link]] = [[] for _ in self.columns]

@@ -46,6 +46,8 @@ class Router:
 
     placement: Placement
     grid: Grid = field(init=False)
+    stubs: list[tuple[Point, ...]] = field(init=False)  # of each value, where its wire begins
+    readers: list[list[tuple[int, int]]] = field(init=False)  # of each value, in the order in which they are reached
     ports: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # what took a node's port: value and input
     wires: dict[int, Wire] = field(default_factory=dict)
     steps: int = 0
@@ -55,8 +57,10 @@ class Router:
     def __post_init__(self) -> None:
         """Lay out the grid; where wires begin is kept free for them."""
         self.grid = Grid(self.placement)
-        for value in range(len(self.placement.graph.values)):
-            self.grid.occupy(value, self._stub(value), start=True)
+        values = range(len(self.placement.graph.values))
+        self.stubs, self.readers = [self._stub(value) for value in values], [self._readers(value) for value in values]
+        for value in values:
+            self.grid.occupy(value, self.stubs[value], start=True)
 
     def total(self) -> int:
         """Return what all wires cost."""
@@ -64,8 +68,8 @@ class Router:
 
     def route(self, value: int) -> bool:
         """Route a value to all its readers; False if there is no way."""
-        wire = Wire(value, self._stub(value))
-        for reader, k in self._readers(value):
+        wire = Wire(value, self.stubs[value])
+        for reader, k in self.readers[value]:
             self.wires[value] = wire
             branch = self._branch(wire, reader, k)
             if branch is None:

@@ -45,9 +45,7 @@ def search(grid: Grid, value: int, seeds: Mapping[int, int], targets: Mapping[in
 
 
 @compiled
-def _cheapest(
-    blocked: Array, across: Array, along: Array, width: int, value: int, starts: Array, ends: Array
-) -> tuple[Array, int, int]:
+def _cheapest(blocked: Array, across: Array, along: Array, width: int, value: int, starts: Array, ends: Array) -> tuple[Array, int, int]:
     """Return the states on the way to a port, none if no port can be reached, what it costs, and how many states were looked at.
 
     Entries of `starts` and `ends`, as those of the heap, are a state below what it costs.
