@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,11 +134,9 @@ def write(site: Site, folder: Path) -> Path:
     for page in sorted(PAGES.glob("*.md")):
         (pages / page.name).write_text(only_links_within(page.read_text(encoding="utf-8"), pages), encoding="utf-8")
     _assets(pages / "assets")
-    if site.docs is not None:
-        bundle.write(pages / "assets" / "playground", site.cells, site.pyodide)
     figures = pages / "figures"
-    if site.figures is not None:
-        site.figures(figures)
+    if site.docs is not None:
+        _figures(site, figures, pages / "assets" / "playground")
     write_notebooks(pages, figures)
     keywords = _keywords(site)
     _cells(site, pages / "cells" if site.docs else pages, keywords)
@@ -151,6 +150,15 @@ def write(site: Site, folder: Path) -> Path:
     config = _config(site, figures, _without_cells(folder / "packages", site.package))
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def _figures(site: Site, folder: Path, playground: Path) -> None:
+    """Draw the figures of the hand-written pages, while Node.js compiles what the page `playground.md` runs."""
+    with ThreadPoolExecutor(1) as beside:
+        bundled = beside.submit(bundle.write, playground, site.cells, site.pyodide)
+        if site.figures is not None:
+            site.figures(folder)
+        bundled.result()
 
 
 def only_links_within(text: str, folder: Path) -> str:
