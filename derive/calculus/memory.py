@@ -9,6 +9,7 @@ import sympy as sp
 
 from ..language.definition import Definition
 from ..language.names import previous
+from .buffers import buffers
 from .functions import derivative
 from .ir import AxisSum, Equation, Map, Recurrence, downstream
 from .lower import lower
@@ -107,16 +108,8 @@ def _source(cell: Definition, forward: Recurrence, body: Mapping[str, Equation],
         made = {eq.name: set(eq.node.operands()) for eq in forward.prologue}
         return "learned" if any(learned & ({name} | made.get(name, set())) for name in symbols) else "fixed"
     behind = set().union(*(_upstream(body, name) for name in symbols))
-    return "state" if behind & ({previous(s) for s in cell.states} - _buffers(cell, body)) else "input"
-
-
-def _buffers(cell: Definition, body: Mapping[str, Equation]) -> set[str]:
-    """Return the states before the step that only hold inputs of steps before."""
-    before = {previous(state): _upstream(body, state) & {previous(s) for s in cell.states} for state in cell.states}
-    found: set[str] = set()
-    while more := {name for name, read in before.items() if name not in found and read <= found}:
-        found |= more
-    return found
+    live = {*cell.states} - {*buffers(cell.states, forward.body)}
+    return "state" if behind & {previous(state) for state in live} else "input"
 
 
 def _upstream(body: Mapping[str, Equation], name: str) -> set[str]:

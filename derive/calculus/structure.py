@@ -11,8 +11,9 @@ import sympy as sp
 
 from ..language.definition import Definition
 from ..language.names import previous
+from .buffers import buffers
 from .functions import Elementwise, derivative
-from .ir import LogSumExp, Map, Node, Recurrence, downstream
+from .ir import LogSumExp, Map, Node, Recurrence
 from .jacobian import Jacobian, a_matrix, jacobian
 from .lower import lower
 from .memory import Memory, memories
@@ -34,7 +35,8 @@ class Structure:
     affine : bool
         Whether ``s_t = A(x_t) s_{t-1} + b(x_t)``, so that the forward pass could be a parallel scan.  (The backward recursion always is.)
     buffers : tuple of str
-        States that no state feeds, such as the previous input: they hold something for a step, and do not count above.
+        States that only hold what came in at earlier steps, such as the previous input: to the others they are inputs, and do not count
+        above.
     additive : tuple of str
         Parameters that no block of the Jacobian depends on: in the recurrence they never multiply the state, directly or through a gate.
     memories : tuple of Memory
@@ -59,38 +61,33 @@ class Structure:
         kinds["matrix"] = "a matrix at each step: how its elements depend on one another is not worked out"
         lines = [f"state to state       {kinds[self.coupling]}"]
         if self.coupling != "none":
-            scan = "yes: a parallel scan could compute it" if self.affine else "no"
+            given = ", given the buffers" if self.buffers else ""
+            scan = f"yes{given}: a parallel scan could compute it" if self.affine else "no"
             lines.append(f"affine in the state  {scan}")
         if self.coupling not in ("none", "matrix"):
             lines.append(f"not in the Jacobian  {', '.join(self.additive) or 'none: it depends on every parameter'}")
         lines += [f"{memory.state:<20} {memory.text()}" for memory in self.memories]
-        lines += [f"buffers              {', '.join(self.buffers)}: these depend on no state"] if self.buffers else []
+        lines += [f"buffers              {', '.join(self.buffers)}: made of earlier inputs alone"] if self.buffers else []
         return "\n".join(lines)
 
 
 def structure(cell: Definition) -> Structure:
     """Return the structure of `cell`."""
-    if a_matrix(forward := lower(cell)):
-        return Structure("matrix", 0, _is_affine(forward, list(cell.states)), _unfed(forward), (), memories(cell))
+    forward = lower(cell)
+    held = buffers(cell.states, forward.body)
+    live = [state for state in cell.states if state not in held]
+    if a_matrix(forward):
+        return Structure("matrix", 0, _is_affine(forward, live), held, (), memories(cell))
     found = jacobian(cell)
-    buffers = tuple(s for s in cell.states if all(found[s, f"{other}_prev"].is_zero for other in cell.states))
-    live = [s for s in cell.states if s not in buffers]
     blocks = [found[of, f"{by}_prev"] for of in live for by in live]
     reached = found.sources(*blocks)
     additive = tuple(name for name in cell.parameters if name not in reached)
     if not live:
-        return Structure("none", 0, True, buffers, additive)
+        return Structure("none", 0, True, held, additive)
     local = all(block.is_zero or block.is_diagonal for block in blocks)
-    affine = _is_affine(found.forward, live)
     per_unit = _largest_group(found, live) if local else 0
     coupling = "dense" if not local else "diagonal" if per_unit == 1 else "blocks"
-    return Structure(coupling, per_unit, affine, buffers, additive)
-
-
-def _unfed(forward: Recurrence) -> tuple[str, ...]:
-    """Return the states that do not depend on any state before."""
-    fed = downstream(forward.body, {carry.previous for carry in forward.carries})
-    return tuple(carry.value for carry in forward.carries if carry.value not in fed)
+    return Structure(coupling, per_unit, _is_affine(forward, live), held, additive)
 
 
 def _is_affine(forward: Recurrence, states: list[str]) -> bool:

@@ -72,7 +72,7 @@ gdn2 = Cell(
     name="gdn2",
     output="y",
     title="Gated DeltaNet 2: gates for each channel",
-    reference="Gated DeltaNet 2, 2026, arXiv:2605.22791; as in flash-linear-attention, fla/ops/gdn2",
+    reference="Hatamizadeh, Choi, Kautz 2026, Gated DeltaNet-2, arXiv:2605.22791; as in flash-linear-attention, fla/ops/gdn2",
     description=(
         "The single rate of the delta rule becomes two gates: one for what is written, with an entry for each feature of the value, and "
         "one for what is erased, with an entry for each feature of the key. The decay, too, has an entry for each feature of the key."

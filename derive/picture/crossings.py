@@ -67,22 +67,27 @@ def _sweep(lanes: Lanes, order: list[list[int]], rank: dict[int, int], *, from_l
 
 def _exchange(lanes: Lanes, order: list[list[int]], rank: dict[int, int]) -> None:
     """Exchange neighbours as long as that leaves fewer crossings."""
+    place = {item: k for column in order for k, item in enumerate(column)}
     for _ in range(4):
         improved = False
-        for c, column in enumerate(order):
+        for column in order:
             for k in range(len(column) - 1):
-                if rank.get(column[k], 0) == rank.get(column[k + 1], 0) and _gain(lanes, order, c, k) > 0:
-                    column[k], column[k + 1] = column[k + 1], column[k]
+                a, b = column[k : k + 2]
+                if rank.get(a, 0) == rank.get(b, 0) and _gain(lanes, place, a, b) > 0:
+                    column[k], column[k + 1] = b, a
+                    place[a], place[b] = k + 1, k
                     improved = True
         if not improved:
             return
 
 
-def _gain(lanes: Lanes, order: list[list[int]], c: int, k: int) -> int:
-    """Return how many crossings fewer there are with item k of column c below the next one."""
-    near = [lanes.channels[i] for i in (c - 1, c) if 0 <= i < len(order)]
-    place = {item: n for i in range(max(0, c - 1), min(len(order), c + 2)) for n, item in enumerate(order[i])}
-    before = sum(_channel_crossings(channel, place) for channel in near)
-    a, b = order[c][k], order[c][k + 1]
-    place[a], place[b] = place[b], place[a]
-    return before - sum(_channel_crossings(channel, place) for channel in near)
+def _gain(lanes: Lanes, place: dict[int, int], a: int, b: int) -> int:
+    """Return how many crossings fewer there are with an item below the next one: no wires but theirs cross otherwise than before."""
+    gain = 0
+    for here, there in zip(lanes.ends[a], lanes.ends[b], strict=True):
+        for item, row, value in here:
+            for other, other_row, other_value in there:
+                if value != other_value:
+                    end, other_end = (place[item], row), (place[other], other_row)
+                    gain += (end > other_end) - (end < other_end)
+    return gain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -60,21 +61,26 @@ class Grid:
     def index(self, point: Point) -> int:
         return point[1] * self.width + point[0]
 
-    def point(self, index: int) -> Point:
-        y, x = divmod(index, self.width)
-        return x, y
+    def indices(self, path: Sequence[Point]) -> list[int]:
+        width = self.width
+        return [y * width + x for x, y in path]
+
+    def points(self, indices: Sequence[int]) -> tuple[Point, ...]:
+        width = self.width
+        return tuple([(index % width, index // width) for index in indices])
 
     def occupy(self, value: int, path: tuple[Point, ...], *, start: bool = False) -> None:
         """Mark the points of a path in the directions in which it runs through them, its end (and its `start`) in both."""
-        for before, here in pairwise(path):
-            used = self.across if before[1] == here[1] else self.along
-            used[self.index(before)] = used[self.index(here)] = value
-        for end in (path[-1], *path[:start]):
-            self.across[self.index(end)] = self.along[self.index(end)] = value
+        points = self.indices(path)
+        for before, here in pairwise(points):
+            used = self.across if abs(before - here) == 1 else self.along
+            used[before] = used[here] = value
+        for end in (points[-1], *points[:start]):
+            self.across[end] = self.along[end] = value
 
     def release(self, value: int, path: tuple[Point, ...]) -> None:
         """Free the points of a path."""
-        for p in map(self.index, path):
+        for p in self.indices(path):
             self.across[p] = FREE if self.across[p] == value else self.across[p]
             self.along[p] = FREE if self.along[p] == value else self.along[p]
 
@@ -83,7 +89,7 @@ class Grid:
         height = len(self.blocked) // self.width
         if not all(0 < x < self.width - 1 and 0 < y < height - 1 for x, y in path):
             return False
-        points = [*map(self.index, path)]
+        points = self.indices(path)
         level = {q for a, b in pairwise(points) if abs(a - b) == 1 for q in (a, b)} | {points[0], points[-1]}
         upright = {q for a, b in pairwise(points) if abs(a - b) != 1 for q in (a, b)} | {points[0], points[-1]}
         return (

@@ -41,6 +41,12 @@ class Lanes:
         return tuple(map(tuple, found))
 
     @cached_property
+    def widths(self) -> tuple[tuple[int, int], ...]:
+        """How far the nodes of each column reach to the left and to the right of its middle."""
+        shapes = [[self.shapes[item] for item in column if self.is_node(item)] for column in self.columns]
+        return tuple((max([s.left for s in column], default=0), max([s.right for s in column], default=0)) for column in shapes)
+
+    @cached_property
     def channels(self) -> tuple[tuple[Link, ...], ...]:
         """The links to the right of each column."""
         found: list[list[Link]] = [[] for _ in self.columns]
@@ -57,6 +63,15 @@ class Lanes:
             found[link.left].append((link.right, lower, False))
             found[link.right].append((link.left, -lower, True))
         return tuple(map(tuple, found))
+
+    @cached_property
+    def ends(self) -> tuple[tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]], ...]:
+        """For each item the far ends of its links to the left, and of those to the right: the item, the row of the port, the value."""
+        found: list[tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]] = [([], []) for _ in range(len(self))]
+        for link in self.links:
+            found[link.left][1].append((link.right, link.right_row, link.value))
+            found[link.right][0].append((link.left, link.left_row, link.value))
+        return tuple(found)
 
     @cached_property
     def straight(self) -> tuple[tuple[tuple[int, int], ...], ...]:
@@ -88,11 +103,13 @@ class Lanes:
     def apart(self, above: int, below: int) -> int:
         """Return how many rows one item stands below another at least: between two nodes a wire can pass."""
         both = self.is_node(above) and self.is_node(below)
-        return self.down(above) + self.up(below) + 1 + both + self._marks(above) + self._marks(below)
+        return self._reach[above][1] + self._reach[below][0] + 1 + both
 
-    def _marks(self, item: int) -> int:
-        """Return the rows that signs beside ports take."""
-        return int(self.is_node(item) and any(i.mark for i in self.graph.nodes[item].inputs))
+    @cached_property
+    def _reach(self) -> tuple[tuple[int, int], ...]:
+        """For each item how many rows it takes above and below, with those of the signs beside its ports."""
+        marks = [int(any(i.mark for i in node.inputs)) for node in self.graph.nodes] + [0] * len(self.passing)
+        return tuple((self.up(item) + mark, self.down(item) + mark) for item, mark in enumerate(marks))
 
 
 def lanes(graph: Graph, shapes: Sequence[Shape], column: Sequence[int]) -> Lanes:

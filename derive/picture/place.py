@@ -88,11 +88,9 @@ def placed(draft: Draft, spots: Spots) -> Placement:
 
 def _column_centres(lanes: Lanes, channels: tuple[int, ...]) -> list[int]:
     at, centres = MARGIN, []
-    for c, channel in enumerate(channels):
-        column = [shape for shape, where in zip(lanes.shapes, lanes.column, strict=True) if where == c]
-        at += max([s.left for s in column], default=0)
-        centres.append(at)
-        at += max([s.right for s in column], default=0) + channel
+    for (left, right), channel in zip(lanes.widths, channels, strict=True):
+        centres.append(at + left)
+        at += left + right + channel
     return centres
 
 

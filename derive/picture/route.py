@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from math import inf
 
@@ -34,9 +35,9 @@ class Wire:
     stub: tuple[Point, ...]
     branches: tuple[Branch, ...] = ()
 
-    @property
+    @cached_property
     def cost(self) -> int:
-        return sum(branch.cost for branch in self.branches)
+        return sum([branch.cost for branch in self.branches])
 
 
 @dataclass
@@ -45,24 +46,30 @@ class Router:
 
     placement: Placement
     grid: Grid = field(init=False)
+    stubs: list[tuple[Point, ...]] = field(init=False)  # of each value, where its wire begins
+    readers: list[list[tuple[int, int]]] = field(init=False)  # of each value, in the order in which they are reached
     ports: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # what took a node's port: value and input
     wires: dict[int, Wire] = field(default_factory=dict)
     steps: int = 0
+    changes: int = 0  # how often a wire came to lie elsewhere
+    tried: dict[int, tuple[int, int]] = field(default_factory=dict)  # of a value that was routed again: the changes until then, and steps
 
     def __post_init__(self) -> None:
         """Lay out the grid; where wires begin is kept free for them."""
         self.grid = Grid(self.placement)
-        for value in range(len(self.placement.graph.values)):
-            self.grid.occupy(value, self._stub(value), start=True)
+        values = range(len(self.placement.graph.values))
+        self.stubs, self.readers = [self._stub(value) for value in values], [self._readers(value) for value in values]
+        for value in values:
+            self.grid.occupy(value, self.stubs[value], start=True)
 
     def total(self) -> int:
         """Return what all wires cost."""
-        return sum(wire.cost for wire in self.wires.values())
+        return sum([wire.cost for wire in self.wires.values()])
 
     def route(self, value: int) -> bool:
         """Route a value to all its readers; False if there is no way."""
-        wire = Wire(value, self._stub(value))
-        for reader, k in self._readers(value):
+        wire = Wire(value, self.stubs[value])
+        for reader, k in self.readers[value]:
             self.wires[value] = wire
             branch = self._branch(wire, reader, k)
             if branch is None:
@@ -74,12 +81,18 @@ class Router:
         return True
 
     def again(self, value: int) -> None:
-        """Route a value anew, and keep what is cheaper."""
-        old = self.wires[value]
+        """Route a value anew, and keep what is cheaper; if no wire has changed since the last time, it would take the same steps."""
+        changes, steps = self.tried.get(value, (-1, 0))
+        if changes == self.changes:
+            self.steps += steps
+            return
+        old, before = self.wires[value], self.steps
         self._release(value)
         if not self.route(value) or self.wires[value].cost > old.cost:
             self._release(value)
             self.restore(old)
+        self.changes += self.wires[value] != old
+        self.tried[value] = self.changes, self.steps - before
 
     def _stub(self, value: int) -> tuple[Point, ...]:
         made = self.placement.graph.values[value]
@@ -128,14 +141,14 @@ class Router:
         if way is None:
             return None
         self.steps += way.steps
-        return Branch(reader, k, way.port, tuple(map(self.grid.point, way.path)), way.cost)
+        return Branch(reader, k, way.port, self.grid.points(way.path), way.cost)
 
     def _seeds(self, wire: Wire) -> dict[int, int]:
         """Return where a branch may leave a wire: straight on at the stub's end, or by a fork."""
         end = self.grid.index(wire.stub[-1])
         if not wire.branches:
             return {4 * end: 0, 4 * end + 1: BEND, 4 * end + 3: BEND}
-        tree = dict.fromkeys(self.grid.index(p) for path in (wire.stub[1:], *(b.path[:-1] for b in wire.branches)) for p in path)
+        tree = dict.fromkeys(p for path in (wire.stub[1:], *(b.path[:-1] for b in wire.branches)) for p in self.grid.indices(path))
         return {4 * p + d: FORK for p in tree if self.grid.own(p, wire.value) for d in range(4)}
 
     def _targets(self, reader: int, k: int) -> dict[int, tuple[int, int]]:

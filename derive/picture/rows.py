@@ -39,23 +39,21 @@ def _top(lanes: Lanes, rails: Rails, spread: int) -> dict[int, int]:
 
 def _settled(lanes: Lanes, order: Sequence[Sequence[int]], fixed: dict[int, int], spread: int) -> dict[int, int]:
     y: dict[int, float] = {}
-    for column in order:
-        _place(lanes, column, {i: float(fixed.get(i, 0)) for i in column}, fixed, y, spread)
+    columns = [(column, _offsets(lanes, column, spread)) for column in order]
+    for column, offsets in columns:
+        _place(lanes, column, offsets, {i: float(fixed.get(i, 0)) for i in column}, fixed, y)
     for n in range(PASSES):
-        sequence = order if n % 2 == 0 else [*reversed(order)]
-        for column in sequence:
-            _place(lanes, column, {i: _wanted(lanes, i, y, n) for i in column}, fixed, y, spread)
+        for column, offsets in columns if n % 2 == 0 else reversed(columns):
+            _place(lanes, column, offsets, {i: _wanted(lanes, i, y, n) for i in column}, fixed, y)
     return {item: round(row) for item, row in y.items()}
 
 
 def _wanted(lanes: Lanes, item: int, y: dict[int, float], n: int) -> float:
     """Return the row that makes an item's wires straightest: a mean at first, later the median, which leaves one wire straight."""
-    near = sorted((y[other] - lower, lanes.is_node(other)) for other, lower, _ in lanes.beside[item] if other in y)
-    if n >= PASSES - 2 or not near:
-        return y[item] if not near else _median([row for row, _ in near], y[item])
-    if n % 3 == 2:
-        return _median([row for row, _ in near], y[item])
-    return sum(row for row, _ in near) / len(near)
+    near = sorted([y[other] - lower for other, lower, _ in lanes.beside[item] if other in y])
+    if not near:
+        return y[item]
+    return _median(near, y[item]) if n % 3 == 2 or n >= PASSES - 2 else sum(near) / len(near)
 
 
 def _median(values: Sequence[float], now: float) -> float:
@@ -66,14 +64,19 @@ def _median(values: Sequence[float], now: float) -> float:
     return min(max(now, low), high) if high - low > 0 and low < now < high else low if abs(now - low) <= abs(now - high) else high
 
 
-def _place(lanes: Lanes, column: Sequence[int], wanted: dict[int, float], fixed: dict[int, int], y: dict[int, float], spread: int) -> None:
+def _offsets(lanes: Lanes, column: Sequence[int], spread: int) -> list[int]:
+    """Return how far the items of a column stand below its first one at least."""
+    offsets = [0] * len(column)
+    for k in range(1, len(column)):
+        both = lanes.is_node(column[k - 1]) and lanes.is_node(column[k])
+        offsets[k] = offsets[k - 1] + lanes.apart(column[k - 1], column[k]) + spread * both
+    return offsets
+
+
+def _place(
+    lanes: Lanes, column: Sequence[int], offsets: list[int], wanted: dict[int, float], fixed: dict[int, int], y: dict[int, float]
+) -> None:
     """Put the items of a column where they are wanted, in their order and far enough apart: weighted isotonic regression."""
-    offset, offsets = 0, []
-    for k, item in enumerate(column):
-        if k:
-            both = lanes.is_node(column[k - 1]) and lanes.is_node(item)
-            offset += lanes.apart(column[k - 1], item) + spread * both
-        offsets.append(offset)
     blocks: list[tuple[float, float, int]] = []  # mean, weight, count
     for item, shift in zip(column, offsets, strict=True):
         weight = FIXED if item in fixed else 1.0 if lanes.is_node(item) else 2.0

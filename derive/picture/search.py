@@ -37,31 +37,22 @@ def search(grid: Grid, value: int, seeds: Mapping[int, int], targets: Mapping[in
     States are a point and the direction in which it is entered, ``4 * point + direction``.  `seeds` are the states on the wire with what
     leaving there costs; `targets` the states at ports, with the port's number and cost.
     """
-    before = numbers(4 * len(grid.blocked), -1)
     starts = entries([price << _STATE | state for state, price in seeds.items()])
     ends = entries([price << _STATE | state for state, (_, price) in targets.items()])
-    end, cost, steps = _cheapest(grid.blocked, grid.across, grid.along, grid.width, value, starts, ends, before)
-    return Way(_path(end, before), cost, targets[end][0], steps) if end >= 0 else None
-
-
-def _path(state: int, before: Array) -> tuple[int, ...]:
-    points = []
-    while state >= 0:
-        points.append(state >> 2)
-        state = int(before[state])
-    return tuple(reversed(points))
+    states, cost, steps = _cheapest(grid.blocked, grid.across, grid.along, grid.width, value, starts, ends)
+    found: list[int] = states.tolist()
+    return Way(tuple([state >> 2 for state in found]), cost, targets[found[-1]][0], steps) if found else None
 
 
 @compiled
-def _cheapest(
-    blocked: Array, across: Array, along: Array, width: int, value: int, starts: Array, ends: Array, before: Array
-) -> tuple[int, int, int]:
-    """Return the state at the port that is reached, what it costs, and how many states were looked at; fill `before` with ways back.
+def _cheapest(blocked: Array, across: Array, along: Array, width: int, value: int, starts: Array, ends: Array) -> tuple[Array, int, int]:
+    """Return the states on the way to a port, none if no port can be reached, what it costs, and how many states were looked at.
 
-    Entries of `starts` and `ends`, as those of the heap, are a state below what it costs.  The state is -1 if no port can be reached.
+    Entries of `starts` and `ends`, as those of the heap, are a state below what it costs.
     """
-    points, goal = (blocked, marks(len(blocked)), across, along), numbers(len(before), -1)
-    cost, done = numbers(len(before), _FAR), marks(len(before))
+    size = 4 * len(blocked)
+    points, goal = (blocked, marks(len(blocked)), across, along), numbers(size, -1)
+    cost, done, before = numbers(size, _FAR), marks(size), numbers(size, -1)
     box = _box(points, goal, width, ends)
     for entry in starts:
         cost[entry & _STATES] = entry >> _STATE
@@ -75,7 +66,7 @@ def _cheapest(
         done[state] = 1
         steps += 1
         if goal[state] >= 0 and before[state] >= 0:
-            return state, cost[state], steps
+            return _way(before, state), cost[state], steps
         point, direction = state >> 2, state & 3
         straight = before[state] < 0 or (across[point] if direction & 1 else along[point]) != FREE
         for turn in range(1 if straight else 3):
@@ -86,7 +77,19 @@ def _cheapest(
             if price >= 0 and total < cost[key]:
                 cost[key], before[key] = total, state
                 heappush(heap, (total + _ahead(key, width, box)) << _STATE | key)
-    return -1, 0, steps
+    return numbers(0, 0), 0, steps
+
+
+@compiled
+def _way(before: Array, end: int) -> Array:
+    """Return the states from the wire to the last one."""
+    count, state = 0, end
+    while state >= 0:
+        count, state = count + 1, before[state]
+    found, state = numbers(count, end), before[end]
+    for k in range(count - 2, -1, -1):
+        found[k], state = state, before[state]
+    return found
 
 
 @compiled

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from ..cell import Cell
 from ..language.errors import CellError
 from ..notation.written import latex_of
 from ..package import contents
+from ..package import folder as files
+from ..picture import thumbnail
 from . import gallery, plain
 from .notebook import write_notebooks
 from .page import Links, Page, checks
 from .playground import bundle
 from .sections import markdown
+from .shared_out import shared_out
 from .versions import version
 
 HERE = Path(__file__).parent
@@ -130,14 +134,12 @@ def write(site: Site, folder: Path) -> Path:
     for page in sorted(PAGES.glob("*.md")):
         (pages / page.name).write_text(only_links_within(page.read_text(encoding="utf-8"), pages), encoding="utf-8")
     _assets(pages / "assets")
-    if site.docs is not None:
-        bundle.write(pages / "assets" / "playground", site.cells, site.pyodide)
-    figures = pages / "figures"
-    if site.figures is not None:
-        site.figures(figures)
-    write_notebooks(pages, figures)
     keywords = _keywords(site)
     _cells(site, pages / "cells" if site.docs else pages, keywords)
+    figures = pages / "figures"
+    if site.docs is not None:
+        _figures(site, figures, pages / "assets" / "playground")  # after the cells: kernels' threads stay
+    write_notebooks(pages, figures)
     for name, words in keywords.items():
         if not name.startswith(CELLS):
             page = pages / name
@@ -145,8 +147,18 @@ def write(site: Site, folder: Path) -> Path:
     listed = plain.llms(site.name, _nav(site), site.cells, CELLS if site.docs else "", site.url)
     (pages / "llms.txt").write_text(listed, encoding="utf-8")
     path = folder / "mkdocs.yml"
-    path.write_text(yaml.safe_dump(_config(site, figures), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    config = _config(site, figures, _without_cells(folder / "packages", site.package))
+    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def _figures(site: Site, folder: Path, playground: Path) -> None:
+    """Draw the figures of the hand-written pages, while Node.js compiles what the page `playground.md` runs."""
+    with ThreadPoolExecutor(1) as beside:
+        bundled = beside.submit(bundle.write, playground, site.cells, site.pyodide)
+        if site.figures is not None:
+            site.figures(folder)
+        bundled.result()
 
 
 def only_links_within(text: str, folder: Path) -> str:
@@ -166,14 +178,23 @@ def _assets(folder: Path) -> None:
     shutil.copy(Path(package.origin).parent / "fonts" / "STIXTwoMath-Regular.ttf", folder)
 
 
-def _config(site: Site, figures: Path) -> dict[str, Any]:
+def _without_cells(folder: Path, package: str) -> Path:
+    """Write what is the same in every generated package, and return the folder it lies in.
+
+    The pages of the interface tell of this alone, and parsing hundreds of kernels for them takes longer than all else on these pages.
+    """
+    files.write(contents.files((), cuda=False, frameworks=False), folder / package)
+    return folder
+
+
+def _config(site: Site, figures: Path, packages: Path) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((HERE / "mkdocs.yml").read_text(encoding="utf-8"))
     extensions = config["markdown_extensions"]
     extensions[extensions.index("derive.site.figures")] = {"derive.site.figures": {"folder": str(figures)}}
     if site.docs is None:
         config["theme"]["features"].remove("navigation.tabs")
     else:
-        config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": [str(ROOT)], "options": API}}}
+        config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": [str(packages), str(ROOT)], "options": API}}}
     made = f"derive {version()}".rstrip()
     return {"site_name": site.name, "site_url": site.url, "copyright": made, "docs_dir": "docs", "nav": _nav(site), **config}
 
@@ -212,15 +233,29 @@ def _cells(site: Site, folder: Path, keywords: Mapping[str, list[str]]) -> None:
     """Write the index, the gallery, and the page and the text of each cell."""
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
+    pictures = {}
+    for cell, (page, text, picture) in zip(site.cells, shared_out(_made, _pages(site)), strict=True):
+        head = found_by(cell, site.cells, keywords.get(f"{CELLS}{cell.name}.md", ()))
+        (folder / f"{cell.name}.md").write_text(head + page, encoding="utf-8")
+        (folder / f"{cell.name}.txt").write_text(text, encoding="utf-8")
+        pictures[cell.name] = picture
     script = f"{'../' if site.docs else ''}assets/gallery.js"
-    (folder / f"{gallery.NAME}.md").write_text(gallery.gallery(site.groups, script), encoding="utf-8")
+    listed = gallery.gallery(site.groups, script, lambda cell: pictures[cell.name])
+    (folder / f"{gallery.NAME}.md").write_text(listed, encoding="utf-8")
+
+
+def _pages(site: Site) -> list[Page]:
     modules = contents.files(site.cells, sources=site.sources, cuda=False)
     told = OF_PROJECT if site.docs else OF_OWN
-    for cell in site.cells:
-        page = Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told, version())
-        head = found_by(cell, site.cells, keywords.get(f"{CELLS}{cell.name}.md", ()))
-        (folder / f"{cell.name}.md").write_text(head + markdown(page), encoding="utf-8")
-        (folder / f"{cell.name}.txt").write_text(plain.derivation(cell), encoding="utf-8")
+    return [
+        Page(cell, modules[f"{cell.name}.py"], site.sources[cell.name], site.package, site.checked.get(cell.name), told, version())
+        for cell in site.cells
+    ]
+
+
+def _made(page: Page) -> tuple[str, str, str]:
+    """Return what takes time for a cell: its page, its derivation as text, and its picture in the gallery."""
+    return markdown(page), plain.derivation(page.cell), thumbnail(page.cell)
 
 
 def _keywords(site: Site) -> dict[str, list[str]]:

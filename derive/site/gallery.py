@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..calculus.traits import TRAITS, Trait, traits
 from ..cell import Cell
@@ -19,12 +19,12 @@ ABOUT = (
 TOLD = "The filters are computed from a cell's equations and from the Jacobian of its step."
 
 
-def gallery(groups: Mapping[str, Sequence[Cell]], script: str) -> str:
+def gallery(groups: Mapping[str, Sequence[Cell]], script: str, picture: Callable[[Cell], str] = thumbnail) -> str:
     """Return the page, in Markdown; `script` is where its script lies. Without JavaScript all cells are shown."""
     found = {cell.name: traits(cell) for cells in groups.values() for cell in cells}
     parts = ["# Gallery", ABOUT, _filters(groups, found)]
     for title, cells in groups.items():
-        cards = "\n".join(_card(cell, found[cell.name]) for cell in cells)
+        cards = "\n".join(_card(cell, found[cell.name], picture(cell)) for cell in cells)
         parts += [f"## {title}", f'<ul class="gallery" data-family="{html.escape(title)}">\n{cards}\n</ul>']
     told = "\n".join(f"- **{trait.name}**: {trait.told}." for trait in TRAITS)
     return "\n\n".join([*parts, "## What the filters mean", TOLD, told, f'<script src="{script}"></script>']) + "\n"
@@ -51,10 +51,10 @@ def _button(trait: Trait, count: int) -> str:
     return f'<button type="button" aria-pressed="false" data-trait="{_key(trait)}">{text}</button>' if count else ""
 
 
-def _card(cell: Cell, has: Sequence[Trait]) -> str:
+def _card(cell: Cell, has: Sequence[Trait], picture: str) -> str:
     title = html.escape(cell.title or cell.name, quote=False)
     return (
-        f'<li data-traits="{" ".join(map(_key, has))}"><a href="{cell.name}.html">{thumbnail(cell)}<span>{title}</span></a>'
+        f'<li data-traits="{" ".join(map(_key, has))}"><a href="{cell.name}.html">{picture}<span>{title}</span></a>'
         f"<small><code>{cell.name}</code> · {_facts(cell)}</small><small>{', '.join(trait.name for trait in has)}</small></li>"
     )
 

@@ -12,7 +12,8 @@ DIAGONAL |= {"lif", "lif_no_reset", "lif_refractory", "plif"}
 AFFINE = {"sru_v1", "qrnn", "mingru", "minlstm", "trnn", "tgru", "lru", "lif_no_reset"}
 BLOCKS = {"lru", "eprop_lif"}
 LINEAR = {"linear_attention", "retnet", "gla", "hgrn2", "gsa", "deltanet", "gated_deltanet", "gdn2", "comba", "gated_oja", "mesanet"}
-MATRICES = LINEAR | {"rwkv7", "mlstm", "fast_weights", "plasticity", "ttt_linear", "mamba", "ltc"}
+LINEAR |= {"rwkv7", "mamba"}  # given their buffers
+MATRICES = LINEAR | {"mlstm", "fast_weights", "plasticity", "ttt_linear", "ltc"}
 STATELESS = {name for name, cell in REGISTRY.items() if not cell.states}
 
 
@@ -30,9 +31,27 @@ def test_lru() -> None:
     assert set(found.additive) == {"gamma", "B_re", "B_im", "C_re", "C_im", "Dv"}
 
 
-@pytest.mark.parametrize("name", ["qrnn", "tgru"])
+BUFFERS = {"qrnn": ("xl",), "tgru": ("xl",), "rwkv7": ("last",), "mamba": ("e", "e1", "e2")}
+
+
+@pytest.mark.parametrize("name", REGISTRY)
 def test_buffers_do_not_count(name: str) -> None:
-    assert get(name).structure.buffers == ("xl",)
+    found = get(name).structure
+    assert found.buffers == BUFFERS.get(name, ())
+    assert not found.buffers or (found.affine and "yes, given the buffers" in found.text())
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("a = x\nb = a_prev\nh = tanh(h_prev) + b_prev", ("a", "b")),  # an input on its way
+        ("a = x + b_prev\nb = a_prev\nh = 0.5 * h_prev + b", ()),  # in a circle: it never leaves
+        ("a = step(h_prev) + x\nb = a_prev\nh = 0.5 * h_prev + b", ()),  # without a derivative, but not without the state
+    ],
+)
+def test_buffers_are_made_of_inputs_alone(text: str, held: tuple[str, ...]) -> None:
+    found = Cell(text, name="c", output="h").structure
+    assert found.buffers == held and found.affine == ("tanh" not in text and "step" not in text)
 
 
 def test_only_added() -> None:

@@ -52,9 +52,6 @@ def closing(text: str, start: int) -> int:
     raise AssertionError(f"a brace is not closed: {text[start:]}")
 
 
-UNSIGNED = {"gdn2"}  # whose reference names a paper by its title
-
-
 @pytest.mark.parametrize("name", [name for name, cell in SHIPPED.items() if cell.reference])
 def test_whatever_a_reference_names_can_be_cited(name: str) -> None:
     """Each of its parts with a year is a work; a cell without any is the form of a layer of PyTorch, and that is all its reference says."""
@@ -70,7 +67,7 @@ def test_what_a_page_has_to_cite_is_bibtex(name: str) -> None:
     works = parsed(code)
     assert len({key for _, key, _ in works}) == len(works) and works[-1][:2] == ("software", "derive")
     for kind, _, fields in works[:-1]:
-        assert fields.keys() >= (NEEDED.get(kind, {"author", "year"}) if name not in UNSIGNED else {"title", "year"})
+        assert fields.keys() >= NEEDED.get(kind, {"author", "year"})
         for value in fields.values():  # only what the reference says
             for word in re.findall(r"[^\W\d_]{3,}", value):
                 assert word in cell.reference or word in ("and", "others", "arXiv"), word

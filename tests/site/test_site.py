@@ -46,6 +46,7 @@ from derive.site.extra import need_extra
 from derive.site.formulas import MARKED
 from derive.site.markup import broken, equations, seen, sentence
 from derive.site.mathml import FormulaError, mathml
+from derive.site.options import whole
 from derive.site.page import Links, Page, checks
 from derive.site.project import project_site
 from derive.site.sections import markdown
@@ -265,6 +266,19 @@ def test_sentences_escape_what_is_not_markup() -> None:
 def test_an_equation_links_to_code_only_where_there_is_some() -> None:
     made = equations({"F1": "a = b", "F2": "c = d"}, listed=["F1"])
     assert 'href="#code-F1"' in made and 'href="#code-F2"' not in made
+
+
+def test_an_option_stays_on_one_line() -> None:
+    option = '<code class="option">'
+    assert whole("<p><code>--no-playground</code>, <code>-k</code></p>") == f"<p>{option}--no-playground</code>, {option}-k</code></p>"
+    assert whole("<code>--versions DIR</code>") == f"{option}--versions DIR</code>"
+    for text in (
+        "<code>torchrun --nproc-per-node 2</code>",
+        "<code>--</code>",
+        "<pre><code>--help\nusage</code></pre>",
+        "<code>-x * y</code>",
+    ):
+        assert whole(text) == text
 
 
 def test_a_number_is_a_place_once() -> None:
