@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sizes", nargs="+", metavar="B,T,d,n", type=size, help=f"(default: {_shown(SIZES)})")
     add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
     add("--threads", type=number, default=2, metavar="N", help="threads of kernels and peers (default: 2)")
-    add("--runs", type=number, default=RUNS, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS})")
+    add("--runs", type=number, metavar="N", help=f"counted runs of each; fewer if they take long (default: {RUNS}, more if they are short)")
     add(
         "--peers",
         nargs="*",

@@ -18,7 +18,7 @@ from .compare import Settings, compare, size_for
 from .contender import Size, threads_of
 from .goals import FIRST_ORDER
 from .measure import BRIEF, Clock, Limits, wait_until_quiet
-from .options import parse, plan
+from .options import RUNS, parse, plan
 from .peak import peak
 from .peers import PEERS
 from .phases import HVP, KEPT, MEMORY, MODEL, PHASES, SECOND, TORCH
@@ -99,15 +99,17 @@ def _measured(options: argparse.Namespace, modules: Modules) -> Record:
     """Measure; print each row when it is there, and write what there is to the file that was asked for."""
     notes = _set_threads(options.threads, options.peers, options.phases, [module for _, module in modules])
     notes += [busy] if (busy := machine.busy()) else []
-    notes.append(f"where calls are short there are more runs, until those of one contender took {BRIEF:g} s")
+    if not options.runs:
+        notes.append(f"where calls are short there are more runs, until those of one contender took {BRIEF:g} s")
     notes += _absences(options.phases, [cell for cell, _ in modules])
     clock = Clock(quiet=wait_until_quiet if options.pauses else None)
-    settings = Settings(options.dtype, tuple(options.peers), tuple(options.phases), Limits(options.runs, brief=BRIEF), clock)
+    limits = Limits(options.runs) if options.runs else Limits(RUNS, brief=BRIEF)
+    settings = Settings(options.dtype, tuple(options.peers), tuple(options.phases), limits, clock)
     record = Record(
         machine=machine.describe(),
         dtype=options.dtype,
         threads=options.threads,
-        runs=options.runs,
+        runs=limits.runs,
         pauses=options.pauses,
         peak=peak(options.dtype),
         peers=(*settings.peers, *([FIRST_ORDER] if {HVP, KEPT} & {*options.phases} else [])),

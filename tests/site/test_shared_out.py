@@ -2,42 +2,65 @@
 
 from __future__ import annotations
 
-import os
+import ast
+import threading
 
 import pytest
+from conftest import python
 
+from derive.site.shared_out import FEW, shared_out
+
+# In a process of its own: that of the tests may have what forbids copies of it.
+BEGIN = """
+import os
 from derive.language.errors import CellError
 from derive.site import shared_out as module
 from derive.site.shared_out import FEW, shared_out
-
-MANY = [*range(5 * FEW)]
-
-
-def _seen(number: int) -> tuple[int, int]:
+module._processors = lambda: {processors}
+def seen(number):
     return number * number, os.getpid()
-
-
-def _refused(number: int) -> int:
+def refused(number):
     if number == FEW:
         raise CellError("no square", 1, 2, "x = 3")
     return number
+"""
+ALL = """
+found = shared_out(seen, [*range(5 * FEW)])
+print([square for square, _ in found], {process for _, process in found} == {os.getpid()})
+"""
+WRONG = """
+try:
+    shared_out(refused, [*range(5 * FEW)])
+except CellError as error:
+    print((error.line, error.text), "no square" in str(error))
+"""
 
 
 @pytest.mark.parametrize("processors", [1, 2, 3])
-def test_results_are_in_the_order_of_the_things(monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
-    monkeypatch.setattr(module, "_processors", lambda: processors)
-    found = shared_out(_seen, MANY)
-    assert [square for square, _ in found] == [number * number for number in MANY]
-    assert ({process for _, process in found} == {os.getpid()}) == (processors == 1)
-
-
-def test_few_things_are_done_here() -> None:
-    assert {process for _, process in shared_out(_seen, MANY[:FEW])} == {os.getpid()}
+def test_results_are_in_the_order_of_the_things(processors: int) -> None:
+    squares, _, here = python(BEGIN.format(processors=processors) + ALL).strip().rpartition(" ")
+    assert ast.literal_eval(squares) == [number * number for number in range(5 * FEW)]
+    assert here == str(processors == 1)
 
 
 @pytest.mark.parametrize("processors", [1, 2])
-def test_an_error_is_that_of_the_function(monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
-    monkeypatch.setattr(module, "_processors", lambda: processors)
-    with pytest.raises(CellError, match="no square") as caught:
-        shared_out(_refused, MANY)
-    assert (caught.value.line, caught.value.text) == (1, "x = 3")
+def test_an_error_is_that_of_the_function(processors: int) -> None:
+    assert python(BEGIN.format(processors=processors) + WRONG) == "(1, 'x = 3') True\n"
+
+
+def test_few_things_are_done_here() -> None:
+    few = "print({process for _, process in shared_out(seen, [*range(FEW)])} == {os.getpid()})"
+    assert python(BEGIN.format(processors=2) + few) == "True\n"
+
+
+def test_a_process_with_threads_is_not_copied() -> None:
+    seen: list[int] = []  # of which a copy would have another
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)
+    other.start()
+    try:
+        shared_out(seen.append, [*range(5 * FEW)])
+    finally:
+        ended.set()
+        other.join()
+    assert seen == [*range(5 * FEW)]
