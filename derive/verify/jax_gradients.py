@@ -18,7 +18,8 @@ def surrogate(value: Elementwise, slope: Elementwise) -> Elementwise:
     def call(x: Any) -> Any:
         return value(x)
 
-    call.defjvp(lambda primals, tangents: (value(*primals), tangents[0] * slope(*primals)))
+    # The value by the function itself: a derivative of this derivative is to have the slope again, and not that of `value`.
+    call.defjvp(lambda primals, tangents: (call(*primals), tangents[0] * slope(*primals)))
     made: Elementwise = call
     return made
 
