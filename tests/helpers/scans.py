@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from derive import Cell
+from derive.calculus.laws import is_true
 from derive.verify.evaluate import evaluate
 from derive.verify.problem import Problem
 
@@ -29,10 +30,23 @@ def scanned(cell: Cell, module: Any) -> Any:
                 after, y = (jax.tree.map(lambda a, b: _where(lengths > t, a, b), *pair) for pair in ((after, before), (y, 0 * y)))
             return (t + 1, after), y
 
-        (_, final), y = jax.lax.scan(step, (0, state), over_time, length=steps)
+        loop = jax.lax.scan if is_true(cell) else _unrolled
+        (_, final), y = loop(step, (0, state), over_time, length=steps)
         return (y[::-1] if reverse else y), final
 
     return call
+
+
+def _unrolled(step: Any, carry: Any, over_time: Any, *, length: int | None) -> Any:
+    """Do what `lax.scan` does, step by step.
+
+    A reverse pass over a scan drops derivatives of one's own where it computes values: a derivative of its gradients lacks what they add.
+    """
+    outputs = []
+    for t in range(len(next(iter(over_time.values()))) if over_time else length or 0):
+        carry, y = step(carry, {name: value[t] for name, value in over_time.items()})
+        outputs.append(y)
+    return carry, jax.numpy.stack(outputs)
 
 
 def _where(running: Any, a: Any, b: Any) -> Any:
