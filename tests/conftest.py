@@ -114,6 +114,13 @@ def without_rights(*command: str, folder: Path, **environment: str) -> subproces
     return subprocess.run([sys.executable, "-c", GIVE_UP, *command], **options)
 
 
+def locked(array: np.ndarray) -> np.ndarray:
+    """Return a copy that may not be written to."""
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
 def leaves(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
     """Return the arrays of nested NamedTuples by their dotted names; what is not an array is left out."""
     if isinstance(tree, np.ndarray):

@@ -18,7 +18,8 @@ from derive.package.contents import files
 from derive.package.memory import compile_all
 
 SIZE = (3, 6, 4, 5)
-CELLS = ("gru_v3",)
+CELLS = ("gru_v3", "lstm_layernorm")
+every_cell = pytest.mark.parametrize("name", ordinary(CELLS, {"gru_v3"}))
 
 
 pytestmark = pytest.mark.usefixtures("threads_as_before")
@@ -31,7 +32,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[ModuleT
     return {name: (plain[name], profile.profiled(REGISTRY[name], folder)) for name in CELLS}
 
 
-@pytest.mark.parametrize("name", CELLS)
+@every_cell
 def test_a_profiled_module_gives_the_same_bits(name: str, modules: dict[str, tuple[ModuleType, ModuleType]]) -> None:
     lengths, found = np.array([6, 2, 4]), []
     x = np.random.default_rng(0).standard_normal((6, 3, 4))
@@ -42,7 +43,7 @@ def test_a_profiled_module_gives_the_same_bits(name: str, modules: dict[str, tup
     assert all(map(np.array_equal, *found))
 
 
-@pytest.mark.parametrize("name", CELLS)
+@every_cell
 def test_phases_are_the_time_of_a_call(name: str, modules: dict[str, tuple[ModuleType, ModuleType]]) -> None:
     rows = list(profile._passes(REGISTRY[name], modules[name][1], SIZE, "float32", profile.PASSES[1]))
     assert [row.name for row in rows] == ["infer", "forward", "backward"]

@@ -88,10 +88,11 @@ def test_the_hessian_is_symmetric_and_pytorchs(cell):
     np.testing.assert_allclose(found @ q, value * q, rtol=0, atol=2e-4 * value)
 
 
-def test_without_a_penalty_the_gradient_is_that_of_training():
-    params, batch = problem(rnn)
-    loss, expected = train.gradients(rnn, params, batch)
-    run = second.forward(rnn, params, batch)
+@CELLS
+def test_without_a_penalty_the_gradient_is_that_of_training(cell):
+    params, batch = problem(cell)
+    loss, expected = train.gradients(cell, params, batch)
+    run = second.forward(cell, params, batch)
     assert run.loss == pytest.approx(loss, rel=1e-12)
-    for found in (second.penalised(rnn, params, batch, 0.0).grads, second.hessian_product(rnn, run, params)[0]):
+    for found in (second.penalised(cell, params, batch, 0.0).grads, second.hessian_product(cell, run, params)[0]):
         np.testing.assert_allclose(flat(found), flat(expected), rtol=1e-10, atol=1e-12)

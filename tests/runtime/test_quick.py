@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import HARD, assert_same_bits, at_once, generated, leaves, ordinary
+from conftest import HARD, assert_same_bits, at_once, generated, leaves, locked, ordinary
 from test_interface import CELLS, own
 from test_packed import ALTERED
 from test_replay import B
@@ -77,12 +77,6 @@ def _strided(array: np.ndarray) -> np.ndarray:
     return np.repeat(array, 2, axis=-1)[..., ::2]
 
 
-def _locked(array: np.ndarray) -> np.ndarray:
-    array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
 def _unaligned(array: np.ndarray) -> np.ndarray:
     view = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
     view[...] = array
@@ -96,7 +90,7 @@ class Array(np.ndarray):
 OTHERS: dict[str, Callable[[np.ndarray], Any]] = {
     "strides": _strided,
     "columns first": np.asfortranarray,
-    "not to be written": _locked,
+    "not to be written": locked,
     "not aligned": _unaligned,
     "a list": np.ndarray.tolist,
     "a class of its own": lambda array: array.view(Array),

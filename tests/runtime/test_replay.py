@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import HARD, ROOT, assert_same_bits, at_once, generated, leaves, ordinary
+from conftest import HARD, ROOT, assert_same_bits, at_once, generated, leaves, locked, ordinary
 from test_interface import CELLS, gru, own
 
 from derive.cells import REGISTRY
@@ -130,22 +130,14 @@ def test_the_tape_has_the_arguments_themselves() -> None:
         assert all(a is b for a, b in zip(tape.params, params, strict=True))
 
 
-def locked(record: Any) -> Any:
-    """Return a record of arrays of which none may be written to."""
-    found = type(record)(*[array.copy() for array in record])
-    for array in found:
-        array.flags.writeable = False
-    return found
-
-
 @pytest.mark.parametrize("which", ["x", "params", "state", "all"])
 def test_arrays_that_may_not_be_written_to_are_recorded_too(which: str) -> None:
     module, x, params, state = gru()
     want = passed(module, x, params, state)
     forget(module)
-    (x,) = locked(module.Inputs(x)) if which in ("x", "all") else (x,)
-    params = locked(params) if which in ("params", "all") else params
-    state = locked(state) if which in ("state", "all") else state
+    x = locked(x) if which in ("x", "all") else x
+    params = type(params)(*map(locked, params)) if which in ("params", "all") else params
+    state = type(state)(*map(locked, state)) if which in ("state", "all") else state
     for _ in range(TIMES):
         found = passed(module, x, params, state)
         assert_same_bits(found, want)
