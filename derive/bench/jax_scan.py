@@ -59,18 +59,30 @@ class Compiled:
     def __call__(self, phase: str, *values: Any) -> Any:
         if phase not in self.chosen:
             self._choose(phase, values)
-        return self._finished(self.chosen[phase], values)
+        return self.chosen[phase](*values)
 
     def _choose(self, phase: str, values: tuple[Any, ...]) -> None:
-        jax = importlib.import_module("jax")
-        made = {unroll: jax.jit(self.functions[phase](unroll)) for unroll in self.unrolls if unroll == 1 or unroll <= self.p.steps}
-        best = fastest({unroll: partial(self._finished, function, values) for unroll, function in made.items()})
+        possible = [unroll for unroll in self.unrolls if unroll == 1 or unroll <= self.p.steps]
+        made = {unroll: _finished(self.functions[phase](unroll), self.p) for unroll in possible}
+        best = fastest({unroll: partial(function, *values) for unroll, function in made.items()})
         self.chosen[phase], self.choices[phase] = made[best], f"unroll {best}"
 
-    def _finished(self, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
-        jax = importlib.import_module("jax")
-        with jax.enable_x64(_wide(self.p)):
-            return jax.block_until_ready(function(*values))
+
+def _finished(function: Callable[..., Any], p: Problem) -> Callable[..., Any]:
+    """Return a compiled function that returns when all is computed.
+
+    How wide JAX's numbers are is set around a call only where it is not so already: that takes ten microseconds, much of a small call.
+    """
+    jax = importlib.import_module("jax")
+    compiled, wide = jax.jit(function), _wide(p)
+    if wide == jax.config.jax_enable_x64:
+        return lambda *values: jax.block_until_ready(compiled(*values))
+
+    def widened(*values: Any) -> Any:
+        with jax.enable_x64(wide):
+            return jax.block_until_ready(compiled(*values))
+
+    return widened
 
 
 def scanned(p: Problem, arrays: Mapping[str, Any], unroll: int) -> Any:
