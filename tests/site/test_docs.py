@@ -203,6 +203,11 @@ def test_readme_has_two_commands_and_ci_runs_the_second() -> None:
     assert pattern is not None and [line for line in commands if re.search(pattern[1], line)] == commands[1:]
 
 
+def test_no_page_has_the_marks_of_a_merge() -> None:
+    marked = [path.name for path in PAGES if re.search(r"^(<{7}|>{7}|\|{7}) ", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert not marked, f"both sides of a merge are in {marked}"
+
+
 def test_every_page_is_in_the_navigation() -> None:
     pages = re.findall(r"[\w/-]+\.md\b", NAVIGATION.read_text(encoding="utf-8"))
     assert sorted(pages) == sorted(place(page).relative_to(DOCS).as_posix() for page in PAGES if page != README)
