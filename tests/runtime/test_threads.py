@@ -23,6 +23,7 @@ from derive.runtime.cpu import threads
 from derive.runtime.cpu.crew import AWAKE, FREE, HELPERS, RUNG, STATE, board, common, divide, task
 from derive.runtime.cpu.kernel import kernel, part
 from derive.runtime.cpu.pointers import address
+from derive.runtime.cpu.processors import available
 from derive.runtime.cpu.product import SHARED, multiply, panels
 from derive.runtime.cpu.threads import get_threads, run, set_threads
 from derive.runtime.cpu.words import let_others_run, read, write
@@ -360,7 +361,7 @@ def test_environment() -> None:
     environment = {name: value for name, value in os.environ.items() if name != threads.VARIABLE}
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {ROOT!r})\n{code}"]
     default = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
-    assert int(default) == (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    assert int(default) == available()
 
 
 FORK = """

@@ -27,6 +27,7 @@ from ..common.version import common
 from .crew import AWAKE, BELL, HELPERS, RUNG, STOP, TRIAL, WORKERS, board, ring_one, serve, wake
 from .interrupts import deferred
 from .openmp import LIGHT, PARTS_A_THREAD, WAKING, team
+from .processors import available
 
 VARIABLE = "DERIVE_NUM_THREADS"
 PATIENCE = 5.0  # seconds that a fork waits for parts in progress
@@ -179,11 +180,11 @@ def _positive(value: Any, name: str) -> int:
 
 
 def get_threads() -> int:
-    """Return how many threads kernels use: `set_threads`, else DERIVE_NUM_THREADS, else the processors this process may use."""
+    """Return how many threads kernels use: `set_threads`, else DERIVE_NUM_THREADS, else the processors this process may keep busy."""
     if common.threads is None:
         text = os.environ.get(VARIABLE)
         if text is None:
-            common.threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            common.threads = available()
         else:
             try:
                 common.threads = _positive(int(text), VARIABLE)
