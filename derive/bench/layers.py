@@ -7,7 +7,7 @@ from ..verify.problem import Problem
 from .contender import sizes_of
 from .network import network
 from .peers import NO_LAYER, PEERS
-from .phases import CELL, DOUBLE, PACKED, PENALTY, PRODUCTS, STEP, TRAINING
+from .phases import CELL, DOUBLE, PACKED, PRODUCTS, STEP, TRAINING
 from .pytorch_layers import DIRECTIONS, lengths
 from .work import operations
 
@@ -29,7 +29,7 @@ def operations_of(phase: str, p: Problem, work: int) -> int:
         return work * PRODUCTS[TRAINING] + network(p).operations
     if phase == PACKED:
         return _packed(p) * PRODUCTS[TRAINING]
-    return work * {DOUBLE: PRODUCTS[PENALTY], CELL: PRODUCTS[TRAINING]}.get(phase, 0)
+    return work * {DOUBLE: PRODUCTS[DOUBLE], CELL: PRODUCTS[TRAINING]}.get(phase, 0)
 
 
 def _packed(p: Problem) -> int:

@@ -17,7 +17,8 @@ BACKWARD = 2  # of each product of the forward pass, the backward pass makes two
 PRODUCTS: Mapping[str, int] = {
     INFERENCE: 1,
     TRAINING: 1 + BACKWARD,
-    PENALTY: 1 + BACKWARD + 2 + BACKWARD,  # the adjoint of both of these by the one operand that has a cotangent, and the pass through
+    PENALTY: 1 + 1 + 2 + BACKWARD,  # no sums for matrices yet; the adjoint by the operands with a cotangent, and the pass through
+    DOUBLE: 1 + BACKWARD + 2 + BACKWARD,  # the same: but autograd does not tell a layer which gradients are asked for, and it makes all
     TANGENT: 1 + 2,  # one with the tangent of each operand
     HVP: 1 + BACKWARD + 2 + 2 * BACKWARD,  # tangents of the forward pass, and those of the backward pass, operand by operand
     KEPT: BACKWARD,

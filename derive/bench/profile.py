@@ -30,7 +30,7 @@ from ..verify.second import grads_of
 from ..verify.witnesses import arguments
 from .compare import size_for
 from .contender import Size, sizes_of, threads_of
-from .phases import BACKWARD, HVP, INFERENCE, PENALTY, PRODUCTS, TANGENT, TRAINING
+from .phases import BACKWARD, DOUBLE, HVP, INFERENCE, PRODUCTS, TANGENT, TRAINING
 from .second import penalized
 from .stamps import ELEMENTWISE, MULTIPLYING, OVER_STEPS, PACKING, SHARED, STATES, SUMS, table
 from .table import pipes
@@ -183,7 +183,7 @@ def _second(module: ModuleType, p: Problem) -> dict[str, tuple[Callable[[], obje
     along, u = grads_of(module, p, v), grads_of(module, p, {name: v[name] for name in penalized(p.cell)})
     return {
         "backward, kept": (lambda: module.backward(p.dy, tape, second=True), BACKWARD),
-        "double backward": (lambda: module.backward_backward(u, tape2), PRODUCTS[PENALTY] - PRODUCTS[TRAINING]),
+        "double backward": (lambda: module.backward_backward(u, tape2), PRODUCTS[DOUBLE] - PRODUCTS[TRAINING]),
         "tangent": (lambda: module.tangent(along, tape), PRODUCTS[TANGENT] - PRODUCTS[INFERENCE]),
         "hvp": (lambda: module.hvp(along, tape, p.dy), PRODUCTS[HVP] - PRODUCTS[INFERENCE]),
     }

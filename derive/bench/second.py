@@ -84,7 +84,7 @@ def ours(module: ModuleType, p: Problem, v: Arrays) -> SecondOrder:
     tape = cache(lambda: forward()[2])
 
     def penalty() -> Any:
-        grads, tape2 = module.backward(p.dy, forward()[2], second=True)
+        grads, tape2 = module.backward(p.dy, forward()[2], second=True, only=penalized(p.cell))
         return module.backward_backward(grads_of(module, p, {name: 2 * getattr(grads, name) for name in penalized(p.cell)}), tape2)
 
     def tangent() -> Any:

@@ -17,8 +17,9 @@ from ..language.sizes import Size, elements
 from ..program.imperative import Array, Place, Product, Program, Stage
 from ..program.passes.hoist import REGIONS
 from .kernel import Kernel
+from .signature import PARAMS
 from .sizes import size_source
-from .source import PRODUCT, SUM, Comment, Source, Tree, assign, block, code, defined, name, note
+from .source import PRODUCT, SUM, Comment, Source, Tree, assign, block, code, defined, merged, name, note
 
 ONE = Size((), 1)
 
@@ -50,6 +51,9 @@ class HostCode(ABC):
     kernels : list
     weights, statements : list
         What the host does with parameters alone, and then with a sequence.
+    asked : mapping
+        For the array of a gradient that the caller may not ask for, and for all gradients by parameters, under `PARAMS`, the variable that
+        says whether it does.
     """
 
     program: Program
@@ -61,6 +65,7 @@ class HostCode(ABC):
     kernels: list[Kernel] = field(default_factory=list)
     weights: list[Tree] = field(default_factory=list)
     statements: list[Tree] = field(default_factory=list)
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rec(self) -> Recurrence:
@@ -76,7 +81,20 @@ class HostCode(ABC):
         self.rows("before", program.before, self.count)
         self.steps()
         for eq in self.rec.epilogue:
-            self.static(eq, self.statements)
+            made: list[Tree] = []
+            self.static(eq, made)
+            self.statements += made if self.rec.types[eq.name].batched else self.if_asked(PARAMS, made)
+        self.statements = merged(self.statements)
+
+    def if_asked(self, gradient: str, work: list[Tree]) -> list[Tree]:
+        """Return the statements that make a gradient, so that they are run only if it is asked for, where it may not be."""
+        if gradient not in self.asked or not work:
+            return work
+        return [block(code("if {}:", name(self.asked[gradient])), work)]
+
+    def rows_asked(self, count: Source, array: str) -> Source:
+        """Return the number of rows of an array; none, if it has a gradient that is not asked for."""
+        return code("{} * {}", count, name(self.asked[array]), binding=PRODUCT) if array in self.asked else count
 
     def steps(self) -> None:
         """Run the time loop, and what follows it."""
@@ -254,7 +272,7 @@ class HostCode(ABC):
                 width = self.program.shape(node.vector)[0]
                 vector = self.view(product.vector, width) if region == "once" else self.at_every_step(product.vector, width)
                 out = self.view(product.out, self.program.shape(product.equation.name)[0])
-                self.statements += self.multiplied(product, vector, out)
+                self.statements += self.if_asked(product.out.array, self.multiplied(product, vector, out))
             if stage.loops:
                 self.statements += self.run_stage(region, number, stage, count)
 

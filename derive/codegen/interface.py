@@ -21,6 +21,8 @@ PACK = '''"""Return a copy of parameters, laid out as the kernels read it: `infe
     """'''
 
 
+ONLY = 'Names of the gradients to make, of inputs, contexts, "params" and "state"; the others are None, and cost nothing where they can.'
+
 TAPES = "Keep what `backward` reads; a state every √T steps, and compute it again; or that if all is over 1 GiB (`runtime.tapes`)."
 
 TAPE = (

@@ -22,7 +22,7 @@ from . import second
 from .host import HostCode
 from .interface import Interface
 from .layout import INDENT, WIDTH
-from .signature import signature, tape_record
+from .signature import PARAMS, optional_gradients, signature, tape_record
 from .source import (
     Source,
     Statement,
@@ -119,10 +119,19 @@ class Module(ABC, Generic[C]):
         made.given |= {value: self.constant(value) for value in self.cell.constant_arrays}
         made.given |= {value: name(made.names.fresh(value)) for value in (*self.cell.inputs, *self.cell.context)}
         made.given |= self.signatures[link.name].given
+        made.asked = {array: made.names.fresh(f"with_{gradient}") for array, gradient in self.optional(link).items()}
         for carry in link.program.rec.carries:
             made.variable(link.program.places[carry.previous].array)
         made.run()
         return made
+
+    def optional(self, link: Stored) -> dict[str, str]:
+        return optional_gradients(self.cell, link) if link.name == BACKWARD else {}
+
+    def asked(self, link: str) -> list[Statement]:
+        """Return the statements that name whether each gradient is asked for that may not be."""
+        wanted = self.optional(self.compiled[link])
+        return [assign(variable, code('"{}" in call.asked', wanted[array])) for array, variable in self.codes[link].asked.items()]
 
     def told(self, what: str = "") -> list[str]:
         """Return the lines of the module's docstring that every module has: title, equations, and the names that comments use besides."""
@@ -218,10 +227,11 @@ class Module(ABC, Generic[C]):
         cell, made, cotangent = self.cell, self.codes[link.name], link.link.cotangent
         grads = [Source("None") if n in cell.without_gradient else made.given[cotangent[n]] for n in (*cell.inputs, *cell.context)]
         params = [Source("None") if n in cell.fixed else self.gradient(n, made.given[cotangent[n]]) for n in cell.parameters]
+        asked = name(made.asked[PARAMS]) if PARAMS in made.asked else code('"params" in call.asked')
         result = spelt_source("Grads(", [*grads, name("params"), name("initial")])
         result = code("{}, {}", result, self.kept(link)) if link.keeps else result
         return [
-            spelt("params = Params(", params, ")", defines=("params",)),
+            spelt(code("params = Params(", uses=asked.reads), params, f") if {asked.text} else None", defines=("params",)),
             spelt("initial = State(", self.finals(link), ")", defines=("initial",)),
             returned(result),
         ]

@@ -35,6 +35,10 @@ class Signature:
     carried: tuple[Source, ...]
 
 
+PARAMS = "params"
+"""The gradients by all parameters, among what a caller may ask for."""
+
+
 def tape_record(link: str) -> str:
     """Return the name of the record of what a link keeps."""
     return "Saved" if link == FORWARD else f"Saved{link.capitalize()}"
@@ -52,6 +56,26 @@ def signature(cell: Definition, compiled: Compiled, link: Stored) -> Signature:
     own = {value: by_role(compiled, link, value) for value in given(cell, link)}
     carried = tuple(by_role(compiled, link, carry.previous) for carry in link.program.rec.carries)
     return Signature((*tapes.values(), "given"), own | kept, carried)
+
+
+def optional_gradients(cell: Definition, link: Stored) -> dict[str, str]:
+    """Return the gradients that the backward pass need not make, with the names by which a caller asks for them.
+
+    They are those by all parameters, `PARAMS`, which are sums over rows, and those by an input that are one product of the rows of all
+    steps, by their arrays: if nothing else reads them.
+    """
+    rec, program, cotangent = link.program.rec, link.program, link.link.cotangent
+    kept = [field.value for field in link.keeps]
+    found = {PARAMS: PARAMS} if all(rec.types[value].batched for value in kept) else {}
+    read = {operand for eq in rec.equations() for operand in eq.node.operands()}.union(kept)
+    made = {product.equation.name for stage in program.after for product in stage.products}
+    for known in cell.inputs:
+        value = cotangent.get(known, "")
+        if value in made and value not in read:
+            array = program.places[value].array
+            if [other for other, place in program.places.items() if place.array == array] == [value]:
+                found[array] = known
+    return found
 
 
 def given(cell: Definition, link: Stored) -> tuple[str, ...]:

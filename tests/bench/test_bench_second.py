@@ -27,6 +27,7 @@ from derive.bench.peers import NOT_IN_PHASE, PEERS, USUAL
 from derive.bench.phases import (
     BACKWARD,
     CELL,
+    DOUBLE,
     HVP,
     INFERENCE,
     KEPT,
@@ -161,7 +162,8 @@ def test_products_are_those_of_the_programs(name: str) -> None:
 
     once = made("forward")
     assert made("backward") == BACKWARD * once == PRODUCTS[KEPT] * once
-    assert made("forward", "backward", "backward_backward_inputs", "through") == PRODUCTS[PENALTY] * once
+    assert made("forward", "backward", "backward_backward_inputs", "through") == PRODUCTS[DOUBLE] * once
+    assert made("forward", "backward_backward_inputs", "through") == (PRODUCTS[PENALTY] - 1) * once  # and of the backward pass the vectors'
     assert made("forward", "tangent") == PRODUCTS[TANGENT] * once
     assert made("forward", "backward", "along", "hessian") == PRODUCTS[HVP] * once
     assert made("forward", "backward") == PRODUCTS[TRAINING] * once

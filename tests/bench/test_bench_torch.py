@@ -150,7 +150,7 @@ def test_operations_are_those_of_the_products() -> None:
     assert work == once and found[NO_GRAD] == found[GRAD] == found[BOTH] == 0
     assert found[STEP] == (1 + BACKWARD) * once + 2 * B * T * (2 * D * D + 3 * N * N)
     assert found[PACKED] == (1 + BACKWARD) * 2 * rows * 2 * (N * (N + D) + N * (N + 2 * N))
-    assert found[DOUBLE] == PRODUCTS["penalty"] * once and found[CELL] == (1 + BACKWARD) * once
+    assert found[DOUBLE] == PRODUCTS[DOUBLE] * once and found[CELL] == (1 + BACKWARD) * once
 
 
 @pytest.mark.parametrize("phase", OF_LAYERS)

@@ -144,6 +144,19 @@ def test_cotangents_are_zero_where_they_are_left_out(device: SimulatedDevice, na
     assert not any(value.any() for value in leaves(it.device.backward(None, tape)).values())
 
 
+@pytest.mark.parametrize("name", ("lstm", "gru_v3", "driven", "softmax_readout"))
+def test_gradients_that_are_asked_for_have_the_bits_of_all(device: SimulatedDevice, name: str) -> None:
+    it = pair(name)
+    problem = it.sample()
+    _, _, tape = forward(it.device, problem)
+    whole = it.device.backward(problem.dy, tape)
+    for only in (("params",), ("state", *problem.inputs), ("params", "state"), ()):
+        found = it.device.backward(problem.dy, tape, only=only)
+        want = whole._replace(**{known: None for known in whole._fields if known not in only})
+        assert [value is None for value in found] == [value is None for value in want]
+        assert not only or assert_same_bits(found, want) is None
+
+
 @pytest.mark.parametrize("name", RECURRENT)
 def test_without_a_state_it_starts_from_zero_state(stepwise: SimulatedDevice, name: str) -> None:
     """Zero, or what the cell says."""

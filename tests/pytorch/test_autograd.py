@@ -230,6 +230,20 @@ def test_no_gradient_where_none_is_asked_for() -> None:
     assert_close(grad, want)
 
 
+@pytest.mark.parametrize("needed", [("x",), ("params",), ("x", "params")])
+def test_products_for_gradients_that_nobody_needs_are_not_made(needed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    it, asked = case("RNN"), list[Any]()
+    backward = generated("rnn_torch").backward
+    monkeypatch.setattr(generated("rnn_torch"), "backward", lambda *given, only, **more: asked.append(only) or backward(*given, only=only))
+    x, *weights = it.leaves()
+    at = x.requires_grad_("x" in needed), *[weight.requires_grad_("params" in needed) for weight in weights]
+    leaves = [value for value in at if value.requires_grad]
+    found = torch.autograd.grad(cubed(it.own)(*at), leaves)
+    assert asked == [None if needed == ("x", "params") else list(needed)]
+    for one, other in zip(found, torch.autograd.grad(cubed(it.witness)(*at), leaves), strict=True):
+        assert_close(one, other)
+
+
 # What is refused
 
 

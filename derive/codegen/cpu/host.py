@@ -16,6 +16,7 @@ from ...language.sizes import Size, elements
 from ...program.imperative import Array, Place, Product, Stage
 from ..host import ONE, HostCode
 from ..kernel import Kernel
+from ..signature import PARAMS
 from ..source import (
     Block,
     Comment,
@@ -135,7 +136,7 @@ class Code(HostCode):
         self.passed |= {"batch": name("batch"), "count": name("count")}
         self.passed |= {index: attribute("rows", index) for index in INDICES}
         self.passed |= {"pieces": attribute("rows", "pieces")}
-        self.passed |= {size: name(size) for size in self.sizes.values()}
+        self.passed |= {known: name(known) for known in (*self.sizes.values(), *self.asked.values())}
         given = {value: source for value, source in self.given.items() if value not in self.carried()}
         self.given |= {value: self.taken(value, source) for value, source in given.items()}
         super().run()
@@ -202,7 +203,7 @@ class Code(HostCode):
         return code("np.zeros({}, dtype)", tuple_of(axes), uses=("np", "dtype"))
 
     def allocated(self, array: Array) -> Source:
-        return self.empty((STATES if array.extra else COUNTS)[array.space], self.size(array.width))
+        return self.empty(self.rows_asked((STATES if array.extra else COUNTS)[array.space], array.name), self.size(array.width))
 
     def allocate(self) -> None:
         written = self.program.written_arrays()
@@ -429,12 +430,13 @@ class Code(HostCode):
         first = equations[0]
         p, headed = self.width_of(first.node.operands()[0], by_head=by_head), self.rec.types[first.name].headed
         made: dict[Source | None, tuple[Source, Size]] = {}  # target and width, by the right operand; None for the plain sum
+        lines: list[Tree] = []
         copies: list[Tree] = []
         for eq in equations:
             right, width = self.factor(eq, by_head=by_head)
             on = self.linear.behind(eq.name)
             target = self.total(eq, by_head=by_head) if right is None else self.new(eq.name, self.empty(*self.axes(eq.name)), on)
-            self.statements += self.note(eq)
+            lines += self.note(eq)
             if right in made:  # a second sum of the same is an array of its own
                 copies.append(do(code("put_rows({}, 0, {})", target, made[right][0], uses=("put_rows",))))
             made.setdefault(right, (target, width))
@@ -442,8 +444,9 @@ class Code(HostCode):
             made = {right: (code("{}[head]", target, uses=("head",)), width) for right, (target, width) in made.items()}
         total, _ = made.pop(None, (None, ONE))
         factors = [(right, *rest) for right, rest in made.items() if right is not None]
-        self.statements += self.over_heads(by_head, self.summed(left, p, total, factors, onto_others=by_head and not headed))
-        (self.around.after if self.around else self.statements).extend(copies)
+        lines += self.over_heads(by_head, self.summed(left, p, total, factors, onto_others=by_head and not headed))
+        self.statements += self.if_asked(PARAMS, lines)
+        (self.around.after if self.around else self.statements).extend(self.if_asked(PARAMS, copies))
 
     def total(self, eq: Equation, *, by_head: bool) -> Source:
         """Return the name of a new array for a plain sum over rows, with one axis for their elements: else a view."""

@@ -11,7 +11,7 @@ from ...language.definition import Definition
 from ...language.sizes import axes_text
 from ...program.pipeline import Compiled, Stored
 from .. import second
-from ..interface import PACK
+from ..interface import ONLY, PACK
 from ..layout import FUNCTIONS_OF, HOST, INSIDE, RUNTIME
 from ..module import Module, imported
 from ..signature import linear, tape_record
@@ -51,7 +51,7 @@ class CpuModule(Module[Code]):
         inputs = [assign(made.given[n].text, code('call.inputs["{}"]', n)) for n in (*self.cell.inputs, *self.cell.context)]
         params, count = assign("params", Source("call.params")), assign("count", attribute("rows", "count"))
         common = [assign(given, Source(f"call.{given}")) for given in ("rows", "batch", "dtype", "empty")]
-        return [[params], common, sizes, *([given] for given in inputs), [count]]
+        return [[params], common, sizes, *([given] for given in inputs), [count], *([asked] for asked in self.asked(link))]
 
     # Passes: Python makes arrays, a compiled function does the work
 
@@ -182,7 +182,7 @@ class CpuModule(Module[Code]):
     def backward_function(self) -> str:
         dy = axes_text("T", "B", shape=self.cell.axes[self.cell.output])
         result = "Grads | tuple[Grads, Tape2]" if second.links(self.compiled) else "Grads"
-        return f'''def backward(dy, tape, dfinal=None, *, second=False) -> {result}:
+        return f'''def backward(dy, tape, dfinal=None, *, second=False, only=None) -> {result}:
     """Gradients of Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩.
 
     Parameters
@@ -195,5 +195,7 @@ class CpuModule(Module[Code]):
         Cotangents of the final states; zero by default.
     second : bool
         Whether to return, too, what `backward_backward` needs.
+    only : sequence of str, optional
+        {ONLY}
     """
-    return {self.interface.own["LAYER"]}.backward(_forward, _backward, dy, tape, dfinal, second=second)'''
+    return {self.interface.own["LAYER"]}.backward(_forward, _backward, dy, tape, dfinal, second=second, only=only)'''

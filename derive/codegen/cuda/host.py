@@ -11,6 +11,7 @@ from ...language.sizes import Shape, Size
 from ...program.imperative import Array, Place, Product, Program, Stage, VectorLoop
 from ..host import HostCode
 from ..kernel import Kernel
+from ..signature import PARAMS
 from ..source import PRODUCT, Block, Source, Tree, assign, block, code, do, listed, name, spelt, store, tuple_of
 from .apart import Apart, apart, apart_kernel, described
 from .equations import Equations, equations
@@ -100,7 +101,7 @@ class Code(HostCode):
         kind, count = "stored" if array.name in self.stored else "real", COUNTS[array.space]
         if array.space == "scratch" and array.name in self.stored:
             count = Source("2 * call.batch")  # members of a group may be a step apart
-        return code("call.{}_rows({}, {})", kind, count, self.size(array.width))
+        return code("call.{}_rows({}, {})", kind, self.rows_asked(count, array.name), self.size(array.width))
 
     def before(self, array: Array) -> Source:
         return code("call.before({})", self.source(array.name))
@@ -223,8 +224,8 @@ class Code(HostCode):
                 value = code("call.outer({}, {})", left, self.operand(eq.node.right, by_head=by_head))
             else:
                 value = self.shaped(code("call.total({})", left), own, len(own))
-            self.statements += self.note(eq)
-            self.statements += self.sum_by_head(eq, value, axes) if by_head else [assign(self.variable(eq.name), value)]
+            made = self.sum_by_head(eq, value, axes) if by_head else [assign(self.variable(eq.name), value)]
+            self.statements += self.if_asked(PARAMS, [*self.note(eq), *made])
 
     def sum_by_head(self, eq: Equation, value: Source, axes: list[Source]) -> list[Tree]:
         """Return the statements that make a sum for one head after the other: each its own, or all one."""

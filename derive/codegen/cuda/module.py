@@ -11,7 +11,7 @@ from ...language.definition import Definition
 from ...language.sizes import axes_text
 from ...program.pipeline import Compiled, Stored
 from ...runtime.cuda.plan import Steps
-from ..interface import PACK
+from ..interface import ONLY, PACK
 from ..layout import HOST, RUNTIME
 from ..module import Module, imported
 from ..second import functions, links
@@ -62,7 +62,7 @@ class CudaModule(Module[Code]):
         sizes = [assign(made.sizes[s], code('call.sizes["{}"]', s)) for s in self.cell.sizes]
         inputs = [assign(made.given[n].text, code('call.inputs["{}"]', n)) for n in (*self.cell.inputs, *self.cell.context)]
         xp, params = assign("xp", Source("call.xp")), assign("params", Source("call.params"))
-        return [[xp], [params], sizes, *([given] for given in inputs)]
+        return [[xp], [params], sizes, *([given] for given in inputs), *([asked] for asked in self.asked(link))]
 
     def weights_work(self, made: Sequence[str]) -> list[Tree]:
         return [*self.codes[FORWARD].weights, returned(tuple_of(map(name, made)))]
@@ -186,7 +186,7 @@ class CudaModule(Module[Code]):
     def backward_function(self) -> str:
         dy = axes_text("T", "B", shape=self.cell.shapes[self.cell.output])
         result = "Grads | tuple[Grads, Tape2]" if links(self.compiled) else "Grads"
-        return f'''def backward(dy, tape, dfinal=None, *, second=False, stream=None) -> {result}:
+        return f'''def backward(dy, tape, dfinal=None, *, second=False, only=None, stream=None) -> {result}:
     """Gradients of Σ_t ⟨dy_t, y_t⟩ + ⟨dfinal, final state⟩.
 
     Parameters
@@ -199,7 +199,9 @@ class CudaModule(Module[Code]):
         Cotangents of the final states; zero by default.
     second : bool
         Whether to keep what `backward_backward` reads.
+    only : sequence of str, optional
+        {ONLY}
     stream : optional
         Where the work is queued; the caller's current stream by default.
     """
-    return {self.interface.own["LAYER"]}.backward(_backward, dy, tape, dfinal, second=second, stream=stream)'''
+    return {self.interface.own["LAYER"]}.backward(_backward, dy, tape, dfinal, second=second, only=only, stream=stream)'''

@@ -8,12 +8,13 @@ here is asked for a record and a table of its shapes, and never for the tape or 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from math import prod
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
+from .asked import asked
 from .packed import check_packed
 from .sizes import Shape, Sizes
 from .table import Signature, Table, shown, signature
@@ -37,6 +38,8 @@ class AnyCall(Protocol):
     def batch(self) -> int: ...
     @property
     def stored_dtype(self) -> Any: ...
+    @property
+    def asked(self) -> Container[str]: ...
 
 
 class Alike(NamedTuple):
@@ -329,7 +332,15 @@ class BaseLayer(Table, ABC):
         return type(state)(*[self.as_given(call, v, BY_SEQUENCE, shape) for v, shape in zip(state, self.state.values(), strict=True)])
 
     def gradients(self, call: AnyCall, grads: Any) -> Any:
-        """Return a record of gradients by inputs, contexts and state, given as rows, as the caller has the values; None stays."""
-        found = {name: self.as_given(call, getattr(grads, name), OVER_TIME, shape) for name, shape in self.inputs.items()}
-        found |= {name: self.as_given(call, getattr(grads, name), BY_SEQUENCE, shape) for name, shape in self.context.items()}
-        return grads._replace(**found, state=self.unsorted(call, grads.state))
+        """Return a record of gradients by inputs, contexts and state, given as rows, as the caller has the values; None stays, and what is
+        not asked for is None.
+        """
+        given: dict[str, tuple[tuple[str, ...], Shape]] = {name: (OVER_TIME, shape) for name, shape in self.inputs.items()}
+        given |= {name: (BY_SEQUENCE, shape) for name, shape in self.context.items()}
+        found = {name: self.as_given(call, getattr(grads, name), *axes) if name in call.asked else None for name, axes in given.items()}
+        return grads._replace(**found, state=self.unsorted(call, grads.state) if "state" in call.asked else None)
+
+    def asked(self, only: Any) -> Container[str]:
+        """Return the names of the gradients that a caller of `backward` asks for, checked."""
+        given = [name for name in (*self.inputs, *self.context) if name not in self.indices]
+        return asked(only, [*given, "params", "state"], f"{self.name}.backward")

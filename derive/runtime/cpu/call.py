@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..common.asked import ALL
 from ..common.sizes import Sizes
 from .memory import empty
 from .openmp import LIGHT, WAKING
@@ -33,6 +34,7 @@ class Call(NamedTuple):
     axes: Any = None
     empty: Callable[[tuple[int, ...], np.dtype], np.ndarray] = empty
     record: list[Work] | None = None
+    asked: Container[str] = ALL
 
     @property
     def stored_dtype(self) -> np.dtype:

@@ -8,13 +8,14 @@ segments of which only the first states are kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import cached_property
 from math import prod
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..common.asked import ALL
 from ..common.layer import OVER_TIME, Pass
 from ..common.packed import Seal, check_packed, sealed
 from ..common.second import SecondOrder
@@ -145,17 +146,19 @@ class Layer(SecondOrder):
             params.recordings.give(recording)
         return result if into is None else into.take(*result)
 
-    def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool = False) -> Any:
-        """Return the gradients; with `second`, also what the pass keeps for others."""
+    def backward(self, forward: Pass, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool = False, only: Any = None) -> Any:
+        """Return the gradients, all or `only` some; with `second`, also what the pass keeps for others."""
+        asked = self.asked(only)
 
         def work(trace: Trace | None, *given: Any) -> Any:
             *taped, dy, dfinal = given
             again = tape if trace is None else tape._replace(**dict(zip(TAPED, taped, strict=True)))
             call, lengths = self.taped(again, trace)
+            call = call._replace(asked=asked)
             dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
             dfinal = self.state_cotangent(call, dfinal, "dfinal")
             if not call.keep:
-                return self._back_by_segments(forward, run, dy, tape, dfinal, lengths)
+                return self._back_by_segments(forward, run, dy, tape, dfinal, lengths, asked)
             if self.links and not second:
                 call = call._replace(rows=call.rows.fleeting)
             grads, kept = self.ran_back(run, call, again.saved, dy, dfinal, second=second)
@@ -168,7 +171,7 @@ class Layer(SecondOrder):
         given = (tape.inputs, tape.params, tape.state, tape.saved, dy, dfinal)
         if second or tape.lengths is not None or tape.reverse is not False or isinstance(tape.saved, Marks):
             return work(None, *given)
-        return self.again(self.recordings, ("backward", tape.steps), given, work)
+        return self.again(self.recordings, ("backward", tape.steps, asked), given, work)
 
     def taped(self, tape: Any, trace: Trace | None = None) -> tuple[Call, Array | None]:
         """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
@@ -423,17 +426,21 @@ class Layer(SecondOrder):
         final, states = segments.forward(segments.segments(call.steps, call.batch, every, lengths, reverse), infer, state, y)
         return y, final, Marks(every, states)
 
-    def _back_by_segments(self, forward: Pass, run: Pass, dy: Array, tape: Any, dfinal: Any, lengths: Array | None) -> Any:
-        """Return the gradients of a call that was run in segments."""
+    def _back_by_segments(
+        self, forward: Pass, run: Pass, dy: Array, tape: Any, dfinal: Any, lengths: Array | None, asked: Container[str]
+    ) -> Any:
+        """Return the gradients, those that are asked for, of a call that was run in segments."""
+        only = None if asked is ALL else [name for name in self.records["Grads"]._fields if name in asked or name == "state"]
 
         def differentiate(part: Segment, state: Any, dstate: Any) -> Any:
             inputs = part.take_all(tape.inputs, self.inputs)
             _, _, again = self.forward(forward, inputs, tape.params, state, **self._options(part), tape="full")
-            return self.backward(forward, run, part.take(dy), again, dstate)
+            return self.backward(forward, run, part.take(dy), again, dstate, only=only)
 
         parts = segments.segments(tape.steps, dy.shape[1], tape.saved.every, lengths, tape.reverse)
         inputs = {name: getattr(tape.inputs, name) for name in self.inputs}
-        return segments.backward(parts, differentiate, self._added, tape.saved.states, dfinal, inputs)
+        grads = segments.backward(parts, differentiate, self._added, tape.saved.states, dfinal, inputs)
+        return grads if "state" in asked else grads._replace(state=None)
 
     def _options(self, part: Segment) -> dict[str, Any]:
         """Return how a segment is called."""
@@ -445,7 +452,7 @@ class Layer(SecondOrder):
         def added(p: Any, q: Any) -> Any:
             return None if p is None else np.asarray(p + q)
 
-        params = type(a.params)(*map(added, a.params, b.params))
+        params = None if a.params is None else type(a.params)(*map(added, a.params, b.params))
         return a._replace(params=params, **{name: added(getattr(a, name), getattr(b, name)) for name in self.context})
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 from typing import Any
 
+from ..common.asked import ALL
 from .device import Device, Factory
 from .kind import BYTES, Kind
 from .members import packed_size, packing
@@ -40,6 +41,8 @@ class Call:
         Weights as plans lay them out, by plan and product.
     ready : dict
         Arrays, by number, as the device takes them for an argument: the steps of a loop have the same.
+    asked : container of str
+        The gradients that a backward pass makes.
     """
 
     device: Device
@@ -54,6 +57,7 @@ class Call:
     weights: tuple[Any, ...] | None = None
     laid: dict[Any, Any] = field(default_factory=dict)
     ready: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    asked: Container[str] = ALL
 
     @property
     def xp(self) -> Any:

@@ -5,14 +5,15 @@ Nothing here copies to or from the host, and nothing waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..common.asked import ALL
 from ..common.layer import OVER_TIME, Pass
 from ..common.packed import Seal, sealed
 from ..common.second import SecondOrder
@@ -97,13 +98,14 @@ class Layer(SecondOrder):
             y, final, _ = self.ran(run, call)
             return like(y[0]), type(final)(*map(like, final))
 
-    def backward(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, stream: Any, second: bool = False) -> Any:
-        """Return the gradients; with `second`, also what the pass keeps for others."""
+    def backward(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, stream: Any, second: bool = False, only: Any = None) -> Any:
+        """Return the gradients, all or `only` some; with `second`, also what the pass keeps for others."""
+        asked = self.asked(only)
         if second and not self.links:
             raise NotImplementedError(self.no_second_order("backward with second=True"))
         self.check_given(tape)
         with self.queued(stream, (dy,), () if dfinal is None else dfinal, tape.inputs, tape.params) as like:
-            grads, tape2 = self._back(run, dy, tape, dfinal, second=second)
+            grads, tape2 = self._back(run, dy, tape, dfinal, second=second, asked=asked)
             return (_each(like, grads), tape2) if second else _each(like, grads)
 
     def _taped(self, run: Pass, inputs: Any, params: Any, state: Any, steps: int | None, tf32: bool) -> tuple[Array, Any, Any]:
@@ -111,9 +113,10 @@ class Layer(SecondOrder):
         y, final, saved = self.ran(run, call)
         return y, final, self.records["Tape"](given, call.params, call.state, saved, call.steps, tf32)
 
-    def _back(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool) -> tuple[Any, Any]:
+    def _back(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool, asked: Container[str] = ALL) -> tuple[Any, Any]:
         """Return gradients, and with `second` a `Tape2`: else the pass keeps nothing of its own."""
         call, _ = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=second)
+        call = replace(call, asked=asked)
         dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
         dfinal = self.state_cotangent(call, dfinal, "dfinal")
         grads, kept = self.ran_back(run, call, tape.saved, dy, dfinal, second=second)

@@ -82,7 +82,8 @@ def _passed(name: str, form: Form, operands: Sequence[Array]) -> list[Any]:
     parts = parts_of(name, form, operands)
     if "direction" in LINEAR[name]:
         parts[0] = full(parts[0], form.moves)
-    found: list[Any] = getattr(form.how, name)(*parts)
+    options = {"asks": form.asks} if name == "backward" else {}  # those of second order have one text for all choices
+    found: list[Any] = getattr(form.how, name)(*parts, **options)
     return list(compress(found, form.asks)) if "gradients" in GIVES[name] else found
 
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from ..common.asked import of_values
+
 Array = np.ndarray
 Maybe = Array | None
 Shape = tuple[int, ...]
@@ -142,10 +144,11 @@ class Passes:
         y, final, tape = self._called(self.module.forward, values)
         return [y, *final, *(() if self.ragged else tape.saved)]
 
-    def backward(self, cotangents: Sequence[Array], values: Sequence[Array], saved: Sequence[Array]) -> list[Maybe]:
-        """Return the gradients."""
+    def backward(self, cotangents: Sequence[Array], values: Sequence[Array], saved: Sequence[Array], asks: Sequence[bool]) -> list[Maybe]:
+        """Return the gradients by those values that are asked for, None for others."""
         dy, *dfinal = cotangents
-        return self._flat(self.module.backward(dy, self._tape(values, saved), self.module.State(*dfinal)))
+        only = of_values(self.layer, asks[: self.values - self.ragged])
+        return self._flat(self.module.backward(dy, self._tape(values, saved), self.module.State(*dfinal), only=only))
 
     def tangent(self, direction: Sequence[Maybe], values: Sequence[Array], saved: Sequence[Array]) -> list[Maybe]:
         """Return the derivatives of the results along a direction of values."""
@@ -200,8 +203,10 @@ class Passes:
         return self.module.Grads(**fields, params=type(params)(*weights), state=state)
 
     def _flat(self, grads: Any) -> list[Maybe]:
-        """Return what a `Grads` or a `Second` has, in the order of values."""
-        return [*(getattr(grads, name) for name in self.given), *grads.params, *grads.state, *[None] * self.ragged]
+        """Return what a `Grads` or a `Second` has, in the order of values; None for all of a record that there is not."""
+        params = [None] * len(self.layer.params) if grads.params is None else grads.params
+        state = [None] * len(self.layer.state) if grads.state is None else grads.state
+        return [*(getattr(grads, name) for name in self.given), *params, *state, *[None] * self.ragged]
 
 
 def runtime(module: ModuleType, part: str) -> Any:

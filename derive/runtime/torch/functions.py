@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch.autograd import Function, forward_ad
 
+from ..common.asked import of_values
 from . import held, operators
 from .computed import computed
 from .devices import flipped, is_on_device, on_device
@@ -272,7 +273,8 @@ def _backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
     passes, given = ctx.passes, (*cotangents[: ctx.passes.results], *ctx.saved_tensors)
     if torch.is_grad_enabled() or transformed():
         return None, *Backward.apply(passes, *given)[: passes.values]
-    return None, *computed(passes, passes.backward, *_parted(given, passes.results, passes.values))
+    asked = of_values(passes.module.LAYER, ctx.needs_input_grad[1:])
+    return None, *computed(passes, partial(passes.backward, asked=asked), *_parted(given, passes.results, passes.values))
 
 
 class Straight(Function):

@@ -212,11 +212,11 @@ class Passes:
             return [y, *self._final(final), *chain.from_iterable(tape.saved.states)]
         return [y, *self._final(final), *(tape.saved if self.saved else ())]
 
-    def backward(self, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
-        """Return the gradients by all values, None for one that has none."""
+    def backward(self, cotangents: Arrays, values: Arrays, saved: Arrays, asked: Sequence[str] | None = None) -> list[Maybe]:
+        """Return the gradients by all values, or by those that are `asked` for; None for the others, and for one that has none."""
         tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
         with self.pool():
-            return self._flat(self.module.backward(dy, tape, dfinal))
+            return self._flat(self.module.backward(dy, tape, dfinal, only=asked))
 
     def backward_kept(self, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
         """Return the gradients, and what is kept for `twice`."""
@@ -328,9 +328,11 @@ class Passes:
         return kind(**fields, params=self.module.Params(*weights), state=self._state(state))
 
     def _flat(self, grads: Any) -> list[Maybe]:
-        """Return what a `Grads` or a `Second` has, in the order of values."""
+        """Return what a `Grads` or a `Second` has, in the order of values; None for all of a record that there is not."""
         given = [getattr(grads, name, None) for name in self.module.Inputs._fields]
-        return [*given, *grads.params, *(grads.state if self.starts else ())]
+        params = [None] * self.weights if grads.params is None else grads.params
+        states = [None] * (self.values - self.given - self.weights) if grads.state is None or not self.starts else grads.state
+        return [*given, *params, *states]
 
 
 def floating(values: Sequence[Tensor]) -> Tensor:
