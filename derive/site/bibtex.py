@@ -23,17 +23,22 @@ MEETING = re.compile(r"^[A-Z]\w*[A-Z]\w*$")  # ICML, NeurIPS
 PAGE = """@software{{derive,
   author = {{{{the derive authors}}}},
   title = {{{{derive: recurrent cells from their equations}}}},
-  note = {{Page of the cell {name}: {title}}},{version}
+  note = {{{note}}},{version}
 }}"""
 
 
 def citation(page: Page) -> str:
     """The works that the cell is from, and this page."""
     works = entries(page.cell.reference)
-    of = f"\n  version = {{{page.version}}}," if page.version else ""
-    own = PAGE.format(name=_escaped(page.cell.name), title=_escaped(page.cell.title or page.cell.name), version=of)
+    own = of_page(f"Page of the cell {page.cell.name}: {page.cell.title or page.cell.name}", page.version)
     parts = [f"The papers, as far as the reference above names them:\n\n```bibtex\n{works}\n```"] if works else []
-    return "\n\n".join([*parts, f"This page:\n\n```bibtex\n{own}\n```"])
+    return "\n\n".join([*parts, own])
+
+
+def of_page(note: str, version: str) -> str:
+    """A page of the site, which `note` names."""
+    of = f"\n  version = {{{version}}}," if version else ""
+    return f"This page:\n\n```bibtex\n{PAGE.format(note=_escaped(note), version=of)}\n```"
 
 
 def entries(reference: str) -> str:

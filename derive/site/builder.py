@@ -24,10 +24,11 @@ from ..package import contents
 from ..package import folder as files
 from ..picture import thumbnail
 from . import gallery, plain
+from .bibtex import of_page
 from .notebook import write_notebooks
 from .page import Links, Page, checks
 from .playground import bundle
-from .sections import markdown
+from .sections import CITE, markdown
 from .shared_out import shared_out
 from .versions import version
 
@@ -39,6 +40,7 @@ OF_OWN = Links("notation.html")
 LATER = 0.05  # a boost in the search: rare words count for more there, and a variant's name is rarer than that of its cell
 KEYWORDS = "keywords.yml"  # beside `nav.yml`: by page, what a reader types who looks for it
 CELLS = "cells/"  # in the navigation, where the pages of cells go
+THEORY = "theory"  # the folder of the course, whose pages say how they are cited
 Nav = list[dict[str, Any]]
 
 
@@ -140,6 +142,7 @@ def write(site: Site, folder: Path) -> Path:
     if site.docs is not None:
         _figures(site, figures, pages / "assets" / "playground")  # after the cells: kernels' threads stay
     write_notebooks(pages, figures)
+    _cited(pages / THEORY)
     for name, words in keywords.items():
         if not name.startswith(CELLS):
             page = pages / name
@@ -150,6 +153,14 @@ def write(site: Site, folder: Path) -> Path:
     config = _config(site, figures, _without_cells(folder / "packages", site.package))
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def _cited(folder: Path) -> None:
+    """Add to each page of a course how to cite it, as cells' pages have it."""
+    for path in sorted(folder.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        title = text.partition("\n")[0].removeprefix("# ")
+        path.write_text(f"{text}\n## {CITE}\n\n{of_page(f'Page: {title}', version())}\n", encoding="utf-8")
 
 
 def _figures(site: Site, folder: Path, playground: Path) -> None:

@@ -11,6 +11,7 @@ from .bibtex import citation
 from .drawing import figure
 from .page import Page
 
+CITE = "Cite { data-search-exclude }"
 STATELESS = {"Backpropagation through time": "Gradients of a step"}
 SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
     ("Equations", mathematics.equations),
@@ -25,7 +26,7 @@ SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
     ("What was checked", verified.verified),
     ("Use", programs.use),
     ("Kernels", programs.kernels),
-    ("Cite { data-search-exclude }", citation),
+    (CITE, citation),
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +13,11 @@ from derive.cells import SHIPPED
 pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 pytest.importorskip("quickjs", reason="the extra `docs` is not installed")
 
-from derive.site.bibtex import citation, entries
+from derive.site.bibtex import citation, entries, of_page
+from derive.site.builder import THEORY, own_site, write
 from derive.site.page import Page
 from derive.site.references import linked
+from derive.site.versions import version
 
 NEEDED = {
     "article": {"author", "journal", "year"},
@@ -73,6 +77,24 @@ def test_what_a_page_has_to_cite_is_bibtex(name: str) -> None:
                 assert word in cell.reference or word in ("and", "others", "arXiv"), word
     named = re.findall(r"arXiv:(\d+\.\d+(?:v\d+)?)", cell.reference)
     assert [fields["eprint"] for _, _, fields in works if "eprint" in fields] == named
+
+
+def test_a_page_of_the_course_can_be_cited(tmp_path: Path) -> None:
+    texts = {
+        "index.md": "# Mine\n",
+        "nav.yml": "[{Home: index.md}, {A: theory/a.md}, {Cells: cells/}]",
+        "theory/a.md": "# Why A & B\n\nSo.\n",
+    }
+    (tmp_path / "docs" / THEORY).mkdir(parents=True)
+    for name, text in texts.items():
+        (tmp_path / "docs" / name).write_text(text)
+    (tmp_path / "made").mkdir()
+    write(replace(own_site({"rnn.py": [SHIPPED["rnn"]]}), docs=tmp_path / "docs"), tmp_path / "made")
+    made = tmp_path / "made" / "docs"
+    before, after = (made / "theory" / "a.md").read_text(encoding="utf-8").split("\n## Cite { data-search-exclude }\n\n")
+    assert before == texts["theory/a.md"] and "## Cite" not in (made / "index.md").read_text(encoding="utf-8")
+    ((kind, _, fields),) = parsed(re.findall(r"```bibtex\n(.*?)\n```", after, re.DOTALL)[0])
+    assert kind == "software" and fields["note"] == r"Page: Why A \& B" and fields.get("version", "") in of_page("", version())
 
 
 def test_works_of_all_kinds() -> None:
