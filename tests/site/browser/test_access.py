@@ -34,7 +34,6 @@ SHAPES = Path(__file__).with_name("shapes.js").read_text(encoding="utf-8")
 # What is left out is the theme's own markup, of which we write none: the navigation of code blocks has no name, and that of a section
 # with a page of its own an empty one; the search, which is a dialog while it is open, has none.
 RULES = {name: {"enabled": False} for name in ("landmark-unique", "aria-dialog-name")}
-KINDS = ["index.html", "theory/vanishing.html", "theory/lab.html", "api/cell.html", "language.html", "benchmarks.html"]
 LARGE = 300_000  # bytes of a page; over the line it is a tenth of that
 LONG = frozenset(
     {"ltc", "rhn_loop", "rwkv7", "mesanet", "gated_deltanet", "gdn2", "mlstm", "ttt_linear", "mamba", "phased_lstm", "slstm_heads"}
@@ -55,7 +54,8 @@ def gallery(built: Built) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(built: Built, browser: Any, scheme: str) -> None:
     page, script = browser.new_context(viewport=DESKTOP, color_scheme=scheme).new_page(), axe.script()
-    for name in [*(KINDS if built.site.docs else ["index.html"]), built.page("lstm"), gallery(built)]:
+    written = [name for name in built.pages() if not name.startswith("cells/")]
+    for name in [*written, built.page("lstm"), built.page("slstm"), gallery(built)]:
         page.goto(built.address + name, wait_until="load")
         page.evaluate(script)
         found = page.evaluate("rules => axe.run(document, { resultTypes: ['violations'], rules })", RULES)
@@ -75,11 +75,14 @@ def test_what_scrolls_is_reached_by_keys(built: Built, browser: Any) -> None:
     page.goto(built.address + built.page("slstm"), wait_until="load")
     page.wait_for_timeout(200)  # boxes are measured after the page is laid out
     wide = "node => [...node].filter(box => box.scrollWidth > box.clientWidth).map(box => box.tabIndex)"
-    found = page.locator(".equation > div:visible").evaluate_all(wide)
-    assert found and set(found) == {0}
+    for boxes in (".equation > div:visible", ".block > div:visible"):
+        found = page.locator(boxes).evaluate_all(wide)
+        assert found and set(found) == {0}, boxes
     page.set_viewport_size({"width": 3000, "height": 900})
     page.wait_for_timeout(200)
     assert page.locator(".equation > div[tabindex]:visible").count() == 0
+    either = "node => [...node].filter(box => (box.scrollWidth > box.clientWidth) !== (box.tabIndex === 0)).length"
+    assert page.locator(".block > div:visible").evaluate_all(either) == 0
 
 
 def test_headings_are_links(built: Built, browser: Any) -> None:
@@ -206,3 +209,8 @@ def test_pages_are_small(built: Built) -> None:
     assert set(large) <= known, sorted(large.items(), key=lambda page: -page[1])
     if built.site.docs:
         assert set(large) == known, "some are no longer large"
+
+
+def test_the_page_on_contributing_says_how_many_are_large() -> None:
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    assert f"the pages of the {len(LONG)} cells" in text and CHAPTER == "theory/lstm-gradient.html"
