@@ -374,6 +374,7 @@ def test_what_the_page_says_of_cost():
     page = (theory.DATA.parents[1] / "theory" / "compared.md").read_text(encoding="utf-8")
     assert f"between {min(shown):.2f} and {max(shown):.2f} times that of the LSTM" in page
     assert f"least {min(shown):.2f}, most {max(shown):.2f}, geometric mean {np.exp(np.mean(np.log(shown))):.2f}\n" in page
+    assert sum(ratio > 1 for ratio in shown) == 1 and "At one of them the GRU even takes longer" in page
 
 
 def test_what_the_page_says_of_associative_recall():
