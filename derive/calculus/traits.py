@@ -128,7 +128,7 @@ TRAITS: tuple[Trait, ...] = (
         "every block of the Jacobian of a step is diagonal: a unit sees its own states, and no other unit's",
         lambda found: found.structure is not None and found.structure.coupling in ("diagonal", "blocks"),
     ),
-    Trait("normalised", "a value is divided by a number that is summed over features, such as a norm or a deviation", _normalised),
+    Trait("normalized", "a value is divided by a number that is summed over features, such as a norm or a deviation", _normalised),
     Trait("spiking", "a step function whose derivative is another one's, a surrogate", _spiking),
     Trait("matrix state", "a state has two axes", lambda found: any(len(found.cell.shapes[state]) == 2 for state in found.cell.states)),
     Trait("heads", "the cell is that of one head, so many side by side", lambda found: bool(found.cell.heads)),

@@ -73,7 +73,7 @@ gla = Cell(
     "arXiv:2312.06635",
     description=(
         "Linear attention whose decay is a gate with an entry for each feature of the keys, made from the input through a matrix of low "
-        "rank. The decay is the gate's sixteenth root, so a gate of 0.5 still keeps 0.96. Each head's output is normalised, gated, and "
+        "rank. The decay is the gate's sixteenth root, so a gate of 0.5 still keeps 0.96. Each head's output is normalized, gated, and "
         "mixed with the others'."
     ),
     functions={"rms_norm(u, e)": NORMALISED["rms_norm(u, e)"]},

@@ -51,7 +51,7 @@ gated_deltanet = Cell(
     reference="Yang, Kautz, Hatamizadeh 2025, Gated Delta Networks: Improving Mamba2 with Delta Rule, ICLR, arXiv:2412.06464",
     description=(
         "The delta rule on a memory that decays: the gate α, a number for each head, lets all of it fade at once, which clears a memory "
-        "that the delta rule alone would have to correct key by key. Each head's output is normalised and gated, and the heads are mixed. "
+        "that the delta rule alone would have to correct key by key. Each head's output is normalized and gated, and the heads are mixed. "
         "The short convolutions of queries, keys and values are left out."
     ),
     functions=NORMALISED,
@@ -149,7 +149,7 @@ rwkv7 = Cell(
     """,
     name="rwkv7",
     output="y",
-    title="RWKV-7: a generalised delta rule",
+    title="RWKV-7: a generalized delta rule",
     reference="Peng et al. 2025, RWKV-7 Goose with Expressive Dynamic State Evolution, COLM, arXiv:2503.14456",
     description=(
         "The delta rule with three vectors in the place of one key: w decays each feature, κ̂ with the rates a says what is erased, and k̃ "

@@ -32,9 +32,9 @@ ligru = Cell(
     title="Light gated recurrent unit",
     reference="Ravanelli, Brakel, Omologo, Bengio 2018, IEEE TETCI 2(2):92-102, arXiv:1803.10225",
     description=(
-        "A GRU without the reset gate and with a rectified candidate h̃, made for speech recognition. The original normalises W x over "
+        "A GRU without the reset gate and with a rectified candidate h̃, made for speech recognition. The original normalizes W x over "
         "the batch, outside the recurrence, which keeps the unbounded candidate in range; this is the step without it, its bias being "
-        "that of the normalisation."
+        "that of the normalization."
     ),
     latex={"g": r"\tilde h"},
 )
@@ -52,7 +52,7 @@ janet = Cell(
     description=(
         "The forget gate alone. Without β the candidate c̃ would fill exactly what the gate lets go of, 1 - σ(s). With β, which is 1, "
         "it comes in with the larger weight 1 - σ(s - β): the cell takes in more than it forgets. The original draws b_f so that the "
-        "gates' time scales cover a range up to the length of the sequences (chrono initialisation); that length is not known here, "
+        "gates' time scales cover a range up to the length of the sequences (chrono initialization); that length is not known here, "
         "and b_f starts at 1."
     ),
     constants={"beta": 1},

@@ -21,7 +21,7 @@ fast_weights = Cell(
     description=(
         "Beside the slow weights W there are fast ones, A, that remember the states of recent steps: A s is a sum of past states, each "
         "weighted by its inner product with s and by how long ago it was. The new state settles in two inner steps under both, with layer "
-        "normalisation. It is linear attention, four years before the name, with the state itself as key and value."
+        "normalization. It is linear attention, four years before the name, with the state itself as key and value."
     ),
     constants={"lam": 0.95, "eta": 0.5},
     init={"g": 1.0, "c": 0.0},
@@ -69,7 +69,7 @@ ttt_linear = Cell(
     "RNNs with Expressive Hidden States, arXiv:2407.04620",
     description=(
         "The state is a linear model, M u + c, that is trained while the sequence is read. Each step is one step of gradient descent on "
-        "how well the model, followed by a layer normalisation, predicts from the key the difference between value and key. The gradient "
+        "how well the model, followed by a layer normalization, predicts from the key the difference between value and key. The gradient "
         "of that loss is written out in the equations, and backpropagation through time goes through it. A mini-batch is one step."
     ),
     functions={"norm(u, e)": "(u - mean(u)) / sqrt(mean((u - mean(u)) ** 2) + e)"},

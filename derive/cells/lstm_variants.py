@@ -54,16 +54,16 @@ slstm = Cell(
     """,
     name="slstm",
     output="h",
-    title="sLSTM: exponential input gate with stabiliser",
+    title="sLSTM: exponential input gate with stabilizer",
     reference="Beck et al. 2024, xLSTM: Extended Long Short-Term Memory, NeurIPS, arXiv:2405.04517",
     description=(
-        "The input gate is an exponential, so that a new input can outweigh all that was stored before; the normaliser n sums the "
+        "The input gate is an exponential, so that a new input can outweigh all that was stored before; the normalizer n sums the "
         "gates as the memory c sums the gated inputs, and the output is their ratio. The state m, a running maximum of the gates' "
         "logarithms, scales both by e⁻ᵐ so that no exponential overflows. How it is chosen does not change h, and so m̄ is 0 at every "
         "step of a loss that reads h alone. A loss that also reads the final c or n does see m. The forget gate is a sigmoid; the "
         "recurrent weights are full matrices here, where the original has one block for each head."
     ),
-    init={**OPEN_FORGET_GATE, "m": -1e30},  # no gate seen yet: the first one sets the stabiliser
+    init={**OPEN_FORGET_GATE, "m": -1e30},  # no gate seen yet: the first one sets the stabilizer
     latex={
         "zt": "z",
         "it": r"\tilde i",

@@ -16,7 +16,7 @@ def legendre(order: int, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the matrix Ā and the vector B̄ of a memory of `order` Legendre polynomials over a window of `window` steps.
 
     The delay system is θ ṁ = A m + B u with A_ij = (2i + 1) (-1 if i < j else (-1)^(i - j + 1)) and B_i = (2i + 1) (-1)^i, indices
-    from 0 (Voelker, Kajić, Eliasmith 2019).  It is discretised by zero-order hold, u being constant within a step:
+    from 0 (Voelker, Kajić, Eliasmith 2019).  It is discretized by zero-order hold, u being constant within a step:
     exp([[A, B], [0, 0]] / θ) = [[Ā, B̄], [0, 1]].  The series is summed in fractions, so that all machines find the same numbers.
     """
     system = np.full((order + 1, order + 1), Fraction(0))
@@ -46,7 +46,7 @@ lmu = Cell(
     reference="Voelker, Kajić, Eliasmith 2019, Legendre Memory Units: Continuous-Time Representation in Recurrent Neural Networks, NeurIPS",
     description=(
         f"One number a step, u, is written to a linear memory m of {ORDER} numbers: the coefficients, in Legendre polynomials, of what u "
-        f"has been over the last {WINDOW} steps. Its matrix A and its vector B are fixed, being those of the delay system, discretised by "
+        f"has been over the last {WINDOW} steps. Its matrix A and its vector B are fixed, being those of the delay system, discretized by "
         "zero-order hold (the paper writes Ā and B̄); what is learnt is what to write, and the nonlinear state h that reads the memory. The "
         "letters are the paper's: e and W, with the name of what each multiplies."
     ),

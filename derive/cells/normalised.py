@@ -1,4 +1,4 @@
-"""Layer normalisation: a composition of means and elementwise functions like any other."""
+"""Layer normalization: a composition of means and elementwise functions like any other."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ lstm_layernorm = Cell(
     """,
     name="lstm_layernorm",
     output="h",
-    title="Long short-term memory with layer normalisation",
+    title="Long short-term memory with layer normalization",
     reference=ORIGIN,
     description=(
-        "The LSTM with three normalisations: of the input's and of the state's contribution to all gates together, 4n numbers each, and "
+        "The LSTM with three normalizations: of the input's and of the state's contribution to all gates together, 4n numbers each, and "
         "of the memory before it is shown. Each brings a vector to mean 0 and variance 1 over its features, within one sequence and "
         "step, and has a gain s of its own; shifts of the first two would only add to the gates' biases. The memory itself is not "
-        "normalised, so that its gradient still passes through f alone along one path."
+        "normalized, so that its gradient still passes through f alone along one path."
     ),
     init={**OPEN_FORGET_GATE, **dict.fromkeys(["s_x", "s_h", "s_c"], 1.0), **dict.fromkeys(["b_i", "b_g", "b_o", "b_c"], 0.0)},
 )
@@ -41,11 +41,11 @@ gru_layernorm = Cell(
     """,
     name="gru_layernorm",
     output="h",
-    title="Gated recurrent unit with layer normalisation",
+    title="Gated recurrent unit with layer normalization",
     reference=f"{ORIGIN}; the reset after the product and the update gate as in torch.nn.GRU",
     description=(
-        "The GRU with every product normalised to mean 0 and variance 1 over its features and scaled by a gain s: those of both gates "
-        "together, 2n numbers, those of the candidate h̃ by themselves. The reset gate acts on the normalised product, so the candidate "
+        "The GRU with every product normalized to mean 0 and variance 1 over its features and scaled by a gain s: those of both gates "
+        "together, 2n numbers, those of the candidate h̃ by themselves. The reset gate acts on the normalized product, so the candidate "
         "keeps its two biases. The update gate z keeps the old state where it is 1."
     ),
     init={**dict.fromkeys(["s_x", "s_h", "s_in", "s_hn"], 1.0), **dict.fromkeys(["b_r", "b_z", "b_in", "b_hn"], 0.0)},

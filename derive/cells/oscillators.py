@@ -1,4 +1,4 @@
-"""Oscillators: discretised differential equations whose solutions neither decay nor explode."""
+"""Oscillators: discretized differential equations whose solutions neither decay nor explode."""
 
 from __future__ import annotations
 

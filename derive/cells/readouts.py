@@ -32,7 +32,7 @@ softmax_readout = Cell(
     title="Softmax readout",
     reference="Goodfellow et al. 2016, Deep Learning, eqs. 10.10-10.11",
     description=(
-        "Probabilities of n classes, positive and of sum 1. All logits share the normalisation, so that the Jacobian is Diag(p) - p "
+        "Probabilities of n classes, positive and of sum 1. All logits share the normalization, so that the Jacobian is Diag(p) - p "
         "pᵀ. For training, a linear readout with `softmax_cross_entropy` is better: the logarithm of a probability that has "
         "underflowed is infinite."
     ),

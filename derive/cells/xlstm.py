@@ -31,7 +31,7 @@ mlstm = Cell(
     ),
     constants={"eps": 1e-6},
     heads="H",
-    init={"b_f": 3.0, "b_i": -10.0, "m": -1e30},  # no gate seen yet: the first one sets the stabiliser
+    init={"b_f": 3.0, "b_i": -10.0, "m": -1e30},  # no gate seen yet: the first one sets the stabilizer
     shapes={**KEYS, "W_o": "d_v, d", "w_i": "d", "w_f": "d", "b_i": "", "b_f": "", "m": ""},
     latex={"i": r"\tilde i", "f": r"\ell", "is_": "i'", "fs": "f'", "eps": r"\epsilon"},
 )

@@ -81,10 +81,10 @@ class Reasons:
         if source.kind == "previous":
             return f"Passed back to the step before: {self.value(label.of)} enters {listed(self.readers(label.of))}."
         if source.role == "normalised":
-            return f"{self.value(label.of)} is the normalised ${self.forward.name(source.of)}$ of [{self.made[label.of].tag}]."
+            return f"{self.value(label.of)} is the normalized ${self.forward.name(source.of)}$ of [{self.made[label.of].tag}]."
         if source.kind != "own" and (tag := self.normalised(label.of)):
             removed = "the components that would change its mean or its length are taken out"
-            return f"Back through the normalisation of {self.value(label.of)} in [{tag}]: {removed}."
+            return f"Back through the normalization of {self.value(label.of)} in [{tag}]: {removed}."
         if source.kind != "own":
             made = self.made[label.of]
             what = "the softmax in [{}]" if isinstance(made.node, Softmax) else "a part of [{}] that has no name of its own"
@@ -100,7 +100,7 @@ class Reasons:
         """Return a line that reads `name` with its derivative with respect to it, if the line is elementwise and that is short."""
         reading = [eq for eq in self.derivation[FORWARD].recurrence.equations() if f"[{eq.tag}]" == tag and name in eq.node.operands()]
         if tag == f"[{self.normalised(name)}]" and not any(eq.shown for eq in reading):
-            return f"{tag} through its normalisation"
+            return f"{tag} through its normalization"
         if len(reading) == 1 and reading[0].shown and isinstance(reading[0].node, Map):
             slope = self.forward.node(Map(derivative(reading[0].node.expr, sp.Symbol(name))))[0]
             return f"{tag} (derivative ${slope}$)" if len(slope) <= SHORT else tag

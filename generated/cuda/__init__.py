@@ -28,7 +28,7 @@
     greff_np                    Peephole LSTM, no peepholes
     lstm_original               Long short-term memory of 1997, without forget gate
     lstmp                       Long short-term memory with recurrent projection
-    slstm                       sLSTM: exponential input gate with stabiliser
+    slstm                       sLSTM: exponential input gate with stabilizer
     mgu                         Minimal gated unit
     ligru                       Light gated recurrent unit
     janet                       JANET: an LSTM of just a forget gate
@@ -36,8 +36,8 @@
     ran                         Recurrent additive network
     mut1                        MUT1, a mutant of the GRU
     mut3                        MUT3, a mutant of the GRU
-    lstm_layernorm              Long short-term memory with layer normalisation
-    gru_layernorm               Gated recurrent unit with layer normalisation
+    lstm_layernorm              Long short-term memory with layer normalization
+    gru_layernorm               Gated recurrent unit with layer normalization
     rhn                         Recurrent highway network of depth 3
     rhn_loop                    Recurrent highway network of depth 4, as a block
     lmu                         Legendre memory unit
@@ -75,7 +75,7 @@
     gdn2                        Gated DeltaNet 2: gates for each channel
     comba                       Comba: feedback of state and output
     gated_oja                   Gated Oja rule
-    rwkv7                       RWKV-7: a generalised delta rule
+    rwkv7                       RWKV-7: a generalized delta rule
     mlstm                       mLSTM: a matrix memory with exponential gates
     slstm_heads                 sLSTM of heads: recurrent weights in blocks
     flash_lstm                  LSTM of heads, as FlashRNN has it
