@@ -139,7 +139,7 @@ ERAS: dict[str, tuple[Event, ...]] = {
             ("mut1", "mut3"),
         ),
         Event("Ba, Kiros, Hinton 2016", "Layer normalization, within each step", ("lstm_layernorm", "gru_layernorm")),
-        Event("Zhou, Wu, Zhang, Zhou 2016", "A single gate that forgets, and does what else is to be done", ("mgu",)),
+        Event("Zhou, Wu, Zhang, Zhou 2016", "A single gate, which forgets and does the work of the others", ("mgu",)),
         Event(
             "Greff, Srivastava, Koutník, Steunebrink, Schmidhuber 2017",
             "The parts of the LSTM are left out one by one, to see which are needed",
@@ -174,7 +174,7 @@ ERAS: dict[str, tuple[Event, ...]] = {
         Event("Yang, Wang, Zhang, Shen, Kim 2024", "The delta rule in parallel over the sequence", ("deltanet",)),
         Event(
             "Sun, Li, Dalal, Xu, Vikram, Zhang, Dubois, Chen, Wang, Koyejo, Hashimoto, Guestrin 2024",
-            "The state is a model, and each step is one of its training",
+            "The state is a model, and each step is a step of its training",
             ("ttt_linear",),
         ),
         Event("Yang, Kautz, Hatamizadeh 2025", "The delta rule with a gate that forgets", ("gated_deltanet",)),
