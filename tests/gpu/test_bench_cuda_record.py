@@ -79,3 +79,24 @@ def test_the_page_has_the_table_of_the_file() -> None:
     page = (docs / "benchmarks.md").read_text(encoding="utf-8")
     between = page.partition("--table docs/benchmarks-cuda.json` prints -->\n")[2].partition("<!-- /DERIVE-BENCH-CUDA -->")[0]
     assert between.strip() == markdown(load(docs / "benchmarks-cuda.json"))
+
+
+def test_what_the_page_on_devices_says_of_speed() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    rows = json.loads((docs / "benchmarks-cuda.json").read_text(encoding="utf-8"))["rows"]
+    page = (docs / "cuda.md").read_text(encoding="utf-8")
+
+    def ratios(peer: str, *words: str) -> list[float]:
+        return [row["ratios"][peer] for row in rows if peer in row["ratios"] and {*words} <= {row["kind"], row["phase"]}]
+
+    half, (there, back) = ratios("torch.nn", "bfloat16"), (ratios("torch.nn", "float16", phase) for phase in ("inference", "training"))
+    eager, compiled, (single,) = ratios("eager"), ratios("compile"), ratios("torch.nn", "float32", "training")
+    for said in (
+        f"{min(half):.1f} to {max(half):.1f} times as fast in bfloat16",
+        f"{min(there):.2f} to {max(there):.2f} times in inference",
+        f"{min(back):.2f} (LSTM, hidden size 768) to {max(back):.1f} times (GRU, 64) in training",
+        f"{min(eager):.0f} to {max(eager):.0f} times as fast as its equations",
+        f"{min(compiled):.0f} to {max(compiled):.0f} times as fast as `torch.compile`",
+        f"training takes {1 / single:.2f} times cuDNN's time",
+    ):
+        assert said in page
