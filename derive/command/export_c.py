@@ -38,15 +38,16 @@ def run(options: argparse.Namespace) -> int:
     if weights is not None and len(cells) > 1:
         print(f"derive export c: --weights are those of one cell, and `{options.cell}` has {len(cells)}", file=sys.stderr)
         return 2
-    given, files = sizes.given(options.size), dict[str, str]()
+    given, files, said = sizes.given(options.size), dict[str, str](), list[str]()
     for cell in cells:
         known = {**(c.sizes_of(cell, weights) if weights is not None else {}), **given}
         chosen = c.complete(cell, known, default=True)
         made = c.source(cell, chosen, dtype=options.dtype, weights=weights)
         files |= made
         told = ", ".join(f"{name} = {value}{'' if name in known else ' (default)'}" for name, value in chosen.items())
-        print(": ".join([", ".join(str(options.out / name) for name in sorted(made)), told or "no sizes"]))
+        said.append(": ".join([", ".join(str(options.out / name) for name in sorted(made)), told or "no sizes"]))
     c.write(files, options.out)
+    print("\n".join(said))
     return 0
 
 

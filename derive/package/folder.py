@@ -44,13 +44,22 @@ def write(package: Files, out: Path, mark: str = MARK) -> list[str]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path of the same name to write one file to; put what was written in its place at the end, unless there was an error."""
-    with tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=NEW) as folder:
-        part = Path(folder) / path.name
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+    """Give a path of the same name to write one file to; put what was written in its place at the end, unless there was an error.
+
+    Raises
+    ------
+    OSError
+        It has the path that was asked for, and not the one that was given.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.resolve().parent, prefix=NEW) as folder:
+            part = Path(folder) / path.name
+            yield part
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def complete(package: Files, folder: Path) -> None:

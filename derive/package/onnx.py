@@ -93,11 +93,8 @@ def write(model: ModelProto, path: Path | str) -> None:
     OSError
         If it cannot be written.
     """
-    try:
-        with replacing(Path(path)) as part:
-            part.write_bytes(model.SerializeToString(deterministic=True))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    with replacing(Path(path)) as part:
+        part.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _onnx() -> Any:

@@ -238,9 +238,11 @@ def test_the_command_writes_files_whole_and_over_none_of_yours(tmp_path: Path, c
     words = ["export", "c", "gru", "--out", str(tmp_path), "--weights", str(tmp_path / "weights.npz")]
     assert main(words) == 0 and "d = 3, n = 7" in capsys.readouterr().out
     assert "const gru_params gru_weights = {" in (tmp_path / "gru.c").read_text(encoding="utf-8")
-    assert main(words) == 0  # over its own
+    assert main(words) == 0 and capsys.readouterr().out  # over its own
     (tmp_path / "gru.c").write_text("mine")
-    assert main(words) == 1 and "nothing was written" in capsys.readouterr().err
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert "nothing was written" in said.err and not said.out
     assert (tmp_path / "gru.c").read_text() == "mine"
     assert main(["export", "c", "lstm", "--out", str(tmp_path), "--size", "n=4"]) == 0
     assert "d = 8 (default), n = 4" in capsys.readouterr().out
@@ -251,6 +253,7 @@ def test_the_command_writes_files_whole_and_over_none_of_yours(tmp_path: Path, c
     [
         (["lstm", "--size", "n"], "--size needs a name and a number, n=64, not `n`"),
         (["lstm", "--size", "m=4"], "there is no size `m`"),
+        (["lstm", "--size", "n=3", "--size", "n=4"], "--size: n was given twice, as 3 and as 4"),
         (["lstmm"], "there is no cell `lstmm`"),
         (["lstm", "--weights", "nothing.npz"], "there is no file `nothing.npz`"),
     ],
