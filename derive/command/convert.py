@@ -9,7 +9,7 @@ from pathlib import Path
 from ..cell import Cell
 from ..cells.load import cells_named
 from ..convert import ConvertError, Weights, layers, read, write
-from ..convert.files import is_shipped
+from ..convert.files import is_shipped, without_layers
 from ..convert.source import check_free, write_source
 
 
@@ -32,8 +32,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _listed(path: Path) -> int:
-    for layer in layers(path):
+    found = layers(path)
+    for layer in found:
         print(f"{layer.name}: {layer.refusal or ', '.join(layer.cells)}{', from the last step to the first' if layer.reverse else ''}")
+    if not found:
+        print(without_layers(path))
     return 0
 
 

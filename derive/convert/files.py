@@ -72,6 +72,22 @@ def layers(path: str | Path) -> list[Layer]:
     return list(contents(Path(path)).layers)
 
 
+def without_layers(path: str | Path) -> str:
+    """Return what is said of a file in which `layers` finds none: which cell's parameters it has, or which arrays.
+
+    Raises
+    ------
+    ConvertError
+        If it has neither.
+    """
+    found = contents(Path(path))
+    if found.origin:
+        return f"parameters of the cell {found.origin[0]}"
+    if not found.arrays:
+        raise ConvertError(f"`{path}` has no recurrent layer")
+    return f"arrays by name, and no layer of PyTorch: {', '.join(found.arrays)}"
+
+
 def read(path: str | Path, cell: str | Cell = "", layer: str = "") -> Weights:
     """Return the parameters of a cell from a file.
 
@@ -100,7 +116,7 @@ def read(path: str | Path, cell: str | Cell = "", layer: str = "") -> Weights:
     """
     found, wanted = contents(Path(path)), find(cell) if isinstance(cell, str) and cell else cell or None
     if found.origin:
-        return _own(found, wanted, str(path))
+        return _own(found, wanted, layer, str(path))
     weights = arrays.of_cell(found.arrays, wanted, layer, str(path)) if wanted else None
     if weights is not None:
         return weights
@@ -123,9 +139,11 @@ def _made(layer: Layer, wanted: Cell) -> Weights:
     return replace(weights, cell=wanted)
 
 
-def _own(found: Contents, wanted: Cell | None, path: str) -> Weights:
+def _own(found: Contents, wanted: Cell | None, layer: str, path: str) -> Weights:
     """Return parameters from a file that says of which cell they are."""
     name, text = found.origin
+    if layer:
+        raise ConvertError(f"`{path}` has parameters of the cell `{name}`, and no layer `{layer}`")
     cell = wanted or SHIPPED.get(name)
     if cell is None:
         raise ConvertError(f"`{path}` has parameters of the cell `{name}`, which does not come with derive: give the cell")

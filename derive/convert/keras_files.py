@@ -105,7 +105,8 @@ def read_model(path: Path) -> Contents:
         try:
             model = library.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # of Keras, h5py, zipfile, and whatever a layer's own configuration leads to
-            raise ConvertError(f"`{path}` cannot be read by Keras: {error}") from error
+            said = f"it has no {error}" if isinstance(error, KeyError) else str(error)  # of h5py: a name alone
+            raise ConvertError(f"`{path}` cannot be read by Keras: {said}") from error
         return Contents(tuple(_walk(library, model, "", version)))
 
 

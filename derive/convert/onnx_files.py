@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,37 +47,56 @@ def read(path: Path) -> Contents:
     opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), None)
     if opset not in OPSETS:
         raise ConvertError(f"`{path}` is of opset {opset}; opsets {OPSETS[0]} to {OPSETS[-1]} were tested, and can be read")
-    constants = {each.name: each for each in model.graph.initializer}
+    constants = {each.name: each for each in model.graph.initializer} | dict(_constants(model.graph))
     nodes = [node for node in model.graph.node if node.op_type in INPUTS and node.domain in ("", "ai.onnx")]
-    return Contents(tuple(layer for k, node in enumerate(nodes) for layer in _layers(_operator(onnx, node, k, constants))))
+    operators = [_operator(onnx, node, name, constants) for node, name in zip(nodes, _names(nodes), strict=True)]
+    return Contents(tuple(layer for operator in operators for layer in _layers(operator)))
+
+
+def _constants(graph: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors of operators that do nothing but give one, which some exporters keep weights in."""
+    for node in graph.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            yield from ((node.output[0], each.t) for each in node.attribute if each.name == "value")
+
+
+def _names(nodes: Sequence[Any]) -> list[str]:
+    """Return a name for each operator: its own, with its number if it has none, or others have the same."""
+    own = [node.name or node.op_type for node in nodes]
+    return [name if node.name and own.count(name) == 1 else f"{name}_{k}" for k, (name, node) in enumerate(zip(own, nodes, strict=True))]
 
 
 @dataclass(frozen=True)
 class _Operator:
-    """A recurrent operator: its attributes, its inputs by what they are, and the arrays of those that are initializers."""
+    """A recurrent operator: its attributes, its inputs by what they are, and the tensors of those weights that the file has."""
 
     kind: str
     name: str
     options: Mapping[str, Any]
     inputs: Mapping[str, str]
-    arrays: Mapping[str, Array]
+    tensors: Mapping[str, Any]
+
+    @property
+    def direction(self) -> str:
+        return _text(self.options.get("direction", b"forward"))
 
     @property
     def ways(self) -> tuple[bool, ...]:
-        """For each direction, whether it goes from the last step to the first."""
-        return DIRECTIONS.get(_text(self.options.get("direction", b"forward")), (False,))
+        """For each direction, whether it goes from the last step to the first; none where there is no such direction."""
+        return DIRECTIONS.get(self.direction, ())
 
 
-def _operator(onnx: Any, node: Any, k: int, constants: Mapping[str, Any]) -> _Operator:
+def _operator(onnx: Any, node: Any, name: str, constants: Mapping[str, Any]) -> _Operator:
     options = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     inputs = {role: value for role, value in zip(INPUTS[node.op_type], node.input, strict=False) if value}
-    known = {role: constants[value] for role, value in inputs.items() if value in constants}
-    arrays = {role: real(onnx.numpy_helper.to_array(each)) for role, each in known.items() if role in RANKS}
-    return _Operator(node.op_type, node.name or f"{node.op_type}_{k}", options, inputs, arrays)
+    known = {role: constants[value] for role, value in inputs.items() if value in constants and role in RANKS}
+    return _Operator(node.op_type, name, options, inputs, known)
 
 
 def _layers(operator: _Operator) -> Iterator[Layer]:
     """Yield the layer of each direction."""
+    if not operator.ways:
+        yield Layer(operator.name, refusal=f"its direction is `{operator.direction}`, and must be one of {', '.join(DIRECTIONS)}")
     for way, reverse in enumerate(operator.ways):
         name = operator.name if len(operator.ways) == 1 else f"{operator.name}/{('forward', 'backward')[way]}"
         try:
@@ -99,9 +118,12 @@ def _layer(operator: _Operator, name: str, way: int) -> Layer:
 
 def _weight(operator: _Operator, role: str) -> Array:
     """Return an array with an axis for directions in front."""
-    if role not in operator.arrays:
-        raise ConvertError(f"its {role} is computed in the model, and must be one of its initializers")
-    array = operator.arrays[role]
+    if role not in operator.tensors:
+        raise ConvertError(f"its {role} is computed in the model, and must be one of its initializers or constants")
+    try:
+        array = real(need("onnx").numpy_helper.to_array(operator.tensors[role]))
+    except (TypeError, ValueError) as error:  # of a file that was cut, or of a tensor of strings
+        raise ConvertError(f"its {role} cannot be read: {error}") from error
     if array.ndim != RANKS[role] or len(array) != len(operator.ways):
         raise ConvertError(
             f"its {role} has shape {array.shape}: {RANKS[role]} axes are needed, {len(operator.ways)} directions in the first"

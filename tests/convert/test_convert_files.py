@@ -194,6 +194,7 @@ def test_pickles_that_are_no_state_are_refused(tmp_path: Path, capsys: pytest.Ca
     path = tmp_path / "bad.pt"
     for save in (
         lambda: path.write_bytes(pickle.dumps(Evil(), 2)),
+        lambda: path.write_bytes(b"hello"),  # no pickle at all
         lambda: torch.save(Evil(), path),
         lambda: torch.save(nn.GRU(3, 4), path),
     ):
@@ -305,6 +306,27 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert convert.read(target).cell is SHIPPED["lstm"]
     assert main(["convert", source, str(target), "--layer", "decoder", "--cell", "lstn"]) == 1
     assert "there is no cell `lstn` (did you mean `lstm`?)" in capsys.readouterr().err
+
+
+def test_the_command_lists_what_is_no_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named, arrays, linear, none = (str(tmp_path / name) for name in ("gru.safetensors", "gru.npz", "linear.pt", "none.pt"))
+    weights = initial("gru", d=3, n=4)
+    for path in (named, arrays):
+        convert.write(path, weights)
+    torch.save(nn.Linear(3, 4).state_dict(), linear)
+    torch.save({"epoch": 3}, none)
+    assert [main(["convert", path]) for path in (named, arrays, linear, none)] == [0, 0, 0, 1]
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        "parameters of the cell gru",
+        f"arrays by name, and no layer of PyTorch: {', '.join(weights.params)}",
+        "arrays by name, and no layer of PyTorch: weight, bias",
+    ]
+    assert "none.pt` has no recurrent layer" in said.err
+    assert main(["convert", named, arrays, "--layer", "encoder"]) == 1
+    assert "has parameters of the cell `gru`, and no layer `encoder`" in capsys.readouterr().err
+    assert main(["convert", named, str(tmp_path / "none" / "gru.npz")]) == 1
+    assert "none/gru.npz`: No such file or directory" in capsys.readouterr().err
 
 
 NAMED = (

@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from conftest import assert_same_bits, ordinary, python
@@ -186,6 +187,11 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     path = tmp_path / "other.h5"
     path.write_bytes(b"nothing")
     with pytest.raises(ConvertError, match=r"other\.h5` cannot be read by Keras"):
+        convert.read(path)
+    build(keras().layers.GRU(4, name="decoder")).save(path)
+    with h5py.File(path, "a") as file:
+        del file["model_weights/decoder"]
+    with pytest.raises(ConvertError, match=r"other\.h5` cannot be read by Keras: it has no 'decoder'"):
         convert.read(path)
     path = tmp_path / "other.weights.h5"
     path.write_bytes(b"nothing")

@@ -169,7 +169,9 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
             convert.read(path)
     save(path, "GRU")
     changed(path, lambda model: model.graph.initializer.pop(1))
-    with pytest.raises(ConvertError, match="layer `cell`: its R is computed in the model, and must be one of its initializers"):
+    with pytest.raises(
+        ConvertError, match="layer `cell`: its R is computed in the model, and must be one of its initializers or constants"
+    ):
         convert.read(path)
     assert [layer.name for layer in convert.layers(path)] == ["cell"]
     save(path, "GRU")
@@ -185,6 +187,40 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"nothing that is a model")
     with pytest.raises(ConvertError, match="cannot be read as a model of ONNX"):
         convert.read(path)
+
+
+def test_what_is_wrong_with_an_operator_is_said_of_its_layer(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    save(path, "LSTM")
+    changed(path, lambda model: setattr(model.graph.initializer[0], "raw_data", b"short"))
+    with pytest.raises(ConvertError, match="layer `cell`: its W cannot be read: "):
+        convert.read(path)
+    save(path, "LSTM", direction="sideways")
+    with pytest.raises(ConvertError, match="layer `cell`: its direction is `sideways`, and must be one of forward, reverse, bidirectional"):
+        convert.read(path)
+
+
+def as_operators(model: Any) -> None:
+    """Let operators give what initializers are."""
+    for k, tensor in enumerate(model.graph.initializer):
+        model.graph.node.insert(k, helper.make_node("Constant", [], [tensor.name], value=tensor))
+    del model.graph.initializer[:]
+
+
+def test_weights_may_be_constants_of_operators(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    save(path, "GRU")
+    want = convert.read(path)
+    changed(path, as_operators)
+    assert_same_bits(tuple(convert.read(path).params.values()), tuple(want.params.values()))
+
+
+def test_operators_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    save(path, "RNN")
+    changed(path, lambda model: model.graph.node.append(helper.make_node("RNN", ["X", "W", "R"], ["Z"], name="cell", hidden_size=N)))
+    assert [layer.name for layer in convert.layers(path)] == ["cell_0", "cell_1"]
+    assert convert.read(path, layer="cell_1").cell is SHIPPED["rnn_nobias"]
 
 
 def test_a_cell_of_another_form_is_refused(tmp_path: Path) -> None:
