@@ -153,6 +153,13 @@ def test_a_mapped_input_is_one_call() -> None:
     assert calls(jax.vmap(jax.grad(bent(f)), (0, None, 0)), TWO[0], AT[1], TWO[2]) == 2
 
 
+def test_a_mapped_axis_of_no_elements() -> None:
+    f, (x, params, state) = function("rnn"), drawn()
+    none = np.zeros((0, *x.shape))
+    assert jax.vmap(f, (0, None, None))(none, params, state)[0].shape == (0, T, B, N)
+    assert jax.vmap(jax.grad(bent(f), 1), (0, None, None))(none, params, state).W.shape == (0, N, D)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -233,6 +233,19 @@ def test_modules_are_taken_apart_copied_and_made_in_programs() -> None:
         ),
         (lambda: gru()(X, seq_lengths=LENGTHS[:2]), ValueError, r"gru: lengths must have the axes \(3,\) of sequences"),
         (lambda: gru()(X, seq_lengths=LENGTHS + 1), ValueError, r"gru: lengths must lie in 0 … T = 5"),
+        (lambda: gru()(X, seq_lengths="abc"), ValueError, "gru: lengths must be an array of numbers, got str"),
+        (lambda: gru()(None), ValueError, "gru: x must be an array of numbers, got NoneType"),
+        (lambda: gru()(X, time_major="yes"), ValueError, "gru: time_major must be True or False, got 'yes'"),
+        (
+            lambda: RNN("gru", D, N, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0)),
+            ValueError,
+            "gru: the dtype of parameters must be float32 or float64, got bfloat16",
+        ),
+        (
+            lambda: RNN("gru", D, N, param_dtype=jnp.float64, rngs=nnx.Rngs(0)),
+            ValueError,
+            "gru: the dtype of parameters is float64, which JAX has with `jax_enable_x64` only",
+        ),
         (lambda: gru()(X, z=X), TypeError, "gru: needs x, got x, z"),
         (lambda: from_flax(nnx.LSTMCell), ValueError, "needs one of Flax's cells OptimizedLSTMCell, LSTMCell, .*, got "),
         (

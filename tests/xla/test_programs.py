@@ -155,6 +155,35 @@ def test_a_program_that_jax_keeps_serves_another_process(tmp_path: Path) -> None
     assert any(tmp_path.iterdir()) and said[0] == said[1] == f"{float(gru(X, PARAMS)[0].sum())}\n"
 
 
+EXPORTED = """
+import sys
+import jax, numpy as np
+from jax import export
+from generated.jax import TARGET, gru
+params, x = gru.init(2, 4), np.ones((5, 3, 2), np.float32)
+program = jax.jit(lambda x, params, state: gru(x, params, state))
+given = x, params, gru.zero_state(3, 4)
+if sys.argv[2] == "write":
+    checks = [export.DisabledSafetyCheck.custom_call(TARGET)]
+    open(sys.argv[1], "wb").write(export.export(program, disabled_checks=checks)(*given).serialize())
+else:
+    program.lower(*given)
+    y, final = export.deserialize(open(sys.argv[1], "rb").read()).call(*given)
+    print(float(y.sum()), type(final).__name__)
+"""
+
+
+def test_an_exported_program_is_read_in_another_process(tmp_path: Path) -> None:
+    """It has parameters and states by name, as the function has."""
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", EXPORTED, str(tmp_path / "gru.bin"), do], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout
+        for do in ("write", "read")
+    ]
+    assert said == ["", f"{float(gru(X, PARAMS)[0].sum())} State\n"]
+
+
 def test_the_package_imports_no_jax() -> None:
     assert python("import sys, generated.gru, generated.warm; print('jax' in sys.modules)") == "False\n"
     assert python("import sys, generated.jax; print(sorted({'derive', 'sympy', 'torch'} & {*sys.modules}))") == "[]\n"
@@ -182,7 +211,11 @@ LENGTHS = "lengths must be whole numbers of shape"
         (lambda: gru(X, PARAMS, lengths=np.array([1, 2])), rf"gru: {LENGTHS} \(B,\) = \(3,\), got int64 of shape \(2,\)"),
         (lambda: jax.jit(lambda n: gru(X, PARAMS, lengths=n))(np.ones(3, np.float32)), f"gru: {LENGTHS}"),
         (lambda: gru(X, PARAMS, lengths=np.array([1, 2, 9])), "gru: lengths must lie in 0 … T = 5, got 1 … 9"),
+        (lambda: gru(X, PARAMS, lengths=[[1], [2, 3]]), "gru: lengths must be an array of numbers: "),
+        (lambda: gru("x", PARAMS), "gru: x must be an array of numbers, got str of dtype <U1"),
+        (lambda: gru(X, PARAMS._replace(b_r=None)), r"gru: params\.b_r must be an array of numbers, got NoneType of dtype object"),
         (lambda: gru(X, PARAMS, reverse=2), "gru: reverse must be True or False, got 2"),
+        (lambda: ours.function("gru", order=3), "order must be 1 or 2, got 3"),
         (lambda: ours.function("grru"), "generated has no cell `grru`"),
         (lambda: ours.function(3), "needs the name of a cell, a generated module, or a derive.Cell, got int"),
     ],

@@ -16,6 +16,6 @@ TRIED = ((0, 13), (0, 14))
 
 
 def tell() -> None:
-    """Warn of a Equinox that these layers were not tried with."""
+    """Warn of an Equinox that these layers were not tried with."""
     if said := outside("Equinox", equinox.__version__, TRIED):
         warnings.warn(said, RuntimeWarning, stacklevel=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from flax import nnx
 from jax import numpy as jnp
 
@@ -132,13 +133,20 @@ class RNN(nnx.Module):
         ValueError, TypeError
             While JAX traces: it names the argument, what came and what is needed.
         """
-        time_major, reverse = _told(time_major, self.time_major), _told(reverse, self.reverse)
+        time_major, reverse = self._told("time_major", time_major), self._told("reverse", reverse)
         params = self.function.Params(*[getattr(self, name)[...] for name in self.function.Params._fields])
         options = {"time_major": time_major, "lengths": seq_lengths, "reverse": reverse}
         y, final = run(self.function, inputs, params, initial_carry, others, **options)
-        if reverse and not _told(keep_order, self.keep_order):
+        if reverse and not self._told("keep_order", keep_order):
             y = _flipped(y, seq_lengths, 0 if time_major else jnp.ndim(inputs) - len(self._row()) - 1)
-        return (self._carry(final), y) if _told(return_carry, self.return_carry) else y
+        return (self._carry(final), y) if self._told("return_carry", return_carry) else y
+
+    def _told(self, name: str, value: bool | None) -> bool:
+        """Return an option of a call, or what the layer has for it."""
+        chosen = getattr(self, name) if value is None else value
+        if not isinstance(chosen, bool | np.bool_):
+            raise ValueError(f"{self.function.__name__}: {name} must be True or False, got {chosen!r}")
+        return bool(chosen)
 
     def _row(self) -> tuple[str, ...]:
         """Return the first input's own axes."""
@@ -148,10 +156,6 @@ class RNN(nnx.Module):
     def _carry(self, state: Any) -> Carry:
         """Return states as Flax has them: that of a cell with one is its array."""
         return state[0] if len(state) == 1 else state
-
-
-def _told(value: bool | None, default: bool) -> bool:
-    return default if value is None else value
 
 
 def _flipped(y: Any, lengths: Any, axis: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from functools import cache
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import export
 from jax import numpy as jnp
 
 from ..common.chosen import module_of
@@ -31,6 +33,8 @@ def function(cell: Any, *, order: int = 1) -> Function:
     ValueError
         It says which cell is not known.
     """
+    if order not in (1, 2):
+        raise ValueError(f"order must be 1 or 2, got {order!r}")
     return _of(module_of(cell, order=order))
 
 
@@ -41,6 +45,32 @@ def _of(module: ModuleType) -> Function:
 
 def _named(module: str) -> Function:
     return _of(importlib.import_module(module))
+
+
+def array_of(cell: str, argument: str, value: Any) -> Any:
+    """Return an argument as an array of JAX's or of NumPy's.
+
+    Raises
+    ------
+    ValueError
+        It names an argument that is none of numbers, which JAX would not.
+    """
+    if isinstance(value, jax.Array) or hasattr(value, "__jax_array__"):
+        return jnp.asarray(value)
+    try:
+        found = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{cell}: {argument} must be an array of numbers: {error}") from error
+    if found.dtype != bool and not jnp.issubdtype(found.dtype, jnp.number):
+        raise ValueError(f"{cell}: {argument} must be an array of numbers, got {type(value).__name__} of dtype {found.dtype}")
+    return found
+
+
+def _exported(module: ModuleType) -> None:
+    """Let `jax.export` write programs to files whose arguments are the module's records, and read them where the cell is known."""
+    for kind in (module.Params, module.State):
+        with contextlib.suppress(ValueError):  # it has been done, under another name
+            export.register_namedtuple_serialization(kind, serialized_name=f"{module.__name__}.{kind.__name__}")
 
 
 class Function:
@@ -57,6 +87,7 @@ class Function:
     def __init__(self, module: ModuleType) -> None:
         self.module, self.Params, self.State = module, module.Params, module.State
         self.__name__, self.__doc__ = module.LAYER.name, module.__doc__
+        _exported(module)
 
     def __repr__(self) -> str:
         return f"<{self.module.__name__} as a function of JAX>"
@@ -154,7 +185,7 @@ class Function:
         return type(record)(*[self._array(value, name) for name, value in record._asdict().items()])
 
     def _array(self, value: Any, argument: str) -> Any:
-        found = value if isinstance(value, jax.Array) else np.asarray(value)
+        found = array_of(self.__name__, argument, value)
         if found.dtype == np.float64 and not jax.config.jax_enable_x64:
             raise ValueError(f"{self.__name__}: {argument} is float64, which JAX has with `jax_enable_x64` only")
         return jnp.asarray(found)
@@ -188,6 +219,7 @@ class Function:
 
     def _lengths(self, lengths: Any, steps: int, batch: int) -> Any:
         """Return lengths, checked as far as they are known."""
+        lengths = array_of(self.__name__, "lengths", lengths)
         known = np.zeros(lengths.shape, lengths.dtype) if isinstance(lengths, jax.core.Tracer) else np.asarray(lengths)
         self.module.LAYER._lengths(known, steps, batch)
         return jnp.asarray(lengths, jnp.int32)

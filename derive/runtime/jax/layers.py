@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from .function import Function
+from .function import Function, array_of
 
 Sizes = dict[str, int]
 Layout = Mapping[str, tuple[str, ...]]
@@ -51,7 +51,10 @@ def _listed(names: Any) -> str:
 
 def initial(cell: Function, key: Any, sizes: Sizes, dtype: Any) -> Any:
     """Return initial parameters by the cell's rules; the numbers hang on the key, which may be traced."""
-    layer, dtype = cell.module.LAYER, np.dtype(dtype)
+    layer = cell.module.LAYER
+    dtype = layer.float(dtype, f"{layer.name}: the dtype of parameters")
+    if dtype == np.float64 and not jax.config.jax_enable_x64:
+        raise ValueError(f"{layer.name}: the dtype of parameters is float64, which JAX has with `jax_enable_x64` only")
     shapes = [jax.ShapeDtypeStruct(layer.shape(shape, sizes), dtype) for shape in layer.params.values()]
 
     def host(seed: Any) -> list[Any]:
@@ -113,7 +116,7 @@ def run(
     values = {name: _folded(layer, name, value, lead, time_major) for name, value in given.items()}
     before = None if state is None else _folded_state(cell, state, lead)
     if lengths is not None:
-        lengths = _flat(layer, "lengths", jnp.asarray(lengths), lead)
+        lengths = _flat(layer, "lengths", _array(layer, "lengths", lengths), lead)
     first = values.pop(next(iter(layer.inputs)))
     y, final = cell(first, params, before, **values, lengths=lengths, reverse=reverse)
     steps, _, *row = y.shape
@@ -125,9 +128,14 @@ def _given(layer: Any, x: Any, others: Mapping[str, Any]) -> dict[str, Any]:
     """Return inputs and contexts by name; what is true or false becomes 1 or 0."""
     if not layer.inputs:
         raise ValueError(f"{layer.name}: a layer is of a cell with inputs, and this one has none")
-    x, first = jnp.asarray(x), next(iter(layer.inputs))
-    arrays = {name: jnp.asarray(value) for name, value in others.items()}
+    first = next(iter(layer.inputs))
+    x = _array(layer, first, x)
+    arrays = {name: _array(layer, name, value) for name, value in others.items()}
     return {first: x} | {name: value.astype(x.dtype) if value.dtype == bool else value for name, value in arrays.items()}
+
+
+def _array(layer: Any, argument: str, value: Any) -> Any:
+    return jnp.asarray(array_of(layer.name, argument, value))
 
 
 def _lead(layer: Any, given: Mapping[str, Any], time_major: bool) -> tuple[int, ...]:
@@ -160,7 +168,7 @@ def _folded_state(cell: Function, state: Any, lead: tuple[int, ...]) -> Any:
     if len(values) != len(names):
         raise ValueError(f"{layer.name}: needs {len(names)} states, {', '.join(names)}, got {len(values)}")
     pairs = zip(names, values, strict=True)
-    return cell.State(*[_flat(layer, f"state.{name}", jnp.asarray(value), lead) for name, value in pairs])
+    return cell.State(*[_flat(layer, f"state.{name}", _array(layer, f"state.{name}", value), lead) for name, value in pairs])
 
 
 def _flat(layer: Any, argument: str, value: Any, lead: tuple[int, ...], axis: int = 0) -> Any:

@@ -175,12 +175,27 @@ def _mapped(name: str, operands: Arrays, mapped: Axes, *, form: Form, **_: Any) 
     """Let a mapped axis be more sequences, if all that is mapped has sequences, and all that is given; else call each element alone."""
     axes, results = flat_axes(name, form), axes_of_results(name, form)
     times = next(value.shape[axis] for value, axis in zip(operands, mapped, strict=True) if axis is not None)
+    if times == 0:
+        return _nothing(name, operands, mapped, form)
     alone = any(axis is None and of is not None for axis, of in zip(axes, mapped, strict=True))
     if alone or (LINEAR[name] and None in results):
         return _one_by_one(partial(_bound, name, form), operands, mapped)
     folded = [value if of is None else _fold(value, axis, of, times) for value, axis, of in zip(operands, mapped, axes, strict=True)]
     found = _bound(name, form, folded)
     return [value if axis is None else _unfold(value, axis, times) for value, axis in zip(found, results, strict=True)], results
+
+
+def _nothing(name: str, operands: Arrays, mapped: Axes, form: Form) -> tuple[list[Any], list[int | None]]:
+    """Return what there is of a mapped axis of no elements: arrays that have none, from whose shapes no number of sequences follows."""
+    one = [_element(value, axis) for value, axis in zip(operands, mapped, strict=True)]
+    found = given(name, *one, form=form)
+    return [jnp.zeros((0, *spec.shape), spec.dtype) for spec in found], [0] * len(found)
+
+
+def _element(value: Any, axis: int | None) -> Any:
+    """Return the shape and the dtype of an element of a mapped axis."""
+    shape = value.shape if axis is None else (*value.shape[:axis], *value.shape[axis + 1 :])
+    return jax.ShapeDtypeStruct(shape, value.dtype)
 
 
 def _one_by_one(run: Callable[..., list[Any]], operands: Arrays, mapped: Axes) -> tuple[list[Any], list[int | None]]:
