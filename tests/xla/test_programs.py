@@ -212,6 +212,10 @@ LENGTHS = "lengths must be whole numbers of shape"
         (lambda: jax.jit(lambda n: gru(X, PARAMS, lengths=n))(np.ones(3, np.float32)), f"gru: {LENGTHS}"),
         (lambda: gru(X, PARAMS, lengths=np.array([1, 2, 9])), "gru: lengths must lie in 0 … T = 5, got 1 … 9"),
         (lambda: gru(X, PARAMS, lengths=[[1], [2, 3]]), "gru: lengths must be an array of numbers: "),
+        (
+            lambda: jax.export.export(jax.jit(gru))(jax.ShapeDtypeStruct(jax.export.symbolic_shape("5, b, 2"), np.float32), PARAMS),
+            r"gru: x has shape \(5, b, 2\), needs sizes that are numbers",
+        ),
         (lambda: gru("x", PARAMS), "gru: x must be an array of numbers, got str of dtype <U1"),
         (lambda: gru(X, PARAMS._replace(b_r=None)), r"gru: params\.b_r must be an array of numbers, got NoneType of dtype object"),
         (lambda: gru(X, PARAMS, reverse=2), "gru: reverse must be True or False, got 2"),

@@ -53,10 +53,13 @@ def array_of(cell: str, argument: str, value: Any) -> Any:
     Raises
     ------
     ValueError
-        It names an argument that is none of numbers, which JAX would not.
+        It names an argument that is none of numbers, which JAX would not, or whose sizes are none.
     """
     if isinstance(value, jax.Array) or hasattr(value, "__jax_array__"):
-        return jnp.asarray(value)
+        array = jnp.asarray(value)
+        if not all(isinstance(size, int) for size in array.shape):  # of `export.symbolic_shape`
+            raise ValueError(f"{cell}: {argument} has shape {array.shape}, needs sizes that are numbers: a program is of these")
+        return array
     try:
         found = np.asarray(value)
     except ValueError as error:
