@@ -109,7 +109,13 @@ def test_an_interface_of_another_version_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     monkeypatch.setattr(version, "TRIED", ((0, 1), (0, 2)))
     with pytest.warns(RuntimeWarning, match=r"was not tried with this package, which was with JAX from 0\.1 and below 0\.2"):
-        assert not lowering.refused()
+        version.tell()
+
+
+def test_a_jax_without_what_is_needed_is_told() -> None:
+    """By an error at its import, before the primitives are made."""
+    old = "import jax; jax.__version__ = '0.7.2'; jax.typeof = type\ntry: import generated.jax\nexcept ImportError as error: print(error)"
+    assert python(old).startswith("JAX 0.7.2 was not tried with this package, which was with JAX from 0.10 and below 0.11: this one lacks")
 
 
 def test_the_interface_is_the_one_whose_layouts_are_known() -> None:
@@ -261,6 +267,7 @@ def test_indices_are_checked_where_they_are_known() -> None:
 
 def test_a_function_that_is_not_there_is_told() -> None:
     """As in a process that runs a program which another one has exported."""
+    assert not lowering.refused()  # which registers the handler
     given = (X, *PARAMS, np.zeros((B, N), np.float32))
     specs = tuple((value.shape, np.dtype(value.dtype)) for value in given)
     plan = lowering._plan("infer", Form(Passes(generated("gru"))), specs)
@@ -275,4 +282,5 @@ def test_nothing_is_said_of_a_jax_that_was_tried() -> None:
     lowering.refused.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        version.tell()
         assert lowering.refused() == ""

@@ -15,9 +15,13 @@ import importlib
 from typing import Any
 
 from ..common.chosen import PACKAGE
+
+from .version import tell  # isort: skip - which says of a JAX that is too old what is needed
 from . import derivatives  # noqa: F401 - which registers what JAX needs to know
 from .function import Function, function
 from .lowering import TARGET
+
+tell()
 
 __all__ = ["TARGET", "Function", "function"]
 

@@ -25,7 +25,7 @@ from .frame import handler
 from .passes import Passes, runtime
 from .plan import Index, Plan, planned
 from .primitives import GIVES, HERE, LINEAR, PRIMITIVES, Form, full, given, parts_of
-from .version import VERSION, unlike, untried
+from .version import VERSION, unlike
 
 Array = np.ndarray
 TARGET = f"derive_{VERSION}"
@@ -47,8 +47,6 @@ class CallbackWarning(RuntimeWarning):
 @lru_cache(maxsize=1)
 def refused() -> str:
     """Register the handler with XLA, and try it; return why it cannot be called, or an empty text."""
-    if said := untried():
-        warnings.warn(said, RuntimeWarning, stacklevel=2)
     why = unlike() or _registered()
     if why:
         warnings.warn(f"kernels are called by way of Python, which takes longer: {why}", CallbackWarning, stacklevel=2)

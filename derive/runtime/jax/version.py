@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+import warnings
 from pathlib import Path
 
 import jax
@@ -18,6 +19,12 @@ INTERFACE = (0, 3)
 HEADER = Path("xla", "ffi", "api", "c_api.h")
 # Of this part of the runtime, as an emitted file says it in its second line: code of one version never meets what another has.
 VERSION = hashlib.sha256(source(__name__, __file__).splitlines()[1]).hexdigest()[:8]
+
+
+def tell() -> None:
+    """Warn of a JAX that these primitives were not tried with."""
+    if said := untried():
+        warnings.warn(said, RuntimeWarning, stacklevel=2)
 
 
 def untried() -> str:
@@ -47,3 +54,7 @@ def unlike() -> str:
         version = ".".join(map(str, found)) or "unknown"
         return f"its interface for functions of others has version {version}, and {'.'.join(map(str, INTERFACE))} is needed"
     return ""
+
+
+if not hasattr(getattr(jax, "typeof", type)(0.0), "manual_axis_type"):
+    raise ImportError(f"{untried() or f'JAX {jax.__version__}'}: this one lacks types of values, of which the primitives are made")
