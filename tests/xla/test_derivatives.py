@@ -181,3 +181,14 @@ def test_what_is_not_offered(asked: Callable[[], Any], message: str) -> None:
 
 
 UGRNN = generated("ugrnn").init(D, N, dtype=np.float64)
+
+
+def test_calls_by_way_of_python_keep_wide_numbers_wide() -> None:
+    """XLA may run them on a thread that the context of this test does not reach."""
+    module = generated("lstm")
+    at = module.Params(*[random.standard_normal(value.shape) for value in module.init(D, N)])
+
+    def loss(params: Any, **options: Any) -> Any:
+        return (function("lstm")(AT[0], params, **options)[0] ** 2).sum()
+
+    close(jax.hessian(partial(loss, lengths=np.full(B, T)))(at), jax.hessian(loss)(at))

@@ -30,6 +30,7 @@ from .version import VERSION, unlike
 Array = np.ndarray
 TARGET = f"derive_{VERSION}"
 """The name of the handler, for `jax.export`, which asks whether it is meant to be there."""
+WIDE = 8  # bytes of a number that JAX has only where it is told so
 SECOND = {"tangent": "tangent", "hessian": "hvp", "twice": "backward_backward"}  # what a module's function is called
 TWICE_AHEAD = "{}: forward mode of forward mode is not offered: take one of both in reverse"
 
@@ -134,14 +135,34 @@ def _indices(name: str, form: Form, operands: Sequence[Array]) -> list[Index]:
 
 
 def _call_back(name: str, *operands: Any, form: Form) -> list[Any]:
-    shapes = [jax.ShapeDtypeStruct(spec.shape, spec.dtype) for spec in given(name, *operands, form=form)]
+    """Call a pass in Python. Numbers of 64 bits travel as two words each: JAX would cut them in half on a thread of XLA's that
+    ``with jax.enable_x64(True)`` does not reach.
+    """
+    specs, kinds = given(name, *operands, form=form), [np.dtype(value.dtype) for value in operands]
 
     def host(*arrays: Any) -> list[Array]:
-        found = _passed(name, form, [np.asarray(value) for value in arrays])
-        made = zip(found, shapes, strict=True)
-        return [np.zeros(spec.shape, spec.dtype) if value is None else np.asarray(value) for value, spec in made]
+        found = _passed(name, form, [_numbers(np.asarray(value), kind) for value, kind in zip(arrays, kinds, strict=True)])
+        made = zip(found, specs, strict=True)
+        return [_words(np.zeros(spec.shape, spec.dtype) if value is None else np.asarray(value)) for value, spec in made]
 
-    return list(jax.pure_callback(host, shapes, *operands))
+    shapes = [jax.ShapeDtypeStruct(*_form_of_words(spec.shape, np.dtype(spec.dtype))) for spec in specs]
+    cast = jax.lax.bitcast_convert_type
+    words = [cast(value, np.uint32) if kind.itemsize == WIDE else value for value, kind in zip(operands, kinds, strict=True)]
+    found = zip(jax.pure_callback(host, shapes, *words), specs, strict=True)
+    return [value if value.dtype == spec.dtype else cast(value, spec.dtype) for value, spec in found]
+
+
+def _form_of_words(shape: tuple[int, ...], kind: np.dtype) -> tuple[tuple[int, ...], np.dtype]:
+    return ((*shape, 2), np.dtype(np.uint32)) if kind.itemsize == WIDE else (shape, kind)
+
+
+def _words(value: Array) -> Array:
+    shape, kind = _form_of_words(value.shape, value.dtype)
+    return np.ascontiguousarray(value).reshape(-1).view(kind).reshape(shape)
+
+
+def _numbers(words: Array, kind: np.dtype) -> Array:
+    return words if words.dtype == kind else np.ascontiguousarray(words).reshape(-1).view(kind).reshape(words.shape[:-1])
 
 
 # By what XLA compiles for
