@@ -109,7 +109,7 @@ def gradients(cell: Module, params: Params, batch: Batch) -> tuple[float, Params
     nats, _, loss_tape = sigmoid_cross_entropy.forward(logits, sigmoid_cross_entropy.Params(), y=batch.target)
     dlogits = sigmoid_cross_entropy.backward(batch.mask / np.float32(batch.steps), loss_tape).a
     readout_grads = linear.backward(dlogits, readout_tape)
-    cell_grads = cell.backward(readout_grads.x, cell_tape)
+    cell_grads = cell.backward(readout_grads.x, cell_tape, only=["params"])  # data need no gradient
     return _total(nats, batch) / batch.steps, Params(cell_grads.params, readout_grads.params)
 
 
