@@ -126,6 +126,7 @@ class Module(ABC, Generic[C]):
         return made
 
     def optional(self, link: Stored) -> dict[str, str]:
+        """Return the gradients that a link need not make: see `optional_gradients`."""
         return optional_gradients(self.cell, link) if link.name == BACKWARD else {}
 
     def asked(self, link: str) -> list[Statement]:

@@ -65,14 +65,14 @@ def test_so_does_what_is_kept_for_a_double_backward(name: str) -> None:
 @pytest.mark.parametrize("only", ["x", 3, ["z"], ("x", "W_i"), [None]])
 @pytest.mark.parametrize("module", [lstm, lstm_there], ids=["cpu", "cuda"])
 def test_what_is_no_gradient_is_said(module: Any, only: Any) -> None:
-    said = r"lstm\.backward: only (must be a sequence of names, got|has .*, but the gradients are those by x, params, state)"
+    said = r"lstm\.backward: only (must be a sequence of names, got|has .*, but there are gradients with respect to x, params, state)"
     with pytest.raises(ValueError, match=said):
         module.backward(None, None, only=only)
 
 
 def test_an_index_is_no_gradient() -> None:
     module = generated("softmax_cross_entropy")
-    with pytest.raises(ValueError, match="but the gradients are those by"):
+    with pytest.raises(ValueError, match="but there are gradients with respect to"):
         module.backward(None, None, only=list(module.LAYER.indices))
 
 

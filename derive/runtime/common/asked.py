@@ -22,7 +22,7 @@ def asked(only: Any, known: Iterable[str], function: str) -> Container[str]:
     Raises
     ------
     ValueError
-        If `only` is something else, for `function`.
+        If `only` is something else; it names the `function`.
     """
     if only is None:
         return ALL
@@ -31,7 +31,7 @@ def asked(only: Any, known: Iterable[str], function: str) -> Container[str]:
         raise ValueError(f"{function}: only must be a sequence of names, got {only!r}")
     found = list(only)
     if wrong := [name for name in found if name not in names]:
-        raise ValueError(f"{function}: only has {wrong[0]!r}, but the gradients are those by {', '.join(names)}")
+        raise ValueError(f"{function}: only has {wrong[0]!r}, but there are gradients with respect to {', '.join(names)}")
     return frozenset(found)
 
 
