@@ -14,6 +14,7 @@ from ..calculus.tags import place
 from .markup import TAG, link
 
 NUMBER = re.compile(rf"\(({TAG})\)")
+PLAIN = re.compile(r'<span class="[nop]">(.*?)</span>')  # names, operators and brackets: most of a listing, in the color of the rest
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,6 @@ def rendered(listing: Listing, done: set[str]) -> str:
         return f'<span id="code-{tag}">({link(tag)})</span>' if first else f"({link(tag)})"
 
     code = highlight(listing.code, PythonLexer(), HtmlFormatter(nowrap=True))
-    code = re.sub(r'<span class="n">(.*?)</span>', r"\1", code)  # plain names have the colour of the rest, and are most of a listing
+    code = PLAIN.sub(r"\1", code)
     code = re.sub(r'<span class="c1">.*?</span>', lambda comment: NUMBER.sub(numbered, comment[0]), code)
     return f'<div class="highlight" data-search-exclude><pre><code>{code}</code></pre></div>'

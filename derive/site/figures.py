@@ -14,6 +14,7 @@ from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.postprocessors import Postprocessor
 
+STYLE = re.compile(r"<style>svg\.cell.*?</style>\n?", re.DOTALL)  # of a circuit, which holds for all of a page
 IMAGE = re.compile(r'<p><img alt="([^"]*)" src="[^"]*?figures/([\w-]+\.svg)" ?/?></p>')
 
 
@@ -23,7 +24,14 @@ class _Inlined(Postprocessor):
         self.folder = folder
 
     def run(self, text: str) -> str:
-        return IMAGE.sub(self.figure, text)
+        seen: set[str] = set()
+
+        def once(style: re.Match[str]) -> str:
+            found = "" if style[0] in seen else style[0]
+            seen.add(style[0])
+            return found
+
+        return STYLE.sub(once, IMAGE.sub(self.figure, text))
 
     def figure(self, image: re.Match[str]) -> str:
         alt, name = image.groups()

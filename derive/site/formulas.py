@@ -40,8 +40,8 @@ def mended(made: str) -> str:
     """Return the MathML in what KaTeX made, ``<span class="katex">``, as browsers set it."""
     root = ElementTree.fromstring(made)
     math = root[0]
-    semantics = math[0]
-    math[:] = [semantics[0]]  # without the TeX, which KaTeX adds for other programs
+    whole = math[0][0]  # without the TeX, which KaTeX adds for other programs
+    math[:] = list(whole) if whole.tag == f"{{{NAMESPACE}}}mrow" and not whole.attrib else [whole]  # `math` is a row itself
     for element in list(math.iter()):
         _mend(element)
     return ElementTree.tostring(math, encoding="unicode").replace(f' xmlns="{NAMESPACE}"', "", 1)  # in HTML the element's name says it
