@@ -47,10 +47,12 @@ def lit(layout: Layout, light: Light) -> str:
     content = [_group(wire_elements(layout, w, back=_runs_back(light, w.value)), light.wires.get(w.value, "faint")) for w in layout.wires]
     for number, node in enumerate(layout.placement.graph.nodes):
         body, *rest = node_elements(layout, number)
+        count = sum(outlet.label is not None for outlet in layout.placement.shapes[number].outlets)
         if number in light.switches:
             body = _switch(layout, number, *light.switches[number])
         named = any(value in light.wires for value in node.outputs)
-        content += [_group([body], "" if number in light.nodes else "faint"), _group(rest, "" if named else "faint")]
+        kind = "" if number in light.nodes else "faint"  # of its signs, too: a division sign is no part of the name beside it
+        content += [_group([body], kind), _group(rest[:count], "" if named else "faint"), _group(rest[count:], kind)]
     return figure(bounds(layout), f"{STYLE}\n{LIT}", filter(None, content))
 
 

@@ -15,7 +15,7 @@ from ..notation.text import formulas_of
 from ..notation.written import latex_of
 from .build import build
 from .bundle import bundled, grouped
-from .graph import SOURCES, Graph
+from .graph import SINKS, SOURCES, Graph
 from .label import typeset
 from .layout import laid_out
 from .lit import BACK, KNOWN, Light, lit
@@ -97,18 +97,23 @@ def _renamed(graph: Graph, cell: Definition) -> Graph:
 
 
 def _follow(graph: Graph, value: int, stops: frozenset[int], nodes: set[int], wires: dict[int, str]) -> None:
-    """Light a value's wire, the way on to the next values that have a name, and what products on it read beside."""
+    """Light a value's wire, the way on to the next values that have a name, and what products and functions on it read beside.
+
+    A cotangent that no line makes is given, as that of a memory's output is: where it comes in is lit, too.
+    """
     wires[value] = BACK
     if graph.nodes[maker := graph.values[value].node].kind in (*SOURCES, "layer"):
         nodes.add(maker)
     for reader, _ in graph.readers[value]:
         nodes.add(reader)
         node = graph.nodes[reader]
-        if node.kind == "product":
+        if node.kind in ("product", "function"):
             for other in node.inputs:
                 wires.setdefault(other.value, "")
         for made in node.outputs if node.kind != "layer" else ():  # what a layer hands back is the cotangent of its argument
             if made in stops:
                 wires.setdefault(made, KNOWN)
+                if not graph.values[made].label:
+                    nodes.update(k for k, _ in graph.readers[made] if graph.nodes[k].kind in SINKS)
             else:
                 _follow(graph, made, stops, nodes, wires)

@@ -12,7 +12,7 @@ from ..picture.switches import switched
 from ..plotting import RED
 from .diagrams import BOX, RISE, STEP, Canvas
 
-LSTM, GRU = REGISTRY["lstm"], REGISTRY["gru"]
+LSTM, GRU, DELTANET = REGISTRY["lstm"], REGISTRY["gru"], REGISTRY["deltanet"]
 WORDS = ("the", "clouds", "are", "in", "the")
 
 
@@ -58,4 +58,9 @@ STAGES: dict[str, Callable[[], str]] = {
     "gru-back-update": partial(backward, GRU, ["g", "z"]),
     "gru-back-reset": partial(backward, GRU, ["r"]),
     "gru-back-state": partial(backward, GRU, ["h_prev"]),
+    "deltanet-write": partial(forward, DELTANET, ["F5"]),
+    "deltanet-back-read": partial(backward, DELTANET, ["S", "q"]),
+    "deltanet-back-value": partial(backward, DELTANET, ["v", "beta"]),
+    "deltanet-back-key": partial(backward, DELTANET, ["k"]),
+    "deltanet-back-memory": partial(backward, DELTANET, ["S_prev"]),
 }

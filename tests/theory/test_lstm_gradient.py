@@ -26,6 +26,7 @@ from generated import deltanet, lstm
 PAGES = Path(__file__).parents[2] / "docs" / "theory"
 SVG = "{http://www.w3.org/2000/svg}"
 LSTM = REGISTRY["lstm"]
+DELTANET = REGISTRY["deltanet"]
 GATES = "ifgo"
 
 
@@ -101,7 +102,7 @@ def lit(picture):
     faint = {element for group in root.iter(f"{SVG}g") if group.get("class") == "faint" for element in group.iter()}
     texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text") if text not in faint]
     ways = {}
-    for kind in ("back", "known", "control"):
+    for kind in ("back", "known", "control", "faint"):
         groups = (group for group in root.iter(f"{SVG}g") if group.get("class") == kind)
         ways[kind] = {int(path.get("data-value")) for group in groups for path in group.iter(f"{SVG}path") if path.get("class") == "wire"}
     return texts, ways
@@ -138,6 +139,57 @@ def test_a_stage_shows_what_its_formula_makes_and_reads(names, back, known):
     read = {rec.labels[name].of for name in names for name in made[name].node.operands() if rec.labels[name].kind == "cotangent"}
     assert known == read & set(numbers)
     assert len(texts) == len(set(texts)) and all(any("\u0304" in text or text != name for text in texts) for name in names)
+
+
+def reads(rec, name, drawn_names):
+    """Return what a line reads as (whether it is a cotangent, its value), back to what a picture has a name for."""
+    made = {eq.name: eq for eq in rec.body}
+    found = set()
+    for operand in made[name].node.operands():
+        label = rec.labels.get(operand)
+        of = label.of if label is not None and label.kind in ("cotangent", "seed") else ""
+        if of in drawn_names or operand in drawn_names:
+            found.add((bool(of), of or operand))
+        elif operand in made:
+            found |= reads(rec, operand, drawn_names)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("names", "known", "beside"),
+    [
+        (["S", "q"], {"y"}, set()),
+        (["S"], {"y"}, {"q"}),
+        (["q"], {"y"}, {"S"}),
+        (["v", "beta"], {"S"}, {"k"}),
+        (["k"], {"S"}, {"S_prev", "beta"}),
+        (["S_prev"], {"S"}, {"k", "beta"}),
+    ],
+)
+def test_a_stage_of_a_matrix_memory_shows_what_its_formula_makes_and_reads(names, known, beside):
+    """As for the LSTM, and the vectors and matrices that a read and a write have beside what comes back."""
+    numbers = named(drawn(DELTANET))
+    picture = backward(DELTANET, names)
+    texts, ways = lit(picture)
+    wires = {int(path.get("data-value")) for path in ElementTree.fromstring(picture).iter(f"{SVG}path") if path.get("class") == "wire"}
+    assert {name for name in numbers if numbers[name] in ways["back"]} == {*names}
+    assert {name for name in numbers if numbers[name] in ways["known"]} == known
+    assert {name for name in numbers if numbers[name] in wires - set().union(*ways.values())} == beside
+
+    rec = differentiate(DELTANET)["backward"].recurrence
+    lines = {rec.labels[eq.name].of: eq.name for eq in rec.body if eq.shown and rec.labels[eq.name].kind == "cotangent"}
+    read = set().union(*(reads(rec, lines[name], numbers) for name in names))
+    assert {name for cotangent, name in read if cotangent} - {*names} == known
+    assert {name for cotangent, name in read if not cotangent} - {*names} == beside
+    assert ("yt" in texts) == (known == {"y"})  # where the cotangent of the output comes in
+
+
+def test_a_division_sign_is_lit_with_its_circle_not_with_the_name_beside():
+    for names in (["k"], ["S_prev"]):
+        root = ElementTree.fromstring(backward(DELTANET, names))
+        faint = {element for group in root.iter(f"{SVG}g") if group.get("class") == "faint" for element in group.iter()}
+        marks = [path for path in root.iter(f"{SVG}path") if path.get("class") == "mark"]
+        assert sorted((mark[0].text, mark in faint) for mark in marks) == [("÷", True), ("÷", True), ("−", False)]
 
 
 def test_a_stage_names_what_it_reads_by_its_own_name():
