@@ -28,6 +28,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 LSTM = REGISTRY["lstm"]
 DELTANET = REGISTRY["deltanet"]
 GATES = "ifgo"
+GRU_TAGS = "F1 F2 F3 F4 B1 B2 B3 B5 B6 B4 B7 B8 B9 B11 B12 B13 B17 B18 B19 B20"
 
 
 def page(name):
@@ -39,8 +40,8 @@ def printed(name):
     return "\n".join(re.findall(r"^```text\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL))
 
 
-def solution(number):
-    return re.search(rf"^{number}\. (.*)$", page("lstm-gradient").partition("## Solutions")[2], re.MULTILINE)[1]
+def solution(number, name="lstm-gradient"):
+    return re.search(rf"^{number}\. (.*)$", page(name).partition("## Solutions")[2], re.MULTILINE)[1]
 
 
 def zeros(n, batch=1):
@@ -80,7 +81,7 @@ def test_every_formula_of_the_lstm_is_there_as_it_is_derived():
 def test_the_formulas_of_the_gru_and_of_deltanet_are_as_they_are_derived():
     after, _, before = page("gru-gradient").partition("## Why the reset")
     assert len(derived(REGISTRY["gru"])) - 4 == 20  # "20 lines"
-    for text, cell, tags in ((after, "gru", "F1 F2 F3 F4 B1 B2 B3 B5 B6 B4 B7 B8 B9"), (before, "gru_v3", "B6 B7")):
+    for text, cell, tags in ((after, "gru", GRU_TAGS), (before, "gru_v3", "B6 B7")):
         lines = derived(REGISTRY[cell])
         assert tagged(text) == [(tag, lines[tag]) for tag in tags.split()]
     lines = derived(REGISTRY["deltanet"])
@@ -301,6 +302,24 @@ def test_what_the_text_says_of_the_example():
     assert rows["h̄_t"] == re.search(r"^h̄⁺_\{t-1\} +(\S+)", text, re.MULTILINE)[1]  # "to the letter"
 
 
+def test_what_the_text_says_of_the_example_of_the_gru():
+    text = printed("gru-gradient")
+    weights = {row[0]: [float(x) for x in row[1:]] for row in re.findall(r"^([WUb]_\w+) +(\S+) +(\S+) +(\S+) +(\S+)$", text, re.MULTILINE)}
+    assert len(weights) == 10
+    assert all(found[2] == pytest.approx(found[3], abs=1.1e-4) for found in weights.values())
+    assert all(found[0] + found[1] == pytest.approx(found[2], abs=2e-4) for found in weights.values())
+    assert {name for name, found in weights.items() if found[0] * found[2] < 0} == {"W_r", "b_z"}  # "the wrong sign"
+    assert {name for name, found in weights.items() if found[1] == 0} == {"U_r", "U_z", "U_n"}
+    rows = {name: (float(a), float(b)) for name, a, b in re.findall(r"^(\S+(?: h_\{t-1\})?) +(-?[\d.]+) +(-?[\d.]+)$", text, re.MULTILINE)}
+    assert (1 - rows["z_t"][0]) * rows["h̃_t"][0] == pytest.approx(rows["h_t"][0], abs=5e-5)
+    assert f"(1 - {rows['z_t'][0]}) \\cdot {rows['h̃_t'][0]} = {rows['h_t'][0]}" in page("gru-gradient")
+    assert rows["h̄_t"] == (1.0, rows["h̄⁺_{t-1}"][0])  # the second step comes first
+    assert rows["h_t"][0] > rows["h̃_t"][1] and rows["δ_z,t"][0] > 0  # "with a larger z"
+    assert rows["Ū_t"][0] == pytest.approx(rows["δ_h̃,t"][0] * rows["r_t"][1], abs=1e-4)
+    paths = [float(number) for number in re.findall(r"^(?:direct, z|through .*|all four) +(\S+)$", text, re.MULTILINE)]
+    assert sum(paths[:4]) == pytest.approx(paths[4], abs=2e-4) and paths[2] < 0 < paths[0] and paths[0] > 0.9 * paths[4]
+
+
 def test_what_is_left_out_is_what_was_measured():
     slips = theory.read("abridged")["slips"]
     errors = {name: slips[name]["error"] for name in ("lstm never", "lstm last", "lstm memory", "lstm future", "lstm output")}
@@ -431,6 +450,23 @@ def test_exercise_10_without_recurrent_weights():
         before = lstm.State(c=saved.c[t], h=saved.h[t])
         back = lstm.backward(dy[t:], lstm.forward(x[t:], params, before)[2]).state.c
         np.testing.assert_allclose(back, c_bar * saved.f[t], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gru-gradient"])
+def test_every_exercise_has_a_solution(name):
+    exercises = page(name).partition("## Exercises")[2].partition("## Solutions")
+    asked, answered = (re.findall(r"^(\d+)\. ", part, re.MULTILINE) for part in (exercises[0], exercises[2]))
+    assert asked == answered == list("123456")
+
+
+def test_solutions_of_the_gru_have_the_numbers_that_are_printed():
+    text = printed("gru-gradient")
+    assert "z = 1: dg = 0," in text and text.count("delta_z = 0") == 2 and "handed back: 1.0 - of the weights: 0.0" in text
+    assert "b_hn = 0.3: zero are U_r, U_z, U_n\nb_hn = 0.0: zero are W_r, U_r, b_r, U_z, U_n\n" in text
+    h, ratio = map(float, re.search(r"largest \|h\|: (\S+), largest \S+ / \S+: (\S+)$", text, re.MULTILINE).groups())
+    assert 0.5 < h < 1 and 0.25 < ratio < 0.5
+    assert "89.8 steps; True" in text and "89.8" in solution(5, "gru-gradient") and "k = 90" in solution(5, "gru-gradient")
+    assert all(f"{count} T products" in text and f"${count} T$" in solution(6, "gru-gradient") for count in (2, 4))
 
 
 # ------------------------------------------------------------------------------------------------------------------------------ notebook
