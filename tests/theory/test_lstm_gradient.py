@@ -85,7 +85,7 @@ def test_the_formulas_of_the_gru_and_of_deltanet_are_as_they_are_derived():
         lines = derived(REGISTRY[cell])
         assert tagged(text) == [(tag, lines[tag]) for tag in tags.split()]
     lines = derived(REGISTRY["deltanet"])
-    assert tagged(page("memories")) == [(tag, lines[tag]) for tag in ("B2", "B5", "B15")]
+    assert tagged(page("memories")) == [(tag, lines[tag]) for tag in ("F5", "F6", "B1", "B2", "B11", "B3", "B5", "B7", "B15")]
 
 
 def test_the_block_through_h_is_that_of_the_jacobian():
@@ -320,6 +320,25 @@ def test_what_the_text_says_of_the_example_of_the_gru():
     assert sum(paths[:4]) == pytest.approx(paths[4], abs=2e-4) and paths[2] < 0 < paths[0] and paths[0] > 0.9 * paths[4]
 
 
+def test_what_the_text_says_of_the_example_of_a_memory():
+    text = printed("memories")
+    number = r"(-?\d\.\d{4})"
+    found = re.findall(r"^(\S+(?: - S k)?) {2,}((?:-?\d\.\d{4} *){2,4})$", text, re.MULTILINE)
+    rows = {name: [float(number) for number in numbers.split()] for name, numbers in found}
+    k, beta, v, S = rows["k_t"], rows["β_t"], rows["v_t"], rows["S_t"]
+    assert beta[0] * v[0] * k[0] == pytest.approx(S[0], abs=1e-4)
+    assert rows["q_t"][2:] == k[:2] and rows["q̄_t"][2:] == [0, 0]  # the query is the first key; no loss reads y₁
+    back = rows["S̄_t"]
+    assert back[0] == pytest.approx(0.7071 * rows["q_t"][2], abs=1e-4) and back[2:] == rows["S̄⁺_{t-1}"][:2] and back[3] < 0.2 * back[1]
+    assert rows["β̄_t"][0] < 0 and rows["v - S k"][1] == -0.7514 and "$-0.7514$" in page("memories")
+    assert beta[0] / 2**0.5 == pytest.approx(0.5170, abs=5e-5) and rows["v̄_t"][1] == 0.4237
+    for name in ("v̄_t", "β̄_t", "k̄_t"):
+        assert name in rows
+    weights = re.findall(rf"^([Ww]_\w(?: \d)?) +{number} +{number} +{number} +{number}$", text, re.MULTILINE)
+    assert len(weights) == 6 and all(row[1:3] == row[3:5] for row in weights)
+    assert {row[0] for row in weights if float(row[1]) == 0} == {"W_q 1", "W_q 2"}
+
+
 def test_what_is_left_out_is_what_was_measured():
     slips = theory.read("abridged")["slips"]
     errors = {name: slips[name]["error"] for name in ("lstm never", "lstm last", "lstm memory", "lstm future", "lstm output")}
@@ -452,7 +471,7 @@ def test_exercise_10_without_recurrent_weights():
         np.testing.assert_allclose(back, c_bar * saved.f[t], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["gru-gradient"])
+@pytest.mark.parametrize("name", ["gru-gradient", "memories"])
 def test_every_exercise_has_a_solution(name):
     exercises = page(name).partition("## Exercises")[2].partition("## Solutions")
     asked, answered = (re.findall(r"^(\d+)\. ", part, re.MULTILINE) for part in (exercises[0], exercises[2]))
@@ -467,6 +486,18 @@ def test_solutions_of_the_gru_have_the_numbers_that_are_printed():
     assert 0.5 < h < 1 and 0.25 < ratio < 0.5
     assert "89.8 steps; True" in text and "89.8" in solution(5, "gru-gradient") and "k = 90" in solution(5, "gru-gradient")
     assert all(f"{count} T products" in text and f"${count} T$" in solution(6, "gru-gradient") for count in (2, 4))
+
+
+def test_solutions_of_the_memories_have_the_numbers_that_are_printed():
+    text = printed("memories")
+    assert "the new value is there: True - no cotangent along the key: True\n" in text
+    assert "other keys: True True\nthe first value's cotangent: True\n" in text
+    assert re.search(r"^step 1: .* and +0\.0000 +0\.0000$", text, re.MULTILINE) and "there: the first term True - β̄ True - v̄ 0.2369" in text
+    left = dict(re.findall(r"^after (\d+) steps: \[(\S+)\]$", text, re.MULTILINE))
+    assert float(left["44"]) < 0.01 < float(left["43"]) and "N = 44" in solution(4, "memories")
+    assert "\nforward 3, backward 6\n" in text
+    assert "there are three" in solution(5, "memories") and "there are six" in solution(5, "memories")
+    assert "as the kernel's: True\nforward, the same weights: True" in text
 
 
 # ------------------------------------------------------------------------------------------------------------------------------ notebook
