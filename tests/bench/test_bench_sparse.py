@@ -37,3 +37,12 @@ def test_what_is_written_is_what_was_measured(tmp_path: Path, monkeypatch: pytes
 def test_the_page_has_the_table_of_the_file() -> None:
     record = json.loads((DOCS / "data" / "sparse.json").read_text(encoding="utf-8"))
     assert sparse.table(record) in (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+
+
+def test_the_page_says_from_where_on_time_would_be_lost() -> None:
+    rows = json.loads((DOCS / "data" / "sparse.json").read_text(encoding="utf-8"))["rows"]
+    lost = {row["activity"] for row in rows for name in sparse.PRODUCTS if row[name]["sparse"] > row[name]["dense"]}
+    won = {row["activity"] for row in rows for name in sparse.PRODUCTS if row[name]["sparse"] < row[name]["dense"]}
+    assert max(won) < min(lost)
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    assert f"where {100 * min(lost):.0f} % of the neurons spike, it\nwould lose" in page

@@ -100,3 +100,15 @@ def test_what_the_page_on_devices_says_of_speed() -> None:
         f"training takes {1 / single:.2f} times cuDNN's time",
     ):
         assert said in page
+
+
+def test_what_the_page_says_of_how_results_differ() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    rows = json.loads((docs / "benchmarks-cuda.json").read_text(encoding="utf-8"))["rows"]
+    page = " ".join((docs / "benchmarks.md").read_text(encoding="utf-8").split())
+    most = {
+        kind: f"{max(row['disagreements']['torch.nn'] for row in rows if row['kind'] == kind and 'torch.nn' in row['disagreements']):.0e}"
+        for kind in ("float32", "float16", "bfloat16")
+    }
+    single, half, short = (said.replace("e-0", "e-") for said in most.values())
+    assert f"differ from ours by {single} of their norm in float32, {half} in float16 and {short} in bfloat16" in page
