@@ -1,15 +1,23 @@
-"""What descriptions of cells say in numbers, computed again: nothing in them is generated."""
+"""What descriptions of cells, and sentences of pages, say in numbers, computed again: nothing in them is generated."""
 
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from derive.cells import REGISTRY
+from derive.demo.data import KEYS, LOWEST
+from derive.demo.published import MOST_BYTES
+from derive.program.pipeline import LARGEST
+from derive.runtime.tapes import LIMIT
 from derive.theory.norms import HIDDEN, INPUTS, Network, median, rate
 from generated import janet, rnn, slstm
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def sigma(a: float) -> float:
@@ -89,3 +97,17 @@ def test_a_cell_without_biases_says_what_start_goes_with_them() -> None:
             lost = [name for name in whole.parameters if name not in cell.parameters and whole.init.get(name)]
             assert all(f"the start of `{name}` at" in cell.description for name in lost), cell.name
     assert "`b_f` at 1" in REGISTRY["lstm_nobias"].description
+
+
+def test_limits_on_pages_are_those_of_the_code() -> None:
+    line, cells, torch, limits = (
+        (DOCS / page).read_text(encoding="utf-8") for page in ("cli.md", "own-cell.md", "pytorch.md", "limits.md")
+    )
+    assert f"where a state is a matrix; else {LIMIT >> 30} GiB |" in line
+    assert f"all of it up to {LIMIT >> 30} GiB" in torch
+    assert f"a file of more than {MOST_BYTES >> 20} MiB" in line
+    assert f"the MIDI numbers from {LOWEST} to {LOWEST + KEYS - 1} that sound" in line
+    assert f"more than {LARGEST:,} operations" in limits
+    steps = re.search(r"NOTHING, QUESTION, T, B = 4, 5, (\d+), 32", cells)
+    assert steps is not None and f"then for {int(steps[1]) - 2} steps nothing" in cells
+    assert f"A guess among four has the loss ln 4 = {math.log(4):.3f}" in cells
