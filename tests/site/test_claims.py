@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from derive.cells import REGISTRY
+from derive.codegen.onnx.graph import OPSET
+from derive.convert.onnx_files import OPSETS
 from derive.demo.data import KEYS, LOWEST
 from derive.demo.published import MOST_BYTES
+from derive.language.vocabulary import MAX_COPIES
 from derive.program.pipeline import LARGEST
 from derive.runtime.tapes import LIMIT
 from derive.theory.norms import HIDDEN, INPUTS, Network, median, rate
@@ -100,14 +103,15 @@ def test_a_cell_without_biases_says_what_start_goes_with_them() -> None:
 
 
 def test_limits_on_pages_are_those_of_the_code() -> None:
-    line, cells, torch, limits = (
-        (DOCS / page).read_text(encoding="utf-8") for page in ("cli.md", "own-cell.md", "pytorch.md", "limits.md")
-    )
+    pages = ("cli.md", "own-cell.md", "pytorch.md", "limits.md", "convert.md", "export.md")
+    line, cells, torch, limits, convert, export = ((DOCS / page).read_text(encoding="utf-8") for page in pages)
     assert f"where a state is a matrix; else {LIMIT >> 30} GiB |" in line
     assert f"all of it up to {LIMIT >> 30} GiB" in torch
     assert f"a file of more than {MOST_BYTES >> 20} MiB" in line
     assert f"the MIDI numbers from {LOWEST} to {LOWEST + KEYS - 1} that sound" in line
-    assert f"more than {LARGEST:,} operations" in limits
+    assert f"more than {LARGEST:,} operations" in limits and f"at most {MAX_COPIES} times" in limits
+    assert f"| opsets of ONNX below {OPSETS[0]} or above {OPSETS[-1]} |" in convert
+    assert f"Models are of opset {OPSET}, the first with" in export
     steps = re.search(r"NOTHING, QUESTION, T, B = 4, 5, (\d+), 32", cells)
     assert steps is not None and f"then for {int(steps[1]) - 2} steps nothing" in cells
     assert f"A guess among four has the loss ln 4 = {math.log(4):.3f}" in cells
