@@ -112,3 +112,10 @@ def test_what_the_page_says_of_how_results_differ() -> None:
     }
     single, half, short = (said.replace("e-0", "e-") for said in most.values())
     assert f"differ from ours by {single} of their norm in float32, {half} in float16 and {short} in bfloat16" in page
+
+
+def test_the_page_says_how_far_the_estimates_are_from_times() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    rows = json.loads((docs / "benchmarks-cuda.json").read_text(encoding="utf-8"))["rows"]
+    longer = [floor["seconds"] / floor["estimate"] for row in rows for floor in row["floors"]]
+    assert f"steps take {min(longer):.1f} to {max(longer):.1f} times as long" in (docs / "cuda.md").read_text(encoding="utf-8")
