@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.converted import TOLERANCE
 
+from derive.bench.export_c import ROUNDS, STEPS
 from derive.cells import REGISTRY
 from derive.codegen.onnx.graph import OPSET
 from derive.convert.onnx_files import OPSETS
@@ -111,6 +113,8 @@ def test_limits_on_pages_are_those_of_the_code() -> None:
     assert f"the MIDI numbers from {LOWEST} to {LOWEST + KEYS - 1} that sound" in line
     assert f"more than {LARGEST:,} operations" in limits and f"at most {MAX_COPIES} times" in limits
     assert f"| opsets of ONNX below {OPSETS[0]} or above {OPSETS[-1]} |" in convert
+    assert f"agree within {TOLERANCE / 1e-6:.0f}·10⁻⁶ of the" in convert
+    assert f"the fastest of {ROUNDS}\nrounds of {STEPS} steps" in export
     assert f"Models are of opset {OPSET}, the first with" in export
     steps = re.search(r"NOTHING, QUESTION, T, B = 4, 5, (\d+), 32", cells)
     assert steps is not None and f"then for {int(steps[1]) - 2} steps nothing" in cells
