@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 from helpers.converted import TOLERANCE
 
+from derive.bench.deadline import SECONDS
 from derive.bench.export_c import ROUNDS, STEPS
+from derive.bench.goals import SHARES
+from derive.bench.peers import LIMIT as LARGE
 from derive.cells import REGISTRY
 from derive.codegen.onnx.graph import OPSET
 from derive.convert.onnx_files import OPSETS
@@ -18,6 +22,8 @@ from derive.demo.data import KEYS, LOWEST
 from derive.demo.published import MOST_BYTES
 from derive.language.vocabulary import MAX_COPIES
 from derive.program.pipeline import LARGEST
+from derive.runtime.cpu import quick, replay
+from derive.runtime.cpu.threads import ATTENTION
 from derive.runtime.tapes import LIMIT
 from derive.theory.norms import HIDDEN, INPUTS, Network, median, rate
 from generated import janet, rnn, slstm
@@ -119,3 +125,20 @@ def test_limits_on_pages_are_those_of_the_code() -> None:
     steps = re.search(r"NOTHING, QUESTION, T, B = 4, 5, (\d+), 32", cells)
     assert steps is not None and f"then for {int(steps[1]) - 2} steps nothing" in cells
     assert f"A guess among four has the loss ln 4 = {math.log(4):.3f}" in cells
+
+
+def test_what_the_page_on_benchmarks_says_of_peers_and_of_the_peak() -> None:
+    page = " ".join((DOCS / "benchmarks.md").read_text(encoding="utf-8").split())
+    assert f"takes more than {SECONDS:.0f} s" in page
+    assert LARGE == 10**10 and "more than 10¹⁰ operations" in page
+    assert f"{100 * min(SHARES.values()):.0f} to {100 * max(SHARES.values()):.0f} %, depending on cell and phase" in page
+    record = json.loads((DOCS / "benchmarks-cells.json").read_text(encoding="utf-8"))
+    rows = [row for row in record["rows"] if (row["batch"], row["n"], row["phase"]) == (32, 256, "training")]
+    times = [row["peers"]["eager"]["seconds"] * 1e9 * record["peak"] / row["operations"] for row in rows]
+    assert f"only {min(times):.1f} to {max(times):.1f} times as fast as the eager cell in training" in page
+
+
+def test_what_the_page_on_modules_says_of_small_calls_and_of_threads() -> None:
+    page = (DOCS / "interface.md").read_text(encoding="utf-8")
+    assert quick.OFTEN == replay.KEPT == 16 and "the last sixteen kinds" in page and "like the sixteen before it" in page
+    assert f"stay awake for {1000 * ATTENTION:.1f} ms" in page
