@@ -169,7 +169,7 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def table(record: dict[str, Any]) -> str:
     """Return what was measured as Markdown."""
-    lines = ["| | ms a step, median | least | efficiency, median | quartiles | of the least |", "|---|---|---|---|---|---|"]
+    lines = ["| what | ms a step, median | least | efficiency, median | quartiles | of the least |", "|---|---|---|---|---|---|"]
     for kind in KINDS:
         for name, spread in record[kind]["milliseconds"].items():
             times = [f"{spread[key]:.2f}" for key in ("median", "least")]
