@@ -19,6 +19,18 @@ def test_the_page_has_the_table_of_the_file() -> None:
     assert record["gradient bytes"] == processes.gradient_bytes() and record["operations"] == processes.operations()
 
 
+def test_the_page_says_what_the_sum_costs() -> None:
+    record = json.loads((ROOT / "docs" / "data" / "processes.json").read_text())
+    page = (ROOT / "docs" / "distributed.md").read_text()
+    elapsed, efficiency = (record["elapsed"][of] for of in ("milliseconds", "efficiency"))
+    apart, together, alone = (elapsed[way] for way in (processes.APART, processes.TOGETHER, processes.SUM))
+    lost, kilobytes = 1 - efficiency[processes.APART]["median"], record["gradient bytes"] / 1000
+    more = together["median"] - apart["median"]
+    assert f"at a cost of {100 * lost:.0f} %. The sum of {kilobytes:.0f} kB adds {more:.1f} ms to a step of {apart['median']:.0f}" in page
+    assert f"alone it takes {alone['median']:.1f} ms, and {alone['least']:.2f} at best" in page
+    assert 0.85 < efficiency[processes.TOGETHER]["median"] < 0.9 < efficiency[processes.TOGETHER]["of the least"]
+
+
 def test_efficiency_is_throughput_over_twice_that_of_one() -> None:
     seconds = {processes.ALONE: [(2.0, 1.0), (4.0, 1.0)], processes.APART: [(4.0, 1.0)] * 2, processes.TOGETHER: [(5.0, 2.0)] * 2}
     record = processes.report({**seconds, processes.SUM: [(0.1, 0.1)] * 2}, "")
