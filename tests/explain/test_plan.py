@@ -15,6 +15,7 @@ from derive.__main__ import main
 from derive.cells import REGISTRY
 from derive.explain import cpu as plan
 from derive.runtime.cpu import division as decisions
+from derive.runtime.cpu.target import TARGET
 from derive.runtime.cpu.tile import ROWS
 
 
@@ -111,3 +112,12 @@ def test_sizes_that_only_one_of_several_cells_has(tmp_path: Path, capsys: pytest
     assert main(["show", str(file), "--plan", "d=5", "n=3"]) == 0
     printed = capsys.readouterr().out
     assert "a: T = 100, B = 32, d = 5, n = 3" in printed and "b: T = 100, B = 32, n = 3" in printed
+
+
+@pytest.mark.skipif(TARGET.registers != 32 or TARGET.vector_bytes != 64, reason="the plan on the page is of a processor with AVX-512")
+def test_the_plan_on_the_page_is_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "lstm --plan b=16 t=100 d=64 n=128 threads=2"
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert main(["show", *words.split()]) == 0
+    after = page.partition(f"derive show {words}\n")[2]
+    assert after.partition("```text\n")[2].startswith(capsys.readouterr().out)
