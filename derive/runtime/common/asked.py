@@ -17,15 +17,13 @@ ALL = _All()
 
 
 def asked(only: Any, known: Iterable[str], function: str) -> Container[str]:
-    """Return the names of the gradients that are asked for, checked: of those that are `known`, or all for None.
+    """Return the names of the gradients that are asked for, checked: some of those that are `known`.
 
     Raises
     ------
     ValueError
         If `only` is something else; it names the `function`.
     """
-    if only is None:
-        return ALL
     names = list(known)
     if isinstance(only, str) or not isinstance(only, Iterable):
         raise ValueError(f"{function}: only must be a sequence of names, got {only!r}")

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from .asked import asked
+from .asked import ALL, asked
 from .packed import check_packed
 from .sizes import Shape, Sizes
 from .table import Signature, Table, shown, signature
@@ -342,5 +342,7 @@ class BaseLayer(Table, ABC):
 
     def asked(self, only: Any) -> Container[str]:
         """Return the names of the gradients that a caller of `backward` asks for, checked."""
+        if only is None:
+            return ALL
         given = [name for name in (*self.inputs, *self.context) if name not in self.indices]
         return asked(only, [*given, "params", "state"], f"{self.name}.backward")
