@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..cell import Cell
 from ..cells.load import cells_named
-from ..convert import ConvertError, Weights, layers, read, write
-from ..convert.files import is_shipped, without_layers
+from ..convert import ConvertError, Weights, read, write
+from ..convert.files import contents, is_shipped, without_layers
 from ..convert.source import check_free, write_source
 
 
@@ -32,11 +32,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _listed(path: Path) -> int:
-    found = layers(path)
-    for layer in found:
+    found = contents(path)
+    for layer in found.layers:
         print(f"{layer.name}: {layer.refusal or ', '.join(layer.cells)}{', from the last step to the first' if layer.reverse else ''}")
-    if not found:
-        print(without_layers(path))
+    if not found.layers:
+        print(without_layers(found, path))
     return 0
 
 

@@ -72,15 +72,14 @@ def layers(path: str | Path) -> list[Layer]:
     return list(contents(Path(path)).layers)
 
 
-def without_layers(path: str | Path) -> str:
-    """Return what is said of a file in which `layers` finds none: which cell's parameters it has, or which arrays.
+def without_layers(found: Contents, path: Path) -> str:
+    """Return what is said of a file that has no layer: which cell's parameters it has, or which arrays.
 
     Raises
     ------
     ConvertError
         If it has neither.
     """
-    found = contents(Path(path))
     if found.origin:
         return f"parameters of the cell {found.origin[0]}"
     if not found.arrays:
