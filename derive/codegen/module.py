@@ -119,20 +119,21 @@ class Module(ABC, Generic[C]):
         made.given |= {value: self.constant(value) for value in self.cell.constant_arrays}
         made.given |= {value: name(made.names.fresh(value)) for value in (*self.cell.inputs, *self.cell.context)}
         made.given |= self.signatures[link.name].given
-        made.asked = {array: made.names.fresh(f"with_{gradient}") for array, gradient in self.optional(link).items()}
+        if link.name == BACKWARD:
+            made.asked = {array: made.names.fresh(f"with_{gradient}") for array, gradient in self.optional.items()}
         for carry in link.program.rec.carries:
             made.variable(link.program.places[carry.previous].array)
         made.run()
         return made
 
-    def optional(self, link: Stored) -> dict[str, str]:
-        """Return the gradients that a link need not make: see `optional_gradients`."""
-        return optional_gradients(self.cell, link) if link.name == BACKWARD else {}
+    @cached_property
+    def optional(self) -> dict[str, str]:
+        """The gradients that the backward pass need not make: see `optional_gradients`."""
+        return optional_gradients(self.cell, self.compiled[BACKWARD])
 
     def asked(self, link: str) -> list[Statement]:
         """Return the statements that name whether each gradient is asked for that may not be."""
-        wanted = self.optional(self.compiled[link])
-        return [assign(variable, code('"{}" in call.asked', wanted[array])) for array, variable in self.codes[link].asked.items()]
+        return [assign(variable, code('"{}" in call.asked', self.optional[array])) for array, variable in self.codes[link].asked.items()]
 
     def told(self, what: str = "") -> list[str]:
         """Return the lines of the module's docstring that every module has: title, equations, and the names that comments use besides."""
