@@ -10,6 +10,8 @@ from typing import Any
 
 import llvmlite.binding
 
+from ..runtime.cpu.processors import available
+
 PACKAGES = ("numpy", "numba", "torch", "jax", "fla-core")
 FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512vl", "avx512dq", "neon", "sve", "sve2")
 
@@ -19,7 +21,7 @@ def describe() -> dict[str, Any]:
     found = llvmlite.binding.get_host_cpu_features()
     return {
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": available(),
         "features": [name for name in FEATURES if found.get(name)],
         "system": platform.system(),
         "versions": {"python": platform.python_version()} | {name: version for name in PACKAGES if (version := _version(name))},
@@ -28,13 +30,8 @@ def describe() -> dict[str, Any]:
 
 def busy() -> str:
     """Return what is to be said of other programs if they keep all cores busy; empty if they do not."""
-    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, _cores()
+    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, available()
     return f"other programs were at work when it began, a load of {load:.1f} on {cores} cores: times are too long" if load > cores else ""
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

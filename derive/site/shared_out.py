@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
+
+from ..runtime.cpu.processors import available
 
 FEW = 8  # of which a process of its own is not worth its while
 AT_ONCE = 4  # neighbours that a process takes together: variants of a cell share what is made for one
@@ -27,4 +28,4 @@ def shared_out(function: Callable[[T], R], things: Sequence[T]) -> list[R]:
 
 def _processors() -> int:
     """Return how many processes can run side by side; one, where copies of a process are not safe, as where it has several threads."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" and threading.active_count() == 1 else 1
+    return available() if sys.platform == "linux" and threading.active_count() == 1 else 1

@@ -50,6 +50,8 @@ def write(system: Path, own: str, limits: dict[str, str]) -> None:
         ("1:memory:/a\n", {"memory/a/cpu.max": "100000 100000\n"}, 8),
         ("0::/\n", {"cpu.max": ""}, 8),
         ("0::/\n", {"cpu.max": "100000 0"}, 8),
+        ("0::/\n", {"cpu.max": "100000 often"}, 8),
+        ("none\n", {"cpu.max": "100000 100000"}, 8),
     ],
 )
 def test_a_group_keeps_no_more_busy_than_it_may(system: Path, own: str, limits: dict[str, str], want: int) -> None:

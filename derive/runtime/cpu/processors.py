@@ -27,9 +27,9 @@ def quota() -> float:
     """
     try:
         lines = OWN.read_text().splitlines()
-    except OSError:  # another system
+        return min((share for line in lines for folder in _folders(line) if (share := _share(folder)) > 0), default=inf)
+    except (OSError, ValueError):  # another system, or one that only looks like Linux
         return inf
-    return min((share for line in lines for folder in _folders(line) if (share := _share(folder)) > 0), default=inf)
 
 
 def _folders(line: str) -> Iterator[Path]:
