@@ -16,8 +16,8 @@ from derive.cells import REGISTRY
 from derive.runtime.cpu import spans
 from derive.verify.problem import sample
 from derive.verify.witnesses import arguments
-from generated.runtime.cpu import replay
-from generated.runtime.cpu.threads import set_threads
+from generated.runtime.cpu import layer, memory, replay
+from generated.runtime.cpu.threads import division, set_threads
 
 T, B = 6, 3
 TIMES = 4  # the first call goes the ordinary way, the second is recorded, and all after that are done again
@@ -194,10 +194,104 @@ def test_of_many_kinds_the_last_are_kept() -> None:
 def test_large_calls_are_not_recorded() -> None:
     module = generated("gru")
     forget(module)
-    params = module.init(64, 64, seed=0)
+    params, x = module.init(64, 64, seed=0), np.ones((130, 128, 64), np.float32)
+    assert x.nbytes > replay.COPIED
     for _ in range(TIMES):
-        module.infer(np.ones((100, 16, 64), np.float32), params)
+        module.infer(x, params)
     assert not recorded(module.LAYER.recordings)
+
+
+def large(module: ModuleType, seed: int = 0) -> tuple[np.ndarray, Any]:
+    """Return an input and parameters of which a call wakes threads, and works in more than a recording keeps."""
+    return np.random.default_rng(seed).standard_normal((100, 6, 64), dtype=np.float32), module.init(64, 192, seed=seed)
+
+
+def differentiated(module: ModuleType, x: np.ndarray, params: Any) -> Any:
+    y, final, tape = module.forward(x, params)
+    return y, final, tape.saved, module.backward(np.ones_like(y), tape), module.infer(x, params)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_calls_that_wake_threads_are_recorded(name: str, threads: int, threads_as_before: None) -> None:
+    module = generated(name)
+    set_threads(threads)
+    forget(module)
+    for seed in range(TIMES):
+        x, params = large(module, seed)
+        got = differentiated(module, x, params)
+    every = [recording for found in module.LAYER.recordings._idle.values() for recording in found]
+    assert len(every) == 3 and all(not recording.light and recording.divided == division(False) for recording in every)
+    assert all(recording._room.new()[0].nbytes > replay.STAYS > recording.size for recording in every)
+    forget(module)
+    assert_same_bits(got, differentiated(module, x, params))
+
+
+def test_what_a_call_works_in_is_given_back() -> None:
+    module = generated("lstm")
+    x, params = large(module)
+    forget(module)
+    for _ in range(TIMES):
+        module.infer(x, params)
+    (recording,) = next(found for found in module.LAYER.recordings._idle.values() if found)
+    room, pool = recording._room.new()[0].nbytes, memory._pool
+    before = pool.idle
+    assert before >= room
+    kept = [module.infer(x, params) for _ in range(TIMES)]
+    assert before - pool.idle < sum(array.nbytes for array in leaves(tuple(kept)).values()) * 1.2 + room
+
+
+def test_the_threads_that_run_it_are_asked_each_time(monkeypatch: pytest.MonkeyPatch, threads_as_before: None) -> None:
+    """PyTorch's are awake, or they are not: a call is divided otherwise, and has a recording of its own."""
+    module = generated("lstm")
+    x, params = large(module)
+    set_threads(2)
+    forget(module)
+    want = module.infer(x, params)
+    for how in [(2, 1), (4, 2)] * TIMES:  # LIGHT: in parts, on whoever is awake
+        asked = (lambda light, how=how: (2, 1) if light else how) if how[1] == 1 else division
+        monkeypatch.setattr(layer, "division", asked)
+        monkeypatch.setattr(replay, "division", asked)
+        assert_same_bits(module.infer(x, params), want)
+    (found,) = module.LAYER.recordings._idle.values()
+    assert sorted(recording.divided for recording in found) == sorted([(2, 1), division(False)])
+
+
+def test_a_call_in_the_middle_of_another_is_not_recorded() -> None:
+    """As when a collection runs one."""
+    module, x, params, state = gru()
+    want, trace = module.infer(x, params, state), replay.Trace()
+    assert_same_bits(trace.of(lambda trace: module.infer(x, params, state)), want)
+    assert trace.call is None and not trace.works and memory.SKETCH.get() is None
+
+
+# Entered otherwise, once it has been done often
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_v3", "lstm_layernorm"])
+def test_entered_otherwise_it_gives_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = generated(name)
+    monkeypatch.setattr(replay, "OFTEN", 2)
+    forget(module)
+    last: dict[str, Any] = {}
+    for seed in range(TIMES + 2):
+        before, last = last, passes(module, name, seed, np.float64)
+    every = [recording for found in module.LAYER.recordings._idle.values() for recording in found or ()]
+    assert every and all(len(recording._entries) == len(recording._works) for recording in every)
+    assert not any(np.shares_memory(a, b) for a in leaves(tuple(before.values())).values() for b in leaves(tuple(last.values())).values())
+    forget(module)
+    for way, want in passes(module, name, TIMES + 1, np.float64).items():
+        assert_same_bits(last[way], want)
+
+
+def test_so_it_does_on_arrays_that_may_not_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x, params, state = gru()
+    want = passed(module, x, params, state)
+    monkeypatch.setattr(replay, "OFTEN", 2)
+    forget(module)
+    x, params = locked(x), type(params)(*map(locked, params))
+    for _ in range(TIMES + 2):
+        assert_same_bits(passed(module, x, params, state), want)
 
 
 @pytest.mark.parametrize("how", [lambda a: np.asfortranarray(a), lambda a: a[:, ::-1][:, ::-1][:, :, ::-1][:, :, ::-1], np.ndarray.tolist])

@@ -38,13 +38,13 @@ class Entry(NamedTuple):
         ``enter(block, *given)`` runs it on the arrays given; False, and nothing is done, if they have other shapes. Raises TypeError or
         ValueError for other kinds of arrays.
     block : array of int64
-    stays : tuple
-        Its arguments, which have to stay where they are.
+    stays : list
+        Those of its arguments that lie in no array given, and have to stay where they are.
     """
 
     enter: Callable[..., bool]
     block: Array
-    stays: tuple[Any, ...]
+    stays: list[Any]
 
     @classmethod
     def of(cls, host: Any, arguments: tuple[Any, ...], given: Sequence[Array]) -> Entry | None:
@@ -61,10 +61,12 @@ class Entry(NamedTuple):
         if host.overloads.get(kinds) is None or not all(isinstance(kind, PLAIN) for kind in kinds):
             return None
         made, places = host.overloads[kinds], Places(given)
+        bases = [places.of(argument) for argument in arguments]
         words = [made.library.get_pointer_to_function(made.fndesc.llvm_func_name), *(n for array in given for n in array.shape)]
-        for argument in arguments:
-            words += words_of(argument, given, places.of(argument)) if isinstance(argument, Array) else [int(argument)]
-        return cls(_entering(kinds, tuple(map(typeof, given))), np.array(words, np.int64), arguments)
+        for argument, base in zip(arguments, bases, strict=True):
+            words += words_of(argument, given, base) if isinstance(argument, Array) else [int(argument)]
+        stays = [argument for argument, base in zip(arguments, bases, strict=True) if base is None]
+        return cls(_entering(kinds, tuple(map(typeof, given))), np.array(words, np.int64), stays)
 
 
 def words_of(array: Array, given: Sequence[Array], base: int | None) -> list[int]:

@@ -130,7 +130,7 @@ class Layer(SecondOrder):
         recording = None
         if isinstance(params, Packed):
             check_packed(params, self.name, self.records["Params"])
-            recording, arrays = self.recorded(params.recordings, "step", (inputs, state), work, light=False)
+            recording, arrays = self.recorded(params.recordings, "step", (inputs, state), work)
         if recording is None:
             y, final = work(None, inputs, state)
             return (y, final) if out is None else Out.of(self, out, [y.shape, *(v.shape for v in final)], y.dtype).take(y, final)
@@ -138,7 +138,7 @@ class Layer(SecondOrder):
         if recording.heavy and time.perf_counter() - recording.ended < ATTENTION:
             call_workers()  # one step came soon after another: so will the next
         made = recording.new() if into is None else into.memory(recording.new())
-        result: tuple[Array, Any] = recording(arrays, made, None if recording.light else division(False))
+        result: tuple[Array, Any] = recording(arrays, made)
         if recording.heavy:
             recording.ended = time.perf_counter()
         given = (run, params, type(state), self.records["State"], arrays)
@@ -211,15 +211,13 @@ class Layer(SecondOrder):
     def recordings(self) -> Recordings:
         return Recordings()
 
-    def recorded(
-        self, recordings: Recordings, name: Any, given: Given, work: Path, *, light: bool = True
-    ) -> tuple[Recording | None, list[Array]]:
+    def recorded(self, recordings: Recordings, name: Any, given: Given, work: Path) -> tuple[Recording | None, list[Array]]:
         """Return a recording of a call, or None, and the arrays that it is given."""
         arrays = flattened(given)
         key = key_of(name, given, arrays) if SKETCH.get() is None else None
         if key is None or (self.indices and any([getattr(given[0], name).dtype != np.int64 for name in self.indices])):
             return None, arrays
-        recording = recordings.take(key, given, work, light=light)
+        recording = recordings.take(key, given, work)
         if self.indices and recording is not None:
             self.check_indices(given[0]._asdict(), recording.call.sizes)
         return recording, arrays
@@ -285,8 +283,8 @@ class Layer(SecondOrder):
         # Of the small arrays of a small call, none comes from memory that is kept: NumPy's own function is faster.
         new = np.empty if weights + steps * batch * width * dtype.itemsize < LARGE else empty
         call = Call(sizes, dtype, params, packed and packed.weights, steps, batch, laid, start, rows, keep, parts, how, axes, new)
-        to = SKETCH.get() if trace is None else trace
-        return call if to is None else to.on(call, light), given.state, lengths
+        noted = SKETCH.get() if trace is None else trace
+        return call if noted is None else noted.on(call, light), given.state, lengths
 
     def _laid(self, value: Array, name: str, rows: Rows) -> Array:
         """Return an input as rows, a context by batch position."""

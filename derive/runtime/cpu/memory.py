@@ -19,7 +19,7 @@ LARGE = 1 << 15  # bytes: smaller arrays come from NumPy
 IDLE = 1 << 29  # bytes that are kept at most
 BYTE = np.dtype(np.uint8)
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
-SKETCH: ContextVar[Any] = ContextVar("derive_sketch", default=None)  # what calls of this thread are to be noted in (see `sketch`)
+SKETCH: ContextVar[Any] = ContextVar("derive_sketch", default=None)  # what calls of this thread are noted in (`sketch`, `replay`)
 
 
 class _Block(np.ndarray):
@@ -122,6 +122,11 @@ def empty(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.nd
     """Return a new array that is not initialised; a large one begins at a cache line, and any that is to be `aligned`."""
     if (sketch := SKETCH.get()) is not None:
         return sketch.empty(shape, dtype)
+    return fresh(shape, dtype, aligned=aligned)
+
+
+def fresh(shape: tuple[int, ...], dtype: Any, *, aligned: bool = False) -> np.ndarray:
+    """Return what `empty` does, whatever calls of this thread are noted in."""
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
     if size < LARGE and not aligned:

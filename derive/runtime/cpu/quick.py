@@ -56,10 +56,10 @@ class Quick(NamedTuple):
         cls, recording: Recording, run: Callable[..., Any], packed: Any, kind: type[Any], state: type[Any], arrays: list[Array]
     ) -> Quick | None:
         """Return a recorded step that wakes no thread; None if it cannot be done so."""
-        entry = recording.entry(arrays)
-        if entry is None:
+        entries = recording.entries([*arrays, *recording.new()]) if recording.plain else None
+        if entries is None or len(entries) != 1:
             return None
-        return cls(run, packed.params, packed.weights, kind, state, recording.divided, entry, recording.call.dtype, recording.made)
+        return cls(run, packed.params, packed.weights, kind, state, recording.divided, entries[0], recording.call.dtype, recording.made)
 
     def done(self, run: Callable[..., Any], packed: Any, inputs: Any, state: Any) -> tuple[Array, Any] | None:
         """Do the step; None, and nothing is done, if it is another one."""

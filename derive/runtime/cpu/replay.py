@@ -1,8 +1,9 @@
-"""Small calls, done again as they were recorded.
+"""Calls done again as they were recorded.
 
-A small call spends its time in Python: arguments are checked, some thirty arrays made, and views of them. All of that depends on shapes
-alone. So of calls that are alike, the second is recorded, on copies of its arguments: which compiled functions are run, and of each array
-that they are given and each that is handed out, whether it is the caller's, new memory, or one that stays. From then on only that is done.
+A small call spends its time in Python, and one of a millisecond a tenth of it: arguments are checked, some thirty arrays made, and views of
+them. All of that depends on shapes alone. So of calls that are alike, the second is recorded, on copies of its arguments: which compiled
+functions are run, and of each array that they are given and each that is handed out, whether it is the caller's, new memory, room to work
+in, or one that stays. From then on only that is done.
 """
 
 from __future__ import annotations
@@ -16,19 +17,44 @@ import numpy as np
 
 from .call import Call, Work
 from .entry import Entry
-from .memory import unlocked
+from .memory import ALIGNMENT, LARGE, SKETCH, fresh, unlocked
+from .openmp import WAKING
 from .product import SHARED
 from .spans import Places, View, view_of
-from .threads import division
+from .threads import division, ready
 
 Array = np.ndarray
 Given = tuple[Any, ...]  # a call's arguments: records of arrays, arrays, or None
+Views = list[tuple[int, View]]  # of values before them in a list
 Path = Callable[..., Any]  # the ordinary way of a call: given a Trace or None, and its arguments
 
-KEPT = 16  # kinds of calls that are remembered
+KEPT = 32  # kinds of calls that are remembered
 STAYS = 1 << 19  # bytes that a recording keeps at most, in arrays that are nobody else's
+OFTEN = 1000  # times that a light call is done as it was recorded, before its entries are compiled: that takes half a second
+COPIED = 1 << 22  # bytes of arguments: to copy more takes longer than many calls gain
 ARRAYS = {np.ndarray}
 READ = "read"  # of an array's layout: one that only may not be written to
+
+
+class _Made:
+    """Arrays that are new while a call is recorded: those of its own, and those that the functions which it calls ask `memory` for."""
+
+    def __init__(self) -> None:
+        self.arrays: list[Array] = []
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        self.arrays.append(fresh(shape, dtype, aligned=True))
+        return self.arrays[-1]
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array that stays, and its zeros with it."""
+        made = fresh(shape, dtype, aligned=True)
+        made[...] = 0
+        return made
+
+    def on(self, call: Call, light: bool) -> Call:
+        """Return a call of somebody else, as when a collection or a signal makes one meanwhile: it is not recorded."""
+        return call
 
 
 class Trace:
@@ -39,26 +65,70 @@ class Trace:
     def __init__(self) -> None:
         self.call: Call | None = None
         self.works: list[Work] = []
-        self.made: list[Array] = []
+        self.made = _Made()
+
+    def of(self, work: Path, *given: Any) -> Any:
+        """Return the result of the call that is recorded."""
+        before = SKETCH.set(self.made)
+        try:
+            return work(self, *given)
+        finally:
+            SKETCH.reset(before)
 
     def on(self, call: Call, light: bool) -> Call:
         """Return a call, which wakes no thread if it is `light`, so that it is recorded."""
         self.call, self.light = call, light
-        return call._replace(empty=self.empty, record=self.works)
+        return call._replace(empty=self.made.empty, record=self.works)
 
     def leave(self) -> None:
         """Record nothing: what the call does is other calls."""
         self.call = None
+        SKETCH.set(None)
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        self.made.append(np.empty(shape, dtype))
-        return self.made[-1]
+
+class _Room:
+    """Arrays that a call works in and that are too large to stay, together: they lie in one piece of memory, new in each call."""
+
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        self._places, self._size = list[tuple[tuple[int, ...], np.dtype, int]](), 0
+        for array in arrays:
+            self._places.append((array.shape, array.dtype, self._size))
+            self._size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+
+    def new(self) -> list[Array]:
+        """Return the memory, if there is any."""
+        return [fresh((self._size,), np.uint8, aligned=True)] if self._places else []
+
+    def within(self, memory: Sequence[Array]) -> list[Array]:
+        """Return the arrays that lie in it."""
+        return [np.ndarray(shape, dtype, memory[0], start) for shape, dtype, start in self._places]
+
+
+class _Numbered:
+    """Where values lie in a list: of arrays, of what stays, and of views of both, which are told in their order."""
+
+    def __init__(self, arrays: Sequence[Array], staying: Sequence[Any]) -> None:
+        self._source, self.views = Places(arrays), Views()
+        self._staying = {id(value): len(arrays) + k for k, value in enumerate(staying)}
+
+    def number(self, value: Any, *, out: bool = False) -> int:
+        """Return where a value lies; of one that stays, a copy is handed `out`."""
+        base = self._source.of(value)
+        if base is None:
+            base = self._staying[id(value)]
+            view: View | None = methodcaller("copy") if out and isinstance(value, Array) else None
+        else:
+            view = view_of(self._source.arrays[base], value)
+        if view is None:
+            return base
+        self.views.append((base, view))
+        return len(self._source.arrays) + len(self._staying) + len(self.views) - 1
 
 
 class Recording:
     """A recorded call.
 
-    Its values lie in one list: the caller's arrays, new ones, those that stay, and views of all of them.
+    Its values lie in one list: the caller's arrays, new ones, those that it works in, those that stay, and views of all of them.
 
     Attributes
     ----------
@@ -75,47 +145,39 @@ class Recording:
     ended : float
         When it was last done, for who wants to know.
     divided : (int, int)
-        On what threads it runs, if nothing else is asked.
+        On what threads it runs.
     made : list of shapes and dtypes
         New arrays, in the order in which the result has them.
+    plain : bool
+        Whether the result has the new arrays as they are, in their order, and nothing else.
     locked : list of int
         The caller's arrays that may only be read: kernels are given them as others, and the result has them as they came.
     """
 
     def __init__(self, key: Any, trace: Trace, call: Call, arrays: Sequence[Array], result: Any) -> None:
-        self.key, self.ended, self.light = key, 0.0, trace.light
+        self.key, self.ended, self.light, self.divided = key, 0.0, trace.light, (call.parts, call.how)
         self.locked: list[int] = []
         self.heavy = call.batch * max((weight.size for weight in call.weights or ()), default=0) >= SHARED
         self.call = call._replace(params=None, weights=None, inputs=None, state=None, rows=None, record=None)
-        leaves, source = _leaves(result), Places(trace.made)
-        made = [trace.made[k] for k in dict.fromkeys(map(source.of, leaves)) if k is not None]
-        self.made = [(array.shape, array.dtype) for array in made]
+        leaves, source = _leaves(result), Places(trace.made.arrays)
+        handed = {k: leaf for k, leaf in zip(map(source.of, leaves), leaves, strict=True) if k is not None}
+        made = [_whole(leaf, source.arrays[k]) for k, leaf in handed.items()]
+        self.made, self._large = [(array.shape, array.dtype) for array in made], any(array.nbytes >= LARGE for array in made)
         self.handed = [leaf.shape for leaf in leaves if isinstance(leaf, Array)]
-        source = Places([*arrays, *made])
-        values = [*(value for _, given in trace.works for value in given), *leaves]
-        stay = {id(value): value for value in values if source.of(value) is None}
-        first, second = len(source.arrays), len(source.arrays) + len(stay)
-        staying = {name: first + k for k, name in enumerate(stay)}
-        views = list[tuple[int, View]]()
-
-        def place(value: Any, *, out: bool = False) -> int:
-            """Return where a value lies among all; of one that stays, a copy is handed `out`."""
-            base = source.of(value)
-            if base is None:
-                base = staying[id(value)]
-                view: View | None = methodcaller("copy") if out and isinstance(value, Array) else None
-            else:
-                view = view_of(source.arrays[base], value)
-            if view is None:
-                return base
-            views.append((base, view))
-            return second + len(views) - 1
-
-        self._works = [(work, _picks([place(value) for value in given])) for work, given in trace.works]
-        self._build = _builder(result, partial(place, out=True))
-        self._stay, self._views, self.divided = list(stay.values()), views, (call.parts, call.how)
-        in_order = list(map(source.of, leaves)) == list(range(len(arrays), first))
-        self._plain = in_order and all(view_of(array, leaf) is None for array, leaf in zip(made, leaves, strict=True))
+        worked = [array for k, array in enumerate(source.arrays) if k not in handed]
+        if sum(array.nbytes for array in worked) <= STAYS:
+            worked = []  # they stay
+        self._room = _Room(worked)
+        inside = Places([*arrays, *made, *worked])
+        leaving = [value for _, given in trace.works for value in given] + leaves
+        self._stay = list({id(value): value for value in leaving if inside.of(value) is None}.values())
+        reads, shows = _Numbered(inside.arrays, self._stay), _Numbered([*arrays, *made], self._stay)
+        self._works = [(work, _picks([reads.number(value) for value in given])) for work, given in trace.works]
+        self._build = _builder(result, partial(shows.number, out=True))
+        self._read, self._shown = reads.views, shows.views
+        in_order = list(map(inside.of, leaves)) == list(range(len(arrays), len(arrays) + len(made)))
+        self.plain = not worked and in_order and all(view_of(array, leaf) is None for array, leaf in zip(made, leaves, strict=True))
+        self._times, self._entries = 0, list[Entry]()
 
     @property
     def size(self) -> int:
@@ -124,16 +186,41 @@ class Recording:
 
     def new(self) -> list[Array]:
         """Return new arrays for what it makes."""
-        return [np.empty(shape, dtype) for shape, dtype in self.made]
+        empty = fresh if self._large else np.empty  # which is faster for those that are small
+        return [empty(shape, dtype) for shape, dtype in self.made]
 
-    def __call__(self, arrays: Sequence[Array], made: Sequence[Array] | None = None, divided: tuple[int, int] | None = None) -> Any:
-        """Do it on other arrays; return the result, in new arrays or those of `made`, divided as it was or otherwise."""
-        parts, how = divided or self.divided
-        made = made or self.new()
-        values = self._values([*self._unlocked(arrays), *made])
+    def __call__(self, arrays: Sequence[Array], made: Sequence[Array] | None = None) -> Any:
+        """Do it on other arrays; return the result, in new arrays or those of `made`."""
+        made, room = made or self.new(), self._room.new()
+        free = [*self._unlocked(arrays), *made]
+        if self.divided[1] == WAKING:
+            ready()
+        if self._entries:
+            for enter, block, _ in self._entries:
+                enter(block, *free, *room)
+        else:
+            self._run(free, room)
+        return self._build(self._values([*arrays, *made], self._shown))
+
+    def _run(self, free: list[Array], room: list[Array]) -> None:
+        """Run the functions on such arrays, and from then on that it has been done often, enter them in another way (see `entry`)."""
+        values = self._values([*free, *self._room.within(room)], self._read)
         for work, pick in self._works:
-            work(parts, how, *pick(values))
-        return self._build(self._values([*arrays, *made]) if self.locked else values)
+            work(*self.divided, *pick(values))
+        self._times += 1
+        if self._times == OFTEN and self.light:
+            self._entries = self.entries(free) or []
+
+    def entries(self, arrays: Sequence[Array]) -> list[Entry] | None:
+        """Return how its compiled functions are entered, one after the other, with the caller's arrays, new ones, and memory to work in.
+
+        None where one of them has other arguments than `entry` knows.
+        """
+        room = self._room.new()
+        given = [*map(np.copy, arrays), *room]  # of which no two overlap
+        values = self._values([*given[: len(arrays)], *self._room.within(room)], self._read)
+        found = [Entry.of(work, (*self.divided, *pick(values)), given) for work, pick in self._works]
+        return [entry for entry in found if entry is not None] if None not in found else None
 
     def _unlocked(self, arrays: Sequence[Array]) -> Sequence[Array]:
         if not self.locked:
@@ -143,29 +230,18 @@ class Recording:
             found[k] = unlocked(found[k])
         return found
 
-    def _values(self, arrays: Sequence[Array]) -> list[Any]:
-        """Return all that its functions and its result pick from, on such arrays."""
+    def _values(self, arrays: Sequence[Array], views: Views) -> list[Any]:
+        """Return all that its functions, or its result, pick from, on such arrays."""
         values = [*arrays, *self._stay]
-        if self._views:
-            values += [view(values[k]) for k, view in self._views]
+        if views:
+            values += [view(values[k]) for k, view in views]
         return values
-
-    def entry(self, arrays: Sequence[Array]) -> Entry | None:
-        """Return how its compiled function is entered with the caller's arrays and new ones, which then are the arrays of the result.
-
-        None where that is not all of it.
-        """
-        if len(self._works) != 1 or not self._plain:
-            return None
-        given = [*map(np.copy, arrays), *self.new()]  # of which no two overlap
-        work, pick = self._works[0]
-        return Entry.of(work, (*self.divided, *pick(self._values(given))), given)
 
     @classmethod
     def of(cls, key: Any, given: Given, work: Path) -> Recording | None:
         """Record a call on copies of its arguments, no two of which overlap; None if it is not recorded after all."""
         copies, trace = [_copied(item) for item in given], Trace()
-        result = work(trace, *copies)
+        result = trace.of(work, *copies)
         if trace.call is None:
             return None
         made = cls(key, trace, trace.call, flattened(copies), result)
@@ -189,7 +265,7 @@ class Recordings:
         """The kinds of calls."""
         return iter(list(self._idle))
 
-    def take(self, key: Any, given: Given, work: Path, *, light: bool = True) -> Recording | None:
+    def take(self, key: Any, given: Given, work: Path) -> Recording | None:
         """Return a recording that nobody else has; None for a call of a kind that is new, or is not to be recorded.
 
         Parameters
@@ -199,15 +275,13 @@ class Recordings:
             Its arguments.
         work : callable
             The ordinary way.
-        light : bool
-            Whether only a call that wakes no thread is recorded.
         """
         try:
             found = self._idle[key]
-            return None if found is None else found.pop()
+            return None if found is None else _fitting(found)
         except IndexError:  # seen, and no recording is idle
             made = Recording.of(key, given, work) if _recordable(given) else None
-            if made is None or made.size > STAYS or (light and not made.light):
+            if made is None or made.size > STAYS:
                 self._keep(key, None)
                 return None
             return made
@@ -225,6 +299,24 @@ class Recordings:
         self._idle[key] = found  # the last one now
         if len(self._idle) > KEPT:
             self._idle.pop(next(iter(self._idle)), None)
+
+
+def _whole(leaf: Array, made: Array) -> Array:
+    """Return an array of a result, or the new one that it lies in if that is larger."""
+    return leaf if leaf.nbytes == made.nbytes and leaf.flags.c_contiguous else made
+
+
+def _fitting(found: list[Recording]) -> Recording:
+    """Take a recording of those that are idle, for the threads that would run it now; IndexError if there is none."""
+    others = list[Recording]()
+    try:
+        while True:
+            recording = found.pop()
+            if recording.light or recording.divided == division(False):
+                return recording
+            others.append(recording)
+    finally:
+        found += others
 
 
 def flattened(given: Sequence[Any]) -> list[Array]:
@@ -255,7 +347,7 @@ def _read(array: Array) -> str:
 def _recordable(given: Given) -> bool:
     """Say whether kernels can be given a call's arrays, and those are small."""
     arrays = flattened(given)
-    return all(array.flags.carray or _read(array) for array in arrays) and sum(array.nbytes for array in arrays) < STAYS
+    return all(array.flags.carray or _read(array) for array in arrays) and sum(array.nbytes for array in arrays) < COPIED
 
 
 def _copied(item: Any) -> Any:
