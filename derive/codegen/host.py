@@ -226,17 +226,17 @@ class HostCode(ABC):
 
     def columns(self, rows: Source, place: Place, width: Size) -> Source:
         """Return the columns of rows where a value lies; of one that each head has, those of the head at hand."""
-        taken = self.taken_rows(place)
+        rows = self.taken_rows(rows, place)
         if place.stride is not None:
             first = place_of_head(place, self.size)
-            return code("{}[{}, {} : {} + {}]", rows, taken, first, first, self.size(width))
+            return code("{}[:, {} : {} + {}]", rows, first, first, self.size(width))
         if place.start == Size() and width == self.program.arrays[place.array].width:
-            return code("{}[{}]", rows, taken) if taken.text != ":" else rows
-        return code("{}[{}, {} : {}]", rows, taken, self.size(place.start), self.size(place.start + width))
+            return rows
+        return code("{}[:, {} : {}]", rows, self.size(place.start), self.size(place.start + width))
 
-    def taken_rows(self, place: Place) -> Source:
-        """Return which rows of an array the statements at hand are about: all."""
-        return Source(":")
+    def taken_rows(self, rows: Source, place: Place) -> Source:
+        """Return those rows of an array that the statements at hand are about: all."""
+        return rows
 
     def operand(self, value: str, *, by_head: bool = False) -> Source:
         """Return the rows of a value that is summed over steps; of one whose heads' values lie side by side, all of them."""

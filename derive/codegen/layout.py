@@ -50,6 +50,7 @@ FUNCTIONS_OF: dict[str, str] = {
     **dict.fromkeys(("put_both", "put_first", "put_last", "take_first", "take_last"), ".runtime.cpu.carries"),
     **dict.fromkeys(("host", "kernel", "share"), ".runtime.cpu.kernel"),
     **dict.fromkeys(("outer_sums", "workspace"), ".runtime.cpu.outer"),
+    "cut": ".runtime.cpu.pointers",
     **dict.fromkeys(("fill_panels", "fill_part", "multiply", "multiply_rows"), ".runtime.cpu.product"),
     **dict.fromkeys(("panel_room", "part_room", "row_parts"), ".runtime.cpu.product"),
     **dict.fromkeys(("NOTHING", "real_of", "some"), ".runtime.cpu.nothing"),

@@ -374,11 +374,12 @@ class Code(HostCode):
         self.statements = [*statements, *self.around.before, block(head, body, defines=("at",)), *self.around.after]
         self.around = None
 
-    def taken_rows(self, place: Place) -> Source:
+    def taken_rows(self, rows: Source, place: Place) -> Source:
         if self.around is None:
-            return super().taken_rows(place)
+            return rows
         piece = self.program.arrays[place.array].space == "piece"
-        return code(": last - first" if piece else "first : last", uses=("first", "last"))
+        taken = "cut({}, 0, last - first)" if piece else "cut({}, first, last)"
+        return code(taken, rows, uses=("cut", "first", "last"))
 
     def indexed(self, argument: str, given: Source) -> Source:
         """Return what a kernel is given for an argument: where the rows of steps begin, from the first step of the piece on."""

@@ -13,7 +13,7 @@ from ..host import place_of_head
 from ..kernel import Kernel
 from ..layout import INSIDE, RUNTIME, rows_name
 from ..sizes import size_source
-from ..source import Comment, Source, Statement, Tree, assign, block, code, do, listed, name, needed, spelt
+from ..source import Comment, Source, Statement, Tree, assign, block, code, listed, name, needed, spelt
 from .row import StageRow
 
 BY_STEP = ("row", "kept", "state", "ring", "ahead", "piece")  # where the rows of a step begin
@@ -176,7 +176,8 @@ class RowKernel:
         matrix = self.packed(product.matrix, product.transposed)
         if self.rec.types[product.matrix].headed:
             matrix = code("{}[head]", matrix, uses=("head",))
-        made = do(code("multiply({}, {}, {}, {})", vector, matrix, out, product.accumulate, uses=("multiply",)))
+        head = code("multiply(", uses=("multiply",))
+        made = spelt(head, [vector, matrix, out, code("{}", product.accumulate)], ")", indent=12)
         heads = code("for head in range({}):", self.size_name(self.rec.heads)) if product.out.stride is not None else None
         return [*self.host.note(product.equation), block(heads, [made], defines=("head",)) if heads else made]
 
@@ -185,7 +186,9 @@ class RowKernel:
         array = self.program.arrays[place.array]
         offset = self.offset(array, place.shift)
         whole = place.start == Size() and width == array.width and place.stride is None
-        columns = Source("") if whole else code(", {} : {}", self.size(place.start), self.size(place.start + width))
+        if whole:
+            return code("cut({}, {}first, {}end)", self.array(array.name), offset, offset, uses=("cut", "first", "end"))
+        columns = code(", {} : {}", self.size(place.start), self.size(place.start + width))
         if place.stride is not None:
             first = place_of_head(place, self.size)
             columns = code(", {} : {} + {}", first, first, self.size(width))

@@ -132,20 +132,21 @@ class StageRow:
         if (value, place) not in views.named:
             kernel, width = self.kernel, elements(self.rec.types[value].shape)
             array = kernel.program.arrays[place.array]
-            row = code("{}[{}", kernel.array(array.name), kernel.row_index(array, place.shift))
+            row = code("{}[{}]", kernel.array(array.name), kernel.row_index(array, place.shift))
             if place.stride is not None:
-                row = code("{}, {}", row, self.columns_of_head(place, width))
+                row = self.columns_of_head(row, place, width)
             elif not array.scalar and (place.start != Size() or width != array.width):
-                row = code("{}, {} : {}", row, kernel.size(place.start), kernel.size(place.start + width))
+                bounds = kernel.size(place.start), kernel.size(place.start + width)
+                row = code("cut({}, {}, {})", row, *bounds, uses=("cut",))
             variable = kernel.local[value] if not suffix else kernel.names.fresh(f"{value}{suffix}")
-            views.statements.append(assign(variable, code("{}]", row)))
+            views.statements.append(assign(variable, row))
             views.named[value, place] = variable
         return name(views.named[value, place])
 
-    def columns_of_head(self, place: Place, width: Size) -> Source:
-        """Return the columns of the head at hand."""
+    def columns_of_head(self, row: Source, place: Place, width: Size) -> Source:
+        """Return the columns of the head at hand, of a row."""
         first = place_of_head(place, self.kernel.size)
-        return code("{} : {} + {}", first, first, self.kernel.size(width))
+        return code("cut({}, {}, {} + {})", row, first, first, self.kernel.size(width), uses=("cut",))
 
     def of_head(self, value: str) -> Source:
         """Return the variable of what the head at hand has of a value that is constant in time: of a number that itself."""

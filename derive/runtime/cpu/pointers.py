@@ -1,6 +1,5 @@
 """Matrices as compiled code has them where it is compiled apart from its callers: a pointer, and the distances of neighbours in elements.
-
-They are tuples, which cost nothing: LLVM takes them apart again.
+They are tuples, which cost nothing: LLVM takes them apart again. And parts of arrays, with less to compile than a slice.
 """
 
 from __future__ import annotations
@@ -59,6 +58,27 @@ def shift(typingctx, place, count):  # type: ignore[no-untyped-def]
         return builder.insert_value(place, builder.gep(builder.extract_value(place, 0), [count]), 0)
 
     return place(place, types.int64), codegen
+
+
+@intrinsic
+def cut(typingctx, array, first, last):  # type: ignore[no-untyped-def]
+    """Return ``array[first:last]``, which must lie in the array: what a slice makes of other bounds takes long to compile.
+
+    A part of nothing is nothing (see `nothing`).
+    """
+    if array.name == "nothing":
+        return array(array, first, last), lambda context, builder, signature, arguments: context.get_dummy_value()
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        whole, first, last = arguments
+        of, part = (arrayobj.make_array(signature.args[0])(context, builder, value) for value in (whole, whole))
+        stride, *_ = cgutils.unpack_tuple(builder, of.strides)
+        start = builder.add(builder.ptrtoint(of.data, I64), builder.mul(first, stride))
+        part.data = builder.inttoptr(start, of.data.type)
+        part.shape = builder.insert_value(of.shape, builder.sub(last, first), 0)
+        return part._getvalue()
+
+    return array(array, types.int64, types.int64), codegen
 
 
 def _make_view(kind: Any) -> Any:
