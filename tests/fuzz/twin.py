@@ -44,6 +44,11 @@ def _empty(shape: Any, dtype: Any = float) -> np.ndarray:
     return np.full(shape, np.nan, dtype)
 
 
+def _cut(array: Any, first: int, last: int) -> Any:
+    assert array is NOTHING or 0 <= first <= last <= len(array), "a part of an array, within it"
+    return array[first:last]
+
+
 def _panel_room(k: int, n: int, dtype: Any, *heads: int) -> np.ndarray:
     return _empty((*heads, k, n), dtype)
 
@@ -219,6 +224,7 @@ RUNTIME = {
     "runtime.cpu.nothing": SimpleNamespace(NOTHING=NOTHING, some=some, real_of=real_of),
     "runtime.cpu.layer": SimpleNamespace(Layer=TwinLayer, Marks=layer.Marks, Packed=layer.Packed),
     "runtime.cpu.memory": SimpleNamespace(empty=_empty),
+    "runtime.cpu.pointers": SimpleNamespace(cut=_cut),
     "runtime.cpu.outer": SimpleNamespace(outer_sums=_outer_sums, workspace=_workspace),
     "runtime.cpu.product": SimpleNamespace(
         multiply=_multiply,
