@@ -38,7 +38,7 @@ def test_each_allocation_may_fail(recorded: bool, monkeypatch: pytest.MonkeyPatc
     name, params = module.__name__.rpartition(".")[0], module.init(d=5, n=7, seed=1)
     x = np.random.default_rng(0).standard_normal((400, 20, 5), dtype=np.float32)
     if not recorded:
-        monkeypatch.setattr(importlib.import_module(f"{name}.runtime.cpu.replay"), "COPIED", 0)
+        monkeypatch.setattr(importlib.import_module(f"{name}.runtime.cpu.replay"), "RECORDED", 0)
 
     def passes() -> Any:
         y, final, tape = module.forward(x, params)

@@ -53,9 +53,14 @@ class SecondOrder(BaseLayer):
         told = ", which backward(…, second=True) returns after the gradients"
         self.check_given(tape2, "backward_backward", "tape2", "Tape2", told)
         self.check_given(tape2.tape, "backward_backward", "tape2.tape")
-        call, kept = self.retaken(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
+        return self.twice((twice, by_inputs, through), self.retaken(tape2.tape), u, tape2)
+
+    def twice(self, works: tuple[Pass, Pass, Pass], call: Any, u: Any, tape2: Any) -> Any:
+        """Do what `backward_backward` does, with the call of a tape that was checked."""
+        work, by_inputs, through = works
+        kept = {"forward": tape2.tape.saved, "backward": tape2.saved}
         given = self._roles(u, "u", "backward_backward") | {"first.dy": self._first(call, tape2)}
-        link, work = "backward_backward", twice
+        link = "backward_backward"
         if f"{link}_inputs" in self.links and all(given[f"params.{name}"] is None for name in self.params):
             link, work = f"{link}_inputs", by_inputs
         found = self.linked(link, work, call, given, kept, "u")
@@ -69,7 +74,10 @@ class SecondOrder(BaseLayer):
         """Return the derivatives of output and final state along `v`."""
         self.check_given(tape, "tangent")
         tape = self.whole(forward, tape)
-        call = self.retaken(tape)
+        return self.moved(work, self.retaken(tape), v, tape)
+
+    def moved(self, work: Pass, call: Any, v: Any, tape: Any) -> tuple[Array, Any]:
+        """Do what `tangent` does, with the call of a tape that keeps all."""
         found = self.linked("tangent", work, call, self._roles(v, "v", "tangent"), {"forward": tape.saved}, "v")
         return self._outputs(call, found)
 

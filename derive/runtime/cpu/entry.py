@@ -48,7 +48,8 @@ class Entry(NamedTuple):
 
     @classmethod
     def of(cls, host: Any, arguments: tuple[Any, ...], given: Sequence[Array]) -> Entry | None:
-        """Return the entry of a function that has run on such arguments; None if there are others than arrays and whole numbers.
+        """Return the entry of a function that has run on such arguments; None if there are others than arrays and whole numbers, or if it
+        is not compiled.
 
         Parameters
         ----------
@@ -58,7 +59,7 @@ class Entry(NamedTuple):
             Those that change from call to call, no two of which overlap: an argument that lies in one of them will lie there again.
         """
         kinds = tuple(map(typeof, arguments))
-        if host.overloads.get(kinds) is None or not all(isinstance(kind, PLAIN) for kind in kinds):
+        if getattr(host, "overloads", {}).get(kinds) is None or not all(isinstance(kind, PLAIN) for kind in kinds):
             return None
         made, places = host.overloads[kinds], Places(given)
         bases = [places.of(argument) for argument in arguments]

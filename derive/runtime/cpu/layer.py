@@ -40,6 +40,7 @@ __all__ = ["Layer", "Marks", "Packed"]
 Array = np.ndarray
 TAPES = ("full", "recompute", "auto")
 TAPED = ("inputs", "params", "state", "saved")  # what a tape has of arrays
+TAKEN = len(TAPED)
 
 
 class Packed(NamedTuple):
@@ -152,7 +153,7 @@ class Layer(SecondOrder):
 
         def work(trace: Trace | None, *given: Any) -> Any:
             *taped, dy, dfinal = given
-            again = tape if trace is None else tape._replace(**dict(zip(TAPED, taped, strict=True)))
+            again = tape if trace is None else _retaped(tape, taped)
             call, lengths = self.taped(again, trace)
             call = call._replace(asked=asked)
             dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
@@ -162,16 +163,16 @@ class Layer(SecondOrder):
             if self.links and not second:
                 call = call._replace(rows=call.rows.fleeting)
             grads, kept = self.ran_back(run, call, again.saved, dy, dfinal, second=second)
-            return (grads, self.records["Tape2"](tape, dy, kept)) if second else grads
+            return (grads, self.records["Tape2"](again, dy, kept)) if second else grads
 
         if second and not self.links:
             raise NotImplementedError(self.no_second_order("backward with second=True"))
         self.check_given(tape, "backward")
         tape = self.whole(forward, tape) if second else tape
-        given = (tape.inputs, tape.params, tape.state, tape.saved, dy, dfinal)
-        if second or tape.lengths is not None or tape.reverse is not False or isinstance(tape.saved, Marks):
+        given = (*_taped(tape), dy, dfinal)
+        if not self._repeats(tape):
             return work(None, *given)
-        return self.again(self.recordings, ("backward", tape.steps, asked), given, work)
+        return self.again(self.recordings, ("backward", tape.steps, asked, second), given, work)
 
     def taped(self, tape: Any, trace: Trace | None = None) -> tuple[Call, Array | None]:
         """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
@@ -180,6 +181,37 @@ class Layer(SecondOrder):
         return call, lengths
 
     # For second order
+
+    def tangent(self, forward: Pass, work: Pass, v: Any, tape: Any) -> tuple[Array, Any]:
+        kind = self.records["Grads"]
+        if type(v) is not kind or not self._repeats(tape):
+            return super().tangent(forward, work, v, tape)
+
+        def ordinary(trace: Trace | None, *given: Any) -> tuple[Array, Any]:
+            taken = _retaped(tape, given[:TAKEN])
+            return self.moved(work, self.taped(taken, trace)[0], kind(*given[TAKEN:]), taken)
+
+        found: tuple[Array, Any] = self.again(self.recordings, ("tangent", tape.steps), (*_taped(tape), *v), ordinary)
+        return found
+
+    def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any) -> Any:
+        kind = self.records["Grads"]
+        if type(u) is not kind or not isinstance(tape2, self.records["Tape2"]) or not self._repeats(tape2.tape):
+            return super().backward_backward(twice, by_inputs, through, u, tape2)
+
+        def ordinary(trace: Trace | None, *given: Any) -> Any:
+            taken, (dy, saved, *u) = _retaped(tape2.tape, given[:TAKEN]), given[TAKEN:]
+            again = tape2._replace(tape=taken, dy=dy, saved=saved)
+            return self.twice((twice, by_inputs, through), self.taped(taken, trace)[0], kind(*u), again)
+
+        given = (*_taped(tape2.tape), tape2.dy, tape2.saved, *u)
+        return self.again(self.recordings, ("backward_backward", tape2.tape.steps), given, ordinary)
+
+    def _repeats(self, tape: Any) -> bool:
+        """Say whether what is done with a tape depends on shapes alone."""
+        if not isinstance(tape, self.records["Tape"]):
+            return False
+        return tape.lengths is None and tape.reverse is False and not isinstance(tape.saved, Marks)
 
     def retaken(self, tape: Any) -> Call:
         return self.taped(tape)[0]
@@ -452,6 +484,16 @@ class Layer(SecondOrder):
 
         params = None if a.params is None else type(a.params)(*map(added, a.params, b.params))
         return a._replace(params=params, **{name: added(getattr(a, name), getattr(b, name)) for name in self.context})
+
+
+def _taped(tape: Any) -> tuple[Any, ...]:
+    """Return what a tape has of arrays."""
+    return tape.inputs, tape.params, tape.state, tape.saved
+
+
+def _retaped(tape: Any, taped: Sequence[Any]) -> Any:
+    """Return a tape with other arrays."""
+    return tape._replace(**dict(zip(TAPED, taped, strict=True)))
 
 
 def _ready(record: Any, kind: type) -> bool:

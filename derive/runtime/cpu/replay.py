@@ -1,9 +1,9 @@
 """Calls done again as they were recorded.
 
 A small call spends its time in Python, and one of a millisecond a tenth of it: arguments are checked, some thirty arrays made, and views of
-them. All of that depends on shapes alone. So of calls that are alike, the second is recorded, on copies of its arguments: which compiled
-functions are run, and of each array that they are given and each that is handed out, whether it is the caller's, new memory, room to work
-in, or one that stays. From then on only that is done.
+them. All of that depends on shapes alone. So of calls that are alike, the second is recorded: which compiled functions are run, and of each
+array that they are given and each that is handed out, whether it is the caller's, new memory, room to work in, or one that stays. From then
+on only that is done.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .entry import Entry
 from .memory import ALIGNMENT, LARGE, SKETCH, fresh, unlocked
 from .openmp import WAKING
 from .product import SHARED
-from .spans import Places, View, view_of
+from .spans import Places, View, apart, view_of
 from .threads import division, ready
 
 Array = np.ndarray
@@ -31,7 +31,7 @@ Path = Callable[..., Any]  # the ordinary way of a call: given a Trace or None, 
 KEPT = 32  # kinds of calls that are remembered
 STAYS = 1 << 19  # bytes that a recording keeps at most, in arrays that are nobody else's
 OFTEN = 1000  # times that a light call is done as it was recorded, before its entries are compiled: that takes half a second
-COPIED = 1 << 22  # bytes of arguments: to copy more takes longer than many calls gain
+RECORDED = 1 << 24  # bytes of arguments: calls on more take so long that nothing is gained
 ARRAYS = {np.ndarray}
 READ = "read"  # of an array's layout: one that only may not be written to
 
@@ -239,13 +239,14 @@ class Recording:
 
     @classmethod
     def of(cls, key: Any, given: Given, work: Path) -> Recording | None:
-        """Record a call on copies of its arguments, no two of which overlap; None if it is not recorded after all."""
-        copies, trace = [_copied(item) for item in given], Trace()
-        result = trace.of(work, *copies)
+        """Record a call; None if it is not recorded after all. Where two of its arguments overlap, it is recorded on copies."""
+        arrays, trace = flattened(given), Trace()
+        given = given if apart(arrays) else tuple(map(_copied, given))
+        result = trace.of(work, *given)
         if trace.call is None:
             return None
-        made = cls(key, trace, trace.call, flattened(copies), result)
-        made.locked = [k for k, array in enumerate(flattened(given)) if not array.flags.writeable]
+        made = cls(key, trace, trace.call, flattened(given), result)
+        made.locked = [k for k, array in enumerate(arrays) if not array.flags.writeable]
         return made
 
 
@@ -347,7 +348,7 @@ def _read(array: Array) -> str:
 def _recordable(given: Given) -> bool:
     """Say whether kernels can be given a call's arrays, and those are small."""
     arrays = flattened(given)
-    return all(array.flags.carray or _read(array) for array in arrays) and sum(array.nbytes for array in arrays) < COPIED
+    return all(array.flags.carray or _read(array) for array in arrays) and sum(array.nbytes for array in arrays) < RECORDED
 
 
 def _copied(item: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from operator import itemgetter, methodcaller
 from typing import Any
 
@@ -17,6 +18,12 @@ def span(array: Array) -> tuple[int, int]:
     """Return the first address of an array and the one after its last."""
     start = array.__array_interface__["data"][0]
     return start, start + sum((n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)) + array.itemsize
+
+
+def apart(arrays: Sequence[Array]) -> bool:
+    """Say whether no two arrays overlap, from their first elements to their last."""
+    spans = sorted(span(array) for array in arrays if array.size)
+    return all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 class Places:
