@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_sums_over_rows_are_made_for_parameters_that_are_asked_for(name: str) ->
     read_again = module.LAYER.links and any(extra is None for _, extra in module.LAYER.links["backward"].saved.values())
     assert of_params.count("outer_sums(") == (0 if read_again else ast.unparse(work).count("outer_sums("))
     if name in ("lstm", "gru", "rnn"):
-        assert of_params and any(test == "with_x" and "multiply_rows(" in text and ", dx" in text for test, text in asked)
+        assert of_params and any(test == "with_x" and "multiply_rows(" in text and re.search(r"\bdx\b", text) for test, text in asked)
 
 
 def peak(tape: Any, y: np.ndarray, **options: Any) -> int:

@@ -4,6 +4,7 @@ They are tuples, which cost nothing: LLVM takes them apart again. And parts of a
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
 from llvmlite import ir
@@ -75,7 +76,9 @@ def cut(typingctx, array, first, last):  # type: ignore[no-untyped-def]
         stride, *_ = cgutils.unpack_tuple(builder, of.strides)
         start = builder.add(builder.ptrtoint(of.data, I64), builder.mul(first, stride))
         part.data = builder.inttoptr(start, of.data.type)
-        part.shape = builder.insert_value(of.shape, builder.sub(last, first), 0)
+        count, axes = builder.sub(last, first), cgutils.unpack_tuple(builder, of.shape)
+        part.shape = builder.insert_value(of.shape, count, 0)
+        part.nitems = reduce(builder.mul, axes[1:], count)
         return part._getvalue()
 
     return array(array, types.int64, types.int64), codegen
