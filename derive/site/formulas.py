@@ -19,6 +19,10 @@ NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 ElementTree.register_namespace("", NAMESPACE)
 # KaTeX writes the bars of a norm as the signs of parallels and of divisors, which stand apart as relations do.
 BARS = {"∥": "‖", "∣": "|"}
+ALONE = {"lspace": "0em", "rspace": "0em"}  # a bar between two values: as a fence, it has no space around it without being told
+SLANTED = re.compile(r"[A-Za-zıȷ\u0370-\u03ff∂∇]")  # a letter that browsers slant where it stands alone
+TOLD = ("fence", "separator")  # of an operator, known from its sign; attributes of MathML 3 that MathML Core does nothing with
+MARK = re.compile(r"\(\d+\)")  # which of several functions in a line: `v^{(2)}`
 
 
 def inline(tex: str) -> str:
@@ -44,6 +48,7 @@ def mended(made: str) -> str:
     math[:] = list(whole) if whole.tag == f"{{{NAMESPACE}}}mrow" and not whole.attrib else [whole]  # `math` is a row itself
     for element in list(math.iter()):
         _mend(element)
+        _shorten(element)
     return ElementTree.tostring(math, encoding="unicode").replace(f' xmlns="{NAMESPACE}"', "", 1)  # in HTML the element's name says it
 
 
@@ -52,7 +57,7 @@ def _mend(element: ElementTree.Element) -> None:
     name = element.tag.removeprefix(f"{{{NAMESPACE}}}")
     if name == "mo" and element.text in BARS:
         element.text = BARS[element.text]
-        element.attrib |= {"lspace": "0em", "rspace": "0em"}
+        element.attrib |= {} if element.get("fence") else ALONE
     elif name in ("mi", "mn", "mo") and element.get("mathvariant") in ALPHABETS and len(element.text or "") == 1:
         element.text = _letter(element.attrib.pop("mathvariant"), element.text or "")
     elif name == "mover" and element[1].text == OVERLINE and element[1].get("stretchy") == "true":
@@ -63,6 +68,18 @@ def _mend(element: ElementTree.Element) -> None:
         lower = ElementTree.Element(f"{{{NAMESPACE}}}mrow", {"class": "lower"})  # or the upper mark would all but touch the lower
         lower.append(element[0])
         element[0] = lower
+
+
+def _shorten(element: ElementTree.Element) -> None:
+    """Leave out what browsers know without being told: pages have tens of thousands of these."""
+    name = element.tag.removeprefix(f"{{{NAMESPACE}}}")
+    if name == "mo":
+        element.attrib = {key: value for key, value in element.attrib.items() if key not in TOLD or value != "true"}
+    elif name == "mi" and element.get("mathvariant") == "normal" and not SLANTED.fullmatch(element.text or ""):
+        del element.attrib["mathvariant"]
+    elif name == "mrow" and len(element) == 3 and MARK.fullmatch(mark := "".join(element.itertext())):
+        element.tag, element.text = f"{{{NAMESPACE}}}mtext", mark  # one word, and no operators
+        element[:] = []
 
 
 def _letter(variant: str, letter: str) -> str:

@@ -295,6 +295,17 @@ def test_letters_of_other_alphabets_are_characters() -> None:
     assert "𝒲" in mathml(r"\mathcal{W}", False) and "ℝ" in mathml(r"\mathbb{R}", False)
 
 
+def test_what_browsers_know_without_being_told_is_left_out() -> None:
+    made = mathml(r"\operatorname{Diag}\left(\left|a\right|, \partial b\right)^{(2)} + \lVert c \rVert", False)
+    assert "fence" not in made and "separator" not in made and "<mi>Diag</mi>" in made
+    assert '<mi mathvariant="normal">∂</mi>' in made  # alone, it would be slanted
+    assert (
+        "<mrow><mo>|</mo><mi>a</mi><mo>|</mo></mrow>" in made and made.count('<mo stretchy="false" lspace="0em" rspace="0em">‖</mo>') == 2
+    )
+    assert "<mtext>(2)</mtext>" in made  # a mark, and no operators
+    assert '<mo stretchy="false">(</mo>' in mathml("f(2)", False)
+
+
 def test_a_mark_above_a_mark_is_given_room() -> None:
     for tex, count in ((r"\bar{\bar{h}}_t", 1), (r"\bar{\bar{\hat{u}}}", 2), (r"\dot{i}", 1), (r"\dot{h} + \bar{x} + \bar{i}", 0)):
         assert mathml(tex, False).count('<mrow class="lower">') == count, tex
