@@ -25,6 +25,7 @@
 `references`     arXiv numbers and DOIs as links (a Markdown extension)
 `mathml`         TeX to MathML while the site is built (a Markdown extension)
 `figures`        drawings put into the page (a Markdown extension)
+`hooks`          what MkDocs calls while it builds
 `extra`          what must be installed for all this
 ===============  ===================================================================
 """

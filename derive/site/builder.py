@@ -23,7 +23,7 @@ from ..notation.written import latex_of
 from ..package import contents
 from ..package import folder as files
 from ..picture import thumbnail
-from . import gallery, plain
+from . import gallery, hooks, plain
 from .bibtex import of_page
 from .notebook import write_notebooks
 from .page import Links, Page, checks
@@ -207,7 +207,8 @@ def _config(site: Site, figures: Path, packages: Path) -> dict[str, Any]:
     else:
         config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": [str(packages), str(ROOT)], "options": API}}}
     made = f"derive {version()}".rstrip()
-    return {"site_name": site.name, "site_url": site.url, "copyright": made, "docs_dir": "docs", "nav": _nav(site), **config}
+    own = {"site_name": site.name, "site_url": site.url, "copyright": made, "docs_dir": "docs", "nav": _nav(site)}
+    return {**own, "hooks": [hooks.__file__], **config}
 
 
 API = {
