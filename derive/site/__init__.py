@@ -5,6 +5,8 @@
 `builder`        from cells to a folder of HTML
 `serve`          the built site on this machine
 `playground`     a page where a cell is typed and derived in the browser
+`made`           what takes time for a cell, for several processes
+`parts`          the page of a cell in parts, where it would be too long
 `sections`       the page of a cell, section by section
 `mathematics`    its mathematics
 `facts`          its tables

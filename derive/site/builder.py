@@ -22,13 +22,14 @@ from ..language.errors import CellError
 from ..notation.written import latex_of
 from ..package import contents
 from ..package import folder as files
-from ..picture import thumbnail
 from . import gallery, hooks, plain
 from .bibtex import of_page
+from .made import Made, made
+from .mathml import kept
 from .notebook import write_notebooks
 from .page import Links, Page, checks
 from .playground import bundle
-from .sections import CITE, markdown
+from .sections import CITE
 from .shared_out import shared_out
 from .versions import version
 
@@ -38,6 +39,7 @@ PAGES = HERE / "pages"  # which every site has
 OF_PROJECT = Links("../notation.html", "../theory/second.html", "../cuda.html")
 OF_OWN = Links("notation.html")
 LATER = 0.05  # a boost in the search: rare words count for more there, and a variant's name is rarer than that of its cell
+FIGURES, FORMULAS, PACKAGES = "docs/figures", "formulas.json", "packages"  # in the folder of the sources
 KEYWORDS = "keywords.yml"  # beside `nav.yml`: by page, what a reader types who looks for it
 CELLS = "cells/"  # in the navigation, where the pages of cells go
 THEORY = "theory"  # the folder of the course, whose pages say how they are cited
@@ -137,9 +139,11 @@ def write(site: Site, folder: Path) -> Path:
         (pages / page.name).write_text(only_links_within(page.read_text(encoding="utf-8"), pages), encoding="utf-8")
     _assets(pages / "assets")
     keywords = _keywords(site)
-    _cells(site, pages / "cells" if site.docs else pages, keywords)
-    figures = pages / "figures"
+    cells = dict(zip(site.cells, shared_out(made, _pages(site)), strict=True))
+    _cells(site, cells, pages / "cells" if site.docs else pages, keywords)
+    figures = folder / FIGURES
     if site.docs is not None:
+        _without_cells(folder / PACKAGES, site.package)
         _figures(site, figures, pages / "assets" / "playground")  # after the cells: kernels' threads stay
     write_notebooks(pages, figures)
     _cited(pages / THEORY)
@@ -147,10 +151,12 @@ def write(site: Site, folder: Path) -> Path:
         if not name.startswith(CELLS):
             page = pages / name
             page.write_text(_head({"tags": words}) + page.read_text(encoding="utf-8"), encoding="utf-8")
-    listed = plain.llms(site.name, _nav(site), site.cells, CELLS if site.docs else "", site.url)
+    nav = _nav(site, cells)
+    listed = plain.llms(site.name, nav, site.cells, CELLS if site.docs else "", site.url)
     (pages / "llms.txt").write_text(listed, encoding="utf-8")
+    kept(folder / FORMULAS, dict(formula for one in cells.values() for formula in one.formulas.items()))
     path = folder / "mkdocs.yml"
-    config = _config(site, figures, _without_cells(folder / "packages", site.package))
+    config = _config(site, nav, folder)
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path
 
@@ -189,25 +195,27 @@ def _assets(folder: Path) -> None:
     shutil.copy(Path(package.origin).parent / "fonts" / "STIXTwoMath-Regular.ttf", folder)
 
 
-def _without_cells(folder: Path, package: str) -> Path:
-    """Write what is the same in every generated package, and return the folder it lies in.
+def _without_cells(folder: Path, package: str) -> None:
+    """Write what is the same in every generated package.
 
     The pages of the interface tell of this alone, and parsing hundreds of kernels for them takes longer than all else on these pages.
     """
     files.write(contents.files((), cuda=False, frameworks=False), folder / package)
-    return folder
 
 
-def _config(site: Site, figures: Path, packages: Path) -> dict[str, Any]:
+def _config(site: Site, nav: Nav, folder: Path) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((HERE / "mkdocs.yml").read_text(encoding="utf-8"))
+    options = {"derive.site.figures": {"folder": str(folder / FIGURES)}, "derive.site.mathml": {"known": str(folder / FORMULAS)}}
     extensions = config["markdown_extensions"]
-    extensions[extensions.index("derive.site.figures")] = {"derive.site.figures": {"folder": str(figures)}}
+    for name, given in options.items():
+        extensions[extensions.index(name)] = {name: given}
     if site.docs is None:
         config["theme"]["features"].remove("navigation.tabs")
     else:
-        config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": [str(packages), str(ROOT)], "options": API}}}
-    made = f"derive {version()}".rstrip()
-    own = {"site_name": site.name, "site_url": site.url, "copyright": made, "docs_dir": "docs", "nav": _nav(site)}
+        paths = [str(folder / PACKAGES), str(ROOT)]
+        config["plugins"]["mkdocstrings"] = {"handlers": {"python": {"paths": paths, "options": API}}}
+    release = f"derive {version()}".rstrip()
+    own = {"site_name": site.name, "site_url": site.url, "copyright": release, "docs_dir": "docs", "nav": nav}
     return {**own, "hooks": [hooks.__file__], **config}
 
 
@@ -224,12 +232,18 @@ API = {
 }
 
 
-def _nav(site: Site) -> Nav:
+def _nav(site: Site, made: Mapping[Cell, Made]) -> Nav:
+    """Return the navigation; parts of a page come after it."""
+
+    def entries(cell: Cell, folder: str = "") -> Nav:
+        own = {cell.title or cell.name: f"{folder}{cell.name}.md"}
+        return [own, *({part.title: f"{folder}{part.name}.md"} for part in made[cell].parts)]
+
     if site.docs is None:
-        cells = [{cell.title or cell.name: f"{cell.name}.md"} for cell in site.cells]
+        cells = [entry for cell in site.cells for entry in entries(cell)]
         return [{"Cells": ["index.md", _gallery(""), *cells]}, {"Notation": "notation.md"}, {"Glossary": "glossary.md"}]
     nav: Nav = yaml.safe_load((site.docs / "nav.yml").read_text(encoding="utf-8"))
-    groups: Nav = [{title: [{c.title or c.name: f"{CELLS}{c.name}.md"} for c in cells]} for title, cells in site.groups.items()]
+    groups: Nav = [{title: [entry for cell in cells for entry in entries(cell, CELLS)]} for title, cells in site.groups.items()]
     return [
         {title: [f"{CELLS}index.md", _gallery(CELLS), *groups]} if entry == CELLS else {title: entry}
         for item in nav
@@ -241,18 +255,18 @@ def _gallery(folder: str) -> dict[str, str]:
     return {"Gallery": f"{folder}{gallery.NAME}.md"}
 
 
-def _cells(site: Site, folder: Path, keywords: Mapping[str, list[str]]) -> None:
-    """Write the index, the gallery, and the page and the text of each cell."""
+def _cells(site: Site, made: Mapping[Cell, Made], folder: Path, keywords: Mapping[str, list[str]]) -> None:
+    """Write the index, the gallery, and the page, its parts and the text of each cell."""
     folder.mkdir(exist_ok=True)
     (folder / "index.md").write_text(index(site), encoding="utf-8")
-    pictures = {}
-    for cell, (page, text, picture) in zip(site.cells, shared_out(_made, _pages(site)), strict=True):
+    for cell, one in made.items():
         head = found_by(cell, site.cells, keywords.get(f"{CELLS}{cell.name}.md", ()))
-        (folder / f"{cell.name}.md").write_text(head + page, encoding="utf-8")
-        (folder / f"{cell.name}.txt").write_text(text, encoding="utf-8")
-        pictures[cell.name] = picture
+        (folder / f"{cell.name}.md").write_text(head + one.page, encoding="utf-8")
+        (folder / f"{cell.name}.txt").write_text(one.text, encoding="utf-8")
+        for part in one.parts:
+            (folder / f"{part.name}.md").write_text(found_by(cell, site.cells, part=True) + part.text, encoding="utf-8")
     script = f"{'../' if site.docs else ''}assets/gallery.js"
-    listed = gallery.gallery(site.groups, script, lambda cell: pictures[cell.name])
+    listed = gallery.gallery(site.groups, script, lambda cell: made[cell].picture)
     (folder / f"{gallery.NAME}.md").write_text(listed, encoding="utf-8")
 
 
@@ -265,11 +279,6 @@ def _pages(site: Site) -> list[Page]:
     ]
 
 
-def _made(page: Page) -> tuple[str, str, str]:
-    """Return what takes time for a cell: its page, its derivation as text, and its picture in the gallery."""
-    return markdown(page), plain.derivation(page.cell), thumbnail(page.cell)
-
-
 def _keywords(site: Site) -> dict[str, list[str]]:
     """Return, by page, what it is found by besides its text; nothing on a site that has no hand-written pages, or no list of keywords."""
     listed = site.docs / KEYWORDS if site.docs else None
@@ -277,14 +286,14 @@ def _keywords(site: Site) -> dict[str, list[str]]:
     return found
 
 
-def found_by(cell: Cell, cells: Sequence[Cell], keywords: Sequence[str] = ()) -> str:
+def found_by(cell: Cell, cells: Sequence[Cell], keywords: Sequence[str] = (), *, part: bool = False) -> str:
     """Return what the search reads at the head of a page: the cell's name and keywords, and how much they count.
 
     The search takes each word that is typed for the beginning of one, so a cell whose name begins with another's comes after it.  So does
-    one whose name has several words: "gate" is also the beginning of `gated_oja`.
+    one whose name has several words: "gate" is also the beginning of `gated_oja`.  A part of a page comes after the page.
     """
     begun = sum(cell.name.startswith(other.name) for other in cells if other is not cell)
-    later = begun or "_" in cell.name
+    later = (begun or "_" in cell.name) + part
     return _head({"tags": [cell.name, *keywords], "search": {"boost": LATER**later if later else 1}})
 
 

@@ -63,13 +63,13 @@ def _own(page: Page) -> str:
     return "where a prime marks a surrogate: it is used as the derivative wherever gradients are taken, though it is not that of the value."
 
 
-def jacobian(page: Page) -> str:
-    """The blocks of one step's Jacobian."""
+def jacobian(page: Page, *, folded: bool = True) -> str:
+    """The blocks of one step's Jacobian; where they may be `folded`, those of very many terms are."""
     if not page.cell.states or not has_jacobian(page.cell):
         return ""
     found = page.cell.jacobian()
     lines = latex_lines(found)
-    blocks = "".join(_block(tex, len(found[key].terms)) for key, tex in lines.items())
+    blocks = "".join(_block(tex, len(found[key].terms) if folded else 0) for key, tex in lines.items())
     intro = "How the states of a step depend on those of the step before. A zero block is a path that does not exist."
     return f'<p>{intro}</p>\n\n<div class="blocks" data-search-exclude>{blocks}</div>'
 

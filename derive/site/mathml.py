@@ -7,6 +7,7 @@ themselves (`formulas`).
 from __future__ import annotations
 
 import importlib.util
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from .formulas import mended, typeset
 RENDER = """function render(tex, display) {
     return katex.renderToString(tex, {displayMode: display, output: "mathml", throwOnError: true, strict: "error"})
 }"""
+
+
+Formulas = dict[tuple[str, bool], str]  # MathML by TeX, and by whether it has a line of its own
 
 
 class FormulaError(BuildError):
@@ -59,16 +63,36 @@ def script() -> Path:
     return Path(package.origin).with_name("katex.min.js")
 
 
+def kept(path: Path, formulas: Formulas) -> None:
+    """Write formulas that are set already for another process: to set one takes longer than all else that becomes of it."""
+    path.write_text(json.dumps([[*formula, made] for formula, made in formulas.items()]), encoding="utf-8")
+
+
+@cache
+def _known(path: str) -> Formulas:
+    """Return what `kept` has written, or nothing where there is no path; once for all pages."""
+    found = json.loads(Path(path).read_text(encoding="utf-8")) if path else []
+    return {(tex, display): made for tex, display, made in found}
+
+
 class _Formulas(Postprocessor):
+    def __init__(self, md: Markdown, known: Formulas) -> None:
+        super().__init__(md)
+        self.known = known
+
     def run(self, text: str) -> str:
-        return typeset(text, mathml)
+        return typeset(text, lambda tex, display: self.known.get((tex, display)) or mathml(tex, display))
 
 
 class Mathematics(Extension):
     """The extension that MkDocs loads."""
 
+    def __init__(self, **options: Any) -> None:
+        self.config = {"known": ["", "a file of formulas that are set already"]}
+        super().__init__(**options)
+
     def extendMarkdown(self, md: Markdown) -> None:
-        md.postprocessors.register(_Formulas(md), "mathematics", 0)  # last: raw HTML is back in its place then
+        md.postprocessors.register(_Formulas(md, _known(self.getConfig("known"))), "mathematics", 0)  # last: raw HTML is back in its place
 
 
 def makeExtension(**options: Any) -> Mathematics:

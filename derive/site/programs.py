@@ -28,8 +28,11 @@ def use(page: Page) -> str:
 
 def kernels(page: Page) -> str:
     """The emitted loops."""
+    return "\n\n".join(f"### {title}\n\n{text}" if title else text for title, text in pieces(page))
+
+
+def pieces(page: Page) -> list[tuple[str, str]]:
+    """The same as titles and texts: what is said of them, and each loop."""
     done: set[str] = set()
-    parts = ["<p>As generated. A number leads to its equation, and “code” beside an equation leads here.</p>"]
-    for listing in page.listings:
-        parts += [f"### `{listing.name}` {{ #kernel-{listing.name} }}", rendered(listing, done)]
-    return "\n\n".join(parts)
+    loops = [(f"`{listing.name}` {{ #kernel-{listing.name} }}", rendered(listing, done)) for listing in page.listings]
+    return [("", "<p>As generated. A number leads to its equation, and “code” beside an equation leads here.</p>"), *loops]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..cell import Cell
 from . import facts, mathematics, programs, second, tape, verified
@@ -32,11 +32,19 @@ SECTIONS: tuple[tuple[str, Callable[[Page], str]], ...] = (
 
 def markdown(page: Page) -> str:
     """Return the page: Markdown, with HTML where there are formulas."""
-    cell = page.cell
+    return put_together(page.cell, sections(page))
+
+
+def sections(page: Page) -> dict[str, str]:
+    """Return those sections that a page has, by title."""
+    return {title: text for title, section in SECTIONS if (text := section(page))}
+
+
+def put_together(cell: Cell, sections: Mapping[str, str]) -> str:
+    """Return a page of these sections."""
     parts = [f"# {cell.title or cell.name}", *_about(cell), figure(cell)]
-    for title, section in SECTIONS:
-        if text := section(page):
-            parts += [f"## {title if cell.states else STATELESS.get(title, title)}", text]
+    for title, text in sections.items():
+        parts += [f"## {title if cell.states else STATELESS.get(title, title)}", text]
     return "\n\n".join(parts) + "\n"
 
 
