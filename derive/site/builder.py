@@ -22,6 +22,7 @@ from ..language.errors import CellError
 from ..notation.written import latex_of
 from ..package import contents
 from ..package import folder as files
+from ..picture import thumbnail
 from . import gallery, hooks, plain
 from .bibtex import of_page
 from .made import Made, made
@@ -139,6 +140,8 @@ def write(site: Site, folder: Path) -> Path:
         (pages / page.name).write_text(only_links_within(page.read_text(encoding="utf-8"), pages), encoding="utf-8")
     _assets(pages / "assets")
     keywords = _keywords(site)
+    for cell in site.cells[:1]:
+        thumbnail(cell)  # the search for wires is compiled once then, and not in each process
     cells = dict(zip(site.cells, shared_out(made, _pages(site)), strict=True))
     _cells(site, cells, pages / "cells" if site.docs else pages, keywords)
     figures = folder / FIGURES
