@@ -196,7 +196,7 @@ def test_of_many_kinds_the_last_are_kept() -> None:
 def test_large_calls_are_not_recorded() -> None:
     module = generated("gru")
     forget(module)
-    params, x = module.init(64, 64, seed=0), np.ones((130, 128, 64), np.float32)
+    params, x = module.init(64, 64, seed=0), np.ones((130, 512, 64), np.float32)
     assert x.nbytes > replay.RECORDED
     for _ in range(TIMES):
         module.infer(x, params)
