@@ -103,6 +103,11 @@ class Shown:
         """What is made of all steps, with what it is of a value."""
         return {eq.name: self.mark(eq.name) for eq in (*self.rec.accumulators, *self.rec.epilogue)}
 
+    @cached_property
+    def whole(self) -> dict[Mark, str]:
+        """The last of the sums of the same: all of it."""
+        return {mark: name for name, mark in self.sums.items()}
+
     def is_shown(self, eq: Equation) -> bool:
         """Say whether an equation tells something of a value that people know, all of it, and anything at all."""
         kind, value = self.mark(eq.name)
@@ -134,4 +139,4 @@ class Shown:
 
     def is_part_of_sum(self, eq: Equation) -> bool:
         """Say whether an equation is one of several sums over steps that a value receives, and not yet all of them."""
-        return eq.name in [name for name, mark in self.sums.items() if mark == self.sums.get(eq.name)][:-1]
+        return eq.name in self.sums and self.whole[self.sums[eq.name]] != eq.name

@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Generic, TypeVar
 
 from ..calculus.chain import BACKWARD, FORWARD
@@ -16,7 +16,9 @@ from ..calculus.ir import Equation
 from ..calculus.second import role
 from ..language.definition import Definition
 from ..notation import written
-from ..notation.text import definitions, formula, tagged_formulas
+from ..notation.formula import Formulas
+from ..notation.style import Text
+from ..notation.text import definitions, formula, formulas_of, tagged_formulas
 from ..program.pipeline import Compiled, Stored
 from . import second
 from .host import HostCode
@@ -41,6 +43,12 @@ from .source import (
 )
 
 C = TypeVar("C", bound=HostCode)
+
+
+@lru_cache(maxsize=1)  # the modules for the CPU and for devices are made one after the other
+def _tagged(compiled: Compiled) -> dict[str, str]:
+    """Return the numbered formulas of all links, as on the cell's page, by tag."""
+    return tagged_formulas(compiled.derived)
 
 
 class Module(ABC, Generic[C]):
@@ -92,16 +100,17 @@ class Module(ABC, Generic[C]):
     def finals(self, link: Stored) -> list[Source]:
         """Return the values of a link's carries after their last step."""
 
-    @cached_property
-    def tagged(self) -> dict[str, str]:
-        """The numbered formulas of all links, as on the cell's page, by tag."""
-        return tagged_formulas(self.compiled.derived)
-
     def comments(self, link: str) -> Callable[[Equation], str]:
         """Return what says which formula an equation of a link is: as on the cell's page, whatever the passes have made of it."""
 
+        tagged = _tagged(self.compiled)
+
+        @cache
+        def formulas() -> Formulas:
+            return formulas_of(self.compiled.derivation, link, Text({}))
+
         def comment(eq: Equation) -> str:
-            return self.tagged[eq.tag] if eq.shown and eq.tag in self.tagged else formula(eq, self.compiled.derivation, link)
+            return tagged[eq.tag] if eq.shown and eq.tag in tagged else formula(eq, formulas())
 
         return comment
 

@@ -58,8 +58,7 @@ def tagged_formulas(derivation: Derivation) -> dict[str, str]:
     return lines
 
 
-def formula(eq: Equation, derivation: Derivation, link: str) -> str:
+def formula(eq: Equation, formulas: Formulas) -> str:
     """Return the right side of an equation of a link, as the passes have made it."""
-    rec = derivation[link].recurrence
-    text = formulas_of(derivation, link, Text({})).node(eq.node)[0]
-    return f"Σ_t {text}" if any(eq.name == other.name for other in rec.accumulators) else text
+    text = formulas.node(eq.node)[0]
+    return f"Σ_t {text}" if any(eq.name == other.name for other in formulas.rec.accumulators) else text

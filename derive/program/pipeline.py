@@ -101,7 +101,7 @@ class Stored:
         return self.link.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # it is known by itself: a cell is compiled once
 class Compiled:
     """A cell's chain with its programs.
 

@@ -12,7 +12,9 @@ from ...calculus.ir import Equation
 from ...language.definition import Definition
 from ...language.sizes import Shape, Size, elements
 from ...notation import written
-from ...notation.text import formula, tagged_formulas
+from ...notation.formula import Formulas
+from ...notation.style import Text
+from ...notation.text import formula, formulas_of, tagged_formulas
 from ...program.streaming import Step, step
 from ..source import Comment, Source, Tree, code, defined, do, free, name, read, store
 from .functions import printed_helpers
@@ -78,13 +80,17 @@ class CModule:
     def formulas(self) -> dict[str, str]:
         return tagged_formulas(self.step.chain)
 
+    @cached_property
+    def names(self) -> Formulas:
+        return formulas_of(self.step.chain, FORWARD, Text({}))
+
     def say(self, eq: Equation) -> list[Comment]:
         """Return the comment of an equation that has a number."""
         return [say(f"({eq.tag})  {self.formulas[eq.tag]}")] if eq.shown and eq.tag in self.formulas else []
 
     def note(self, eq: Equation) -> list[Comment]:
         """Return a comment for any equation."""
-        return self.say(eq) or [say(formula(eq, self.step.chain, FORWARD))]
+        return self.say(eq) or [say(formula(eq, self.names))]
 
     # Functions
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 import sympy as sp
 
 from ...calculus.chain import Derivation
 from ...calculus.functions import Elementwise
 from ...calculus.ir import Equation, Label, Map, Recurrence, Type, validate
+from ...calculus.order import order
 
 COSTLY = 10
 
@@ -30,15 +32,15 @@ def _share(rec: Recurrence) -> Recurrence:
     types, labels, names = dict(rec.types), dict(rec.labels), rec.names()
     prologue, body = list(rec.prologue), list(rec.body)
     while (found := _candidate(body, types)) is not None:
-        operands = Map(found).operands()
+        operands = _operands(found)
         shape = max((types[o].shape for o in operands), key=len)
         name = names.fresh(f"{type(found).__name__}_{operands[0]}" if len(operands) == 1 else f"{type(found).__name__}_value")
         static = not any(types[o].batched for o in operands)
         headed = any(types[o].headed for o in operands)
         types[name], labels[name] = Type(shape, not static, headed=headed), Label("part")
-        first = next(k for k, eq in enumerate(body) if isinstance(eq.node, Map) and eq.node.expr.has(found))
+        first = next(k for k, eq in enumerate(body) if found in _applications(eq))
         swap = {found: sp.Symbol(name)}
-        body = [replace(eq, node=replace(eq.node, expr=eq.node.expr.xreplace(swap))) if isinstance(eq.node, Map) else eq for eq in body]
+        body = [_swapped(eq, swap) if found in _applications(eq) else eq for eq in body]
         made = Equation(name, Map(found), shown=False)
         if static:
             prologue.append(made)
@@ -49,13 +51,33 @@ def _share(rec: Recurrence) -> Recurrence:
 
 def _candidate(body: list[Equation], types: Mapping[str, Type]) -> sp.Expr | None:
     """Return the smallest costly application that occurs more than once, or that is static, or None."""
-    counts: Counter[sp.Expr] = Counter()
-    for eq in body:
-        if isinstance(eq.node, Map):
-            counts.update(f for f in sp.preorder_traversal(eq.node.expr) if isinstance(f, Elementwise) and f.info.cost >= COSTLY)
+    counts = Counter(f for eq in body for f in _applications(eq))
 
     def static(f: sp.Expr) -> bool:
-        return not any(types[name].batched for name in Map(f).operands())
+        return not any(types[name].batched for name in _operands(f))
 
-    found = [f for f, count in counts.items() if Map(f).operands() and (count > 1 or static(f))]
-    return min(found, key=lambda f: (not static(f), sp.count_ops(f), str(f)), default=None)
+    found = [f for f, count in counts.items() if _operands(f) and (count > 1 or static(f))]
+    return min(found, key=lambda f: (not static(f), *order(f)[1:]), default=None)
+
+
+def _applications(eq: Equation) -> tuple[sp.Expr, ...]:
+    """Return the costly applications in an equation, each as often as it stands there."""
+    return _costly(eq.node.expr) if isinstance(eq.node, Map) else ()
+
+
+def _swapped(eq: Equation, swap: Mapping[sp.Expr, sp.Expr]) -> Equation:
+    assert isinstance(eq.node, Map)
+    return replace(eq, node=replace(eq.node, expr=eq.node.expr.xreplace(swap)))
+
+
+# An equation is asked again after each function that gets a name, and most are as they were.
+
+
+@lru_cache(maxsize=1 << 14)
+def _costly(expr: sp.Expr) -> tuple[sp.Expr, ...]:
+    return tuple(f for f in sp.preorder_traversal(expr) if isinstance(f, Elementwise) and f.info.cost >= COSTLY)
+
+
+@lru_cache(maxsize=1 << 14)
+def _operands(f: sp.Expr) -> tuple[str, ...]:
+    return Map(f).operands()
