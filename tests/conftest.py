@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -47,15 +48,23 @@ def kernel_cache() -> Iterator[Path]:
         yield memory.cache_folder()
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one worker run all tests of a cell that ships, and one all others of a file: what they derive and compile is made once."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class Together(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            group, (file, _, test) = super()._split_scope(nodeid), nodeid.partition("::")
+            cells = (word for word in re.split(r"[][-]", test)[1:] if word in SHIPPED)
+            return next(cells, file) if group == nodeid else group
+
+    return Together(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
 def ordinary(cases: Iterable[Any], chosen: Container[Any]) -> list[Any]:
     """Return the cases of a test; those that are not chosen for an ordinary run are left to the exhaustive one."""
     values = [(case, case if isinstance(case, tuple) else (case,)) for case in cases]
     return [pytest.param(*each, marks=() if case in chosen else pytest.mark.exhaustive) for case, each in values]
-
-
-def together(names: Iterable[str]) -> list[Any]:
-    """Return names of which one worker runs all tests of each: what these share is made once."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
 
 
 @pytest.fixture

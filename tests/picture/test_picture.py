@@ -13,7 +13,6 @@ from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import pytest
-from conftest import together
 from fuzz.strategy import Drawn, cells
 from helpers.matrix_cells import DELTA, OJA
 from hypothesis import HealthCheck, Phase, given, settings
@@ -74,7 +73,7 @@ ODD = {
     )
 }
 CELLS = {**REGISTRY, **ODD}
-every_cell = pytest.mark.parametrize("name", together(CELLS))
+every_cell = pytest.mark.parametrize("name", CELLS)
 
 
 # What a picture holds, read back from its text
