@@ -9,13 +9,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import ordinary
+from conftest import generated, ordinary
 
 from derive.bench import profile, stamps
 from derive.bench.run import main
 from derive.cells import REGISTRY
 from derive.package.contents import files
-from derive.package.memory import compile_all
 
 SIZE = (3, 6, 4, 5)
 CELLS = ("gru_v3", "lstm_layernorm")
@@ -27,9 +26,8 @@ pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[ModuleType, ModuleType]]:
-    plain = compile_all([REGISTRY[name] for name in CELLS])
     folder = tmp_path_factory.mktemp("profile")
-    return {name: (plain[name], profile.profiled(REGISTRY[name], folder)) for name in CELLS}
+    return {name: (generated(name), profile.profiled(REGISTRY[name], folder)) for name in CELLS}
 
 
 @every_cell

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import generated
 
-import derive
 from derive.__main__ import main
 from derive.cells import REGISTRY
 from derive.explain import cpu as plan
@@ -78,7 +78,7 @@ def test_cells_of_other_forms() -> None:
 @pytest.mark.parametrize("name", REGISTRY)
 def test_the_tape_is_as_large_as_it_says(name: str) -> None:
     cell = REGISTRY[name]
-    module: Any = derive.compile(cell)
+    module: Any = generated(name)
     sizes = plan.parse_extent(cell, []).sizes
     keywords = {size: sizes[size] for size in list(inspect.signature(module.spec).parameters)[2:]}
     found = sum(int(np.prod(shape)) for shape in module.spec(7, 1, **keywords)["saved"].values())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torchrecurrent
-from conftest import package
+from conftest import generated
 from helpers.columns import executed
 from helpers.interpreted import B, D, N, P, T, assert_close, evaluated, gradients, problem, sizes_of
 from torch.func import functional_call
@@ -114,7 +114,7 @@ def test_cell_has_the_published_states_and_parameters(name: str) -> None:
 def test_a_new_cell_is_usable(name: str) -> None:
     """From its initial parameters and the state that it starts in, a long sequence gives moderate numbers that depend on the input."""
     cell = ZOO[name]
-    module, sizes = package(*ZOO.values())[name], {**sizes_of(cell), "n": 24, "d": 24 if cell.equal_sizes else 3}
+    module, sizes = generated(name), {**sizes_of(cell), "n": 24, "d": 24 if cell.equal_sizes else 3}
     p = initial(module, cell, sizes=sizes, steps=100, batch=B, dtype=np.float64)
     output = evaluated(p)
     assert np.isfinite(output).all() and 1e-3 < np.abs(output).max() < 100
@@ -425,7 +425,7 @@ RUNS = [({"n": 9, "p": 4}, 5, 3), ({"d": 2, "n": 33, "p": 5}, 2, 1), ({"d": 17, 
 
 
 def verify_kernels(name: str) -> None:
-    module = package(*ZOO.values())[name]
+    module = generated(name)
     for sizes, steps, batch in RUNS:
         p = sample(ZOO[name], sizes=sizes, steps=steps, batch=batch)
         errors = relative(kernel(module, p), autograd(p))
