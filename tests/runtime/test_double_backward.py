@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import assert_close, assert_same_bits, generated, leaves, ordinary, package
+from conftest import assert_close, assert_same_bits, generated, leaves, ordinary
 from test_interface import MEMORY, TWINS
 
 from derive.bench.contender import threads_of
@@ -341,7 +341,7 @@ def test_what_is_refused(case: str) -> None:
 
 
 def test_a_module_of_first_order_says_how_to_get_the_second() -> None:
-    module = package(get("gru"))["gru"]
+    module = generated("ugrnn")
     y, _, tape = module.forward(np.ones((2, 1, 3), np.float32), module.init(3, 4))
     calls = {
         "backward with second=True": lambda: module.backward(y, tape, second=True),
@@ -351,7 +351,7 @@ def test_a_module_of_first_order_says_how_to_get_the_second() -> None:
         "step_tangent": lambda: module.step_tangent(None, None, None, None),
     }
     for name, call in calls.items():
-        with pytest.raises(NotImplementedError, match=rf"gru\.{name}: this module was generated without second order: .*--order 2"):
+        with pytest.raises(NotImplementedError, match=rf"ugrnn\.{name}: this module was generated without second order: .*--order 2"):
             call()
 
 

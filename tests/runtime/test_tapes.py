@@ -18,7 +18,9 @@ from helpers.matrix_cells import DELTA
 
 import derive
 from derive.cells import REGISTRY
-from derive.verify.problem import sample
+from derive.verify.problem import directions, sample
+from derive.verify.second import kernels
+from derive.verify.witnesses import arguments
 from generated.runtime import tapes
 from generated.torch import layer
 
@@ -112,15 +114,11 @@ def test_second_order_runs_the_steps_again() -> None:
     module = derive.compile(DELTA, order=2)
     own = importlib.import_module(f"{module.__package__}.runtime.tapes")
     p = sample(DELTA, steps=STEPS, batch=BATCH)
-    params, state = module.Params(*p.parameters.values()), module.State(*p.states.values())
-    along = module.Grads(x=np.cos(p.arrays["x"]), params=params, state=None)
-    found = []
+    given, found = arguments(module, p)[0], []
     for size in (own.LIMIT, 0):
         own.set_limit(size)
-        _, _, tape = module.forward(p.arrays["x"], params, state)
-        _, tape2 = module.backward(p.dy, tape, second=True)
-        found.append((module.backward_backward(along, tape2), module.tangent(along, tape), module.hvp(along, tape, p.dy)))
-        assert isinstance(tape.saved, module.Saved) == (size > 0)
+        assert isinstance(module.forward(*given)[2].saved, module.Saved) == (size > 0)
+        found.append(tuple(kernels(module, p, directions(p)).named().values()))
     own.set_limit(own.LIMIT)
     assert_same_bits(*found)
 

@@ -102,12 +102,12 @@ def test_loops_are_packed_and_call_nothing(triple: str, cpu: str, form: Format, 
 
 # Other tests, as another processor
 
-CELLS = ("rnn", "lstm", "gru_v3")
+CELLS = ("rnn", "gru_v3")  # one product for all steps, and two phases a step; the second in both dtypes
 PRODUCTS = ("more_than_one_block", "strides_and_transposes", "pack_layout", "nan_and_infinity_stay_in_their_row")
 FUNCTIONS = ("exp", "tanh", "sigmoid", "log", "sin")
 SLICE = [
     *(f"tests/verify/test_gradients.py::test_gradients[{name}]" for name in CELLS),
-    *(f"tests/verify/test_torch.py::test_layer_is_that_of_pytorch[{name}]" for name in CELLS[:2]),
+    "tests/verify/test_torch.py::test_layer_is_that_of_pytorch[rnn]",
     *(f"tests/runtime/test_product.py::test_{name}" for name in PRODUCTS),
 ]
 REST = [
