@@ -159,6 +159,13 @@ def test_gradients_by_integers_and_fixed_parameters_are_none() -> None:
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_gradients(cell: Cell) -> None:
+    report = check(cell, module=own(cell), float32=cell is MEMORY)
+    assert report.ok, table([report])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("cell", CELLS[1:], ids=lambda cell: cell.name)
+def test_gradients_in_float32(cell: Cell) -> None:
     report = check(cell, module=own(cell))
     assert report.ok, table([report])
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_same_bits, package, python
+from conftest import ROOT, assert_same_bits, generated, python
 
-from derive.cells import REGISTRY
 from derive.runtime.cpu.outer import layout
+from generated.runtime.cpu.replay import Recordings
 
 
 class Allocator:
@@ -34,11 +34,12 @@ class Allocator:
 
 @pytest.mark.parametrize("recorded", [False, True])
 def test_each_allocation_may_fail(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = package(REGISTRY["lstm"])["lstm"]
+    module = generated("lstm")
     name, params = module.__name__.rpartition(".")[0], module.init(d=5, n=7, seed=1)
     x = np.random.default_rng(0).standard_normal((400, 20, 5), dtype=np.float32)
     if not recorded:
         monkeypatch.setattr(importlib.import_module(f"{name}.runtime.cpu.replay"), "RECORDED", 0)
+        monkeypatch.setattr(module.LAYER, "recordings", Recordings())
 
     def passes() -> Any:
         y, final, tape = module.forward(x, params)
