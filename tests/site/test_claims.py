@@ -140,5 +140,6 @@ def test_what_the_page_on_benchmarks_says_of_peers_and_of_the_peak() -> None:
 
 def test_what_the_page_on_modules_says_of_small_calls_and_of_threads() -> None:
     page = (DOCS / "interface.md").read_text(encoding="utf-8")
-    assert quick.OFTEN == replay.KEPT == 16 and "the last sixteen kinds" in page and "like the sixteen before it" in page
+    assert quick.OFTEN == 16 and f"The last {replay.KEPT} kinds" in page and "like the sixteen before it" in page
+    assert f"up to {replay.RECORDED >> 20} MiB" in page and replay.OFTEN == 1000 and "done a thousand times" in page
     assert f"stay awake for {1000 * ATTENTION:.1f} ms" in page
