@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from itertools import combinations
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,9 @@ from derive.runtime.cpu import spans
 from derive.verify.problem import sample
 from derive.verify.witnesses import arguments
 from generated.runtime.cpu import layer, memory, replay
+from generated.runtime.cpu.room import Room
 from generated.runtime.cpu.threads import division, set_threads
+from generated.runtime.cpu.trace import Trace
 
 T, B = 6, 3
 TIMES = 4  # the first call goes the ordinary way, the second is recorded, and all after that are done again
@@ -300,9 +303,23 @@ def test_the_threads_that_run_it_are_asked_each_time(monkeypatch: pytest.MonkeyP
 def test_a_call_in_the_middle_of_another_is_not_recorded() -> None:
     """As when a collection runs one."""
     module, x, params, state = gru()
-    want, trace = module.infer(x, params, state), replay.Trace()
-    assert_same_bits(trace.of(lambda trace: module.infer(x, params, state)), want)
-    assert trace.call is None and not trace.works and memory.SKETCH.get() is None
+    want, made = module.infer(x, params, state), Trace()
+    assert_same_bits(made.of(lambda trace: module.infer(x, params, state)), want)
+    assert made.call is None and not made.works and memory.SKETCH.get() is None
+
+
+def test_what_no_function_works_in_together_has_the_same_memory() -> None:
+    """Five arrays, the first and the last function that works in each, and the memory of all."""
+    spans = [(0, 0), (0, 2), (1, 1), (2, 3), (3, 3)]
+    arrays = [np.empty(size, np.uint8) for size in (300, 100, 200, 640, 64)]
+    room = Room(arrays, spans)
+    (whole,) = room.new()
+    found = room.within([whole])
+    assert whole.nbytes == 1088 < 1408 and [array.nbytes for array in found] == [array.nbytes for array in arrays]
+    assert all((array.ctypes.data - whole.ctypes.data) % memory.ALIGNMENT == 0 for array in found)
+    for (a, one), (b, other) in combinations(zip(spans, found, strict=True), 2):
+        together = a[0] <= b[1] and b[0] <= a[1]
+        assert not (together and np.shares_memory(one, other))
 
 
 # Entered otherwise, once it has been done often

@@ -30,10 +30,11 @@ from .memory import LARGE, SKETCH, empty, unlocked
 from .nothing import NOTHING
 from .out import Out
 from .quick import Quickly
-from .replay import Given, Path, Recording, Recordings, Trace, flattened, key_of
+from .replay import Given, Recording, Recordings, flattened, key_of
 from .segments import Marks, Segment
 from .threads import ATTENTION, call_workers, division
 from .tile import ROWS
+from .trace import Path, Trace
 
 __all__ = ["Layer", "Marks", "Packed"]
 

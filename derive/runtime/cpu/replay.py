@@ -15,18 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from .call import Call, Work
+from .call import Call
 from .entry import Entry
-from .memory import ALIGNMENT, LARGE, SKETCH, fresh, unlocked
+from .memory import LARGE, fresh, unlocked
 from .openmp import WAKING
 from .product import SHARED
+from .room import Room, used
 from .spans import Places, View, apart, view_of
 from .threads import division, ready
+from .trace import Path, Trace
 
 Array = np.ndarray
 Given = tuple[Any, ...]  # a call's arguments: records of arrays, arrays, or None
 Views = list[tuple[int, View]]  # of values before them in a list
-Path = Callable[..., Any]  # the ordinary way of a call: given a Trace or None, and its arguments
 
 KEPT = 32  # kinds of calls that are remembered
 STAYS = 1 << 19  # bytes that a recording keeps at most, in arrays that are nobody else's
@@ -34,74 +35,6 @@ OFTEN = 1000  # times that a light call is done as it was recorded, before its e
 RECORDED = 1 << 24  # bytes of arguments: calls on more take so long that nothing is gained
 ARRAYS = {np.ndarray}
 READ = "read"  # of an array's layout: one that only may not be written to
-
-
-class _Made:
-    """Arrays that are new while a call is recorded: those of its own, and those that the functions which it calls ask `memory` for."""
-
-    def __init__(self) -> None:
-        self.arrays: list[Array] = []
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        self.arrays.append(fresh(shape, dtype, aligned=True))
-        return self.arrays[-1]
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array that stays, and its zeros with it."""
-        made = fresh(shape, dtype, aligned=True)
-        made[...] = 0
-        return made
-
-    def on(self, call: Call, light: bool) -> Call:
-        """Return a call of somebody else, as when a collection or a signal makes one meanwhile: it is not recorded."""
-        return call
-
-
-class Trace:
-    """What a pass does while it is recorded."""
-
-    light: bool
-
-    def __init__(self) -> None:
-        self.call: Call | None = None
-        self.works: list[Work] = []
-        self.made = _Made()
-
-    def of(self, work: Path, *given: Any) -> Any:
-        """Return the result of the call that is recorded."""
-        before = SKETCH.set(self.made)
-        try:
-            return work(self, *given)
-        finally:
-            SKETCH.reset(before)
-
-    def on(self, call: Call, light: bool) -> Call:
-        """Return a call, which wakes no thread if it is `light`, so that it is recorded."""
-        self.call, self.light = call, light
-        return call._replace(empty=self.made.empty, record=self.works)
-
-    def leave(self) -> None:
-        """Record nothing: what the call does is other calls."""
-        self.call = None
-        SKETCH.set(None)
-
-
-class _Room:
-    """Arrays that a call works in and that are too large to stay, together: they lie in one piece of memory, new in each call."""
-
-    def __init__(self, arrays: Sequence[Array]) -> None:
-        self._places, self._size = list[tuple[tuple[int, ...], np.dtype, int]](), 0
-        for array in arrays:
-            self._places.append((array.shape, array.dtype, self._size))
-            self._size += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-
-    def new(self) -> list[Array]:
-        """Return the memory, if there is any."""
-        return [fresh((self._size,), np.uint8, aligned=True)] if self._places else []
-
-    def within(self, memory: Sequence[Array]) -> list[Array]:
-        """Return the arrays that lie in it."""
-        return [np.ndarray(shape, dtype, memory[0], start) for shape, dtype, start in self._places]
 
 
 class _Numbered:
@@ -164,10 +97,11 @@ class Recording:
         made = [_whole(leaf, source.arrays[k]) for k, leaf in handed.items()]
         self.made, self._large = [(array.shape, array.dtype) for array in made], any(array.nbytes >= LARGE for array in made)
         self.handed = [leaf.shape for leaf in leaves if isinstance(leaf, Array)]
-        worked = [array for k, array in enumerate(source.arrays) if k not in handed]
-        if sum(array.nbytes for array in worked) <= STAYS:
-            worked = []  # they stay
-        self._room = _Room(worked)
+        within = {k: works for k, works in used(trace.works, source).items() if k not in handed}
+        if sum(source.arrays[k].nbytes for k in within) <= STAYS:
+            within = {}  # they stay
+        worked = [source.arrays[k] for k in within]
+        self._room = Room(worked, list(within.values()))
         inside = Places([*arrays, *made, *worked])
         leaving = [value for _, given in trace.works for value in given] + leaves
         self._stay = list({id(value): value for value in leaving if inside.of(value) is None}.values())
