@@ -48,6 +48,7 @@ def kernel_cache() -> Iterator[Path]:
         yield memory.cache_folder()
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is none
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Let one worker run all tests of a cell that ships, and one all others of a file: what they derive and compile is made once."""
     from xdist.scheduler import LoadGroupScheduling
