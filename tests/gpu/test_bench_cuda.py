@@ -71,12 +71,11 @@ class Ticking:
 @pytest.fixture(autouse=True)
 def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedDevice]:
     """Let generated modules run on the simulator, and tensors lie in the host's memory."""
-    before, tf32 = list(current._device), (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    before = list(current._device)
     current.use(device := TensorDevice())
     monkeypatch.setattr(contenders, "PLACE", "cpu")
     yield device
     current._device[:] = before
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
 
 
 def generated(name: str) -> ModuleType:
@@ -162,10 +161,19 @@ def test_a_peer_that_cannot_be_made_is_a_gap(monkeypatch: pytest.MonkeyPatch) ->
     assert contenders.peer("eager", p) == "failed: ZeroDivisionError: division by zero"
 
 
-def test_pytorch_may_round_or_not() -> None:
-    for allowed in (True, False):
-        contenders.allow_tf32(allowed)
-        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == allowed
+def rounds() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+def test_pytorch_may_round_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = rounds()
+    for frozen in (False, True):  # a program may forbid that such flags be set without an end
+        if frozen:
+            monkeypatch.setattr(torch.backends, "__allow_nonbracketed_mutation_flag", False)
+        for allowed in (True, False):
+            with contenders.rounding(allowed):
+                assert rounds() == (allowed, allowed)
+            assert rounds() == before
 
 
 # Times

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -58,12 +59,17 @@ def peer(name: str, p: Problem) -> Contender | str:
         return failure(error)
 
 
-def allow_tf32(allowed: bool) -> None:
-    """Let PyTorch's products of float32, those of its layers among them, round their operands, or not."""
+@contextmanager
+def rounding(allowed: bool) -> Iterator[None]:
+    """Let PyTorch's products of float32, those of its layers among them, round their operands to TF32, or not; then it is as before."""
     backends = importlib.import_module("torch").backends
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer versions have other names for it, older ones have these alone
-        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = allowed
+    layers = backends.cudnn.flags(enabled=None, benchmark=None, deterministic=None, allow_tf32=allowed)  # an assignment may be refused
+    with warnings.catch_warnings(action="ignore", category=UserWarning), layers:  # newer versions have other names, older ones these alone
+        before, backends.cuda.matmul.allow_tf32 = backends.cuda.matmul.allow_tf32, allowed
+        try:
+            yield
+        finally:
+            backends.cuda.matmul.allow_tf32 = before
 
 
 def disagreement(own: Contender, other: Contender) -> float:

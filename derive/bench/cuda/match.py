@@ -35,17 +35,18 @@ def compare(match: Match, settings: Settings) -> Iterator[DeviceRow]:
     """Yield the row of each phase."""
     cell, module, case = match.cell, match.module, replace(match.case, size=size_for(match.cell, match.case.size))
     batch, steps, d, n = case.size
-    contenders.allow_tf32(case.kind == "tf32")
     p = contenders.on_device(case, module, cell)
     own, peers = contenders.ours(module, p, case.kind), {name: contenders.peer(name, p) for name in match.peers}
-    apart, work = _disagreements(own, peers), operations(cell, sizes_of(cell, d, n), steps, batch)
-    for phase in settings.phases:
-        times = measure(phase, own, peers, settings)
-        timed = times.pop("")
-        assert isinstance(timed, Timing)
-        alone = floors(module, CALLS[phase](own), settings.clock.now)
-        work_of_phase = work * (1 + BACKWARD * (phase == TRAINING))
-        yield DeviceRow(cell.name, phase, batch, steps, d, n, work_of_phase, timed, times, case.kind, tuple(alone), apart)
+    work = operations(cell, sizes_of(cell, d, n), steps, batch)
+    with contenders.rounding(case.kind == "tf32"):
+        apart = _disagreements(own, peers)
+        for phase in settings.phases:
+            times = measure(phase, own, peers, settings)
+            timed = times.pop("")
+            assert isinstance(timed, Timing)
+            alone = floors(module, CALLS[phase](own), settings.clock.now)
+            work_of_phase = work * (1 + BACKWARD * (phase == TRAINING))
+            yield DeviceRow(cell.name, phase, batch, steps, d, n, work_of_phase, timed, times, case.kind, tuple(alone), apart)
 
 
 def _disagreements(own: Contender, peers: Mapping[str, Contender | str]) -> dict[str, float]:
