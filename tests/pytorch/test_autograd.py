@@ -244,6 +244,47 @@ def test_products_for_gradients_that_nobody_needs_are_not_made(needed: tuple[str
         assert_close(one, other)
 
 
+@pytest.mark.parametrize("create_graph", [False, True], ids=["", "create_graph"])
+@pytest.mark.parametrize("through", [False, True], ids=["leaves", "results"])
+@pytest.mark.parametrize("needed", [("x",), ("params",), ("x", "params")])
+def test_nor_are_those_that_autograd_was_not_asked_for(
+    needed: tuple[str, ...], through: bool, create_graph: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, asked = case("RNN"), list[Any]()
+    backward = generated("rnn_torch").backward
+    monkeypatch.setattr("generated.runtime.torch.functions.WORTH", 0)
+    monkeypatch.setattr(
+        generated("rnn_torch"),
+        "backward",
+        lambda *given, only=None, **more: asked.append(only) or backward(*given, only=only, **more),
+    )
+
+    def gradients(function: Callable[..., Tensor]) -> list[Tensor]:
+        at = it.leaves()
+        x, *weights = [value * 1.0 for value in at] if through else at
+        wanted = [*([x] if "x" in needed else []), *(weights if "params" in needed else [])]
+        found = torch.autograd.grad(cubed(function)(x, *weights), wanted, create_graph=create_graph)
+        again = torch.autograd.grad(sum(grad.pow(2).sum() for grad in found), at) if create_graph else ()
+        return [*found, *again]
+
+    found = gradients(it.own)
+    assert asked == [None if needed == ("x", "params") else list(needed), *[None] * create_graph]  # and then all are asked for
+    for one, other in zip(found, gradients(it.witness), strict=True):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("inputs", [slice(None), slice(1), slice(1, None), slice(2, 3)], ids=["all", "x", "weights", "one weight"])
+def test_leaves_get_what_a_pass_is_told_to_give_them(inputs: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = case("RNN")
+    monkeypatch.setattr("generated.runtime.torch.functions.WORTH", 0)
+    own, witness = it.leaves(), it.leaves()
+    for function, leaves in ((it.own, own), (it.witness, witness)):
+        cubed(function)(*leaves).backward(inputs=leaves[inputs])
+    for one, other in zip(own, witness, strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        assert one.grad is None or assert_close(one.grad, other.grad) is None
+
+
 # What is refused
 
 

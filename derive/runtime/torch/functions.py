@@ -32,6 +32,7 @@ from .spans import run_spans
 Tensors = Sequence[Any]
 COMPILED = "in compiled code a recurrent layer has neither forward mode nor the transformations of torch.func: compile what is inside"
 UNEQUAL = "on a CUDA device, sequences of unequal length are not taken in compiled code: their lengths say how often kernels are launched"
+WORTH = 1 << 16  # numbers of the cotangents; where there are fewer, gradients cost less than the 20 µs in which PyTorch tells of a leaf
 THIRD = "a third derivative of a recurrent layer is not offered: its kernels go to the second order"
 
 
@@ -226,12 +227,12 @@ class Transposed(_Mapped):
 
 class Backward(_Mapped):
     @staticmethod
-    def forward(passes: Passes, *given: Any) -> tuple[Any, ...]:
-        return computed(passes, passes.backward_kept, *_parted(given, passes.results, passes.values))
+    def forward(passes: Passes, asked: Sequence[str] | None, *given: Any) -> tuple[Any, ...]:
+        return computed(passes, partial(passes.backward_kept, asked=asked), *_parted(given, passes.results, passes.values))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
-        passes, *given = inputs
+        passes, _, *given = inputs
         kept = output[passes.values :]
         ctx.mark_non_differentiable(*kept)
         _remember(ctx, passes, given, kept)
@@ -240,10 +241,10 @@ class Backward(_Mapped):
     def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
         passes, given = ctx.passes, ctx.saved_tensors
         found = Twice.apply(passes, *cotangents[: passes.values], *_fixed(given))
-        return None, *_where(given, found), *[None] * passes.saved
+        return None, None, *_where(given, found), *[None] * passes.saved
 
     @staticmethod
-    def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:
+    def jvp(ctx: Any, _passes: Any, _asked: Any, *tangents: Any) -> tuple[Any, ...]:
         passes, given = ctx.passes, ctx.saved_tensors[: len(tangents)]
         found = Along.apply(passes, *tangents[: passes.results + passes.values], *_fixed(given))
         return *found, *[None] * passes.kept
@@ -271,10 +272,29 @@ class Tangent(_Mapped):
 def _backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
     """Return the gradients of a layer: by a function that can be differentiated again, or by none."""
     passes, given = ctx.passes, (*cotangents[: ctx.passes.results], *ctx.saved_tensors)
-    if torch.is_grad_enabled() or transformed():
-        return None, *Backward.apply(passes, *given)[: passes.values]
-    asked = of_values(passes.module.LAYER, ctx.needs_input_grad[1:])
+    if transformed():
+        return None, *Backward.apply(passes, None, *given)[: passes.values]
+    asked = of_values(passes.module.LAYER, _needed(ctx, cotangents))
+    if torch.is_grad_enabled():
+        return None, *Backward.apply(passes, asked, *given)[: passes.values]
     return None, *computed(passes, partial(passes.backward, asked=asked), *_parted(given, passes.results, passes.values))
+
+
+def _needed(ctx: Any, cotangents: Tensors) -> Sequence[bool]:
+    """Return by which values the pass at work wants gradients; by all weights, if by any, since one product makes those of several."""
+    if sum(cotangent.numel() for cotangent in cotangents if cotangent is not None) < WORTH:
+        needs: Sequence[bool] = ctx.needs_input_grad[1:]
+        return needs
+    given, weights, states = _parted([node for node, _ in ctx.next_functions], ctx.passes.given, ctx.passes.weights)
+    return [*map(_is_reached, given), *[any(map(_is_reached, weights))] * len(weights), *map(_is_reached, states)]
+
+
+def _is_reached(node: Any) -> bool:
+    """Say whether the pass at work goes on to a node, the one by which a value came to be; a value that is a constant has none."""
+    try:
+        return node is not None and torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # the node of a leaf that `autograd.grad` was asked for is not run, and PyTorch would rather not say
+        return True
 
 
 class Straight(Function):

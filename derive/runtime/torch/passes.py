@@ -218,13 +218,13 @@ class Passes:
         with self.pool():
             return self._flat(self.module.backward(dy, tape, dfinal, only=asked))
 
-    def backward_kept(self, cotangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
-        """Return the gradients, and what is kept for `twice`."""
+    def backward_kept(self, cotangents: Arrays, values: Arrays, saved: Arrays, asked: Sequence[str] | None = None) -> list[Maybe]:
+        """Return the same, and what is kept for `twice`."""
         if not self.kept:
-            return self.backward(cotangents, values, saved)
+            return self.backward(cotangents, values, saved, asked)
         tape, (dy, dfinal) = self._tape(values, saved), self._cotangents(cotangents, values)
         with self.pool():
-            grads, tape2 = self.module.backward(dy, tape, dfinal, second=True)
+            grads, tape2 = self.module.backward(dy, tape, dfinal, second=True, only=asked)
         return [*self._flat(grads), *tape2.saved]
 
     def twice(self, u: Arrays, cotangents: Arrays, values: Arrays, saved: Arrays, kept: Arrays) -> list[Maybe]:
