@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     stays: list[Any]
 
     @classmethod
-    def of(cls, host: Any, arguments: tuple[Any, ...], given: Sequence[Array]) -> Entry | None:
+    def of(cls, host: Any, arguments: tuple[Any, ...], given: Sequence[Array], *, by_address: bool = False) -> Entry | None:
         """Return the entry of a function that has run on such arguments; None if there are others than arrays and whole numbers, or if it
         is not compiled.
 
@@ -57,17 +57,21 @@ class Entry(NamedTuple):
         arguments : tuple
         given : sequence of arrays
             Those that change from call to call, no two of which overlap: an argument that lies in one of them will lie there again.
+        by_address : bool
+            Whether it is entered with their addresses, and not with arrays: then who enters it sees to it that they have these shapes.
         """
         kinds = tuple(map(typeof, arguments))
         if getattr(host, "overloads", {}).get(kinds) is None or not all(isinstance(kind, PLAIN) for kind in kinds):
             return None
         made, places = host.overloads[kinds], Places(given)
         bases = [places.of(argument) for argument in arguments]
-        words = [made.library.get_pointer_to_function(made.fndesc.llvm_func_name), *(n for array in given for n in array.shape)]
+        shapes = [] if by_address else [n for array in given for n in array.shape]
+        words = [made.library.get_pointer_to_function(made.fndesc.llvm_func_name), *shapes]
         for argument, base in zip(arguments, bases, strict=True):
             words += words_of(argument, given, base) if isinstance(argument, Array) else [int(argument)]
         stays = [argument for argument, base in zip(arguments, bases, strict=True) if base is None]
-        return cls(_entering(kinds, tuple(map(typeof, given))), np.array(words, np.int64), stays)
+        forms = (types.int64,) * len(given) if by_address else tuple(map(typeof, given))
+        return cls(_entering(kinds, forms), np.array(words, np.int64), stays)
 
 
 def words_of(array: Array, given: Sequence[Array], base: int | None) -> list[int]:
@@ -78,10 +82,10 @@ def words_of(array: Array, given: Sequence[Array], base: int | None) -> list[int
 
 @lru_cache(maxsize=256)
 def _entering(kinds: tuple[types.Type, ...], given: tuple[types.Type, ...]) -> Any:
-    """Return the compiled function that enters a function of such arguments, for such arrays and no others."""
+    """Return the compiled function that enters a function of such arguments, for such arrays and no others, or for addresses."""
     # A name of its own for each, by which Numba knows it again in its cache; and named arguments, which it looks at faster than at others.
     name = f"enter_{hashlib.sha256(str((kinds, given)).encode()).hexdigest()[:16]}"
-    names = ", ".join(f"array{k}" for k in range(len(given)))
+    names = ", ".join(f"place{k}" for k in range(len(given)))
     scope: dict[str, Any] = {"jump": _jump(kinds), "__name__": __name__}
     exec(compile(f"def {name}(block, {names}): return jump(block, ({names},))", __file__, "exec"), scope)
     made = compiled(scope[name])
@@ -100,6 +104,9 @@ def _jump(kinds: tuple[types.Type, ...]) -> Any:
             function, bases = next(words), [I64(0)]
             same = cgutils.true_bit
             for kind, value in zip(given, cgutils.unpack_tuple(builder, values[1]), strict=True):
+                if kind == types.int64:
+                    bases.append(value)
+                    continue
                 array = context.make_array(kind)(context, builder, value)
                 for n in cgutils.unpack_tuple(builder, array.shape):
                     same = builder.and_(same, builder.icmp_signed("==", n, next(words)))

@@ -8,7 +8,8 @@ segments of which only the first states are kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from math import prod
 from typing import Any, ClassVar, NamedTuple
@@ -30,7 +31,7 @@ from .memory import LARGE, SKETCH, empty, unlocked
 from .nothing import NOTHING
 from .out import Out
 from .quick import Quickly
-from .replay import Given, Recording, Recordings, flattened, key_of
+from .replay import HEARD, Given, Heard, Recording, Recordings, flattened, key_of
 from .segments import Marks, Segment
 from .threads import ATTENTION, call_workers, division
 from .tile import ROWS
@@ -260,9 +261,22 @@ class Layer(SecondOrder):
         recording, arrays = self.recorded(recordings, name, given, work)
         if recording is None:
             return work(None, *given)
-        result = recording(arrays)
-        recordings.give(recording)
+        heard, made = HEARD.get(), recording.new()
+        result = recording(arrays, made)
+        if heard is None:
+            recordings.give(recording)
+        else:
+            heard.append((recording, arrays, made))
         return result
+
+    @contextmanager
+    def heard(self) -> Iterator[Heard]:
+        """Return those recordings that are done inside, which are the caller's then."""
+        token = HEARD.set(found := Heard())
+        try:
+            yield found
+        finally:
+            HEARD.reset(token)
 
     # Calls
 

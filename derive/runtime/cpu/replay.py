@@ -9,6 +9,7 @@ on only that is done.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 from operator import itemgetter, methodcaller
 from typing import Any
@@ -145,7 +146,14 @@ class Recording:
         if self._times == OFTEN and self.light:
             self._entries = self.entries(free) or []
 
-    def entries(self, arrays: Sequence[Array]) -> list[Entry] | None:
+    def addressed(self, arrays: Sequence[Array]) -> list[Entry] | None:
+        """Return how its compiled functions are entered by the addresses of such arrays, the caller's and new ones.
+
+        None where that does not do: it wakes threads, needs memory from the pool, or `entries` has none.
+        """
+        return self.entries(arrays, by_address=True) if self.light and not self._large and not self._room.new() else None
+
+    def entries(self, arrays: Sequence[Array], *, by_address: bool = False) -> list[Entry] | None:
         """Return how its compiled functions are entered, one after the other, with the caller's arrays, new ones, and memory to work in.
 
         None where one of them has other arguments than `entry` knows.
@@ -153,7 +161,7 @@ class Recording:
         room = self._room.new()
         given = [*map(np.copy, arrays), *room]  # of which no two overlap
         values = self._values([*given[: len(arrays)], *self._room.within(room)], self._read)
-        found = [Entry.of(work, (*self.divided, *pick(values)), given) for work, pick in self._works]
+        found = [Entry.of(work, (*self.divided, *pick(values)), given, by_address=by_address) for work, pick in self._works]
         return [entry for entry in found if entry is not None] if None not in found else None
 
     def _unlocked(self, arrays: Sequence[Array]) -> Sequence[Array]:
@@ -182,6 +190,11 @@ class Recording:
         made = cls(key, trace, trace.call, flattened(given), result)
         made.locked = [k for k, array in enumerate(arrays) if not array.flags.writeable]
         return made
+
+
+Heard = list[tuple[Recording, list[Array], list[Array]]]
+"""Recordings that were done, each with the caller's arrays and new ones; nobody else has them from then on."""
+HEARD: ContextVar[Heard | None] = ContextVar("derive_heard", default=None)
 
 
 class Recordings:

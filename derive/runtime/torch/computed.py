@@ -10,14 +10,26 @@ from typing import Any
 
 import torch
 
+from . import light
 from .legacy import each, is_mapped
 from .passes import Maybe, Passes
 
 Work = Callable[..., Sequence[Maybe]]
 
 
-def computed(passes: Passes, work: Work, *groups: Sequence[Any]) -> tuple[Any, ...]:
-    """Return what a pass makes of lists of tensors; None stays."""
+def computed(passes: Passes, work: Work, *groups: Sequence[Any], alike: Any = None) -> tuple[Any, ...]:
+    """Return what a pass makes of lists of tensors; None stays.
+
+    Parameters
+    ----------
+    passes : Passes
+    work : callable
+    *groups : lists of tensors
+    alike : hashable, optional
+        By what calls of the pass are known, if it may be done as a `light` one; then nothing may be mapped or traced.
+    """
+    if alike is not None and (found := light.done(passes, work, alike, groups)) is not None:
+        return found
     array, tensor = passes.array, passes.tensor
     try:
         given = [[None if value is None else array(value) for value in group] for group in groups]
@@ -30,7 +42,7 @@ def computed(passes: Passes, work: Work, *groups: Sequence[Any]) -> tuple[Any, .
 
 def _run(work: Work, given: Sequence[Any]) -> Sequence[Maybe]:
     """Run a pass; a compiler that is at work on what calls it does not look into it."""
-    if "torch._dynamo" not in sys.modules:  # loading it takes seconds, so it is not asked for
+    if not _is_watched():
         return work(*given)
     if not _HIDDEN:
         _HIDDEN.append(torch.compiler.disable(lambda work, given: work(*given)))
@@ -38,3 +50,16 @@ def _run(work: Work, given: Sequence[Any]) -> Sequence[Maybe]:
 
 
 _HIDDEN: list[Work] = []  # what calls a function where the compiler does not look
+
+
+def _is_watched() -> bool:
+    """Say whether PyTorch's compiler looks at what is run: where it left a program to Python, it tries to compile what that calls."""
+    frames = sys.modules.get("torch._C._dynamo.eval_frame")  # loading the compiler takes seconds, so it is not asked for
+    if frames is None or "torch._dynamo" not in sys.modules:
+        return False
+    if torch.compiler.is_compiling():  # it is at work on this very function
+        return True
+    try:
+        return frames.get_eval_frame_callback() is not None
+    except AttributeError:  # other versions do not tell
+        return True

@@ -61,7 +61,7 @@ def _run_on(passes: Passes, values: Tensors) -> tuple[Any, ...]:
         return operators.run(passes, values)
     if not transformed():
         if not torch.is_grad_enabled() or not any(value.requires_grad for value in values):
-            return _promised(passes, values) if held.PROMISES else computed(passes, passes.infer, values)
+            return _promised(passes, values) if held.PROMISES else computed(passes, passes.infer, values, alike="infer")
         found: tuple[Any, ...] = Straight.apply(passes, *values)
         return found
     return Forward.apply(_plain(passes), *values)[: passes.results]
@@ -277,7 +277,8 @@ def _backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
     asked = of_values(passes.module.LAYER, _needed(ctx, cotangents))
     if torch.is_grad_enabled():
         return None, *Backward.apply(passes, asked, *given)[: passes.values]
-    return None, *computed(passes, partial(passes.backward, asked=asked), *_parted(given, passes.results, passes.values))
+    alike, groups = ("backward", *(asked or ("all",))), _parted(given, passes.results, passes.values)
+    return None, *computed(passes, partial(passes.backward, asked=asked), *groups, alike=alike)
 
 
 def _needed(ctx: Any, cotangents: Tensors) -> Sequence[bool]:
@@ -303,7 +304,7 @@ class Straight(Function):
     @staticmethod
     def forward(ctx: Any, passes: Passes, *values: Any) -> tuple[Any, ...]:
         passes = passes.sized(values)
-        found = computed(passes, passes.forward, values)
+        found = computed(passes, passes.forward, values, alike="forward")
         _remember(ctx, passes, values, found[passes.results :])
         return found[: passes.results]
 

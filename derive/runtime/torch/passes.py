@@ -75,6 +75,8 @@ class Passes:
     values: int = field(init=False)
     saved: int = field(init=False)
     kept: int = field(init=False)
+    alike: tuple[Any, ...] | None = field(init=False)
+    """What its calls have in common where they depend on nothing else but the shapes of tensors; else None."""
 
     def __post_init__(self) -> None:
         """Count once what is asked for in every call; a compiler reads it, where it could not look into a cached property."""
@@ -89,8 +91,10 @@ class Passes:
             "saved": self.marks * states or (saved if keep or self.by_step else 0),
             "kept": kept if keep and not self.marks else 0,
         }
-        for name, count in counts.items():
-            object.__setattr__(self, name, count)
+        plain = self.lengths is None and not (self.reverse or self.marks or module.LAYER.indices)
+        alike = (module, self.steps, self.starts, self.single, keep) if plain and hasattr(module.LAYER, "heard") else None
+        for name, found in {**counts, "alike": alike}.items():
+            object.__setattr__(self, name, found)
 
     # Where tensors lie: here, in memory that NumPy's arrays share
 

@@ -1,0 +1,173 @@
+"""Light calls on tensors, done again as they were recorded.
+
+A recorded call (see `replay` of the kernels) is known by its arrays. From a tensor to an array and back takes a microsecond each way, and
+in a training step of a small layer some forty go that way: it takes longer than its kernels. So a call that has been done often is known by
+its tensors, and the compiled functions are given the addresses of their memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from ..cpu.spans import Places, View, apart, view_of
+from .memory import Array
+from .passes import Maybe, Passes
+
+OFTEN = 500  # times that a call is done from arrays: fewer than those after which it is entered in the quickest way from these
+KEPT = 64  # kinds of calls that are remembered
+KINDS = (Tensor, Parameter)  # others may have no memory, or not that of their elements
+
+Form = tuple[tuple[int, ...], np.dtype]
+Shown = list[tuple[int, View | None] | None]
+Work = Callable[..., Sequence[Maybe]]
+Groups = Sequence[Sequence[Any]]
+
+
+class Light:
+    """A call that is done by the addresses of its tensors, and of those that it makes.
+
+    Parameters
+    ----------
+    entries : list of Entry
+        Its compiled functions, for addresses: of arrays that it is given, then of those that it makes.
+    given : list of int
+        Where those lie among the call's tensors, and after them those that stay.
+    stays : list of tensors
+        Zeros that the call reads in place of cotangents that there are not.
+    made : list of shapes and dtypes
+    shown : list
+        Of each result, which of the arrays made it is, and how it is seen of that if it is not all of it; or None.
+    """
+
+    def __init__(self, entries: Sequence[Any], given: Sequence[int], stays: Sequence[Tensor], made: Sequence[Form], shown: Shown) -> None:
+        self._entries, self._given, self._stays, self._made, self._shown = entries, given, stays, made, shown
+
+    def __call__(self, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
+        """Return the results; None, and nothing is done, if one of the tensors has no memory."""
+        arrays = [np.empty(shape, dtype) for shape, dtype in self._made]
+        made, known = [torch.from_numpy(array) for array in arrays], [*tensors, *self._stays]
+        places = [known[k].data_ptr() for k in self._given] + [value.data_ptr() for value in made]
+        if 0 in places:
+            return None
+        for entry in self._entries:
+            entry.enter(entry.block, *places)
+        shown = [found and (made[found[0]] if found[1] is None else torch.from_numpy(found[1](arrays[found[0]]))) for found in self._shown]
+        return tuple(shown)
+
+    @classmethod
+    def of(cls, passes: Passes, work: Work, groups: Groups) -> Light | None:
+        """Do a call on copies of its tensors, and return how it is done again; None if it cannot be done so."""
+        copies = [[None if value is None else passes.array(value).copy() for value in group] for group in groups]
+        with passes.module.LAYER.heard() as heard:
+            results = work(*copies)
+        if len(heard) != 1:
+            return None
+        recording, arrays, made = heard[0]
+        shown, tensors = _shown(made, results), [np.empty(0) if value is None else value for value in chain(*copies)]
+        stays = [array for array in arrays if Places(tensors).of(array) is None]
+        known = Places([*tensors, *stays])
+        given = [known.of(array) for array in arrays]
+        whole = all(k is not None and _is_all(known.arrays[k], array) for k, array in zip(given, arrays, strict=True))
+        entries = recording.addressed([*arrays, *made])
+        if entries is None or shown is None or not whole or any(zeros.any() for zeros in stays):
+            return None
+        return cls(entries, [k for k in given if k is not None], list(map(torch.from_numpy, stays)), *shown)
+
+
+def _shown(made: Sequence[Array], results: Sequence[Maybe]) -> tuple[list[Form], Shown] | None:
+    """Return the forms of arrays to make, and how the results are seen of them; None if one is of none, or of another's memory."""
+    forms: list[Form] = [(array.shape, array.dtype) for array in made]
+    places, shown = Places(made), Shown()
+    for value in results:
+        k = places.of(value)
+        if k is None or value is None:
+            shown.append(None)
+        elif _is_all(made[k], value):
+            forms[k] = (value.shape, value.dtype)
+            shown.append((k, None))
+        else:
+            shown.append((k, view_of(made[k], value)))
+    found = [value for value in results if value is not None]
+    return (forms, shown) if len(found) == len(shown) - shown.count(None) and apart(found) else None
+
+
+def _is_all(array: Array, value: Array) -> bool:
+    """Say whether a value that lies in an array is all of it, perhaps with other axes."""
+    return value.flags.c_contiguous and value.nbytes == array.nbytes
+
+
+class _Kind:
+    """Calls of one kind: how often they came, and what does them while nobody does."""
+
+    def __init__(self) -> None:
+        self.times, self.idle = 0, list[Light]()
+
+
+_kinds: dict[Any, _Kind] = {}
+
+
+def done(passes: Passes, work: Work, name: Any, groups: Groups) -> tuple[Any, ...] | None:
+    """Return what a pass makes of lists of tensors, if calls like this one are done so; else None, and nothing is done.
+
+    Parameters
+    ----------
+    passes : Passes
+    work : callable
+        The pass.
+    name : hashable
+        What tells it from the others of these passes.
+    groups : lists of tensors
+    """
+    if passes.alike is None:
+        return None
+    tensors = [*chain(*groups)]
+    key = _key((*passes.alike, name), tensors)
+    kind = _kinds.get(key)
+    if kind is None:
+        if key is not None:
+            _keep(key, _Kind())
+        return None
+    try:
+        light = kind.idle.pop()  # another thread that calls at the same time goes the ordinary way
+    except IndexError:
+        kind.times += 1
+        if kind.times == OFTEN and (made := Light.of(passes, work, groups)) is not None:
+            kind.idle.append(made)
+        return None
+    try:
+        return light(tensors)
+    except RuntimeError:  # a tensor that stands for others has no memory
+        return None
+    finally:
+        kind.idle.append(light)
+
+
+def _key(name: tuple[Any, ...], tensors: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Return what a call depends on beside the numbers in its tensors; None if one of them does not lie as kernels read it."""
+    key = [*name]
+    try:
+        for value in tensors:
+            if value is None:
+                key.append(None)
+            elif type(value) in KINDS and value.is_contiguous() and not value.is_neg():
+                key += value.shape, value.dtype
+            else:
+                return None
+    except RuntimeError:  # as those that are sparse say
+        return None
+    return tuple(key)
+
+
+def _keep(key: Any, kind: _Kind) -> None:
+    """Remember a kind of calls, in the place of one that came seldom where there are many."""
+    if len(_kinds) >= KEPT:
+        seldom, _ = min(list(_kinds.items()), key=lambda item: item[1].times)
+        _kinds.pop(seldom, None)
+    _kinds[key] = kind

@@ -1,0 +1,259 @@
+"""Light calls on tensors that are done again by their addresses: the same bits as by arrays, whoever calls, and whatever lies between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from conftest import at_once
+from torch import Tensor, func, nn
+
+import generated.torch as ours
+from generated.runtime.torch import light
+
+T, B, D, N = 4, 2, 3, 5
+ENOUGH = 3
+Results = list[Tensor | None]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(light, "OFTEN", ENOUGH)
+    monkeypatch.setattr(light, "_kinds", {})
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each call that comes to where it may be done so, whether it was."""
+    seen, ordinary = list[bool](), light.done
+
+    def watched(*given: Any) -> Any:
+        found = ordinary(*given)
+        seen.append(found is not None)
+        return found
+
+    monkeypatch.setattr(light, "done", watched)
+    return seen
+
+
+def from_arrays(call: Callable[[], Results]) -> Results:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(light, "done", lambda *given: None)
+        return call()
+
+
+def assert_same(got: Results, want: Results) -> None:
+    for a, b in zip(got, want, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or (a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b))
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "RNN": lambda: ours.RNN(D, N, bias=False, dtype=torch.float64),
+    "LSTM": lambda: ours.LSTM(D, N, num_layers=2, dtype=torch.float64),
+    "LSTM, projected": lambda: ours.LSTM(D, N, proj_size=2, dtype=torch.float64),
+    "GRU": lambda: ours.GRU(D, N, dtype=torch.float64),
+    "lstm_peephole": lambda: ours.layer("lstm_peephole", D, N, dtype=torch.float64),
+    "gru_d": lambda: ours.layer("gru_d", D, N, dtype=torch.float64),
+}
+
+
+def given(layer: Any, batch: int = B, steps: int = T) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Return random inputs of a layer."""
+    names = [*layer.module.LAYER.inputs, *layer.module.LAYER.context] if hasattr(layer, "module") else ["x"]
+    spec = layer.module.spec(steps, batch, D, N) if hasattr(layer, "module") else {"inputs": {"x": (steps, batch, D)}}
+    shapes = {**spec["inputs"], **spec.get("context", {})}
+    first, *others = (torch.rand(shapes[name], dtype=torch.float64, requires_grad=True) for name in names)
+    return [first], dict(zip(names[1:], others, strict=True))
+
+
+WAYS: dict[str, Callable[[Any, Any, Any], Results]] = {}
+
+
+def way(function: Callable[[Any, Any, Any], Results]) -> Callable[[Any, Any, Any], Results]:
+    WAYS[function.__name__] = function
+    return function
+
+
+def flat(found: Any) -> list[Tensor]:
+    return [found] if isinstance(found, Tensor) else [value for part in found for value in flat(part)]
+
+
+@way
+def infer(layer: Any, x: Any, others: Any) -> Results:
+    with torch.no_grad():
+        return [*flat(layer(*x, **others))]
+
+
+@way
+def all_gradients(layer: Any, x: Any, others: Any) -> Results:
+    found = flat(layer(*x, **others))
+    loss = sum((value.sin().sum() for value in found), torch.zeros(()))
+    return [*found, *torch.autograd.grad(loss, [*x, *others.values(), *layer.parameters()], allow_unused=True)]
+
+
+@way
+def of_the_output(layer: Any, x: Any, others: Any) -> Results:
+    y, *_ = flat(layer(*x, **others))
+    return [*torch.autograd.grad(y.square().sum(), [*layer.parameters()], allow_unused=True)]
+
+
+@way
+def of_a_final_state(layer: Any, x: Any, others: Any) -> Results:
+    _, last, *_ = flat(layer(*x, **others))
+    return [*torch.autograd.grad(last.square().sum(), [*x, *layer.parameters()], allow_unused=True)]
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_it_has_the_bits_of_arrays(name: str, how: str, done: list[bool]) -> None:
+    torch.manual_seed(1)
+    layer = LAYERS[name]()
+    for _ in range(2 * ENOUGH + 2):  # new numbers, in other memory, each time
+        at = given(layer)
+        got = WAYS[how](layer, *at)
+        assert_same(got, from_arrays(lambda at=at: WAYS[how](layer, *at)))  # type: ignore[misc]
+    assert not any(done[:ENOUGH]) and all(done[-2:])
+
+
+def test_sizes_in_turns(done: list[bool]) -> None:
+    layer = LAYERS["LSTM"]()
+    for _ in range(2 * ENOUGH):
+        for batch, steps in ((1, T), (B, T), (B, 1), (3, 2)):
+            at = given(layer, batch, steps)
+            assert_same(all_gradients(layer, *at), from_arrays(lambda at=at: all_gradients(layer, *at)))  # type: ignore[misc]
+    assert all(done[-16:])
+
+
+def states() -> tuple[Tensor, Tensor]:
+    return torch.rand(1, B, N, dtype=torch.float64), torch.rand(1, B, N, dtype=torch.float64)
+
+
+def test_states_that_were_one_tensor_may_be_two(done: list[bool]) -> None:
+    layer, x = ours.LSTM(D, N, dtype=torch.float64), torch.rand(T, B, D, dtype=torch.float64)
+
+    def call(h: Tensor, c: Tensor) -> Results:
+        with torch.no_grad():
+            return flat(layer(x, (h, c)))
+
+    one, two = states()
+    for _ in range(ENOUGH + 1):
+        call(one, one)
+    assert_same(call(one, two), from_arrays(lambda: call(one, two)))
+    assert_same(call(two, one), from_arrays(lambda: call(two, one)))
+    assert all(done[-2:])
+
+
+def test_what_lies_in_another_way_goes_by_arrays(done: list[bool]) -> None:
+    layer, x = ours.GRU(D, N, dtype=torch.float64), torch.rand(T, B, D, dtype=torch.float64)
+    mirrored = torch._neg_view(x)
+    assert mirrored.is_neg() and mirrored.is_contiguous()
+    others = [x.transpose(0, 1).contiguous().transpose(0, 1), torch.cat([x, x])[::2], x.expand(T, B, D)[:, :1].expand(T, B, D)]
+    for _ in range(ENOUGH + 1):
+        infer(layer, [x], {})
+    for other in others:
+        assert_same(infer(layer, [other], {}), from_arrays(lambda other=other: infer(layer, [other], {})))  # type: ignore[misc]
+        assert done[-1] == other.is_contiguous()
+    with pytest.raises(RuntimeError, match="negative bit"):
+        infer(layer, [mirrored], {})
+    assert_same(infer(layer, [x[1:].clone()], {}), from_arrays(lambda: infer(layer, [x[1:].clone()], {})))
+
+
+class Marked(Tensor):
+    """A subclass, as packages have them."""
+
+
+@pytest.mark.parametrize(
+    "around", [lambda: torch.device("meta"), lambda: torch.autograd.detect_anomaly(check_nan=True)], ids=["meta", "anomaly"]
+)
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+def test_what_a_program_has_set(around: Any, done: list[bool]) -> None:
+    layer = LAYERS["RNN"]()
+    for _ in range(ENOUGH + 1):
+        at = given(layer)
+        want = from_arrays(lambda at=at: of_the_output(layer, *at))  # type: ignore[misc]
+        of_the_output(layer, *at)
+    with around():
+        assert_same(of_the_output(layer, *at), want)
+    assert done[-2:] == [True, True]
+    marked = at[0][0].detach().as_subclass(Marked)
+    assert_same([value.as_subclass(Tensor) for value in flat(layer(marked))], from_arrays(lambda: flat(layer(*at[0]))))
+    assert done[-1] is False
+
+
+def test_transformations_go_their_own_way() -> None:
+    layer, x = LAYERS["GRU"](), torch.rand(T, B, D, dtype=torch.float64)
+    weights = dict(layer.named_parameters())
+
+    def loss(x: Tensor) -> Any:
+        return func.functional_call(layer, weights, (x,))[0].square().sum()
+
+    for _ in range(2 * ENOUGH):
+        leaf = x.clone().requires_grad_()
+        (want,) = torch.autograd.grad(loss(leaf), leaf)
+    torch.testing.assert_close(func.grad(loss)(x), want, rtol=1e-12, atol=1e-12)
+    several = func.vmap(func.grad(loss))(torch.stack([x, x, 2 * x]))
+    torch.testing.assert_close(several[1], want, rtol=1e-12, atol=1e-12)
+    _, tangent = func.jvp(loss, (x,), (torch.ones_like(x),))
+    torch.testing.assert_close(tangent, want.sum(), rtol=1e-12, atol=1e-12)
+    y = layer(leaf := x.clone().requires_grad_())[0]
+    batched = torch.autograd.grad(y, leaf, torch.stack([2 * y.detach(), y.detach()]), is_grads_batched=True)[0]
+    torch.testing.assert_close(batched[0], want, rtol=1e-12, atol=1e-12)
+
+
+def test_threads_at_once() -> None:
+    layer = LAYERS["LSTM"]()
+    cases = [given(layer) for _ in range(4)]
+    want = [from_arrays(lambda at=at: all_gradients(layer, *at)) for at in cases]  # type: ignore[misc]
+    failed = list[int]()
+
+    def work(k: int) -> None:
+        for _ in range(60):
+            try:
+                assert_same(all_gradients(layer, *cases[k]), want[k])
+            except AssertionError:
+                failed.append(k)
+
+    at_once(work)
+    assert not failed
+
+
+def test_so_many_kinds_are_remembered(done: list[bool]) -> None:
+    layer = LAYERS["RNN"]()
+    for _ in range(ENOUGH + 1):
+        infer(layer, *given(layer))
+    for steps in range(1, light.KEPT + 9):
+        infer(layer, *given(layer, steps=steps + T))
+    infer(layer, *given(layer))
+    assert done[-1] and len(light._kinds) == light.KEPT
+
+
+def test_a_tensor_without_memory_is_not_entered() -> None:
+    layer = LAYERS["RNN"]()
+    for _ in range(ENOUGH + 1):
+        infer(layer, *given(layer))
+    ((kind,),) = [[kind.idle[0] for kind in light._kinds.values()]]
+    tensors = [*given(layer)[0], *layer.parameters()]
+    assert kind(tensors) is not None
+    assert kind([torch.empty(0), *tensors[1:]]) is None
+
+
+def test_an_empty_batch_is_never_done_so(done: list[bool]) -> None:
+    layer = LAYERS["GRU"]()
+    for _ in range(2 * ENOUGH):
+        with torch.no_grad():
+            y, _ = layer(torch.empty(T, 0, D, dtype=torch.float64))
+        assert y.shape == (T, 0, N)
+    assert not any(done)
+
+
+def test_a_module_that_looks_up_rows_checks_its_indices(done: list[bool]) -> None:
+    loss = ours.layer("softmax_cross_entropy", 3, dtype=torch.float64)
+    a, k = torch.rand(T, B, 3, dtype=torch.float64), torch.ones(T, B, dtype=torch.int64)
+    for _ in range(2 * ENOUGH):
+        loss(a, k=k)
+    with pytest.raises(ValueError, match="k"):
+        loss(a, k=k + 2)
+    assert not any(done)
