@@ -20,7 +20,7 @@ from ..cpu.spans import Places, View, apart, view_of
 from .memory import Array
 from .passes import Maybe, Passes
 
-OFTEN = 500  # times that a call is done from arrays: fewer than those after which it is entered in the quickest way from these
+OFTEN = 32  # times that a call is done from arrays before its entries are compiled, in a tenth of a second, or read from the cache
 KEPT = 64  # kinds of calls that are remembered
 KINDS = (Tensor, Parameter)  # others may have no memory, or not that of their elements
 
