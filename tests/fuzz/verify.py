@@ -20,7 +20,7 @@ from derive.cell import Cell
 from derive.package import contents
 from derive.package.folder import Files
 from derive.program.pipeline import compile_cell, stages
-from derive.runtime.cpu import layer
+from derive.runtime.cpu import checked
 from derive.verify import second
 from derive.verify.problem import Problem, Scales, directions, sample
 from derive.verify.witnesses import arguments, autograd, gradients, interpreter
@@ -67,7 +67,7 @@ def verify(cell: Cell, sizes: Mapping[str, int], seed: int = 0, *, numba: bool =
         files = attempt("emit", lambda: emitted(cell))
         module = attempt("import", lambda: plain(files, cell.name))
         worst = max(worst, compare("plain", attempt("run", lambda: executed(module, given)), want, limit))
-        with mock.patch.object(layer, "step_by_step", lambda *_: True):
+        with mock.patch.object(checked, "step_by_step", lambda *_: True):
             worst = max(worst, compare("inline", attempt("run", lambda: executed(module, given)), want, limit))
         worst = max(worst, differentiated_twice(cell, given, seed))
         if simulate:

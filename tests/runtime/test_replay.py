@@ -17,7 +17,7 @@ from derive.cells import REGISTRY
 from derive.runtime.cpu import spans
 from derive.verify.problem import sample
 from derive.verify.witnesses import arguments
-from generated.runtime.cpu import layer, memory, replay
+from generated.runtime.cpu import checked, memory, replay
 from generated.runtime.cpu.room import Room
 from generated.runtime.cpu.threads import division, set_threads
 from generated.runtime.cpu.trace import Trace
@@ -293,7 +293,7 @@ def test_the_threads_that_run_it_are_asked_each_time(monkeypatch: pytest.MonkeyP
     want = module.infer(x, params)
     for how in [(2, 1), (4, 2)] * TIMES:  # LIGHT: in parts, on whoever is awake
         asked = (lambda light, how=how: (2, 1) if light else how) if how[1] == 1 else division
-        monkeypatch.setattr(layer, "division", asked)
+        monkeypatch.setattr(checked, "division", asked)
         monkeypatch.setattr(replay, "division", asked)
         assert_same_bits(module.infer(x, params), want)
     (found,) = module.LAYER.recordings._idle.values()

@@ -192,9 +192,9 @@ def test_refused(function: str, case: str) -> None:
 @pytest.mark.parametrize("name", CELLS)
 def test_products_of_inputs_at_each_step_or_for_all_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Given(name)
-    layer = importlib.import_module(f"{problem.module.__package__}.runtime.cpu.layer")
+    checked = importlib.import_module(f"{problem.module.__package__}.runtime.cpu.checked")
     results = []
     for inline in (True, False):
-        monkeypatch.setattr(layer, "step_by_step", lambda *_, inline=inline: inline)
+        monkeypatch.setattr(checked, "step_by_step", lambda *_, inline=inline: inline)
         results.append((problem.run(), problem.run(lengths=LENGTHS, reverse=True)))
     assert_same_bits(*results)

@@ -8,9 +8,7 @@ segments of which only the first states are kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Container, Sequence
 from math import prod
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,30 +17,25 @@ import numpy as np
 from ..common.asked import ALL
 from ..common.layer import OVER_TIME, Pass
 from ..common.packed import Seal, check_packed, sealed
-from ..common.second import SecondOrder
-from ..common.sizes import Shape, Sizes
+from ..common.sizes import Sizes
 from ..common.table import Signature, signature
 from ..tapes import get_limit
 from . import segments
-from .addresses import Rows, Running, dense, flat
+from .addresses import Running
+from .again import TAKEN, Again, arrays_of, with_arrays
 from .call import Call
-from .division import is_light, step_by_step
-from .memory import LARGE, SKETCH, empty, unlocked
 from .nothing import NOTHING
 from .out import Out
 from .quick import Quickly
-from .replay import HEARD, Given, Heard, Recording, Recordings, flattened, key_of
+from .replay import Recordings
 from .segments import Marks, Segment
-from .threads import ATTENTION, call_workers, division
-from .tile import ROWS
-from .trace import Path, Trace
+from .threads import ATTENTION, call_workers
+from .trace import Trace
 
 __all__ = ["Layer", "Marks", "Packed"]
 
 Array = np.ndarray
 TAPES = ("full", "recompute", "auto")
-TAPED = ("inputs", "params", "state", "saved")  # what a tape has of arrays
-TAKEN = len(TAPED)
 
 
 class Packed(NamedTuple):
@@ -62,7 +55,7 @@ class Packed(NamedTuple):
         return self.seal.again(self.params)
 
 
-class Layer(SecondOrder):
+class Layer(Again):
     """A cell's interface, and the functions of its module."""
 
     packed: ClassVar[type] = Packed
@@ -155,7 +148,7 @@ class Layer(SecondOrder):
 
         def work(trace: Trace | None, *given: Any) -> Any:
             *taped, dy, dfinal = given
-            again = tape if trace is None else _retaped(tape, taped)
+            again = tape if trace is None else with_arrays(tape, taped)
             call, lengths = self.taped(again, trace)
             call = call._replace(asked=asked)
             dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
@@ -171,8 +164,8 @@ class Layer(SecondOrder):
             raise NotImplementedError(self.no_second_order("backward with second=True"))
         self.check_given(tape, "backward")
         tape = self.whole(forward, tape) if second else tape
-        given = (*_taped(tape), dy, dfinal)
-        if not self._repeats(tape):
+        given = (*arrays_of(tape), dy, dfinal)
+        if not self.repeats(tape):
             return work(None, *given)
         return self.again(self.recordings, ("backward", tape.steps, asked, second), given, work)
 
@@ -186,34 +179,28 @@ class Layer(SecondOrder):
 
     def tangent(self, forward: Pass, work: Pass, v: Any, tape: Any) -> tuple[Array, Any]:
         kind = self.records["Grads"]
-        if type(v) is not kind or not self._repeats(tape):
+        if type(v) is not kind or not self.repeats(tape):
             return super().tangent(forward, work, v, tape)
 
         def ordinary(trace: Trace | None, *given: Any) -> tuple[Array, Any]:
-            taken = _retaped(tape, given[:TAKEN])
+            taken = with_arrays(tape, given[:TAKEN])
             return self.moved(work, self.taped(taken, trace)[0], kind(*given[TAKEN:]), taken)
 
-        found: tuple[Array, Any] = self.again(self.recordings, ("tangent", tape.steps), (*_taped(tape), *v), ordinary)
+        found: tuple[Array, Any] = self.again(self.recordings, ("tangent", tape.steps), (*arrays_of(tape), *v), ordinary)
         return found
 
     def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any) -> Any:
         kind = self.records["Grads"]
-        if type(u) is not kind or not isinstance(tape2, self.records["Tape2"]) or not self._repeats(tape2.tape):
+        if type(u) is not kind or not isinstance(tape2, self.records["Tape2"]) or not self.repeats(tape2.tape):
             return super().backward_backward(twice, by_inputs, through, u, tape2)
 
         def ordinary(trace: Trace | None, *given: Any) -> Any:
-            taken, (dy, saved, *u) = _retaped(tape2.tape, given[:TAKEN]), given[TAKEN:]
+            taken, (dy, saved, *u) = with_arrays(tape2.tape, given[:TAKEN]), given[TAKEN:]
             again = tape2._replace(tape=taken, dy=dy, saved=saved)
             return self.twice((twice, by_inputs, through), self.taped(taken, trace)[0], kind(*u), again)
 
-        given = (*_taped(tape2.tape), tape2.dy, tape2.saved, *u)
+        given = (*arrays_of(tape2.tape), tape2.dy, tape2.saved, *u)
         return self.again(self.recordings, ("backward_backward", tape2.tape.steps), given, ordinary)
-
-    def _repeats(self, tape: Any) -> bool:
-        """Say whether what is done with a tape depends on shapes alone."""
-        if not isinstance(tape, self.records["Tape"]):
-            return False
-        return tape.lengths is None and tape.reverse is False and not isinstance(tape.saved, Marks)
 
     def retaken(self, tape: Any) -> Call:
         return self.taped(tape)[0]
@@ -225,210 +212,12 @@ class Layer(SecondOrder):
     def stepped(self, forward: Pass, inputs: Any, params: Any, state: Any, **options: Any) -> tuple[Array, Any, Any]:
         return self.forward(forward, inputs, params, state, steps=None if self.inputs else 1, lengths=None, reverse=False, tape="full")
 
-    def added(self, call: Call, one: Array, other: Array) -> Array:
-        return call.add(one, other)
-
     def whole(self, forward: Pass, tape: Any) -> Any:
         """Return a tape that keeps all: where only states were kept, the forward pass is run again."""
         if not isinstance(tape.saved, Marks):
             return tape
         given, steps = (tape.inputs, tape.params, tape.state), None if self.inputs else tape.steps
         return self.forward(forward, *given, steps=steps, lengths=tape.lengths, reverse=tape.reverse, tape="full")[2]
-
-    def as_rows(self, call: Any, value: Any, argument: str, kind: str, shape: Shape) -> Any:
-        found = super().as_rows(call, value, argument, kind, shape)
-        return found if found is self.nothing else unlocked(found)
-
-    # Calls that were recorded
-
-    @cached_property
-    def recordings(self) -> Recordings:
-        return Recordings()
-
-    def recorded(self, recordings: Recordings, name: Any, given: Given, work: Path) -> tuple[Recording | None, list[Array]]:
-        """Return a recording of a call, or None, and the arrays that it is given."""
-        arrays = flattened(given)
-        key = key_of(name, given, arrays) if SKETCH.get() is None else None
-        if key is None or (self.indices and any([getattr(given[0], name).dtype != np.int64 for name in self.indices])):
-            return None, arrays
-        recording = recordings.take(key, given, work)
-        if self.indices and recording is not None:
-            self.check_indices(given[0]._asdict(), recording.call.sizes)
-        return recording, arrays
-
-    def again(self, recordings: Recordings, name: Any, given: Given, work: Path) -> Any:
-        """Do what was recorded of a call like this one; else go the ordinary way, ``work(None, *given)``."""
-        recording, arrays = self.recorded(recordings, name, given, work)
-        if recording is None:
-            return work(None, *given)
-        heard, made = HEARD.get(), recording.new()
-        result = recording(arrays, made)
-        if heard is None:
-            recordings.give(recording)
-        else:
-            heard.append((recording, arrays, made))
-        return result
-
-    @contextmanager
-    def heard(self) -> Iterator[Heard]:
-        """Return those recordings that are done inside, which are the caller's then."""
-        token = HEARD.set(found := Heard())
-        try:
-            yield found
-        finally:
-            HEARD.reset(token)
-
-    # Calls
-
-    def record(self, record: Any, kind: type, argument: str) -> Any:
-        return record if _ready(record, kind) else super().record(record, kind, argument)
-
-    def call(
-        self,
-        inputs: Any,
-        params: Any,
-        state: Any,
-        steps: int | None,
-        lengths: Any,
-        reverse: bool,
-        *,
-        keep: bool,
-        trace: Trace | None = None,
-    ) -> tuple[Call, Any, Array | None]:
-        """Check a call; return it ready to run, the state before the first step and the lengths, both in the caller's order.
-
-        It is recorded if there is a `trace`.
-
-        Raises
-        ------
-        ValueError
-            It names the argument, what came and what is needed.
-        """
-        running = lengths if isinstance(lengths, Running) else None
-        given = self.arguments(inputs if running is None else self._padded(inputs, running), params, state, steps)
-        sizes, dtype, steps, batch, weights, width, _, axes = given.alike
-        if self.indices:
-            self.check_indices(given.inputs, sizes)
-        if reverse is not False and not isinstance(reverse, (bool, np.bool_)):
-            raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
-        lengths = lengths if running is not None or lengths is None else self._lengths(lengths, steps, batch)
-        light = is_light(steps * batch, width, weights // dtype.itemsize, once=steps == 1)
-        parts, how = division(light)
-        inline = step_by_step(steps, batch, weights, parts, ROWS)
-        if running is not None:
-            rows, axes = Rows.of_running(running, keep, inline, bool(reverse)), {}
-        elif lengths is None and not reverse:
-            rows = dense(steps, batch, keep, inline)
-        else:
-            rows = Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
-        arrays = given.inputs if running is None else {name: self.array(v, name) for name, v in zip(inputs._fields, inputs, strict=True)}
-        laid = {name: self._laid(value, name, rows) for name, value in arrays.items()}
-        start = type(given.state)(*[unlocked(flat(rows.sort(value), 1)) for value in given.state])
-        packed, params = given.packed, given.params
-        if not packed and not all([value.flags.writeable for value in params]):
-            params = type(params)(*map(unlocked, params))
-        # Of the small arrays of a small call, none comes from memory that is kept: NumPy's own function is faster.
-        new = np.empty if weights + steps * batch * width * dtype.itemsize < LARGE else empty
-        call = Call(sizes, dtype, params, packed and packed.weights, steps, batch, laid, start, rows, keep, parts, how, axes, new)
-        noted = SKETCH.get() if trace is None else trace
-        return call if noted is None else noted.on(call, light), given.state, lengths
-
-    def _laid(self, value: Array, name: str, rows: Rows) -> Array:
-        """Return an input as rows, a context by batch position."""
-        if name in self.indices:
-            value = np.ascontiguousarray(value, np.int64)
-        return unlocked(rows.sort(flat(value, 1)) if name in self.context else rows.gather(flat(value, 1 if rows.packed else 2)))
-
-    def _padded(self, inputs: Any, running: Running) -> Any:
-        """Return inputs as `arguments` checks them: with steps and sequences in place of rows."""
-        found = {}
-        for name, shape in self.inputs.items():
-            value = self.array(getattr(inputs, name), name)
-            if value.ndim != 1 + len(shape) or len(value) != running.count:
-                raise ValueError(f"{self.name}: {name} has shape {value.shape}, needs (rows, {', '.join(shape)}) with {running.count} rows")
-            found[name] = running.padded(value)
-        return inputs._replace(**found)
-
-    def _lengths(self, lengths: Any, steps: int, batch: int) -> Array:
-        found = np.asarray(lengths)
-        if found.shape != (batch,) or (found.dtype.kind not in "iu" and found.size):
-            raise ValueError(
-                f"{self.name}: lengths must be whole numbers of shape (B,) = ({batch},), got {found.dtype} of shape {found.shape}"
-            )
-        if found.size and (found.min() < 0 or found.max() > steps):
-            raise ValueError(f"{self.name}: lengths must lie in 0 … T = {steps}, got {found.min()} … {found.max()}")
-        return found.astype(np.int64)
-
-    # How arrays are laid out, and passes run
-
-    @property
-    def xp(self) -> Any:
-        return np
-
-    def run(self, work: Pass, *given: Any) -> Any:
-        return work(*given)
-
-    def gather(self, call: Call, value: Array) -> Array:
-        return unlocked(call.rows.gather(flat(value, 1 if call.rows.packed else 2)))
-
-    def spread(self, call: Call, rows: Array) -> Array:
-        return call.rows.spread(rows)
-
-    def sort(self, call: Call, value: Array) -> Array:
-        return unlocked(flat(call.rows.sort(value), 1))
-
-    def unsort(self, call: Call, value: Array) -> Array:
-        return call.rows.unsort(value)
-
-    def unsorted(self, call: Any, state: Any) -> Any:
-        return state if call.rows.order is None and self._of_vectors else super().unsorted(call, state)
-
-    @cached_property
-    def _of_vectors(self) -> bool:
-        """Whether every state has one axis for each sequence, as rows have."""
-        return all(len(shape) == 1 for shape in self.state.values())
-
-    def axes(self, call: Any, lead: tuple[str, ...], shape: Shape) -> tuple[int, ...]:
-        found = call.axes.get((lead, shape))
-        if found is None:
-            found = super().axes(call, lead, shape)
-            if call.rows is not None and call.rows.packed and lead == OVER_TIME:
-                found = (call.rows.count, *found[len(lead) :])
-            call.axes[lead, shape] = found
-        return found
-
-    # Of sequences of unequal length, or backwards, a tape keeps rows as they are: steps that are not run have none.
-
-    def kept_axes(self, call: Call, shape: Shape, extra: int | None) -> tuple[int, ...]:
-        if call.rows.order is None or extra is None:
-            found = call.axes.get((extra, shape))
-            if found is None:
-                found = call.axes[extra, shape] = super().kept_axes(call, shape, extra)
-            return found
-        return call.rows.count + extra * call.batch, prod(self.shape(shape, call.sizes))
-
-    def kept_names(self, call: Call, shape: Shape, extra: int | None) -> tuple[str, ...]:
-        return super().kept_names(call, shape, extra) if call.rows.order is None or extra is None else ("rows", *shape)
-
-    def rows_of(self, call: Any, record: Any, kind: type, table: Any, argument: str) -> Any:
-        key = (argument, kind)
-        plan = call.axes.get(key) if call.rows.order is None else None
-        if plan is not None and _ready(record, kind) and self._fits(record, plan, call.dtype):
-            return kind(*[value.reshape(rows) for value, (_, rows) in zip(record, plan, strict=True)])
-        found = super().rows_of(call, record, kind, table, argument)
-        if call.rows.order is None:
-            call.axes[key] = [(getattr(record, name).shape, rows.shape) for name, rows in zip(table, found, strict=True)]
-        return found
-
-    def _fits(self, record: Any, plan: Any, dtype: np.dtype) -> bool:
-        """Say whether the arrays of a record have the axes of a plan and a dtype."""
-        return all([value.shape == axes and value.dtype == dtype for value, (axes, _) in zip(record, plan, strict=True)])
-
-    def kept_rows(self, call: Call, value: Array) -> Array:
-        return unlocked(flat(value, 2) if call.rows.order is None else value)
-
-    def shown_type(self, kind: type) -> str:
-        return f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
 
     # Segments
 
@@ -499,18 +288,3 @@ class Layer(SecondOrder):
 
         params = None if a.params is None else type(a.params)(*map(added, a.params, b.params))
         return a._replace(params=params, **{name: added(getattr(a, name), getattr(b, name)) for name in self.context})
-
-
-def _taped(tape: Any) -> tuple[Any, ...]:
-    """Return what a tape has of arrays."""
-    return tape.inputs, tape.params, tape.state, tape.saved
-
-
-def _retaped(tape: Any, taped: Sequence[Any]) -> Any:
-    """Return a tape with other arrays."""
-    return tape._replace(**dict(zip(TAPED, taped, strict=True)))
-
-
-def _ready(record: Any, kind: type) -> bool:
-    """Say whether a record is of a kind, with arrays that kernels can be given as they are."""
-    return type(record) is kind and all([type(value) is np.ndarray and value.flags.carray for value in record])  # type: ignore[attr-defined]
