@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -166,8 +167,9 @@ class Recurrent(nn.Module):
         names = [*module.LAYER.inputs, *module.LAYER.context]
         single = is_single(self.num_layers, self.bidirectional)
         rows = None if lengths is None else np.asarray(lengths)
-        forward = Passes(module, rows, steps=steps, starts=state is not None, single=single, replay=self.replay)
-        backward = replace(forward, reverse=True)
+        forward = _passes(module, steps, state is not None, single, self.replay)
+        forward = forward if rows is None else replace(forward, lengths=rows)
+        backward = replace(forward, reverse=True) if self.bidirectional else forward
 
         def call(place: str, row: int, below: Sequence[Tensor]) -> tuple[Tensor, ...]:
             found = given | {name: value.flatten(2) for name, value in zip(names[:1], below, strict=False)}  # of all heads
@@ -211,6 +213,11 @@ class Recurrent(nn.Module):
         noise = {"zoneout": self.noise.zoneout, "recurrent_dropout": self.noise.recurrent_dropout}
         more += [f"{name}({_listed(states)})" for name, states in noise.items() if states]
         return ", ".join([self.module.LAYER.name, sizes, *more])
+
+
+@lru_cache(maxsize=256)
+def _passes(module: ModuleType, steps: int | None, starts: bool, single: bool, replay: bool) -> Passes:
+    return Passes(module, steps=steps, starts=starts, single=single, replay=replay)
 
 
 def _listed(values: Mapping[str, Any]) -> str:

@@ -38,20 +38,27 @@ THIRD = "a third derivative of a recurrent layer is not offered: its kernels go 
 
 def run(passes: Passes, values: Tensors) -> tuple[Any, ...]:
     """Return output and final states of a layer, to be differentiated if any value is."""
+    compiling, whole = torch.compiler.is_compiling(), passes.lengths is None
     if not is_on_device(values):
-        return _run_on(passes, values)
-    if passes.lengths is None:
+        return _either_way(passes, values, reverse=passes.reverse) if whole and not compiling else _run_on(passes, values)
+    if whole:
         return _run_there(passes, values)
-    if torch.compiler.is_compiling():
+    if compiling:
         raise NotImplementedError(UNEQUAL)
     return run_spans(_run_there, passes, values)
 
 
 def _run_there(passes: Passes, values: Tensors) -> tuple[Any, ...]:
-    """Return the results of a device's kernels, which run all steps of all sequences, from the first to the last."""
-    there, reverse = on_device(passes), passes.reverse
-    y, *final = _run_on(there, flipped(there, values) if reverse else values)
-    return y.flip(0) if reverse else y, *final
+    """Return the results of a device's kernels, which run all steps of all sequences."""
+    return _either_way(on_device(passes), values, reverse=passes.reverse)
+
+
+def _either_way(passes: Passes, values: Tensors, *, reverse: bool) -> tuple[Any, ...]:
+    """Return the results of passes that run from the first step to the last, in `reverse` on steps in the other order."""
+    if not reverse:
+        return _run_on(passes, values)
+    y, *final = _run_on(passes.onward, flipped(passes, values))
+    return y.flip(0), *final
 
 
 def _run_on(passes: Passes, values: Tensors) -> tuple[Any, ...]:

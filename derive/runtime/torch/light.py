@@ -7,7 +7,7 @@ its tensors, and the compiled functions are given the addresses of their memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -127,10 +127,10 @@ def done(passes: Passes, work: Work, name: Any, groups: Groups) -> tuple[Any, ..
     """
     if passes.alike is None:
         return None
-    tensors = [*chain(*groups)]
-    key = _key((*passes.alike, name), tensors)
+    tensors = _lying(chain(*groups))
+    key = None if tensors is None else (*passes.alike, name, *[value if value is None else (value.shape, value.dtype) for value in tensors])
     kind = _kinds.get(key)
-    if kind is None:
+    if kind is None or tensors is None:
         if key is not None:
             _keep(key, _Kind())
         return None
@@ -149,20 +149,17 @@ def done(passes: Passes, work: Work, name: Any, groups: Groups) -> tuple[Any, ..
         kind.idle.append(light)
 
 
-def _key(name: tuple[Any, ...], tensors: Sequence[Any]) -> tuple[Any, ...] | None:
-    """Return what a call depends on beside the numbers in its tensors; None if one of them does not lie as kernels read it."""
-    key = [*name]
+def _lying(tensors: Iterable[Any]) -> list[Any] | None:
+    """Return tensors that lie as kernels read them, copied where need be; None if one has no such memory."""
+    found = list[Any]()
     try:
         for value in tensors:
-            if value is None:
-                key.append(None)
-            elif type(value) in KINDS and value.is_contiguous() and not value.is_neg():
-                key += value.shape, value.dtype
-            else:
+            if value is not None and (type(value) not in KINDS or value.is_neg()):
                 return None
+            found.append(value if value is None else value.contiguous())
     except RuntimeError:  # as those that are sparse say
         return None
-    return tuple(key)
+    return found
 
 
 def _keep(key: Any, kind: _Kind) -> None:

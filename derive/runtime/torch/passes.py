@@ -14,7 +14,7 @@ import importlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -95,6 +95,11 @@ class Passes:
         alike = (module, self.steps, self.starts, self.single, keep) if plain and hasattr(module.LAYER, "heard") else None
         for name, found in {**counts, "alike": alike}.items():
             object.__setattr__(self, name, found)
+
+    @cached_property
+    def onward(self) -> Passes:
+        """The same from the first step to the last."""
+        return replace(self, reverse=False) if self.reverse else self
 
     # Where tensors lie: here, in memory that NumPy's arrays share
 
