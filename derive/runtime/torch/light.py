@@ -104,10 +104,18 @@ def _is_all(array: Array, value: Array) -> bool:
 
 
 class _Kind:
-    """Calls of one kind: how often they came, and what does them while nobody does."""
+    """Calls of one kind: how often they were done from arrays, when they are learnt next, and what does them while nobody does."""
 
     def __init__(self) -> None:
-        self.times, self.idle = 0, list[Light]()
+        self.times, self.learnt, self.idle = 0, OFTEN, list[Light]()
+
+    def learn(self, passes: Passes, work: Work, groups: Groups) -> None:
+        """Hear of a call that is about to be done from arrays."""
+        self.times += 1
+        if self.times == self.learnt:
+            self.learnt *= 2  # what cannot be learnt now, since another thread is at it, may be later
+            light = Light.of(passes, work, groups)
+            self.idle += [] if light is None else [light]
 
 
 _kinds: dict[Any, _Kind] = {}
@@ -137,9 +145,7 @@ def done(passes: Passes, work: Work, name: Any, groups: Groups) -> tuple[Any, ..
     try:
         light = kind.idle.pop()  # another thread that calls at the same time goes the ordinary way
     except IndexError:
-        kind.times += 1
-        if kind.times == OFTEN and (made := Light.of(passes, work, groups)) is not None:
-            kind.idle.append(made)
+        kind.learn(passes, work, groups)
         return None
     try:
         return light(tensors)
