@@ -298,9 +298,9 @@ def test_the_page_says_where_a_layer_is_slower() -> None:
     record, page = load(DOCS / "benchmarks-torch.json"), (DOCS / "benchmarks.md").read_text(encoding="utf-8")
     rows = {(row.cell, row.phase, row.size): row.ratio("torch.nn") for row in record.rows if row.phase != CELL}
     slower = {place: ratio for place, ratio in rows.items() if ratio is not None and ratio < 1}
-    step, call = ("lstm", STEP, "1, 100, 64, 128"), ("lstm", GRAD, "1, 10, 8, 8")
-    assert {*slower} == {step, call}
+    for (cell, phase, size), ratio in slower.items():
+        assert f"- slower: {cell}, {phase}, {size}: torch.nn {ratio:.2f}\n" in page
+    assert all(phase == STEP for _, phase, _ in slower)  # no small call is
     lstm, sizes = REGISTRY["lstm"], {"d": 64, "n": 128}
     read = 4 * sum(int(np.prod([size.evaluate(sizes) for size in lstm.shapes[name]])) for name in lstm.parameters if name[0] in "WU")
-    assert f"with one sequence at sizes 64 and 128 ({slower[step]:.2f}): there, both sides read the weights, {read / 1000:.0f} kB" in page
-    assert f"(`{GRAD}`, {slower[call]:.2f})" in page
+    assert f"both sides read the weights, {read / 1000:.0f} kB, from a cache at every step" in page

@@ -184,6 +184,19 @@ def test_what_a_program_has_set(around: Any, done: list[bool]) -> None:
     assert done[-1] is False
 
 
+def test_weights_that_stay_are_no_hindrance(done: list[bool]) -> None:
+    layer = LAYERS["GRU"]()
+    with ours.packed(layer):
+        for _ in range(ENOUGH + 2):
+            at = given(layer)
+            assert_same(infer(layer, *at), from_arrays(lambda at=at: infer(layer, *at)))  # type: ignore[misc]
+    assert done[-1]
+    layer.weight_hh_l0.data.mul_(2)  # a light call reads them as they are
+    want = from_arrays(lambda: infer(layer, *at))
+    with ours.packed(layer):
+        assert_same(infer(layer, *at), want)
+
+
 def test_transformations_go_their_own_way() -> None:
     layer, x = LAYERS["GRU"](), torch.rand(T, B, D, dtype=torch.float64)
     weights = dict(layer.named_parameters())
@@ -219,6 +232,20 @@ def test_threads_at_once() -> None:
 
     at_once(work)
     assert not failed
+
+
+def test_what_cannot_be_learnt_is_tried_again_later(done: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, learn = LAYERS["RNN"](), light.Light.of
+    tried = list[int]()
+
+    def of(*given: Any) -> Any:
+        tried.append(len(done))
+        return learn(*given) if len(tried) == 3 else None
+
+    monkeypatch.setattr(light.Light, "of", of)
+    for _ in range(4 * ENOUGH + 3):
+        infer(layer, *given(layer))
+    assert tried == [ENOUGH, 2 * ENOUGH, 4 * ENOUGH] and done[-2:] == [True, True]
 
 
 def test_so_many_kinds_are_remembered(done: list[bool]) -> None:

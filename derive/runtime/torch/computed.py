@@ -28,7 +28,7 @@ def computed(passes: Passes, work: Work, *groups: Sequence[Any], alike: Any = No
     alike : hashable, optional
         By what calls of the pass are known, if it may be done as a `light` one; then nothing may be mapped or traced.
     """
-    if alike is not None and (found := light.done(passes, work, alike, groups)) is not None:
+    if alike is not None and (found := lightly(passes, work, alike, groups)) is not None:
         return found
     array, tensor = passes.array, passes.tensor
     try:
@@ -38,6 +38,11 @@ def computed(passes: Passes, work: Work, *groups: Sequence[Any], alike: Any = No
             raise
         return each(partial(computed, passes, work), groups)
     return tuple([None if value is None else tensor(value) for value in _run(work, given)])
+
+
+def lightly(passes: Passes, work: Work, alike: Any, groups: Sequence[Sequence[Any]]) -> tuple[Any, ...] | None:
+    """Return what a pass makes of lists of tensors, done as a `light` call, if it is one that is known; else None."""
+    return None if _is_watched() else light.done(passes, work, alike, groups)
 
 
 def _run(work: Work, given: Sequence[Any]) -> Sequence[Maybe]:

@@ -23,7 +23,7 @@ from torch.autograd import Function, forward_ad
 
 from ..common.asked import of_values
 from . import held, operators
-from .computed import computed
+from .computed import computed, lightly
 from .devices import flipped, is_on_device, on_device
 from .passes import Passes
 from .replay import second
@@ -75,12 +75,13 @@ def _run_on(passes: Passes, values: Tensors) -> tuple[Any, ...]:
 
 
 def _promised(passes: Passes, values: Tensors) -> tuple[Any, ...]:
-    """Return the results without a graph, by weights that are packed already where that was promised."""
+    """Return the results without a graph, by weights that are packed already where that was promised; a light call packs them sooner."""
     given, weights, state = _parted(values, passes.given, passes.weights)
     packed = held.promised(passes, weights) if passes.packs else None
-    return (
-        computed(passes, passes.infer, values) if packed is None else computed(passes, partial(passes.infer_packed, packed), given, state)
-    )
+    if packed is None:
+        return computed(passes, passes.infer, values, alike="infer")
+    found = lightly(passes, passes.infer, "infer", (values,))
+    return computed(passes, partial(passes.infer_packed, packed), given, state) if found is None else found
 
 
 def transformed() -> bool:
@@ -284,7 +285,7 @@ def _backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
     asked = of_values(passes.module.LAYER, _needed(ctx, cotangents))
     if torch.is_grad_enabled():
         return None, *Backward.apply(passes, asked, *given)[: passes.values]
-    alike, groups = ("backward", *(asked or ("all",))), _parted(given, passes.results, passes.values)
+    alike, groups = ("backward", asked if asked is None else tuple(asked)), _parted(given, passes.results, passes.values)
     return None, *computed(passes, partial(passes.backward, asked=asked), *groups, alike=alike)
 
 

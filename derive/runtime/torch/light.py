@@ -7,7 +7,7 @@ its tensors, and the compiled functions are given the addresses of their memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -46,14 +46,15 @@ class Light:
         Of each result, which of the arrays made it is, and how it is seen of that if it is not all of it; or None.
     """
 
-    def __init__(self, entries: Sequence[Any], given: Sequence[int], stays: Sequence[Tensor], made: Sequence[Form], shown: Shown) -> None:
+    def __init__(self, entries: Sequence[Any], given: Sequence[int], stays: list[Tensor], made: Sequence[Form], shown: Shown) -> None:
         self._entries, self._given, self._stays, self._made, self._shown = entries, given, stays, made, shown
 
     def __call__(self, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
         """Return the results; None, and nothing is done, if one of the tensors has no memory."""
         arrays = [np.empty(shape, dtype) for shape, dtype in self._made]
         made, known = [torch.from_numpy(array) for array in arrays], [*tensors, *self._stays]
-        places = [known[k].data_ptr() for k in self._given] + [value.data_ptr() for value in made]
+        lying = [known[k].contiguous() for k in self._given] + made  # copies among them stay until they are read
+        places = [value.data_ptr() for value in lying]
         if 0 in places:
             return None
         for entry in self._entries:
@@ -67,6 +68,8 @@ class Light:
         copies = [[None if value is None else passes.array(value).copy() for value in group] for group in groups]
         with passes.module.LAYER.heard() as heard:
             results = work(*copies)
+            if not heard:  # the first call of a kind is only noted
+                results = work(*copies)
         if len(heard) != 1:
             return None
         recording, arrays, made = heard[0]
@@ -135,10 +138,10 @@ def done(passes: Passes, work: Work, name: Any, groups: Groups) -> tuple[Any, ..
     """
     if passes.alike is None:
         return None
-    tensors = _lying(chain(*groups))
-    key = None if tensors is None else (*passes.alike, name, *[value if value is None else (value.shape, value.dtype) for value in tensors])
+    tensors = [*chain(*groups)]
+    key = _key((*passes.alike, name), tensors)
     kind = _kinds.get(key)
-    if kind is None or tensors is None:
+    if kind is None:
         if key is not None:
             _keep(key, _Kind())
         return None
@@ -149,23 +152,23 @@ def done(passes: Passes, work: Work, name: Any, groups: Groups) -> tuple[Any, ..
         return None
     try:
         return light(tensors)
-    except RuntimeError:  # a tensor that stands for others has no memory
+    except RuntimeError:  # one that is sparse, or stands for others, has no memory
         return None
     finally:
         kind.idle.append(light)
 
 
-def _lying(tensors: Iterable[Any]) -> list[Any] | None:
-    """Return tensors that lie as kernels read them, copied where need be; None if one has no such memory."""
-    found = list[Any]()
-    try:
-        for value in tensors:
-            if value is not None and (type(value) not in KINDS or value.is_neg()):
-                return None
-            found.append(value if value is None else value.contiguous())
-    except RuntimeError:  # as those that are sparse say
-        return None
-    return found
+def _key(name: tuple[Any, ...], tensors: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Return what a call depends on beside the numbers in its tensors; None if one of them may have other numbers than its memory."""
+    key = [*name]
+    for value in tensors:
+        if value is None:
+            key.append(None)
+        elif type(value) not in KINDS or value.is_neg():
+            return None
+        else:
+            key += value.shape, value.dtype
+    return tuple(key)
 
 
 def _keep(key: Any, kind: _Kind) -> None:
