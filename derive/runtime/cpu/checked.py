@@ -11,6 +11,7 @@ import numpy as np
 from ..common.layer import OVER_TIME, Pass
 from ..common.second import SecondOrder
 from ..common.sizes import Shape
+from ..common.truth import truth
 from .addresses import Rows, Running, dense, flat
 from .call import Call
 from .division import is_light, step_by_step
@@ -54,18 +55,17 @@ class Checked(SecondOrder):
         sizes, dtype, steps, batch, weights, width, _, axes = given.alike
         if self.indices:
             self.check_indices(given.inputs, sizes)
-        if reverse is not False and not isinstance(reverse, (bool, np.bool_)):
-            raise ValueError(f"{self.name}: reverse must be True or False, got {reverse!r}")
+        reverse = truth(self.name, "reverse", reverse)
         lengths = lengths if running is not None or lengths is None else self._lengths(lengths, steps, batch)
         light = is_light(steps * batch, width, weights // dtype.itemsize, once=steps == 1)
         parts, how = division(light)
         inline = step_by_step(steps, batch, weights, parts, ROWS)
         if running is not None:
-            rows, axes = Rows.of_running(running, keep, inline, bool(reverse)), {}
+            rows, axes = Rows.of_running(running, keep, inline, reverse), {}
         elif lengths is None and not reverse:
             rows = dense(steps, batch, keep, inline)
         else:
-            rows = Rows.of(steps, batch, keep, inline, lengths, bool(reverse))
+            rows = Rows.of(steps, batch, keep, inline, lengths, reverse)
         arrays = given.inputs if running is None else {name: self.array(v, name) for name, v in zip(inputs._fields, inputs, strict=True)}
         laid = {name: self._laid(value, name, rows) for name, value in arrays.items()}
         start = type(given.state)(*[unlocked(flat(rows.sort(value), 1)) for value in given.state])

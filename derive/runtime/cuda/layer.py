@@ -19,6 +19,7 @@ from ..common.packed import Seal, sealed
 from ..common.second import SecondOrder
 from ..common.sizes import Sizes
 from ..common.table import Signature, Table, signature
+from ..common.truth import truth
 from .call import Call
 from .current import current
 from .device import Device
@@ -212,9 +213,7 @@ class Layer(SecondOrder):
         return rows.astype(np.int64, copy=False) if name in self.indices else rows
 
     def _kind(self, dtype: Any, tf32: bool) -> Kind:
-        if not isinstance(tf32, bool | np.bool_):
-            raise ValueError(f"{self.name}: tf32 must be True or False, got {tf32!r}")
-        if tf32 and dtype.name != "float32":
+        if truth(self.name, "tf32", tf32) and dtype.name != "float32":
             raise ValueError(f"{self.name}: tf32 is a way to multiply float32, but the arguments are {dtype}")
         return KINDS["tf32" if tf32 else dtype.name]
 

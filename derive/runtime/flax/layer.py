@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from flax import nnx
 from jax import numpy as jnp
 
+from ..common.truth import truth
 from ..jax.function import function
 from ..jax.layers import initial, run, sizes_of, start
 
@@ -143,10 +143,7 @@ class RNN(nnx.Module):
 
     def _told(self, name: str, value: bool | None) -> bool:
         """Return an option of a call, or what the layer has for it."""
-        chosen = getattr(self, name) if value is None else value
-        if not isinstance(chosen, bool | np.bool_):
-            raise ValueError(f"{self.function.__name__}: {name} must be True or False, got {chosen!r}")
-        return bool(chosen)
+        return truth(self.function.__name__, name, getattr(self, name) if value is None else value)
 
     def _row(self) -> tuple[str, ...]:
         """Return the first input's own axes."""

@@ -14,6 +14,7 @@ from jax import export
 from jax import numpy as jnp
 
 from ..common.chosen import module_of
+from ..common.truth import truth
 from .passes import Passes
 from .primitives import Form, bind
 
@@ -167,15 +168,14 @@ class Function:
         ValueError, TypeError
             While JAX traces, not when its program runs: it names the argument, what came and what is needed.
         """
-        if not isinstance(reverse, bool | np.bool_):
-            raise ValueError(f"{self.__name__}: reverse must be True or False, got {reverse!r}")
+        reverse = truth(self.__name__, "reverse", reverse)
         given, weights = self._given(x, others), self._record(params, self.Params, "params")
-        how = Passes(self.module, steps, lengths is not None, lengths is not None and bool(reverse))
+        how = Passes(self.module, steps, lengths is not None, lengths is not None and reverse)
         values = [*given, *weights, *self._start(how, given, weights, state)]
         _, T, B = how.extent(values)
         if lengths is not None:
             values.append(self._lengths(lengths, T, B))
-        back = bool(reverse) and lengths is None
+        back = reverse and lengths is None
         over_time = len(self.module.LAYER.inputs)
         values = [jnp.flip(value, 0) if back and k < over_time else value for k, value in enumerate(values)]
         y, *final = bind("infer", Form(how), values)
