@@ -21,6 +21,8 @@ from .replay import check_replay
 from .stack import REVERSE, is_single, places, run_layers
 from .transforms import SHARED, Noise, Probabilities
 
+_passes = lru_cache(maxsize=256)(Passes)
+
 
 def layer(
     cell: Any,
@@ -167,7 +169,8 @@ class Recurrent(nn.Module):
         names = [*module.LAYER.inputs, *module.LAYER.context]
         single = is_single(self.num_layers, self.bidirectional)
         rows = None if lengths is None else np.asarray(lengths)
-        forward = _passes(module, steps, state is not None, single, self.replay)
+        made = Passes if torch.compiler.is_compiling() else _passes  # a compiler does not look into what is kept
+        forward = made(module, steps=steps, starts=state is not None, single=single, replay=self.replay)
         forward = forward if rows is None else replace(forward, lengths=rows)
         backward = replace(forward, reverse=True) if self.bidirectional else forward
 
@@ -213,11 +216,6 @@ class Recurrent(nn.Module):
         noise = {"zoneout": self.noise.zoneout, "recurrent_dropout": self.noise.recurrent_dropout}
         more += [f"{name}({_listed(states)})" for name, states in noise.items() if states]
         return ", ".join([self.module.LAYER.name, sizes, *more])
-
-
-@lru_cache(maxsize=256)
-def _passes(module: ModuleType, steps: int | None, starts: bool, single: bool, replay: bool) -> Passes:
-    return Passes(module, steps=steps, starts=starts, single=single, replay=replay)
 
 
 def _listed(values: Mapping[str, Any]) -> str:
