@@ -9,13 +9,10 @@ are written to. Here a pause is spent computing, in registers alone, and pauses 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +23,8 @@ from ..verify.problem import initial
 from .contender import ours, sizes_of
 from .machine import busy, describe
 from .peers import PEERS
+from .single import command
+from .table import pipes
 
 PAUSES = (0.0, 0.002, 0.01, 0.02, 0.05, 0.1, 0.3)  # seconds
 BYTES = 3 << 22
@@ -66,25 +65,20 @@ def measured(rounds: int) -> list[dict[str, float]]:
 
 def table(record: Mapping[str, Any]) -> str:
     """Return what was measured as Markdown."""
-    size = f"{record['bytes'] >> 20} MB"
-    lines = [f"| pause, ms | {size} read, ms | written, ms | LSTM, ms | `torch.nn.LSTM`, ms |", "|---|---|---|---|---|"]
-    for row in record["rows"]:
-        lines.append(f"| {row['pause']:.0f} | {row[READ]:.2f} | {row[WRITE]:.2f} | {row[OURS]:.1f} | {row[THEIRS]:.1f} |")
-    return "\n".join(lines)
+    heads = ["pause, ms", f"{record['bytes'] >> 20} MB read, ms", "written, ms", "LSTM, ms", "`torch.nn.LSTM`, ms"]
+    rows = record["rows"]
+    return pipes(heads, ([f"{r['pause']:.0f}", f"{r[READ]:.2f}", f"{r[WRITE]:.2f}", f"{r[OURS]:.1f}", f"{r[THEIRS]:.1f}"] for r in rows))
+
+
+def report() -> dict[str, Any]:
+    """Return what is measured, and where."""
+    noise, size = busy(), dict(zip(("B", "T", "d", "n"), SIZE, strict=True))
+    return {"bytes": BYTES, "size": size, "rounds": ROUNDS, "machine": describe(), "noise": noise, "rows": measured(ROUNDS)}
 
 
 def main() -> int:
     """Measure, print, and write a file if there is to be one."""
-    parser = argparse.ArgumentParser(prog="python -m derive.bench.fallow", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
-    options = parser.parse_args()
-    noise, size = busy(), dict(zip(("B", "T", "d", "n"), SIZE, strict=True))
-    rows = measured(ROUNDS)
-    record = {"bytes": BYTES, "size": size, "rounds": ROUNDS, "machine": describe(), "noise": noise, "rows": rows}
-    print(table(record))
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return command("fallow", __doc__, report, table)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,8 @@ steps that is the gradient with respect to U, ``s.T @ δ``. All others, on the w
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +21,8 @@ from ..runtime.cpu.outer import outer_sums, workspace
 from ..runtime.cpu.product import multiply, panels
 from .machine import busy, describe
 from .measure import Clock, Limits, interleaved
+from .single import command
+from .table import pipes
 
 BATCH, STEPS = 32, 100
 SIZES, ACTIVITIES = (128, 256, 512), (0.02, 0.05, 0.1, 0.2)
@@ -113,28 +112,25 @@ def measured(rounds: int) -> list[dict[str, Any]]:
 
 def table(record: Mapping[str, Any]) -> str:
     """Return what was measured as Markdown."""
-    lines = ["| n | spikes | s Uᵀ, dense ms | sparse | × | sᵀδ, dense ms | sparse | × |", "|---|---|---|---|---|---|---|---|"]
+    body = []
     for row in record["rows"]:
         found = [f"{row['n']}", f"{row['activity']:.0%}"]
         for name in PRODUCTS:
             dense, sparse = row[name]["dense"], row[name]["sparse"]
             found += [f"{dense:.2f}", f"{sparse:.2f}", f"{dense / sparse:.1f}"]
-        lines.append(f"| {' | '.join(found)} |")
-    return "\n".join(lines)
+        body.append(found)
+    return pipes(["n", "spikes", "s Uᵀ, dense ms", "sparse", "×", "sᵀδ, dense ms", "sparse", "×"], body)
+
+
+def report() -> dict[str, Any]:
+    """Return what is measured, and where."""
+    noise, size = busy(), {"B": BATCH, "T": STEPS, "dtype": "float32", "threads": 1, "rounds": ROUNDS}
+    return {**size, "machine": describe(), "noise": noise, "rows": measured(ROUNDS)}
 
 
 def main() -> int:
     """Measure, print, and write a file if there is to be one."""
-    parser = argparse.ArgumentParser(prog="python -m derive.bench.sparse", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
-    options = parser.parse_args()
-    noise = busy()
-    size = {"B": BATCH, "T": STEPS, "dtype": "float32", "threads": 1, "rounds": ROUNDS}
-    record = {**size, "machine": describe(), "noise": noise, "rows": measured(ROUNDS)}
-    print(table(record))
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return command("sparse", __doc__, report, table)
 
 
 if __name__ == "__main__":
