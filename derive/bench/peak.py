@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from ..runtime.cpu import threads
 from ..runtime.cpu.kernel import kernel
-from ..runtime.cpu.tile import REGISTERS, _Vectors, lanes
+from ..runtime.cpu.tile import REGISTERS, Vectors, lanes
 
 CHAINS = REGISTERS * 3 // 4  # more than latency times units of any processor, and none in memory
 COUNT = 200_000  # links of a chain in a call: about a millisecond
@@ -26,7 +26,7 @@ def _chains(typingctx, start, factor, term, count):  # type: ignore[no-untyped-d
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         start, factor, term, count = arguments
-        v = _Vectors(builder, signature.args[0])
+        v = Vectors(builder, signature.args[0])
         factors, terms, first = v.splat(factor), v.splat(term), v.splat(start)
         # Chains that begin alike would be one chain to the compiler.
         begins = [builder.fmul(first, ir.Constant(v.type, [float(i + 1)] * v.size)) for i in range(CHAINS)]

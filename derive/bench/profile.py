@@ -41,10 +41,11 @@ LEAST = 11  # calls
 HOST = {
     **dict.fromkeys(("fill_panels", "fill_part", "put_rows", "transposed", "matvec", "matvec_t", "outer", "plus"), PACKING),
     "multiply_rows": OVER_STEPS,
-    **dict.fromkeys(("outer_sums", "total"), SUMS),
+    **dict.fromkeys(("outer_spikes", "outer_sums", "total"), SUMS),
     "share": SHARED,
 }  # by what a statement of a host function calls; whatever else there is moves states
-KERNEL = {"multiply": MULTIPLYING}  # by what a statement of a kernel calls; whatever else there is goes through elements
+# By what a statement of a kernel calls; whatever else there is goes through elements.
+KERNEL = dict.fromkeys(("multiply", "multiply_spikes"), MULTIPLYING)
 COLUMNS = ("products of a step", "elementwise", "waiting", "products of all steps", "sums", "packing", "states", "call")
 
 

@@ -174,6 +174,7 @@ class _Reverse:
             epilogue=tuple(self.take()),
             written=tuple(written.values()),
             heads=rec.heads,
+            sparse=rec.sparse,
         )
         return Adjoint(validate(prune(self.reading(found, given, seeded))), dict(self.cotangent))
 

@@ -284,6 +284,8 @@ class Recurrence:
         Accumulators and values of the epilogue that are handed out.
     heads : str
         The size that is the number of heads, or nothing.
+    sparse : frozenset of str
+        Values that are mostly zero: see `derive.calculus.spikes`.
     """
 
     name: str
@@ -302,6 +304,7 @@ class Recurrence:
     written: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
     heads: str = ""
+    sparse: frozenset[str] = frozenset()
 
     def equations(self) -> Iterator[Equation]:
         """Yield all equations, in the order in which they are computed."""

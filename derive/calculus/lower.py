@@ -50,6 +50,7 @@ from .ir import (
 )
 from .naming import Names
 from .rowfunctions import Normalised, RowFunction, Softmax, Std
+from .spikes import sparse
 from .symbols import EYE, constant, extent, is_constant, is_value
 
 _PREFIX = {FeatureSum: "sum", LogSumExp: "lse", Pick: "picked"}
@@ -112,7 +113,8 @@ class _Lowering:
             heads=cell.heads,
         )
         # what reaches no result is left out, but the inputs stay: their gradient is zero
-        return validate(replace(prune(rec), statics=rec.statics, contexts=rec.contexts, sequences=rec.sequences))
+        kept = replace(prune(rec), statics=rec.statics, contexts=rec.contexts, sequences=rec.sequences)
+        return validate(replace(kept, sparse=sparse(kept)))
 
     def assign(self, line: Assignment) -> None:
         """Add the equations of one line."""

@@ -51,6 +51,7 @@ FUNCTIONS_OF: dict[str, str] = {
     **dict.fromkeys(("host", "kernel", "share"), ".runtime.cpu.kernel"),
     **dict.fromkeys(("outer_sums", "workspace"), ".runtime.cpu.outer"),
     "cut": ".runtime.cpu.pointers",
+    **dict.fromkeys(("multiply_spikes", "outer_spikes", "spike_room"), ".runtime.cpu.spikes"),
     **dict.fromkeys(("fill_panels", "fill_part", "multiply", "multiply_rows"), ".runtime.cpu.product"),
     **dict.fromkeys(("panel_room", "part_room", "row_parts"), ".runtime.cpu.product"),
     **dict.fromkeys(("NOTHING", "real_of", "some"), ".runtime.cpu.nothing"),

@@ -109,10 +109,11 @@ SLICE = [
     *(f"tests/verify/test_gradients.py::test_gradients[{name}]" for name in CELLS),
     "tests/verify/test_torch.py::test_layer_is_that_of_pytorch[rnn]",
     *(f"tests/runtime/test_product.py::test_{name}" for name in PRODUCTS),
+    *(f"tests/runtime/test_spikes.py::test_{name}" for name in ("zeros_are_left_out_where_they_are_many", "small_products_are_dense")),
 ]
 REST = [
     *(f"tests/verify/test_{name}.py" for name in ("gradients", "torch", "zoo")),
-    *(f"tests/runtime/test_{name}.py" for name in ("vector", "product", "apart")),
+    *(f"tests/runtime/test_{name}.py" for name in ("vector", "product", "spikes", "apart")),
     "tests/codegen/test_assembly.py",
 ]
 NEEDED = {"x86-64": "sse2", "nehalem": "sse4.2", "sandybridge": "avx", "x86-64-v3": "fma", "haswell": "fma", "skylake-avx512": "avx512vl"}

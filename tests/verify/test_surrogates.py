@@ -7,9 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import generated
 
 import derive
 from derive import Cell, surrogates
+from derive.cells import REGISTRY
+from derive.verify import second
+from derive.verify.problem import Scales, directions, sample
+from derive.verify.tolerances import relative
+from derive.verify.witnesses import autograd
+from derive.verify.witnesses import kernel as kernel_of
 
 VECTORS = Path(__file__).parent / "data" / "surrogates.npz"  # see surrogates_from_libraries.py
 with np.load(VECTORS) as file:
@@ -59,3 +66,21 @@ def test_all_have_a_formula_and_an_error_for_what_is_not_positive() -> None:
     for name in surrogates.__all__:
         with pytest.raises(ValueError, match=r"must be a positive number, got -1"):
             getattr(surrogates, name)(-1)
+
+
+@pytest.mark.parametrize("name", ["lsnn", "alif", "rsynaptic", "eprop_lif"])
+@pytest.mark.parametrize("scale, low, high", [(0.03, 0.0, 0.13), (1000.0, 0.3, 1.0)])
+def test_gradients_of_neurons_that_spike_seldom_and_often(name: str, scale: float, low: float, high: float) -> None:
+    """Where few spike, products leave out zeros; not in smaller layers, of which the other tests are."""
+    p = sample(REGISTRY[name], sizes={"d": 9, "n": 70}, steps=30, batch=9, scales=Scales(given=scale))
+    expected = autograd(p)
+    assert low < (expected.values["output"] != 0).mean() < high
+    errors = relative(kernel_of(generated(name), p), expected)
+    assert max(errors.values()) <= 1e-10, errors
+
+
+def test_second_order_of_neurons_that_spike_seldom() -> None:
+    p = sample(REGISTRY["lsnn"], sizes={"d": 9, "n": 70}, steps=20, batch=9, scales=Scales(given=0.03))
+    vector = directions(p)
+    errors = relative(second.kernels(generated("lsnn"), p, vector).result, second.autograd(p, vector).result)
+    assert max(errors.values()) <= 1e-10, errors

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ...calculus.ir import Along, Carry, Concat, Equation, Map, MatVec, MatVecT, Merge, Outer, Part, Repeat, Slice
@@ -38,6 +38,7 @@ from ..source import (
 from .given import Given
 from .kernel import BY_STEP, INDICES, RowKernel
 from .static import static_work, typed_constants
+from .sums import NONE, Factor, Memory, Pair, call, pairs
 
 COUNTS = {
     "sequence": name("count"),
@@ -90,8 +91,8 @@ class Code(HostCode):
         The variables of values before each step, by the array of their state.
     reshaped : dict
         The arrays that are views of others, with other axes, and what they are views of.
-    sized : list of Source
-        The columns of sums over rows, for which there must be memory.
+    memory : Memory
+        What sums over rows work in.
     stacked : dict
         The parts of static matrices that are only packed: no array holds the whole.
     optional : mapping
@@ -110,7 +111,7 @@ class Code(HostCode):
     constants: dict[str, str] = field(default_factory=dict)
     gathered: dict[str, str] = field(default_factory=dict)
     reshaped: dict[str, str] = field(default_factory=dict)
-    sized: list[Source] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
     stacked: dict[str, tuple[str, ...]] = field(default_factory=dict)
     optional: Mapping[str, str] = field(default_factory=dict)
     some: dict[frozenset[str], str] = field(default_factory=dict)
@@ -430,22 +431,22 @@ class Code(HostCode):
         """Add sums over all rows; those of one left operand are made two at a time, in one pass over it."""
         first = equations[0]
         p, headed = self.width_of(first.node.operands()[0], by_head=by_head), self.rec.types[first.name].headed
-        made: dict[Source | None, tuple[Source, Size]] = {}  # target and width, by the right operand; None for the plain sum
+        made: dict[Source | None, Factor] = {}  # by the right operand; None for the plain sum
         lines: list[Tree] = []
         copies: list[Tree] = []
         for eq in equations:
-            right, width = self.factor(eq, by_head=by_head)
-            on = self.linear.behind(eq.name)
+            right, on = self.factor(eq, by_head=by_head), self.linear.behind(eq.name)
             target = self.total(eq, by_head=by_head) if right is None else self.new(eq.name, self.empty(*self.axes(eq.name)), on)
             lines += self.note(eq)
             if right in made:  # a second sum of the same is an array of its own
-                copies.append(do(code("put_rows({}, 0, {})", target, made[right][0], uses=("put_rows",))))
-            made.setdefault(right, (target, width))
+                copies.append(do(code("put_rows({}, 0, {})", target, made[right].target, uses=("put_rows",))))
+                continue
+            made[right] = Factor(right or NONE, target, *self.kind_of(eq, by_head=by_head))
         if by_head and headed:
-            made = {right: (code("{}[head]", target, uses=("head",)), width) for right, (target, width) in made.items()}
-        total, _ = made.pop(None, (None, ONE))
-        factors = [(right, *rest) for right, rest in made.items() if right is not None]
-        lines += self.over_heads(by_head, self.summed(left, p, total, factors, onto_others=by_head and not headed))
+            made = {right: one._replace(target=code("{}[head]", one.target, uses=("head",))) for right, one in made.items()}
+        total = made.pop(None, None)
+        factors = pairs(made.values())
+        lines += self.over_heads(by_head, self.summed(left, p, total and total.target, factors, onto_others=by_head and not headed))
         self.statements += self.if_asked(PARAMS, lines)
         (self.around.after if self.around else self.statements).extend(self.if_asked(PARAMS, copies))
 
@@ -462,28 +463,24 @@ class Code(HostCode):
         kind = self.rec.types[value]
         return elements(kind.shape) * Size.of(self.rec.heads) if kind.headed and not by_head else elements(kind.shape)
 
-    def factor(self, eq: Equation, *, by_head: bool) -> tuple[Source | None, Size]:
-        """Return the right operand of a sum of outer products, and its width; None for a plain sum."""
-        if not isinstance(eq.node, Outer):
-            return None, ONE
-        return self.operand(eq.node.right, by_head=by_head), self.width_of(eq.node.right, by_head=by_head)
+    def factor(self, eq: Equation, *, by_head: bool) -> Source | None:
+        """Return the right operand of a sum of outer products; None for a plain sum."""
+        return self.operand(eq.node.right, by_head=by_head) if isinstance(eq.node, Outer) else None
 
-    def summed(
-        self, left: Source, p: Size, total: Source | None, factors: list[tuple[Source, Source, Size]], *, onto_others: bool
-    ) -> list[Tree]:
+    def kind_of(self, eq: Equation, *, by_head: bool) -> tuple[Size, bool]:
+        """Return how wide the right operand of a sum is, and whether its zeros are left out."""
+        if not isinstance(eq.node, Outer):
+            return ONE, False
+        return self.width_of(eq.node.right, by_head=by_head), eq.node.right in self.rec.sparse and not by_head
+
+    def summed(self, left: Source, p: Size, total: Source | None, factors: list[Pair], *, onto_others: bool) -> list[Tree]:
         """Return the statements of sums of one left operand, p wide, and make their memory; `onto_others`, heads add to one sum."""
-        none, add = Source("None"), self.adds(onto_others)
-        statements: list[Tree] = []
-        for k in range(0, max(len(factors), 1), 2):
-            pair = factors[k : k + 2]
-            self.sized.append(code("({}, {})", self.size(p), self.size(sum((width for *_, width in pair), Size()))))
-            given = [source for right, target, _ in pair for source in (right, target)] + [none] * (4 - 2 * len(pair))
-            column = total if k == 0 and total is not None else none
-            head = code("outer_sums(", uses=("outer_sums",))
-            statements.append(spelt(head, [name("parts"), name("how"), name("memory"), left, *given, column, add], ")"))
-        head = code("memory = workspace(dtype, ", uses=("workspace", "dtype"))
-        self.made["memory"] = replace(spelt(head, [name("count"), Source("call.parts"), *self.sized], ")"), defines=("memory",))
-        return statements
+        for pair in factors:
+            self.memory.grow(self.size(p), pair, self.size)
+        self.made["memory"] = self.memory.made()
+        first, *others = factors
+        add = self.adds(onto_others)
+        return [call(left, first, total, add), *(call(left, pair, None, add) for pair in others)]
 
     def adds(self, onto_others: bool) -> Source:
         """Return whether sums are added to what stands where they go: what the first piece that is run, or head, has made."""

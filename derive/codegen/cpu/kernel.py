@@ -174,9 +174,11 @@ class RowKernel:
         vector = self.shard(product.vector, self.program.shape(node.vector)[0])
         out = self.shard(product.out, self.program.shape(product.equation.name)[0])
         matrix = self.packed(product.matrix, product.transposed)
-        if self.rec.types[product.matrix].headed:
+        headed = self.rec.types[product.matrix].headed
+        if headed:
             matrix = code("{}[head]", matrix, uses=("head",))
-        head = code("multiply(", uses=("multiply",))
+        called = "multiply_spikes" if node.vector in self.rec.sparse and not headed else "multiply"
+        head = code(f"{called}(", uses=(called,))
         made = spelt(head, [vector, matrix, out, code("{}", product.accumulate)], ")", indent=12)
         heads = code("for head in range({}):", self.size_name(self.rec.heads)) if product.out.stride is not None else None
         return [*self.host.note(product.equation), block(heads, [made], defines=("head",)) if heads else made]

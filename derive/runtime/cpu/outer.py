@@ -156,13 +156,13 @@ def layout(total: int, p: int, columns: int, parts: int, itemsize: int) -> tuple
     return max(p // max(p // parts, 1), 1), block + (p + line - 1) // line * line, right, block
 
 
-def workspace(dtype: np.dtype, total: int, parts: int, *sizes: tuple[int, int]) -> np.ndarray:
+def workspace(dtype: np.dtype, total: int, parts: int, *sizes: tuple[int, int], least: int = 0) -> np.ndarray:
     """Return the memory in which `outer_sums` works, one after the other, for `total` rows in at most so many parts.
 
-    `sizes` are, for each, the columns of u and of v and w together.
+    `sizes` are, for each, the columns of u and of v and w together. It has at least so many elements.
     """
     shapes = [layout(total, p, columns, parts, dtype.itemsize)[:2] for p, columns in sizes]
-    return empty((max(pieces * size for pieces, size in shapes),), dtype, aligned=True)
+    return empty((max(least, *(pieces * size for pieces, size in shapes)),), dtype, aligned=True)
 
 
 _layout = inner(layout)

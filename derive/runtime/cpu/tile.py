@@ -8,7 +8,7 @@ shape of the tile: an element of the result has the same bits in every tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ class Panels(NamedTuple):
     between: int
 
 
-class _Vectors:
+class Vectors:
     """The vector operations of one dtype, on one LLVM builder."""
 
     def __init__(self, builder: ir.IRBuilder, dtype: types.Float) -> None:
@@ -59,6 +59,10 @@ class _Vectors:
     def at(self, base: ir.Value, offset: ir.Value) -> ir.Value:
         """Return the address of the vector that begins `offset` elements after `base`."""
         return self.builder.bitcast(self.builder.gep(base, [offset]), self.type.as_pointer())
+
+    def in_panel(self, start: ir.Value, between: ir.Value, panel: ir.Value, vector: int) -> ir.Value:
+        """Return a pointer to a vector of the first row of a panel, those of which begin so far from one another."""
+        return self.builder.gep(start, [self.builder.add(self.builder.mul(panel, between), I64(vector * self.size))])
 
     def splat(self, value: ir.Value) -> ir.Value:
         """Return the vector with `value` in every lane."""
@@ -99,7 +103,7 @@ class _Vectors:
         return self.builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), self.size), order))
 
 
-def _columns(v: _Vectors, panels: int, columns: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
+def columns_of(v: Vectors, panels: int, columns: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
     """Return, for each vector of a tile, the panel it reads and its first column. Panels past the last column repeat the last panel."""
     builder, wide = v.builder, VECTORS * v.size
     last = builder.sdiv(builder.sub(columns, I64(1)), I64(wide))
@@ -111,7 +115,7 @@ def _columns(v: _Vectors, panels: int, columns: ir.Value) -> list[tuple[ir.Value
 
 
 def _accumulate(
-    v: _Vectors, lefts: list[ir.Value], step: ir.Value, rights: list[ir.Value], k: ir.Value, soon: tuple[ir.Value, ir.Value] | None
+    v: Vectors, lefts: list[ir.Value], step: ir.Value, rights: list[ir.Value], k: ir.Value, soon: tuple[ir.Value, ir.Value] | None
 ) -> list[list[ir.Value]]:
     """Emit the loop over k (at least one step) and return the accumulators, by row and vector.
 
@@ -149,11 +153,15 @@ def _accumulate(
     return new
 
 
+Masks = list[ir.Value | None]
+"""Of the vectors of a row, the lanes that there are; None for all."""
+
+
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """Where a tile's results go: a `RowMajor`, of which a vector begins at each of the columns `firsts`, and the first `columns` exist."""
 
-    v: _Vectors
+    v: Vectors
     rows: int
     matrix: ir.Value
     firsts: list[ir.Value]
@@ -171,19 +179,19 @@ class _Target:
             for pointer in self._pointers(i)[::VECTORS]:
                 self.v.prefetch(pointer, write=True)
 
-    def store(self, sums: list[list[ir.Value]], accumulate: ir.Value) -> None:
-        """Write sums, or add them to what is there: by whole vectors where all columns exist."""
-        builder = self.v.builder
-        whole = builder.icmp_signed(">=", self.columns, I64(len(self.firsts) * self.v.size))
+    def each_kind(self) -> Iterator[Masks]:
+        """Emit what is done with masks of the columns twice, since vectors are whole where all columns exist."""
+        v, builder = self.v, self.v.builder
+        whole = builder.icmp_signed(">=", self.columns, I64(len(self.firsts) * v.size))
         with builder.if_else(whole, likely=True) as (full, part):
             with full:
-                self._store(sums, accumulate, masked=False)
+                yield [None for _ in self.firsts]
             with part:
-                self._store(sums, accumulate, masked=True)
+                yield [v.mask(builder.sub(self.columns, first)) for first in self.firsts]
 
-    def _store(self, sums: list[list[ir.Value]], accumulate: ir.Value, *, masked: bool) -> None:
-        v, builder = self.v, self.v.builder
-        masks = [v.mask(builder.sub(self.columns, first)) if masked else None for first in self.firsts]
+    def store(self, sums: list[list[ir.Value]], accumulate: ir.Value, masks: Masks) -> None:
+        """Write sums, or add them to what is there."""
+        builder, v = self.v.builder, self.v
         places = [[*zip(self._pointers(i), masks, strict=True)] for i in range(self.rows)]
         # What is not accumulated upon is not read: it may lie in memory still.
         with builder.if_else(accumulate) as (add, write):
@@ -214,17 +222,16 @@ def _make_tile(rows: int, panels: int) -> Any:
 
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             a, b, k, c, columns, accumulate, soon, share = arguments
-            v = _Vectors(builder, signature.args[0][0].dtype)
+            v = Vectors(builder, signature.args[0][0].dtype)
             (start, row, step), (first_panel, between) = (cgutils.unpack_tuple(builder, value) for value in (a, b))
-            places = _columns(v, panels, columns)
+            places = columns_of(v, panels, columns)
             lefts = [builder.gep(start, [builder.mul(row, I64(i))]) for i in range(rows)]
-            rights = [
-                builder.gep(first_panel, [builder.add(builder.mul(panel, between), I64(j % VECTORS * v.size))])
-                for j, (panel, _) in enumerate(places)
-            ]
-            target = _Target(v, rows, c, [first for _, first in places], columns)
+            rights = [v.in_panel(first_panel, between, panel, j % VECTORS) for j, (panel, _) in enumerate(places)]
+            target = Target(v, rows, c, [first for _, first in places], columns)
             target.prefetch()
-            target.store(_accumulate(v, lefts, step, rights, k, (soon, share) if ahead else None), accumulate)
+            sums = _accumulate(v, lefts, step, rights, k, (soon, share) if ahead else None)
+            for masks in target.each_kind():
+                target.store(sums, accumulate, masks)
             return context.get_dummy_value()
 
         return types.void(a, b, k, c, columns, accumulate, soon, share), codegen
@@ -244,7 +251,7 @@ def transpose(typingctx, source, stride, target):  # type: ignore[no-untyped-def
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         source, stride, target = arguments
-        v = _Vectors(builder, signature.args[0].dtype)
+        v = Vectors(builder, signature.args[0].dtype)
         rows = [v.load(v.at(source, builder.mul(stride, I64(i))), None) for i in range(v.size)]
         half = v.size // 2
         for _ in range(half.bit_length()):  # each perfect shuffle moves one bit of the column number into the row number
@@ -265,7 +272,7 @@ def _mover(count: Callable[[types.Float], int], doc: str) -> Any:
     @intrinsic
     def move(typingctx, source, target):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            v = _Vectors(builder, signature.args[0].dtype)
+            v = Vectors(builder, signature.args[0].dtype)
             kind = ir.VectorType(v.type.element, count(signature.args[0].dtype)).as_pointer()
             source, target = (builder.bitcast(pointer, kind) for pointer in arguments)
             builder.store(builder.load(source, align=v.bytes), target, align=v.bytes)
