@@ -378,3 +378,17 @@ def test_a_direction_by_what_is_fixed_is_refused() -> None:
     for function, of in (("tangent", tape), ("backward_backward", tape2)):
         with pytest.raises(ValueError, match=rf"told.{function}: [uv].k must be None: there is no gradient with respect to it"):
             getattr(module, function)(wrong, of)
+
+
+@pytest.mark.parametrize("name", ["gru", "slstm"])
+def test_products_of_what_is_kept_at_each_step_or_for_all_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, asked = made(name), list[bool]()
+    p = sample(CELLS[name], sizes={"d": 6, "n": 11}, steps=6, batch=5, seed=8)  # a size that no other call has: none is recorded
+    checked = import_module(f"{module.__package__}.runtime.cpu.checked")
+    for options in ({}, {"lengths": np.array([3, 6, 0, 2, 5]), "reverse": True}):
+        found = []
+        for inline in (True, False):
+            monkeypatch.setattr(checked, "step_by_step", lambda *_, inline=inline: asked.append(inline) or inline)
+            found.append(tuple(kernels(module, p, directions(p), **options).named().values()))
+        assert_same_bits(*found)
+    assert min(asked.count(True), asked.count(False)) >= 8  # forward, backward and what follows them, twice

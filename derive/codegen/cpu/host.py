@@ -402,12 +402,16 @@ class Code(HostCode):
 
     def row_parts(self, products: Iterable[Product], ahead: Iterable[Product]) -> Source:
         """Return into how many parts the rows of a loop are divided that makes `products` at each step, and those `ahead` perhaps."""
-        always, perhaps = (dict.fromkeys(self.matrix(p.matrix, p.transposed) for p in made) for made in (products, ahead))
+        always, perhaps = (list(dict.fromkeys(self.matrix(p.matrix, p.transposed) for p in made)) for made in (products, ahead))
         sizes = [code("{}.nbytes", panels) for panels in always]
-        sizes += [code("inline * {}.nbytes", panels, uses=("inline",)) for panels in perhaps if panels not in always]
+        also = [code("{}.nbytes", panels) for panels in perhaps if panels not in always]
+        if also:
+            sizes.append(code("inline * {}" if len(also) == 1 else "inline * ({})", listed(also, " + "), uses=("inline",)))
         if not sizes:
             return name("parts")
-        return code("row_parts(batch, {}, parts, how)", listed(sizes, " + "), uses=("row_parts", "batch", "parts", "how"))
+        weights = self.names.fresh("weights")
+        self.statements.append(assign(weights, listed(sizes, " + ")))
+        return code("row_parts(batch, {}, parts, how)", name(weights), uses=("row_parts", "batch", "parts", "how"))
 
     def called(self, kernel: Kernel, count: Source, parts: Source) -> list[Tree]:
         """Add a kernel, and return its call."""

@@ -88,14 +88,15 @@ class _Storage:
         return {*self.kept.outputs.values(), *kept}
 
     def ahead(self, program: Program) -> set[str]:
-        """Return the arrays that only products of the inputs fill and only the time loop reads: they need not have rows for all steps.
+        """Return the arrays that only products of what is given fill and only the time loop reads: they need not have rows for all steps.
 
         Where heads run without each other, the products are made before.
         """
         if program.by_head:
             return set()
         products = [p for stage in program.before for p in stage.products]
-        otherwise = {p.out.array for p in products if p.vector.array not in self.rec.sequences or p.accumulate}
+        given = {self.places[name].array for name in self.rec.sequences}
+        otherwise = {p.out.array for p in products if p.vector.array not in given or p.accumulate}
         otherwise |= {place.array for stage in program.before for loop in stage.loops for c in loop.computes for place in c.stores}
         otherwise |= self.read_outside_loop(program) | {*self.kept.outputs.values()}
         return {p.out.array for p in products if program.arrays[p.out.array].space == "sequence"} - otherwise
