@@ -77,9 +77,23 @@ def test_so_it_does_for_awkward_cells(cell: Any) -> None:
         assert_same_bits(got[way], want)
 
 
-ALLOWED = {"empty", "panel_room", "workspace", "rows.before", "call.run", "_weights", "Saved", "SavedBackward", "State", "Params", "Grads"}
+ALLOWED = {
+    "empty",
+    "panel_room",
+    "workspace",
+    "spike_room",
+    "rows.before",
+    "call.run",
+    "_weights",
+    "Saved",
+    "SavedBackward",
+    "State",
+    "Params",
+    "Grads",
+}
 ALLOWED |= {"part_room", "some"}  # which of the values are nothing is a part of a call's kind
 RECORDED = {"_forward", "_weights", "_backward", "_backward_backward", "_backward_backward_inputs", "_through", "_tangent"}
+RECORDED |= {"_along", "_hessian"}
 
 
 def test_between_compiled_functions_only_shapes_matter() -> None:
@@ -199,7 +213,7 @@ def test_of_many_kinds_the_last_are_kept() -> None:
 def test_large_calls_are_not_recorded() -> None:
     module = generated("gru")
     forget(module)
-    params, x = module.init(64, 64, seed=0), np.ones((130, 512, 64), np.float32)
+    params, x = module.init(64, 64, seed=0), np.ones((130, 2048, 64), np.float32)
     assert x.nbytes > replay.RECORDED
     for _ in range(TIMES):
         module.infer(x, params)
@@ -242,7 +256,8 @@ def twice(module: ModuleType, seed: int, *, params: bool = True) -> tuple[Any, .
     (x, weights, state), _ = arguments(module, q)
     along = module.Grads(x, weights if params else None, state)
     second = module.backward_backward(along, tape2)
-    return y, grads, tape2.saved, tape2.dy, second, module.tangent(along, tape)
+    products = [module.hvp(along, tape, p.dy, curvature=bent) for bent in (None, np.negative)]
+    return y, grads, tape2.saved, tape2.dy, second, module.tangent(along, tape), tuple(products)
 
 
 @pytest.mark.parametrize("params", [True, False])
@@ -252,7 +267,9 @@ def test_so_it_does_to_second_order(name: str, params: bool, monkeypatch: pytest
     forget(module)
     for seed in range(TIMES):
         got = twice(module, seed, params=params)
-    assert recorded(module.LAYER.recordings) == 4
+    assert (
+        recorded(module.LAYER.recordings) == 7
+    )  # forward, backward, its backward, tangent, and of hvp along, hessian with and without curvature
     monkeypatch.setattr(replay, "RECORDED", 0)
     forget(module)
     want = twice(module, TIMES - 1, params=params)

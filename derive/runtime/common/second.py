@@ -96,12 +96,30 @@ class SecondOrder(BaseLayer):
     ) -> tuple[Any, Any]:
         """Return the gradients, and their derivatives along `v`; `output` is the role of the output among what is kept."""
         grads, tape2 = self.graded(forward, back, dy, tape, dfinal)
-        call, kept = self.retaken(tape2.tape), {"forward": tape2.tape.saved, "backward": tape2.saved}
-        given = self._roles(v, "v", "hvp")
-        moved = self.linked("along", along, call, given, kept, "v")
-        bent = curvature(self._or_zero(call, moved.get(output), OVER_TIME, self.output)) if curvature else None
-        given |= _kept(moved) | {"dy": bent, "first.dy": self._first(call, tape2)}
-        return grads, self.records["Grads"](*self._fields(call, self.linked("hessian", hessian, call, given, kept, "v")))
+        moved, bent = self.along(along, v, tape2), None
+        if curvature:
+            y = moved.get(output)
+            bent = curvature(self._or_zero(self.retaken(tape2.tape), None, OVER_TIME, self.output) if y is None else y)
+        return grads, self.hessian(hessian, v, tape2, moved, bent)
+
+    def along(self, work: Pass, v: Any, tape2: Any) -> Values:
+        """Return the derivatives along `v` of all that the forward pass keeps, and of the final states, by role."""
+        return self.ran_along(work, self.retaken(tape2.tape), v, tape2)
+
+    def ran_along(self, work: Pass, call: Any, v: Any, tape2: Any) -> Values:
+        """Do what `along` does, with the call of a tape that was checked."""
+        kept = {"forward": tape2.tape.saved, "backward": tape2.saved}
+        return self.linked("along", work, call, self._roles(v, "v", "hvp"), kept, "v")
+
+    def hessian(self, work: Pass, v: Any, tape2: Any, moved: Values, bent: Any) -> Any:
+        """Return the derivatives of the gradients along `v`, given those of what is kept, and of the cotangent of the output."""
+        return self.ran_hessian(work, self.retaken(tape2.tape), v, tape2, moved, bent)
+
+    def ran_hessian(self, work: Pass, call: Any, v: Any, tape2: Any, moved: Values, bent: Any) -> Any:
+        """Do what `hessian` does, with the call of a tape that was checked."""
+        kept = {"forward": tape2.tape.saved, "backward": tape2.saved}
+        given = self._roles(v, "v", "hvp") | _kept(moved) | {"dy": bent, "first.dy": self._first(call, tape2)}
+        return self.records["Grads"](*self._fields(call, self.linked("hessian", work, call, given, kept, "v")))
 
     def step_tangent(
         self, forward: Pass, work: Pass, inputs: Any, params: Any, state: Any, v: Any, **options: Any

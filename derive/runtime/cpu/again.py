@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from .call import Call
 from .checked import Checked
 from .memory import SKETCH
 from .replay import HEARD, Given, Heard, Recording, Recordings, flattened, key_of
 from .segments import Marks
-from .trace import Path
+from .trace import Path, Trace
 
 Array = np.ndarray
 TAPED = ("inputs", "params", "state", "saved")  # what a tape has of arrays
@@ -65,6 +66,12 @@ class Again(Checked):
         if not isinstance(tape, self.records["Tape"]):
             return False
         return tape.lengths is None and tape.reverse is False and not isinstance(tape.saved, Marks)
+
+    def taped(self, tape: Any, trace: Trace | None = None) -> tuple[Call, Array | None]:
+        """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
+        keep, given = not isinstance(tape.saved, Marks), (tape.inputs, tape.params, tape.state, tape.steps, tape.lengths, tape.reverse)
+        call, _, lengths = self.call(*given, keep=keep, trace=trace)
+        return call, lengths
 
 
 def arrays_of(tape: Any) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from ..common.table import Signature, signature
 from ..tapes import get_limit
 from . import segments
 from .addresses import Running
-from .again import TAKEN, Again, arrays_of, with_arrays
+from .again import arrays_of, with_arrays
 from .call import Call
 from .nothing import NOTHING
 from .out import Out
@@ -31,6 +31,7 @@ from .replay import Recordings
 from .segments import Marks, Segment
 from .threads import ATTENTION, call_workers
 from .trace import Trace
+from .twice import Twice
 
 __all__ = ["Layer", "Marks", "Packed"]
 
@@ -55,7 +56,7 @@ class Packed(NamedTuple):
         return self.seal.again(self.params)
 
 
-class Layer(Again):
+class Layer(Twice):
     """A cell's interface, and the functions of its module."""
 
     packed: ClassVar[type] = Packed
@@ -169,38 +170,7 @@ class Layer(Again):
             return work(None, *given)
         return self.again(self.recordings, ("backward", tape.steps, asked, second), given, work)
 
-    def taped(self, tape: Any, trace: Trace | None = None) -> tuple[Call, Array | None]:
-        """Return the call that a tape is of, ready to run again, and its lengths in the caller's order."""
-        keep, given = not isinstance(tape.saved, Marks), (tape.inputs, tape.params, tape.state, tape.steps, tape.lengths, tape.reverse)
-        call, _, lengths = self.call(*given, keep=keep, trace=trace)
-        return call, lengths
-
     # For second order
-
-    def tangent(self, forward: Pass, work: Pass, v: Any, tape: Any) -> tuple[Array, Any]:
-        kind = self.records["Grads"]
-        if type(v) is not kind or not self.repeats(tape):
-            return super().tangent(forward, work, v, tape)
-
-        def ordinary(trace: Trace | None, *given: Any) -> tuple[Array, Any]:
-            taken = with_arrays(tape, given[:TAKEN])
-            return self.moved(work, self.taped(taken, trace)[0], kind(*given[TAKEN:]), taken)
-
-        found: tuple[Array, Any] = self.again(self.recordings, ("tangent", tape.steps), (*arrays_of(tape), *v), ordinary)
-        return found
-
-    def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any) -> Any:
-        kind = self.records["Grads"]
-        if type(u) is not kind or not isinstance(tape2, self.records["Tape2"]) or not self.repeats(tape2.tape):
-            return super().backward_backward(twice, by_inputs, through, u, tape2)
-
-        def ordinary(trace: Trace | None, *given: Any) -> Any:
-            taken, (dy, saved, *u) = with_arrays(tape2.tape, given[:TAKEN]), given[TAKEN:]
-            again = tape2._replace(tape=taken, dy=dy, saved=saved)
-            return self.twice((twice, by_inputs, through), self.taped(taken, trace)[0], kind(*u), again)
-
-        given = (*arrays_of(tape2.tape), tape2.dy, tape2.saved, *u)
-        return self.again(self.recordings, ("backward_backward", tape2.tape.steps), given, ordinary)
 
     def retaken(self, tape: Any) -> Call:
         return self.taped(tape)[0]

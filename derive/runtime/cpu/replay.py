@@ -32,8 +32,9 @@ Views = list[tuple[int, View]]  # of values before them in a list
 
 KEPT = 32  # kinds of calls that are remembered
 STAYS = 1 << 19  # bytes that a recording keeps at most, in arrays that are nobody else's
+WORKED_IN = STAYS // 2  # of these at most in arrays that its functions work in: beyond, they are new in each call
 OFTEN = 1000  # times that a light call is done as it was recorded, before its entries are compiled: that takes half a second
-RECORDED = 1 << 24  # bytes of arguments: calls on more take so long that nothing is gained
+RECORDED = 1 << 26  # bytes of arguments: calls on more take so long that nothing is gained
 ARRAYS = {np.ndarray}
 READ = "read"  # of an array's layout: one that only may not be written to
 
@@ -99,7 +100,7 @@ class Recording:
         self.made, self._large = [(array.shape, array.dtype) for array in made], any(array.nbytes >= LARGE for array in made)
         self.handed = [leaf.shape for leaf in leaves if isinstance(leaf, Array)]
         within = {k: works for k, works in used(trace.works, source).items() if k not in handed}
-        if sum(source.arrays[k].nbytes for k in within) <= STAYS:
+        if sum(source.arrays[k].nbytes for k in within) <= WORKED_IN:
             within = {}  # they stay
         worked = [source.arrays[k] for k in within]
         self._room = Room(worked, list(within.values()))
