@@ -41,6 +41,11 @@ class Settings:
     clock: Clock = field(default_factory=Clock)
     patience: Patience = field(default_factory=Patience)
 
+    @property
+    def pool(self) -> str:
+        """On which threads our kernels run: on PyTorch's where a peer does, as in a program that has both; else on their own."""
+        return "torch" if any(PEERS[name].on_torch for name in self.peers) else "crew"
+
 
 def size_for(cell: Definition, size: Size) -> Size:
     """Return B, T, d, n as the cell has them: its equations may make d and n equal."""
@@ -98,7 +103,7 @@ def compare(cell: Definition, module: ModuleType, size: Size, settings: Settings
 
 def _alone(match: Match, phases: Sequence[str]) -> Iterator[Row]:
     if phases:
-        own, peers = ours(match.module, match.p), match.peers(lambda peer: peer.make(match.p))
+        own, peers = ours(match.module, match.p, match.settings.pool), match.peers(lambda peer: peer.make(match.p))
         for phase in phases:
             yield match.row(phase, match.work * PRODUCTS[phase], own, peers, agreement.ALONE[phase])
 
@@ -113,8 +118,8 @@ def _second(match: Match, phases: Sequence[str]) -> Iterator[Row]:
     if phases:
         p, v = match.p, directions(match.p)
         peers = match.peers(lambda peer: peer.second(p, v) if peer.second else NOT_IN_PHASE)
-        peers[FIRST_ORDER] = second.first_order(match.module, p)
-        own = second.ours(match.module, p, v)
+        peers[FIRST_ORDER] = second.first_order(match.module, p, match.settings.pool)
+        own = second.ours(match.module, p, v, match.settings.pool)
         for phase in phases:
             there = {name: x if isinstance(x, str) or phase in x.calls else NOT_IN_PHASE for name, x in peers.items()}
             yield match.row(phase, match.work * PRODUCTS[phase], own, there, agreement.ALONE[phase])

@@ -94,17 +94,17 @@ def threads_of(module: ModuleType) -> ModuleType:
     return importlib.import_module(f"{module.__name__.rpartition('.')[0]}.runtime.threads")
 
 
-def ours(module: ModuleType, p: Problem) -> Contender:
-    """Return the calls of a generated module; beside PyTorch they ask for its threads, as a program does that has both."""
+def ours(module: ModuleType, p: Problem, pool: str = "torch") -> Contender:
+    """Return the calls of a generated module, on the threads of a pool (see `runtime.threads`)."""
     given, keywords = arguments(module, p)
     threads = threads_of(module)
 
     def infer() -> Any:
-        with threads.pool("torch"):
+        with threads.pool(pool):
             return module.infer(*given, **keywords)[0]
 
     def train() -> Any:
-        with threads.pool("torch"):
+        with threads.pool(pool):
             return module.backward(p.dy, module.forward(*given, **keywords)[2])
 
     return Contender(infer, train, lambda found: gradients(p, found))

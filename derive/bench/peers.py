@@ -78,6 +78,11 @@ class Peer:
     def installed(self) -> bool:
         return importlib.util.find_spec(self.package) is not None
 
+    @property
+    def on_torch(self) -> bool:
+        """Whether it runs on PyTorch's threads."""
+        return self.package != "jax"
+
     def absence(self, cell: Definition, operations: int) -> str:
         """Return why there is no measurement of a cell whose inference takes so many operations; empty if there is to be one."""
         if not self.installed:

@@ -73,8 +73,8 @@ def of_product(gradient: Mapping[str, Array], product: Mapping[str, Array]) -> d
     return {f"{part} {name}": value for part, values in parts.items() for name, value in values.items()}
 
 
-def ours(module: ModuleType, p: Problem, v: Arrays) -> SecondOrder:
-    """Return the calls of a generated module of second order, on PyTorch's threads as those of first order are."""
+def ours(module: ModuleType, p: Problem, v: Arrays, pool: str = "torch") -> SecondOrder:
+    """Return the calls of a generated module of second order, on the threads of a pool as those of first order are."""
     given, keywords = arguments(module, p)
     along = grads_of(module, p, v)
 
@@ -103,10 +103,10 @@ def ours(module: ModuleType, p: Problem, v: Arrays) -> SecondOrder:
         HVP: lambda found: of_product(*(gradients(p, part) for part in found)),
         KEPT: lambda found: gradients(p, found),
     }
-    return SecondOrder({phase: _beside_torch(module, call) for phase, call in calls.items()}, results)
+    return SecondOrder({phase: _on(pool, module, call) for phase, call in calls.items()}, results)
 
 
-def first_order(module: ModuleType, p: Problem) -> SecondOrder:
+def first_order(module: ModuleType, p: Problem, pool: str = "torch") -> SecondOrder:
     """Return what second order is measured beside: a step of training for an HVP, `backward` for one that keeps what it computes."""
     given, keywords = arguments(module, p)
     tape = cache(lambda: module.forward(*given, **keywords)[2])
@@ -118,15 +118,15 @@ def first_order(module: ModuleType, p: Problem) -> SecondOrder:
         HVP: lambda found: of_product(gradients(p, found), {}),
         KEPT: lambda found: gradients(p, found),
     }
-    return SecondOrder({phase: _beside_torch(module, call) for phase, call in calls.items()}, results)
+    return SecondOrder({phase: _on(pool, module, call) for phase, call in calls.items()}, results)
 
 
-def _beside_torch(module: ModuleType, call: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a call that asks for PyTorch's threads, as a program does that has both."""
+def _on(pool: str, module: ModuleType, call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a call that runs on the threads of a pool."""
     threads = threads_of(module)
 
     def made() -> Any:
-        with threads.pool("torch"):
+        with threads.pool(pool):
             return call()
 
     return made

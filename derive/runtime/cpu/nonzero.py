@@ -35,29 +35,46 @@ class Rows(NamedTuple):
     row: int
 
 
-def _differing(v: Vectors, row: ir.Value, start: ir.Value, count: ir.Value) -> ir.Value:
-    """Return a bit for each lane of the vector that begins at `start`: whether there is such an element and it is not zero."""
-    values = v.load(v.at(row, start), v.mask(v.builder.sub(count, start)))
-    return v.builder.bitcast(v.builder.fcmp_unordered("!=", values, v.zero), ir.IntType(v.size))
+def _differing(v: Vectors, row: ir.Value, start: ir.Value, mask: ir.Value | None) -> ir.Value:
+    """Return a bit for each lane of the vector that begins at `start`: whether it is there and not zero."""
+    different = v.builder.fcmp_unordered("!=", v.load(v.at(row, start), mask), v.zero)
+    return v.builder.zext(v.builder.bitcast(different, ir.IntType(v.size)), I64)
 
 
-class _Factors(NamedTuple):
-    """What rows are multiplied with: ``start[s * step]`` for each s in ``places[:count]``."""
-
-    start: ir.Value
-    step: ir.Value
-    places: ir.Value
-    count: ir.Value
+@contextmanager
+def _each_vector(v: Vectors, row: ir.Value, count: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """Emit a loop over the vectors of a row: what it does with the start of one and the bits of what is not zero is emitted inside."""
+    builder = v.builder
+    whole, at = builder.and_(count, I64(-v.size)), cgutils.alloca_once_value(builder, I64(0))
+    bits = cgutils.alloca_once(builder, I64)
+    test, more, rest, last, body, done = (builder.append_basic_block(f"vector.{k}") for k in range(6))
+    builder.branch(test)
+    builder.position_at_end(test)
+    start = builder.load(at)
+    builder.cbranch(builder.icmp_signed("<", start, whole), more, rest)
+    builder.position_at_end(more)
+    builder.store(_differing(v, row, start, None), bits)
+    builder.branch(body)
+    builder.position_at_end(rest)  # the last lanes, if there are some
+    builder.cbranch(builder.icmp_signed("<", start, count), last, done)
+    builder.position_at_end(last)
+    builder.store(_differing(v, row, start, v.mask(builder.sub(count, start))), bits)
+    builder.branch(body)
+    builder.position_at_end(body)
+    yield start, builder.load(bits)
+    builder.store(builder.add(start, I64(v.size)), at)
+    builder.branch(test)
+    builder.position_at_end(done)
 
 
 @contextmanager
 def _each_nonzero(v: Vectors, row: ir.Value, count: ir.Value) -> Iterator[ir.Value]:
-    """Emit a loop over the elements of a row that are not zero, by their bits; what it does with the number of one is emitted inside."""
+    """Emit a loop over the elements of a row that are not zero; what it does with the number of one is emitted inside."""
     builder = v.builder
-    left = cgutils.alloca_once(builder, I64)
-    with cgutils.for_range_slice(builder, I64(0), count, I64(v.size), I64) as (start, _):
-        builder.store(builder.zext(_differing(v, row, start, count), I64), left)
-        test, body, done = (builder.append_basic_block(name) for name in ("bits", "bit", "bits.done"))
+    with _each_vector(v, row, count) as (start, found):
+        left = cgutils.alloca_once(builder, I64)
+        builder.store(found, left)
+        test, body, done = (builder.append_basic_block(f"bit.{k}") for k in range(3))
         builder.branch(test)
         builder.position_at_end(test)
         bits = builder.load(left)
@@ -76,9 +93,8 @@ def count_nonzero(typingctx, row, count):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         row, count = arguments
         v, found = Vectors(builder, signature.args[0].dtype), cgutils.alloca_once_value(builder, I64(0))
-        with cgutils.for_range_slice(builder, I64(0), count, I64(v.size), I64) as (start, _):
-            here = builder.zext(builder.ctpop(_differing(v, row, start, count)), I64)
-            builder.store(builder.add(builder.load(found), here), found)
+        with _each_vector(v, row, count) as (_, bits):
+            builder.store(builder.add(builder.load(found), builder.ctpop(bits)), found)
         return builder.load(found)
 
     return types.int64(row, types.int64), codegen
@@ -118,6 +134,15 @@ def list_columns(typingctx, row, count, number, places, found):  # type: ignore[
         return context.get_dummy_value()
 
     return types.void(row, types.int64, types.int64, PLACES, WORD), codegen
+
+
+class _Factors(NamedTuple):
+    """What rows are multiplied with: ``start[s * step]`` for each s in ``places[:count]``."""
+
+    start: ir.Value
+    step: ir.Value
+    places: ir.Value
+    count: ir.Value
 
 
 def _sums(v: Vectors, factors: _Factors, rights: list[ir.Value], row: ir.Value, masks: Masks) -> list[ir.Value]:

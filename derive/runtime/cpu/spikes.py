@@ -138,7 +138,8 @@ def outer_spikes(parts, how, memory, u, v, out_v, w, out_w, total, add):  # type
         rows, count, q = _views(w)
         p = u.shape[1]
         if _is_sparse(rows, count, q, p, max(FEW_SUMMED, LISTED // max(p, 1))):
-            outer_sums(parts, how, memory, u, v, out_v, None, None, total, add)
+            if v is not None or total is not None:
+                outer_sums(parts, how, memory, u, v, out_v, None, None, total, add)
             asked = LIGHT if count * p * q < LIGHT_PRODUCT * FEW_SUMMED else nb.int64(how)
             line = ALIGNMENT // memory.itemsize
             lists = (p * q + line - 1) // line * line
