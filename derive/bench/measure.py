@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,8 @@ TRIES = 3  # calls of each way to do the same, before one is chosen
 class Limits:
     """How many rounds are counted: `runs`, or fewer if one contender takes longer than `seconds`, but not fewer than `least`.
 
-    There are more, until one contender has taken `brief` seconds, where calls are so short that so few say little.
+    There are more, until one contender has taken `brief` seconds, where calls are so short that so few say little. Each of its calls counts
+    as its fastest: one that compiled something is no reason to stop.
     """
 
     runs: int = 21
@@ -32,9 +34,11 @@ class Limits:
     seconds: float = 4.0
     brief: float = 0.0
 
-    def reached(self, count: int, spent: float) -> bool:
-        """Say whether so many rounds are enough, in which the contender that took longest has taken `spent` seconds."""
-        return (count >= self.runs and spent >= self.brief) or (count >= self.least and spent >= self.seconds)
+    def reached(self, count: int, spent: float, quickest: float) -> bool:
+        """Say whether so many rounds are enough, in which the contender that took longest has taken `spent` seconds; the slowest one's
+        `quickest` call took so long.
+        """
+        return (count >= self.runs and count * quickest >= self.brief) or (count >= self.least and spent >= self.seconds)
 
 
 def wait_until_quiet() -> None:
@@ -81,15 +85,15 @@ def interleaved(calls: Sequence[Callable[[], object]], limits: Limits, clock: Cl
     one, or several if they are short; none if the call is long.
     """
     counted: list[list[float]] = [[] for _ in calls]
-    spent = [0.0 for _ in calls]
-    while not limits.reached(len(counted[0]), max(spent)):
+    spent, quickest = [0.0 for _ in calls], [math.inf for _ in calls]
+    while not counted[0] or not limits.reached(len(counted[0]), max(spent), max(quickest)):
         for k in turns(len(counted[0]), len(calls)):
             begin = clock.now() if clock.quiet is None else _rested(calls[k], counted[k], clock.quiet, clock)
             start = clock.now()
             calls[k]()
             end = clock.now()
             counted[k].append(end - start)
-            spent[k] += end - begin
+            spent[k], quickest[k] = spent[k] + end - begin, min(quickest[k], end - start)
     return counted
 
 

@@ -82,14 +82,26 @@ def test_long_calls_make_fewer_rounds_and_are_not_woken() -> None:
 
 def test_limits() -> None:
     limits = Limits(runs=21, least=5, seconds=4.0)
-    assert [limits.reached(*x) for x in [(21, 0.1), (5, 4.0), (4, 9.0), (20, 3.9)]] == [True, True, False, False]
+    assert [limits.reached(*x, 0.0) for x in [(21, 0.1), (5, 4.0), (4, 9.0), (20, 3.9)]] == [True, True, False, False]
     limits = Limits(runs=21, least=5, seconds=4.0, brief=0.1)
-    assert [limits.reached(*x) for x in [(21, 0.1), (21, 0.09), (900, 0.09), (5, 4.0)]] == [True, False, False, True]
+    assert [limits.reached(n, spent, spent / n) for n, spent in [(21, 0.11), (21, 0.09), (900, 0.09), (5, 4.0)]] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert not limits.reached(21, 1.0, 0.004) and limits.reached(25, 1.0, 0.004)  # one of them took long
 
 
 def test_short_calls_are_counted_more_often() -> None:
     fake = Fake()
     times = interleaved([fake.call("long", 0.25), fake.call("short", 0.125)], Limits(3, brief=2.0), Clock(fake.now))
+    assert [len(found) for found in times] == [8, 8]
+
+
+def test_a_call_that_compiles_does_not_end_a_row() -> None:
+    fake, waits = Fake(), [0.25, 0.25, 1.5, *[0.25] * 20]
+    times = interleaved([lambda: fake.call("long", waits.pop(0))(), fake.call("short", 0.125)], Limits(3, brief=2.0), Clock(fake.now))
     assert [len(found) for found in times] == [8, 8]
 
 
