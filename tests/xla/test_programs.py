@@ -209,6 +209,11 @@ LENGTHS = "lengths must be whole numbers of shape"
         (lambda: gru(X.astype(np.float16), PARAMS), "gru: x must be float32 or float64, got float16"),
         (lambda: gru(jnp.asarray(X, jnp.bfloat16), PARAMS), "gru: x must be float32 or float64, got bfloat16"),
         (lambda: gru(X.astype(np.float64), PARAMS), "gru: x is float64, which JAX has with `jax_enable_x64` only"),
+        (lambda: gru(X, PARAMS._replace(b_r=np.zeros(N, np.int32))), r"gru: params\.b_r must be float32 or float64, got int32"),
+        (
+            lambda: jax.jit(gru)(X, jax.tree.map(lambda value: value.astype(int), PARAMS), gru.zero_state(B, N)),
+            r"gru: params\.W_r must be float32 or float64, got int32",
+        ),
         (lambda: gru.init(D, N, dtype=np.float64), r"gru: W_r is float64, which JAX has with `jax_enable_x64` only"),
         (lambda: gru(X, tuple(PARAMS)), "gru: params must be a gru.Params with fields"),
         (lambda: gru(X, ours.lstm.init(D, N)), "gru: params must be a gru.Params with fields"),
