@@ -110,10 +110,18 @@ def _layer(operator: _Operator, name: str, way: int) -> Layer:
     after = int(bool(options.get("linear_before_reset", 0)))
     layout = ONNX[f"GRU(linear_before_reset={after})" if operator.kind == "GRU" else operator.kind]
     found = {role: _weight(operator, role)[way] for role in RANKS if role in operator.inputs}
+    _check_units(options, found["R"])
     if "B" in found:
         found["Wb"], found["Rb"] = np.array_split(found.pop("B"), 2)
     form = Form(layout.kind, layout.reset, _activations(layout, options, way), bool(options.get("input_forget", 0)))
     return Layer(name, form, layout.parts(found), operator.ways[way], tuple(_notes(operator)))
+
+
+def _check_units(options: Mapping[str, Any], recurrent: Array) -> None:
+    """Refuse an operator that says another number of units than its weights are of: nobody could run it."""
+    said, units = options.get("hidden_size"), recurrent.shape[-1]
+    if said is not None and said != units:
+        raise ConvertError(f"its hidden_size is {said}, but its R has {units} columns, one for each unit: they must be the same number")
 
 
 def _weight(operator: _Operator, role: str) -> Array:

@@ -41,11 +41,11 @@ __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", 
 
 FUNCTIONS = '''"""The kernels of this package as functions of JAX, each by the name of its cell: see `runtime.jax`."""
 
-from .runtime.jax import TARGET, Function, function
+from .runtime.jax import TARGET, Function, function, read_exported
 from .runtime.jax import __dir__ as __dir__  # by which a cell's name is found, and listed
 from .runtime.jax import __getattr__ as __getattr__
 
-__all__ = ["TARGET", "Function", "function"]
+__all__ = ["TARGET", "Function", "function", "read_exported"]
 '''
 
 MODULES = '''"""The kernels of this package as modules of Flax: see `runtime.flax`."""

@@ -200,6 +200,22 @@ def test_what_is_wrong_with_an_operator_is_said_of_its_layer(tmp_path: Path) -> 
         convert.read(path)
 
 
+@pytest.mark.parametrize("kind", GATES)
+def test_another_number_of_units_than_that_of_the_weights_is_told(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    save(path, kind)
+    changed(
+        path,
+        lambda model: model.graph.node[0].attribute.remove(
+            next(each for each in model.graph.node[0].attribute if each.name == "hidden_size")
+        ),
+    )
+    assert convert.read(path).params  # it may be left out
+    changed(path, lambda model: model.graph.node[0].attribute.append(helper.make_attribute("hidden_size", N + 3)))
+    with pytest.raises(ConvertError, match=f"layer `cell`: its hidden_size is {N + 3}, but its R has {N} columns, one for each unit"):
+        convert.read(path)
+
+
 def as_operators(model: Any) -> None:
     """Let operators give what initializers are."""
     for k, tensor in enumerate(model.graph.initializer):

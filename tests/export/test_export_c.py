@@ -31,7 +31,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C comp
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 CASES = [(name, dtype) for name in SHIPPED for dtype in TOLERANCES]
 DIFFICULT = ("lstm", "gru_v3", "slstm", "lmu", "gated_deltanet", "lsnn")
-CHOSEN = {*((name, "float64") for name in DIFFICULT), ("lstm", "float32")}
+CHOSEN = {*((name, "float64") for name in DIFFICULT), ("lstm", "float32"), ("gla", "float32")}
 
 
 def exported(p: Problem, **options: Any) -> dict[str, str]:
@@ -108,12 +108,21 @@ HOSTILE = Cell(  # keywords of C and C++, macros, functions of its library, name
     inputs=("params",),
     shapes={"params": "k", "register": "int, k", "I": "int, int", "made": "int", "real": "", "new": "int, int"},
 )
+HIDDEN = Cell(  # sizes with names of arguments and variables of the emitted code
+    """
+    a = softplus(W @ x + U @ h_prev)
+    h = tanh(h_prev) * sigmoid(V @ a)
+    """,
+    name="hidden",
+    output="h",
+    shapes={"x": "r", "W": "k, r", "U": "k, i", "V": "i, k", "a": "k", "h": "i"},
+)
 
 
 @needs_compiler
-@pytest.mark.parametrize("cell", [SHUFFLED, HOSTILE], ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", [SHUFFLED, HOSTILE, HIDDEN], ids=lambda cell: cell.name)
 def test_states_and_names(cell: Cell, tmp_path: Path) -> None:
-    agrees_with_the_text(cell, {"int": 5, "k": 3}, tmp_path)
+    agrees_with_the_text(cell, {"int": 5, "k": 3, "r": 2, "i": 3}, tmp_path)
 
 
 @needs_compiler

@@ -14,7 +14,7 @@ from derive.language.names import previous
 from derive.verify.problem import Problem
 
 COMPILER = shutil.which("cc")
-WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Werror")
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror")
 CHECKS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 

@@ -42,6 +42,18 @@ def test_one_graph_with_gradients(name: str) -> None:
         assert_close(torch.compile(own, fullgraph=True)(x), theirs(x))
 
 
+@pytest.mark.parametrize("kind", ["RNNCell", "GRUCell", "LSTMCell"])
+def test_a_step_is_one_graph(kind: str) -> None:
+    theirs, own = pair(kind)
+    x = torch.randn(B, D, dtype=torch.float64, requires_grad=True)
+    with torch.no_grad():
+        before = theirs(x)
+    for hx in (None, before):
+        got, want = torch.compile(own, fullgraph=True)(x, hx), theirs(x, hx)
+        assert_close(got, want)
+        assert_close(gradients(own, [x], got), gradients(theirs, [x], want), 1e-11)
+
+
 def test_any_number_of_steps() -> None:
     theirs, own = pair("LSTM")
     compiled = torch.compile(own, fullgraph=True, dynamic=True)

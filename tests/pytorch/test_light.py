@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import at_once
 from torch import Tensor, func, nn
+from torch.utils._pytree import tree_map
 
 import generated.torch as ours
 from generated.runtime.torch import light
@@ -27,20 +28,27 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each call that comes to where it may be done so, whether it was."""
-    seen, ordinary = list[bool](), light.done
+    seen, ordinary, known = list[bool](), light.done, light.known
 
     def watched(*given: Any) -> Any:
         found = ordinary(*given)
         seen.append(found is not None)
         return found
 
+    def watched_if_known(*given: Any) -> Any:  # one that is not known comes to `done` afterwards
+        found = known(*given)
+        seen.extend([True] if found is not None else [])
+        return found
+
     monkeypatch.setattr(light, "done", watched)
+    monkeypatch.setattr(light, "known", watched_if_known)
     return seen
 
 
 def from_arrays(call: Callable[[], Results]) -> Results:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(light, "done", lambda *given: None)
+        for name in ("done", "known"):
+            patch.setattr(light, name, lambda *given: None)
         return call()
 
 
@@ -285,3 +293,110 @@ def test_a_module_that_looks_up_rows_checks_its_indices(done: list[bool]) -> Non
     with pytest.raises(ValueError, match="k"):
         loss(a, k=k + 2)
     assert not any(done)
+
+
+# Single steps
+
+
+CELLS = ("RNNCell", "GRUCell", "LSTMCell")
+every_cell = pytest.mark.parametrize("kind", CELLS)
+
+
+def cell(kind: str, d: int = D, **options: Any) -> Any:
+    torch.manual_seed(1)
+    return getattr(ours, kind)(d, N, **{"dtype": torch.float64, **options})
+
+
+def before(kind: str, *batch: int) -> Any:
+    """Return random states before a step."""
+    h, c = torch.rand(2, *batch, N, dtype=torch.float64, requires_grad=True).unbind()
+    return (h, c) if kind == "LSTMCell" else h
+
+
+def steps(own: Any, x: Tensor, hx: Any) -> Results:
+    """Return the states after a step without a graph, and with one; gradients of those, and their own."""
+    leaves = [x, *own.parameters(), *([] if hx is None else flat(hx))]
+    with torch.no_grad():
+        found = flat(own(x, hx))
+    after = flat(own(x, hx))
+    once = torch.autograd.grad(after[-1].square().sum(), leaves, retain_graph=True)
+    first = torch.autograd.grad(sum((value.sin().sum() for value in after), torch.zeros(())), leaves, create_graph=True)
+    return [*found, *after, *once, *first, *torch.autograd.grad(first[0].square().sum(), leaves)]
+
+
+@every_cell
+@pytest.mark.parametrize("bias", [True, False], ids=["", "no bias"])
+@pytest.mark.parametrize("batch", [(), (B,)], ids=["alone", "batch"])
+@pytest.mark.parametrize("starts", [True, False], ids=["", "no states"])
+def test_a_step_has_the_bits_of_arrays(kind: str, bias: bool, batch: tuple[int, ...], starts: bool, done: list[bool]) -> None:
+    own = cell(kind, bias=bias)
+    for _ in range(2 * ENOUGH + 2):
+        x, hx = torch.rand(*batch, D, dtype=torch.float64, requires_grad=True), before(kind, *batch) if starts else None
+        assert_same(steps(own, x, hx), from_arrays(lambda x=x, hx=hx: steps(own, x, hx)))  # type: ignore[misc]
+    assert not any(done[:ENOUGH]) and all(done[-4:])
+
+
+def learnt(kind: str) -> tuple[Any, Tensor, Any]:
+    """Return a cell whose step is known, with and without a graph, and what it was given."""
+    own, x, hx = cell(kind, N), torch.rand(B, N, dtype=torch.float64, requires_grad=True), before(kind, B)
+    for _ in range(ENOUGH + 1):
+        steps(own, x, hx)
+    return own, x, hx
+
+
+def doubled(weight: nn.Parameter) -> None:
+    with torch.no_grad():
+        weight.mul_(2)
+
+
+def lying_otherwise(weight: nn.Parameter) -> None:
+    rows, columns = weight.shape
+    weight.data = weight.data.as_strided((rows, columns), (1, rows))  # the same memory, with other axes
+
+
+ALTERED: dict[str, Callable[[Any], Any]] = {
+    "written": lambda own: doubled(own.weight_hh),
+    "written through data": lambda own: own.weight_hh.data.mul_(2),
+    "other memory": lambda own: setattr(own.weight_hh, "data", own.weight_hh.data * 2),
+    "lying otherwise": lambda own: lying_otherwise(own.weight_hh),
+    "another parameter": lambda own: setattr(own, "weight_hh", nn.Parameter(torch.rand_like(own.weight_hh))),
+    "computed": lambda own: nn.utils.parametrizations.weight_norm(own, "weight_hh"),
+    "without gradients": lambda own: own.requires_grad_(False).weight_ih.requires_grad_(),
+}
+
+
+@every_cell
+@pytest.mark.parametrize("how", ALTERED)
+def test_a_step_reads_weights_as_they_are(kind: str, how: str) -> None:
+    own, x, hx = learnt(kind)
+    ALTERED[how](own)
+    theirs = getattr(nn, kind)(N, N, dtype=torch.float64)
+    theirs.load_state_dict({name: getattr(own, name).detach() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")})
+    with torch.no_grad():
+        torch.testing.assert_close(flat(own(x, hx)), flat(theirs(x, hx)), rtol=1e-12, atol=1e-12)
+    found, want = (torch.autograd.grad(flat(layer(x, hx))[0].square().sum(), [x, layer.weight_ih]) for layer in (own, theirs))
+    torch.testing.assert_close(found, want, rtol=1e-11, atol=1e-12)
+
+
+@every_cell
+def test_another_step_is_seen(kind: str, done: list[bool]) -> None:
+    own, x, hx = learnt(kind)
+    want = flat(own(x, hx))
+    for _ in range(2 * ENOUGH):
+        with pytest.raises(RuntimeError, match=f"input has inconsistent input_size: got {N + 1} expected {N}"):
+            own(torch.zeros(B, N + 1, dtype=torch.float64), hx)
+    with pytest.raises(ValueError, match="float32"):
+        own(x.float(), hx)
+    with torch.inference_mode():
+        assert_same(flat(own(x, hx)), want)
+    assert done[-1]
+    (tangent,) = func.vmap(func.grad(lambda x: flat(own(x, hx))[0].square().sum()))(x[None])
+    torch.testing.assert_close(tangent, torch.autograd.grad(want[0].square().sum(), x)[0], rtol=1e-12, atol=1e-12)
+    own.float()
+    x, hx = tree_map(lambda value: value.detach().float(), (x, hx))
+    with torch.no_grad():
+        for _ in range(2 * ENOUGH):
+            torch.testing.assert_close([value.double() for value in flat(own(x, hx))], want, rtol=1e-5, atol=1e-6)
+        assert done[-1]
+        with torch.autocast("cpu", torch.bfloat16):
+            assert flat(own(x, hx))[0].dtype == (torch.bfloat16 if own.lowered else torch.float32)

@@ -112,6 +112,12 @@ def test_float64_where_jax_has_it(wide: None) -> None:
         (lambda: RNN("gru", D, key=KEY), TypeError, "gru: needs the sizes d, n, got d"),
         (lambda: RNN("gru", D, N, m=2, key=KEY), TypeError, "gru: needs the sizes d, n, got d, m, n"),
         (lambda: RNN("gru", D, N, key=KEY)(X[0, 0]), ValueError, r"gru: x has shape \(2,\), needs \(…, T, d\)"),
+        (lambda: RNN("gru", D, N, key=KEY)(X[0, :, :1]), ValueError, r"gru: x has shape \(5, 1\), needs \(T, d\) = \(5, 2\)"),
+        (
+            lambda: RNN("gru", D, N, key=KEY)(X[0], (np.ones(N + 1, np.float32),)),
+            ValueError,
+            r"gru: state\.h has shape \(5,\), needs \(n,\) = \(4,\)",
+        ),
         (lambda: RNN("gru", D, N, key=KEY)(X[0], length=6), ValueError, "gru: lengths must lie in 0 … T = 5"),
         (lambda: from_equinox(eqx.nn.Linear(D, N, key=KEY)), ValueError, "needs one of Equinox's cells LSTMCell, GRUCell, got Linear"),
         (lambda: to_equinox(RNN("mgu", D, N, key=KEY)), ValueError, "mgu: Equinox has no cell of its equations; it has those of lstm"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,48 @@ def test_an_exported_program_is_read_in_another_process(tmp_path: Path) -> None:
     assert said == ["", f"{float(gru(X, PARAMS)[0].sum())} State\n"]
 
 
+READY = """
+import sys
+import jax, numpy as np
+from jax import export
+from generated.jax import TARGET, gru, read_exported, softmax_cross_entropy as loss
+params, x, k = gru.init(2, 4), np.ones((5, 3, 2), np.float32), np.ones((5, 3), np.int32)
+program = jax.jit(lambda x, params, k: loss(gru(x, params)[0], loss.Params(), k=k)[0].sum())
+if sys.argv[2] == "write":
+    checks = [export.DisabledSafetyCheck.custom_call(TARGET)]
+    open(sys.argv[1], "wb").write(export.export(program, disabled_checks=checks)(x, params, k).serialize(vjp_order=1))
+    call = program
+else:
+    call = read_exported(open(sys.argv[1], "rb").read()).call
+grads = jax.grad(call, 1)(x, params, k)
+print(float(call(x, params, k)), type(grads).__name__, *[float(abs(grad).sum()) for grad in grads])
+"""
+
+
+def test_an_exported_program_is_read_where_nothing_was_traced(tmp_path: Path) -> None:
+    """With its derivative; it tells what it calls, among that a loss with indices."""
+    command = [sys.executable, "-c", READY, str(tmp_path / "program.bin")]
+    said = [subprocess.run([*command, do], capture_output=True, text=True, check=True, cwd=ROOT).stdout for do in ("write", "read")]
+    assert said[0] == said[1] and " Params " in said[0]
+
+
+def test_programs_of_others_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [jax.export.DisabledSafetyCheck.custom_call(ours.TARGET)]
+    written = jax.export.export(jax.jit(lambda x: gru(x, PARAMS)[0]), disabled_checks=checks)(X)
+    text, data = written.mlir_module(), written.serialize()
+    np.testing.assert_array_equal(ours.read_exported(data).call(X), gru(X, PARAMS)[0])
+    other = SimpleNamespace(has_vjp=lambda: False)
+    monkeypatch.setattr(jax.export, "deserialize", lambda data: other)
+    other.mlir_module = lambda: text.replace(f"@{ours.TARGET}(", "@derive_0(")
+    with pytest.raises(
+        ValueError, match=f"the program calls `derive_0`, and this version of the package is `{ours.TARGET}`: export it anew"
+    ):
+        ours.read_exported(data)
+    other.mlir_module = lambda: text.replace("generated.gru", "antigravity")
+    with pytest.raises(ValueError, match="the program calls kernels of `antigravity`, which is neither in generated nor loaded"):
+        ours.read_exported(data)
+
+
 def test_the_package_imports_no_jax() -> None:
     assert python("import sys, generated.gru, generated.warm; print('jax' in sys.modules)") == "False\n"
     assert python("import sys, generated.jax; print(sorted({'derive', 'sympy', 'torch'} & {*sys.modules}))") == "[]\n"
@@ -209,6 +252,11 @@ LENGTHS = "lengths must be whole numbers of shape"
         (lambda: gru(X.astype(np.float16), PARAMS), "gru: x must be float32 or float64, got float16"),
         (lambda: gru(jnp.asarray(X, jnp.bfloat16), PARAMS), "gru: x must be float32 or float64, got bfloat16"),
         (lambda: gru(X.astype(np.float64), PARAMS), "gru: x is float64, which JAX has with `jax_enable_x64` only"),
+        (lambda: gru(X, PARAMS._replace(b_r=np.zeros(N, np.int32))), r"gru: params\.b_r must be float32 or float64, got int32"),
+        (
+            lambda: jax.jit(gru)(X, jax.tree.map(lambda value: value.astype(int), PARAMS), gru.zero_state(B, N)),
+            r"gru: params\.W_r must be float32 or float64, got int32",
+        ),
         (lambda: gru.init(D, N, dtype=np.float64), r"gru: W_r is float64, which JAX has with `jax_enable_x64` only"),
         (lambda: gru(X, tuple(PARAMS)), "gru: params must be a gru.Params with fields"),
         (lambda: gru(X, ours.lstm.init(D, N)), "gru: params must be a gru.Params with fields"),
@@ -270,7 +318,7 @@ def test_a_function_that_is_not_there_is_told() -> None:
     assert not lowering.refused()  # which registers the handler
     given = (X, *PARAMS, np.zeros((B, N), np.float32))
     specs = tuple((value.shape, np.dtype(value.dtype)) for value in given)
-    plan = lowering._plan("infer", Form(Passes(generated("gru"))), specs)
+    plan = lowering.plan("infer", Form(Passes(generated("gru"))), specs)
     words = plan.words.copy()
     words[frame.HEAD] += 1  # the number of the first function
     program = jax.jit(partial(replace(plan, words=words), lowering.TARGET))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -145,6 +146,12 @@ DECLARED = {
 }
 
 
+def words() -> frozenset[str]:
+    """Return every name in the text of the helpers: one of the file's own would be hidden there by an argument or a variable."""
+    texts = (text for helper in HELPERS.values() for form in FORMATS.values() for text in (helper.arguments, *_lines(helper, form)))
+    return frozenset(found for text in texts for found in re.findall(r"[A-Za-z_]\w*", text))
+
+
 def function(called: str) -> Source:
     """Return what a formula calls."""
     return Source(f"R({LIBRARY[called]})") if called in LIBRARY else name(OWN.get(called, called))
@@ -168,9 +175,13 @@ def _depth(called: str) -> tuple[int, int]:
     return 1 + max(below, default=0), [*HELPERS].index(called)
 
 
+def _lines(helper: Helper, form: Format) -> tuple[str, ...]:
+    return helper.lines if isinstance(helper.lines, tuple) else helper.lines(form)
+
+
 def _printed(called: str, helper: Helper, form: Format) -> str:
     told = [f"// {helper.does}"] if helper.does else []
-    lines = helper.lines if isinstance(helper.lines, tuple) else helper.lines(form)
+    lines = _lines(helper, form)
     head = folded_head(f"static inline {helper.result} {called}({helper.arguments})")
     return "\n".join([*told, *head, "{", *(part for line in lines for part in refolded(f"{INDENT}{line}")), "}"])
 

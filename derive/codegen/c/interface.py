@@ -11,11 +11,13 @@ from ...language.definition import Definition
 from ...language.sizes import Shape, Size
 from ..sizes import size_source
 from ..source import Source, name
-from .functions import DECLARED, HELPERS
+from .functions import DECLARED, HELPERS, words
 from .names import LIBRARY, CNames, spelled
 
 RESERVED = (*("params", "made", "state", "steps", "y", "t", "head", "j", "real", "R"), *LIBRARY, *HELPERS, *DECLARED)
 """What functions call things that are no values."""
+HIDING = (*RESERVED, "i", "i_0", *sorted(words()))
+"""What any function of the file calls things: what the whole file knows has another name."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,13 @@ class Interface:
     @cached_property
     def sizes(self) -> dict[str, str]:
         """What code calls each named size."""
-        names = CNames(RESERVED)
+        names = CNames(HIDING)
         return {size: names.fresh(size) for size in self.cell.sizes}
 
     @cached_property
     def constants(self) -> dict[str, str]:
         """What code calls each array constant."""
-        names = CNames((*RESERVED, *self.sizes.values()))
+        names = CNames((*HIDING, *self.sizes.values()))
         return {value: names.fresh(value) for value in self.cell.constant_arrays}
 
     @cached_property

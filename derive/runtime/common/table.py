@@ -149,6 +149,7 @@ class Table:
         dtype = self.float(value.dtype, f"{self.name}: {first}")
         for name, other in floats.items():
             if other.dtype != dtype:
+                self.float(other.dtype, f"{self.name}: {name}")  # of two dtypes that would do, none is wrong
                 raise ValueError(f"{self.name}: {name} is {other.dtype}, but {first} is {dtype}: all arguments need one dtype")
         return dtype
 

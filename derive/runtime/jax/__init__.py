@@ -4,6 +4,7 @@
 
     y, final = lstm(x, params, state)         # lstm.init, lstm.zero_state
     own = function(module)                    # of any generated module, or of a derive.Cell
+    program = read_exported(data)             # that another process has exported
 
 They are differentiated as JAX differentiates: `grad`, `jvp`, `linearize`, `jacfwd`, `jacrev`, `hessian`, with `vmap`, `jit`, `scan` and
 `checkpoint` around them.
@@ -18,12 +19,13 @@ from ..common.chosen import PACKAGE
 
 from .version import tell  # isort: skip - which says of a JAX that is too old what is needed
 from . import derivatives  # noqa: F401 - which registers what JAX needs to know
+from .exported import read_exported
 from .function import Function, function
 from .lowering import TARGET
 
 tell()
 
-__all__ = ["TARGET", "Function", "function"]
+__all__ = ["TARGET", "Function", "function", "read_exported"]
 
 
 def _cells() -> list[str]:

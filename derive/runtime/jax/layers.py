@@ -114,9 +114,11 @@ def run(
     given = _given(layer, x, others)
     lead = _lead(layer, given, time_major)
     values = {name: _folded(layer, name, value, lead, time_major) for name, value in given.items()}
-    before = None if state is None else _folded_state(cell, state, lead)
+    start = None if state is None else _states(cell, state)
+    before = None if start is None else _folded_states(layer, start, lead)
+    _check(layer, given, start, layer.find_sizes(values, params, before), lead, time_major)
     if lengths is not None:
-        lengths = _flat(layer, "lengths", _array(layer, "lengths", lengths), lead)
+        lengths = _folded_lengths(layer, _array(layer, "lengths", lengths), lead)
     first = values.pop(next(iter(layer.inputs)))
     y, final = cell(first, params, before, **values, lengths=lengths, reverse=reverse)
     steps, _, *row = y.shape
@@ -161,14 +163,40 @@ def _folded(layer: Any, name: str, value: Any, lead: tuple[int, ...], time_major
     return flat if time_major or flat.ndim < 2 else jnp.swapaxes(flat, 0, 1)
 
 
-def _folded_state(cell: Function, state: Any, lead: tuple[int, ...]) -> Any:
-    """Return the states before the first step `(B, ·)`, of a tuple or of the one array that there is."""
+def _states(cell: Function, state: Any) -> Any:
+    """Return the states before the first step, of a tuple or of the one array that there is."""
     layer, names = cell.module.LAYER, cell.State._fields
     values = state if isinstance(state, tuple | list) else (state,)
     if len(values) != len(names):
         raise ValueError(f"{layer.name}: needs {len(names)} states, {', '.join(names)}, got {len(values)}")
-    pairs = zip(names, values, strict=True)
-    return cell.State(*[_flat(layer, f"state.{name}", _array(layer, f"state.{name}", value), lead) for name, value in pairs])
+    return cell.State(*[_array(layer, f"state.{name}", value) for name, value in zip(names, values, strict=True)])
+
+
+def _folded_states(layer: Any, states: Any, lead: tuple[int, ...]) -> Any:
+    """Return states `(B, ·)`."""
+    return type(states)(*[_flat(layer, f"state.{name}", value, lead) for name, value in states._asdict().items()])
+
+
+def _folded_lengths(layer: Any, lengths: Any, lead: tuple[int, ...]) -> Any:
+    """Return lengths `(B,)`."""
+    if lengths.shape != lead:
+        first = next(iter(layer.inputs))
+        raise ValueError(
+            f"{layer.name}: lengths must have the axes {lead} of sequences, as {first} has, and no others, got shape {lengths.shape}"
+        )
+    return lengths.reshape(prod(lead))
+
+
+def _check(layer: Any, given: Mapping[str, Any], states: Any, sizes: Sizes, lead: tuple[int, ...], time_major: bool) -> None:
+    """Check shapes as the caller has them: the cell would tell of those that it is given, with steps first and one axis of sequences."""
+    steps, many = given[next(iter(layer.inputs))].shape[0 if time_major else len(lead)], ("…",) if lead else ()
+    over_time = ((steps, *lead), ("T", *many)) if time_major else ((*lead, steps), (*many, "T"))
+    rows = [(name, value, layer.inputs[name], *over_time) for name, value in given.items() if name in layer.inputs]
+    rows += [(name, value, layer.context[name], lead, many) for name, value in given.items() if name in layer.context]
+    start = {} if states is None else states._asdict()
+    rows += [(f"state.{name}", value, layer.state[name], lead, many) for name, value in start.items()]
+    for name, value, row, before, names in rows:
+        layer.needs(name, value.shape, (*before, *layer.shape(row, sizes)), (*names, *row))
 
 
 def _flat(layer: Any, argument: str, value: Any, lead: tuple[int, ...], axis: int = 0) -> Any:

@@ -21,6 +21,7 @@ from jax.interpreters import mlir
 from ..common.sizes import evaluate
 from ..common.version import common
 from ..cpu.memory import ALIGNMENT
+from .calls import Specs, told
 from .frame import handler
 from .passes import Passes, runtime
 from .plan import Index, Plan, planned
@@ -69,7 +70,7 @@ def _registered() -> str:
 def _tried() -> None:
     """Let XLA call the handler with nothing to do; what it raises says why it cannot."""
     with jax.default_device(jax.devices("cpu")[0]):
-        nothing = Plan(np.zeros(4, np.int64), (((2 * ALIGNMENT,), np.dtype(np.uint8)),), ())
+        nothing = Plan(np.zeros(4, np.int64), (((2 * ALIGNMENT,), np.dtype(np.uint8)),), (), "")
         jax.block_until_ready(jax.jit(lambda: nothing.written(TARGET))())
 
 
@@ -104,11 +105,11 @@ def _check(name: str, how: Passes) -> None:
 
 
 def _call(name: str, *operands: Any, form: Form) -> list[Any]:
-    return _plan(name, form, tuple((value.shape, np.dtype(value.dtype)) for value in operands))(TARGET, *operands)
+    return plan(name, form, tuple((value.shape, np.dtype(value.dtype)) for value in operands))(TARGET, *operands)
 
 
 @lru_cache(maxsize=512)
-def _plan(name: str, form: Form, specs: tuple[Any, ...]) -> Plan:
+def plan(name: str, form: Form, specs: Specs) -> Plan:
     """Return the plan of a pass on operands of such shapes and dtypes."""
     operands = [np.zeros(shape, dtype if dtype.kind == "f" else np.int64) for shape, dtype in specs]
     threads = runtime(form.how.module, "cpu.threads")
@@ -116,7 +117,7 @@ def _plan(name: str, form: Form, specs: tuple[Any, ...]) -> Plan:
         results = _passed(name, form, operands)
     threads.ready(anywhere=True)  # workers, which compiled code wakes, on whatever thread of XLA
     shapes = [spec.shape for spec in given(name, *operands, form=form)]
-    return planned(sketch, operands, results, shapes, _indices(name, form, operands))
+    return planned(sketch, operands, results, shapes, _indices(name, form, operands), told(name, form, specs))
 
 
 def _indices(name: str, form: Form, operands: Sequence[Array]) -> list[Index]:

@@ -22,6 +22,7 @@ from ..cpu.memory import ALIGNMENT
 from ..cpu.openmp import LIGHT
 from ..cpu.spans import Places
 from ..cpu.words import I64
+from .calls import arguments
 from .frame import CHECK, HEAD, PLACES
 from .table import number_of
 
@@ -31,8 +32,8 @@ Read = Callable[[Sequence[Any]], Any]
 WORD = I64.width // 8
 RAISED = "a kernel raised an exception"
 UNKNOWN = (
-    "this program was made in another process, and calls functions that are not compiled here: let JAX trace the same call once, as"
-    " `jax.jit(…).lower(…)` does"
+    "this program was made in another process, and calls functions that are not compiled here: read it by `read_exported` of the package's"
+    " `jax`, or let JAX trace the same call once, as `jax.jit(…).lower(…)` does"
 )
 
 
@@ -63,11 +64,14 @@ class Plan:
         The arrays that the handler writes, and the memory in which it works, the last.
     reads : tuple of functions
         Of what the handler wrote: the results.
+    told : str
+        What is called, for another process (see `calls`).
     """
 
     words: Array
     made: tuple[Spec, ...]
     reads: tuple[Read, ...]
+    told: str
 
     def __call__(self, target: str, *operands: Any) -> list[Any]:
         """Return the results, in a program that JAX traces."""
@@ -78,7 +82,9 @@ class Plan:
         """Return what the handler writes."""
         words = jnp.asarray(self.words.view(np.int32))  # halves: JAX may have no whole ones
         given = [_wide(value) if jnp.issubdtype(value.dtype, jnp.integer) else value for value in operands]
-        found: Sequence[Any] = jax.ffi.ffi_call(target, [jax.ShapeDtypeStruct(*spec) for spec in self.made])(words, *given)
+        found: Sequence[Any] = jax.ffi.ffi_call(target, [jax.ShapeDtypeStruct(*spec) for spec in self.made])(
+            words, *given, **arguments(self.told)
+        )
         return found
 
 
@@ -91,7 +97,12 @@ def _wide(value: Any) -> Any:
 
 
 def planned(
-    sketch: Any, given: Sequence[Array], results: Sequence[Array | None], shapes: Sequence[tuple[int, ...]], indices: Sequence[Index]
+    sketch: Any,
+    given: Sequence[Array],
+    results: Sequence[Array | None],
+    shapes: Sequence[tuple[int, ...]],
+    indices: Sequence[Index],
+    told: str,
 ) -> Plan:
     """Return the plan of what was sketched.
 
@@ -105,6 +116,7 @@ def planned(
     shapes : sequence of shapes
         Of the results.
     indices : sequence of Index
+    told : str
     """
     source, works, written, reads = Places([*given, *sketch.made]), list(sketch.works), dict[int, Array](), list[Read]()
     dtype = next((array.dtype for array in (*sketch.made, *given) if array.dtype.kind == "f"), np.dtype(np.float64))
@@ -123,7 +135,7 @@ def planned(
     book = _Book(Places([*given, *written.values()]), Places(inside), starts)
     words = book.words(works, [(index, given[index.operand].size) for index in indices])
     made = (*((array.shape, array.dtype) for array in written.values()), ((size + ALIGNMENT,), np.dtype(np.uint8)))
-    return Plan(words, made, tuple(reads))
+    return Plan(words, made, tuple(reads), told)
 
 
 def _packed(arrays: Sequence[Array], start: int) -> tuple[list[int], int]:

@@ -42,12 +42,18 @@ def computed(passes: Passes, work: Work, *groups: Sequence[Any], alike: Any = No
 
 def lightly(passes: Passes, work: Work, alike: Any, groups: Sequence[Sequence[Any]]) -> tuple[Any, ...] | None:
     """Return what a pass makes of lists of tensors, done as a `light` call, if it is one that is known; else None."""
-    return None if _is_watched() else light.done(passes, work, alike, groups)
+    return None if is_watched() else light.done(passes, work, alike, groups)
+
+
+def done_as_known(passes: Passes, name: Any, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Return the same of one list of tensors; what is not known is not noted either."""
+    known = None if is_watched() else light.known(passes, name, tensors)
+    return None if known is None else known(tensors)
 
 
 def _run(work: Work, given: Sequence[Any]) -> Sequence[Maybe]:
     """Run a pass; a compiler that is at work on what calls it does not look into it."""
-    if not _is_watched():
+    if not is_watched():
         return work(*given)
     if not _HIDDEN:
         _HIDDEN.append(torch.compiler.disable(lambda work, given: work(*given)))
@@ -57,7 +63,7 @@ def _run(work: Work, given: Sequence[Any]) -> Sequence[Maybe]:
 _HIDDEN: list[Work] = []  # what calls a function where the compiler does not look
 
 
-def _is_watched() -> bool:
+def is_watched() -> bool:
     """Say whether PyTorch's compiler looks at what is run: where it left a program to Python, it tries to compile what that calls."""
     frames = sys.modules.get("torch._C._dynamo.eval_frame")  # loading the compiler takes seconds, so it is not asked for
     if frames is None or "torch._dynamo" not in sys.modules:

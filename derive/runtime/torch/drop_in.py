@@ -43,8 +43,13 @@ def passes(name: str, bias: bool, reverse: bool, starts: bool, single: bool = Fa
     """Return the passes of a cell that computes what a layer of `torch.nn` does, from states that are given or from zero."""
     found = PASSES.get((name, bias, reverse, starts, single))
     if found is None:
-        raise ValueError(f"{PACKAGE} was generated without the cell `{name}_torch{'' if bias else '_nobias'}`")
+        raise ungenerated(name, bias)
     return found
+
+
+def ungenerated(name: str, bias: bool) -> ValueError:
+    """Return the error that a cell is not in this package."""
+    return ValueError(f"{PACKAGE} was generated without the cell `{name}_torch{'' if bias else '_nobias'}`")
 
 
 class _Layer(nn.RNNBase):

@@ -22,9 +22,10 @@ import torch
 from torch.autograd import Function, forward_ad
 
 from ..common.asked import of_values
-from . import held, operators
-from .computed import computed, lightly
+from . import held, light, operators
+from .computed import computed, done_as_known, is_watched, lightly
 from .devices import flipped, is_on_device, on_device
+from .onestep import StepPasses
 from .passes import Passes
 from .replay import second
 from .spans import run_spans
@@ -33,19 +34,32 @@ Tensors = Sequence[Any]
 COMPILED = "in compiled code a recurrent layer has neither forward mode nor the transformations of torch.func: compile what is inside"
 UNEQUAL = "on a CUDA device, sequences of unequal length are not taken in compiled code: their lengths say how often kernels are launched"
 WORTH = 1 << 16  # numbers of the cotangents; where there are fewer, gradients cost less than the 20 µs in which PyTorch tells of a leaf
+INFER, FORWARD, BACKWARD = "infer", "forward", "backward"
 THIRD = "a third derivative of a recurrent layer is not offered: its kernels go to the second order"
 
 
 def run(passes: Passes, values: Tensors) -> tuple[Any, ...]:
     """Return output and final states of a layer, to be differentiated if any value is."""
-    compiling, whole = torch.compiler.is_compiling(), passes.lengths is None
-    if not is_on_device(values):
+    compiling, whole, there = torch.compiler.is_compiling(), passes.lengths is None, is_on_device(values)
+    if isinstance(passes, StepPasses) and (compiling or there):  # what PyTorch compiles, and what a device has, are steps over time
+        return run(passes.over_time, passes.timed(values))[1:]
+    if not there:
         return _either_way(passes, values, reverse=passes.reverse) if whole and not compiling else _run_on(passes, values)
     if whole:
         return _run_there(passes, values)
     if compiling:
         raise NotImplementedError(UNEQUAL)
     return run_spans(_run_there, passes, values)
+
+
+def run_known(passes: Passes, values: Tensors) -> tuple[Any, ...] | None:
+    """Return what `run` returns, if it is a light call that is known; else None. Who asks need not have checked shapes."""
+    if torch.compiler.is_compiling() or transformed() or is_watched():
+        return None
+    if not _is_differentiated(values):
+        return done_as_known(passes, INFER, values)
+    known = light.known(passes, FORWARD, values)
+    return None if known is None else _straight(passes, known, *map(torch._C._functorch.unwrap_if_dead, values))
 
 
 def _run_there(passes: Passes, values: Tensors) -> tuple[Any, ...]:
@@ -67,11 +81,15 @@ def _run_on(passes: Passes, values: Tensors) -> tuple[Any, ...]:
             raise NotImplementedError(COMPILED)
         return operators.run(passes, values)
     if not transformed():
-        if not torch.is_grad_enabled() or not any(value.requires_grad for value in values):
-            return _promised(passes, values) if held.PROMISES else computed(passes, passes.infer, values, alike="infer")
-        found: tuple[Any, ...] = Straight.apply(passes, *values)
+        if not _is_differentiated(values):
+            return _promised(passes, values) if held.PROMISES else computed(passes, passes.infer, values, alike=INFER)
+        found: tuple[Any, ...] = Straight.apply(passes, None, *values)
         return found
     return Forward.apply(_plain(passes), *values)[: passes.results]
+
+
+def _is_differentiated(values: Tensors) -> bool:
+    return torch.is_grad_enabled() and any([value.requires_grad for value in values])
 
 
 def _promised(passes: Passes, values: Tensors) -> tuple[Any, ...]:
@@ -79,8 +97,8 @@ def _promised(passes: Passes, values: Tensors) -> tuple[Any, ...]:
     given, weights, state = _parted(values, passes.given, passes.weights)
     packed = held.promised(passes, weights) if passes.packs else None
     if packed is None:
-        return computed(passes, passes.infer, values, alike="infer")
-    found = lightly(passes, passes.infer, "infer", (values,))
+        return computed(passes, passes.infer, values, alike=INFER)
+    found = lightly(passes, passes.infer, INFER, (values,))
     return computed(passes, partial(passes.infer_packed, packed), given, state) if found is None else found
 
 
@@ -278,21 +296,25 @@ class Tangent(_Mapped):
 
 
 def _backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
-    """Return the gradients of a layer: by a function that can be differentiated again, or by none."""
+    """Return the gradients of a layer by its values: by a function that can be differentiated again, or by none."""
     passes, given = ctx.passes, (*cotangents[: ctx.passes.results], *ctx.saved_tensors)
     if transformed():
-        return None, *Backward.apply(passes, None, *given)[: passes.values]
-    asked = of_values(passes.module.LAYER, _needed(ctx, cotangents))
-    if torch.is_grad_enabled():
-        return None, *Backward.apply(passes, asked, *given)[: passes.values]
-    alike, groups = ("backward", asked if asked is None else tuple(asked)), _parted(given, passes.results, passes.values)
-    return None, *computed(passes, partial(passes.backward, asked=asked), *groups, alike=alike)
+        return Backward.apply(passes, None, *given)[: passes.values]
+    needed, again = _needed(ctx, cotangents), torch.is_grad_enabled()
+    found = None if again else done_as_known(passes, (BACKWARD, *needed), given)
+    if found is not None:
+        return found
+    asked = of_values(passes.module.LAYER, needed)
+    if again:
+        return Backward.apply(passes, asked, *given)[: passes.values]
+    groups = _parted(given, passes.results, passes.values)
+    return computed(passes, partial(passes.backward, asked=asked), *groups, alike=(BACKWARD, *needed))
 
 
 def _needed(ctx: Any, cotangents: Tensors) -> Sequence[bool]:
     """Return by which values the pass at work wants gradients; by all weights, if by any, since one product makes those of several."""
     if sum(cotangent.numel() for cotangent in cotangents if cotangent is not None) < WORTH:
-        needs: Sequence[bool] = ctx.needs_input_grad[1:]
+        needs: Sequence[bool] = ctx.needs_input_grad[-ctx.passes.values :]
         return needs
     given, weights, states = _parted([node for node, _ in ctx.next_functions], ctx.passes.given, ctx.passes.weights)
     return [*map(_is_reached, given), *[any(map(_is_reached, weights))] * len(weights), *map(_is_reached, states)]
@@ -310,13 +332,20 @@ class Straight(Function):
     """A layer where nothing but `backward` asks for derivatives: what is saved is no result."""
 
     @staticmethod
-    def forward(ctx: Any, passes: Passes, *values: Any) -> tuple[Any, ...]:
+    def forward(ctx: Any, passes: Passes, known: light.Known | None, *values: Any) -> tuple[Any, ...]:
         passes = passes.sized(values)
-        found = computed(passes, passes.forward, values, alike="forward")
+        found = None if known is None else known(values)
+        if found is None:
+            found = computed(passes, passes.forward, values, alike=FORWARD)
         _remember(ctx, passes, values, found[passes.results :])
         return found[: passes.results]
 
-    backward = staticmethod(_backward)
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+        return None, None, *_backward(ctx, *cotangents)
+
+
+_straight = super(Function, Straight).apply  # without what PyTorch's looks at for compilers and transformations: a tenth of a small step
 
 
 class Forward(_Mapped):
@@ -331,7 +360,9 @@ class Forward(_Mapped):
         ctx.mark_non_differentiable(*saved)
         _remember(ctx, passes, values, saved)
 
-    backward = staticmethod(_backward)
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
+        return None, *_backward(ctx, *cotangents)
 
     @staticmethod
     def jvp(ctx: Any, _: Any, *tangents: Any) -> tuple[Any, ...]:

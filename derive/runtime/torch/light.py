@@ -8,6 +8,7 @@ its tensors, and the compiled functions are given the addresses of their memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -27,6 +28,7 @@ KINDS = (Tensor, Parameter)  # others may have no memory, or not that of their e
 Form = tuple[tuple[int, ...], np.dtype]
 Shown = list[tuple[int, View | None] | None]
 Work = Callable[..., Sequence[Maybe]]
+Known = Callable[[Sequence[Any]], tuple[Any, ...] | None]
 Groups = Sequence[Sequence[Any]]
 
 
@@ -47,20 +49,21 @@ class Light:
     """
 
     def __init__(self, entries: Sequence[Any], given: Sequence[int], stays: list[Tensor], made: Sequence[Form], shown: Shown) -> None:
-        self._entries, self._given, self._stays, self._made, self._shown = entries, given, stays, made, shown
+        self._entries, self._given, self._stays, self._shown = entries, given, stays, shown
+        results = {found[0] for found in shown if found is not None}
+        self._made = [(None if k in results else torch.from_numpy(np.empty(*form)), form) for k, form in enumerate(made)]
 
     def __call__(self, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
         """Return the results; None, and nothing is done, if one of the tensors has no memory."""
-        arrays = [np.empty(shape, dtype) for shape, dtype in self._made]
-        made, known = [torch.from_numpy(array) for array in arrays], [*tensors, *self._stays]
-        lying = [known[k].contiguous() for k in self._given] + made  # copies among them stay until they are read
-        places = [value.data_ptr() for value in lying]
+        known = [*tensors, *self._stays]
+        lying = [known[k].contiguous() for k in self._given]  # copies among them stay until they are read
+        made = [torch.from_numpy(np.empty(*form)) if kept is None else kept for kept, form in self._made]
+        places = [value.data_ptr() for value in [*lying, *made]]
         if 0 in places:
             return None
-        for entry in self._entries:
-            entry.enter(entry.block, *places)
-        shown = [found and (made[found[0]] if found[1] is None else torch.from_numpy(found[1](arrays[found[0]]))) for found in self._shown]
-        return tuple(shown)
+        for enter, block, _ in self._entries:
+            enter(block, *places)
+        return tuple([found and (made[found[0]] if found[1] is None else _seen(made[found[0]], found[1])) for found in self._shown])
 
     @classmethod
     def of(cls, passes: Passes, work: Work, groups: Groups) -> Light | None:
@@ -101,6 +104,11 @@ def _shown(made: Sequence[Array], results: Sequence[Maybe]) -> tuple[list[Form],
     return (forms, shown) if len(found) == len(shown) - shown.count(None) and apart(found) else None
 
 
+def _seen(made: Tensor, view: View) -> Tensor:
+    """Return what is seen of a tensor that was made: no view to PyTorch."""
+    return torch.from_numpy(view(made.numpy()))
+
+
 def _is_all(array: Array, value: Array) -> bool:
     """Say whether a value that lies in an array is all of it, perhaps with other axes."""
     return value.flags.c_contiguous and value.nbytes == array.nbytes
@@ -111,6 +119,22 @@ class _Kind:
 
     def __init__(self) -> None:
         self.times, self.learnt, self.idle = 0, OFTEN, list[Light]()
+
+    def taken(self) -> Light | None:
+        """Return what does a call, which nobody else has meanwhile; None if there is nothing."""
+        try:
+            return self.idle.pop()  # another thread that calls at the same time goes the ordinary way
+        except IndexError:
+            return None
+
+    def do(self, light: Light, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
+        """Do a call, if all of its tensors have memory, and put back what does it."""
+        try:
+            return light(tensors)
+        except RuntimeError:  # one that is sparse, or stands for others, has no memory
+            return None
+        finally:
+            self.idle.append(light)
 
     def learn(self, passes: Passes, work: Work, groups: Groups) -> None:
         """Hear of a call that is about to be done from arrays."""
@@ -145,17 +169,21 @@ def done(passes: Passes, work: Work, name: Any, groups: Groups) -> tuple[Any, ..
         if key is not None:
             _keep(key, _Kind())
         return None
-    try:
-        light = kind.idle.pop()  # another thread that calls at the same time goes the ordinary way
-    except IndexError:
+    light = kind.taken()
+    if light is None:
         kind.learn(passes, work, groups)
         return None
-    try:
-        return light(tensors)
-    except RuntimeError:  # one that is sparse, or stands for others, has no memory
-        return None
-    finally:
-        kind.idle.append(light)
+    return kind.do(light, tensors)
+
+
+def known(passes: Passes, name: Any, tensors: Sequence[Any]) -> Known | None:
+    """Return what does a call on one list of tensors, and returns None if it cannot; None if such calls are not learnt: nothing is noted.
+
+    A caller need not have checked shapes: a call that is refused for them is never learnt.
+    """
+    kind = None if passes.alike is None else _kinds.get(_key((*passes.alike, name), tensors))
+    light = None if kind is None else kind.taken()
+    return None if kind is None or light is None else partial(kind.do, light)
 
 
 def _key(name: tuple[Any, ...], tensors: Sequence[Any]) -> tuple[Any, ...] | None:
@@ -164,7 +192,7 @@ def _key(name: tuple[Any, ...], tensors: Sequence[Any]) -> tuple[Any, ...] | Non
     for value in tensors:
         if value is None:
             key.append(None)
-        elif type(value) not in KINDS or value.is_neg():
+        elif type(value) not in KINDS or not value.is_cpu or value.is_neg():
             return None
         else:
             key += value.shape, value.dtype

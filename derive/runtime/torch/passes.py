@@ -92,7 +92,7 @@ class Passes:
             "kept": kept if keep and not self.marks else 0,
         }
         plain = self.lengths is None and not (self.reverse or self.marks or module.LAYER.indices)
-        alike = (module, self.steps, self.starts, self.single, keep) if plain and hasattr(module.LAYER, "heard") else None
+        alike = (type(self), module, self.steps, self.starts, self.single, keep) if plain and hasattr(module.LAYER, "heard") else None
         for name, found in {**counts, "alike": alike}.items():
             object.__setattr__(self, name, found)
 
@@ -201,7 +201,7 @@ class Passes:
         inputs, params, state = self._arguments(values)
         with self.pool():
             y, final = self._called(self.module.infer, inputs, params, state)
-        return [y, *self._final(final)]
+        return self._results(y, final)
 
     def pack(self, weights: Sequence[Tensor]) -> Any:
         """Return weights as `infer_packed` takes them: a copy."""
@@ -212,14 +212,14 @@ class Passes:
         """Return the results, by weights that were packed."""
         with self.pool():
             y, final = self._called(self.module.infer, self.module.Inputs(*given), packed, self._state(state))
-        return [y, *self._final(final)]
+        return self._results(y, final)
 
     def forward(self, values: Arrays) -> list[Maybe]:
         """Return results, and what is saved."""
         y, final, tape = self._run(values)
         if self.marks:
-            return [y, *self._final(final), *chain.from_iterable(tape.saved.states)]
-        return [y, *self._final(final), *(tape.saved if self.saved else ())]
+            return [*self._results(y, final), *chain.from_iterable(tape.saved.states)]
+        return [*self._results(y, final), *(tape.saved if self.saved else ())]
 
     def backward(self, cotangents: Arrays, values: Arrays, saved: Arrays, asked: Sequence[str] | None = None) -> list[Maybe]:
         """Return the gradients by all values, or by those that are `asked` for; None for the others, and for one that has none."""
@@ -242,13 +242,13 @@ class Passes:
         with self.pool():
             tape2 = module.Tape2(tape, dy, module.SavedBackward(*kept)) if kept else module.backward(dy, tape, dfinal, second=True)[1]
             found = module.backward_backward(self._grads(u), tape2)
-        return [found.dy, *self._final(found.dfinal), *self._flat(found)]
+        return [*self._results(found.dy, found.dfinal), *self._flat(found)]
 
     def tangent(self, tangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
         """Return the derivatives of the results along a direction."""
         with self.pool():
             y, final = self.module.tangent(self._grads(tangents), self._tape(values, saved))
-        return [y, *self._final(final)]
+        return self._results(y, final)
 
     def transposed(self, cotangents: Arrays, tangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
         """Return the gradients of ⟨cotangents, derivatives along a direction⟩ by the direction and by values."""
@@ -313,8 +313,8 @@ class Passes:
         kept = self.module.LAYER.marked(saved, steps) if self.marks else self.module.Saved(*saved)
         return self.module.Tape(inputs, params, state, kept, steps, self.lengths, self.reverse)
 
-    def _final(self, state: Any) -> Sequence[Maybe]:
-        return [None if value is None else value[None] for value in state] if self.single else list(state)
+    def _results(self, y: Maybe, final: Any) -> list[Maybe]:
+        return [y, *([None if value is None else value[None] for value in final] if self.single else final)]
 
     def _cotangents(self, cotangents: Arrays, values: Arrays) -> tuple[Maybe, Any]:
         dy, *dfinal = cotangents
