@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import at_once
@@ -125,6 +126,19 @@ def test_it_has_the_bits_of_arrays(name: str, how: str, done: list[bool]) -> Non
         got = WAYS[how](layer, *at)
         assert_same(got, from_arrays(lambda at=at: WAYS[how](layer, *at)))  # type: ignore[misc]
     assert not any(done[:ENOUGH]) and all(done[-2:])
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_large_results_and_memory_to_work_in_come_from_the_pool(how: str, done: list[bool]) -> None:
+    """Weights whose panels no recording keeps, and gradients of as many numbers; each call's are its own."""
+    layer, found = ours.LSTM(D, 136, dtype=torch.float64), list[tuple[Results, Results]]()
+    for _ in range(2 * ENOUGH):
+        x = [torch.rand(1, 1, D, dtype=torch.float64, requires_grad=True)]
+        found.append((WAYS[how](layer, x, {}), from_arrays(lambda x=x: WAYS[how](layer, x, {}))))  # type: ignore[misc]
+    forms = [form for kind in light._kinds.values() for one in kind.idle for _, form in one._made]
+    assert done[-1] and any(dtype == np.uint8 for _, dtype in forms)
+    for got, want in found:
+        assert_same(got, want)
 
 
 def test_sizes_in_turns(done: list[bool]) -> None:

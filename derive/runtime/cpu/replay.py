@@ -29,10 +29,10 @@ from .trace import Path, Trace
 Array = np.ndarray
 Given = tuple[Any, ...]  # a call's arguments: records of arrays, arrays, or None
 Views = list[tuple[int, View]]  # of values before them in a list
+Form = tuple[tuple[int, ...], np.dtype]
 
 KEPT = 32  # kinds of calls that are remembered
 STAYS = 1 << 19  # bytes that a recording keeps at most, in arrays that are nobody else's
-WORKED_IN = STAYS // 2  # of these at most in arrays that its functions work in: beyond, they are new in each call
 OFTEN = 1000  # times that a light call is done as it was recorded, before its entries are compiled: that takes half a second
 RECORDED = 1 << 26  # bytes of arguments: calls on more take so long that nothing is gained
 ARRAYS = {np.ndarray}
@@ -100,13 +100,14 @@ class Recording:
         self.made, self._large = [(array.shape, array.dtype) for array in made], any(array.nbytes >= LARGE for array in made)
         self.handed = [leaf.shape for leaf in leaves if isinstance(leaf, Array)]
         within = {k: works for k, works in used(trace.works, source).items() if k not in handed}
-        if sum(source.arrays[k].nbytes for k in within) <= WORKED_IN:
-            within = {}  # they stay
-        worked = [source.arrays[k] for k in within]
-        self._room = Room(worked, list(within.values()))
-        inside = Places([*arrays, *made, *worked])
         leaving = [value for _, given in trace.works for value in given] + leaves
-        self._stay = list({id(value): value for value in leaving if inside.of(value) is None}.values())
+        worked, inside = list[Array](), Places([*arrays, *made])
+        self._stay = _others(leaving, inside)
+        if self.size > STAYS:  # then what it works in is new in each call
+            worked = [source.arrays[k] for k in within]
+            inside = Places([*arrays, *made, *worked])
+            self._stay = _others(leaving, inside)
+        self._room = Room(worked, list(within.values()) if worked else [])
         reads, shows = _Numbered(inside.arrays, self._stay), _Numbered([*arrays, *made], self._stay)
         self._works = [(work, _picks([reads.number(value) for value in given])) for work, given in trace.works]
         self._build = _builder(result, partial(shows.number, out=True))
@@ -147,12 +148,12 @@ class Recording:
         if self._times == OFTEN and self.light:
             self._entries = self.entries(free) or []
 
-    def addressed(self, arrays: Sequence[Array]) -> list[Entry] | None:
-        """Return how its compiled functions are entered by the addresses of such arrays, the caller's and new ones.
-
-        None where that does not do: it wakes threads, needs memory from the pool, or `entries` has none.
+    def addressed(self, arrays: Sequence[Array]) -> tuple[list[Entry] | None, list[Form]]:
+        """Return how its compiled functions are entered by the addresses of such arrays, the caller's and new ones, and of memory to work
+        in, and the forms of that. None in place of the first where that does not do: it wakes threads, or `entries` has none.
         """
-        return self.entries(arrays, by_address=True) if self.light and not self._large and not self._room.new() else None
+        room = [(array.shape, array.dtype) for array in self._room.new()]
+        return (self.entries(arrays, by_address=True) if self.light else None), room
 
     def entries(self, arrays: Sequence[Array], *, by_address: bool = False) -> list[Entry] | None:
         """Return how its compiled functions are entered, one after the other, with the caller's arrays, new ones, and memory to work in.
@@ -248,6 +249,11 @@ class Recordings:
         self._idle[key] = found  # the last one now
         if len(self._idle) > KEPT:
             self._idle.pop(next(iter(self._idle)), None)
+
+
+def _others(values: Sequence[Any], inside: Places) -> list[Any]:
+    """Return the values that lie in none of some arrays, each once."""
+    return list({id(value): value for value in values if inside.of(value) is None}.values())
 
 
 def _whole(leaf: Array, made: Array) -> Array:

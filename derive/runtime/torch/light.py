@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from ..cpu.memory import LARGE, fresh
 from ..cpu.spans import Places, View, apart, view_of
 from .memory import Array
 from .passes import Maybe, Passes
@@ -43,21 +45,24 @@ class Light:
         Where those lie among the call's tensors, and after them those that stay.
     stays : list of tensors
         Zeros that the call reads in place of cotangents that there are not.
-    made : list of shapes and dtypes
+    made, room : list of shapes and dtypes
+        What it makes, and memory that it works in.
     shown : list
         Of each result, which of the arrays made it is, and how it is seen of that if it is not all of it; or None.
     """
 
-    def __init__(self, entries: Sequence[Any], given: Sequence[int], stays: list[Tensor], made: Sequence[Form], shown: Shown) -> None:
+    def __init__(
+        self, entries: Sequence[Any], given: Sequence[int], stays: list[Tensor], made: Sequence[Form], room: Sequence[Form], shown: Shown
+    ) -> None:
         self._entries, self._given, self._stays, self._shown = entries, given, stays, shown
         results = {found[0] for found in shown if found is not None}
-        self._made = [(None if k in results else torch.from_numpy(np.empty(*form)), form) for k, form in enumerate(made)]
+        self._made = [(None if k in results else _new(form), form) for k, form in enumerate(made)] + [(None, form) for form in room]
 
     def __call__(self, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
         """Return the results; None, and nothing is done, if one of the tensors has no memory."""
         known = [*tensors, *self._stays]
         lying = [known[k].contiguous() for k in self._given]  # copies among them stay until they are read
-        made = [torch.from_numpy(np.empty(*form)) if kept is None else kept for kept, form in self._made]
+        made = [_new(form) if kept is None else kept for kept, form in self._made]
         places = [value.data_ptr() for value in [*lying, *made]]
         if 0 in places:
             return None
@@ -81,10 +86,10 @@ class Light:
         known = Places([*tensors, *stays])
         given = [known.of(array) for array in arrays]
         whole = all(k is not None and _is_all(known.arrays[k], array) for k, array in zip(given, arrays, strict=True))
-        entries = recording.addressed([*arrays, *made])
+        entries, room = recording.addressed([*arrays, *made])
         if entries is None or shown is None or not whole or any(zeros.any() for zeros in stays):
             return None
-        return cls(entries, [k for k in given if k is not None], list(map(torch.from_numpy, stays)), *shown)
+        return cls(entries, [k for k in given if k is not None], list(map(torch.from_numpy, stays)), shown[0], room, shown[1])
 
 
 def _shown(made: Sequence[Array], results: Sequence[Maybe]) -> tuple[list[Form], Shown] | None:
@@ -102,6 +107,11 @@ def _shown(made: Sequence[Array], results: Sequence[Maybe]) -> tuple[list[Form],
             shown.append((k, view_of(made[k], value)))
     found = [value for value in results if value is not None]
     return (forms, shown) if len(found) == len(shown) - shown.count(None) and apart(found) else None
+
+
+def _new(form: Form) -> Tensor:
+    """Return a new tensor; memory of any size that matters is used again."""
+    return torch.from_numpy(fresh(*form, aligned=True) if prod(form[0]) * form[1].itemsize >= LARGE else np.empty(*form))
 
 
 def _seen(made: Tensor, view: View) -> Tensor:
