@@ -4,7 +4,7 @@
     outer_spikes(parts, how, memory, u, v, out_v, w, out_w, total, add)     # as `outer_sums`, where few elements of w are not zero
 
 How many are zero is looked up each time: where too few are, the product is that of `product` or `outer`. The result has the same bits
-either way, if what zeros would have been multiplied by is finite: a weight that is infinite, or no number, shows where its neuron spikes.
+either way, if what zeros would have been multiplied by is finite: what is not is sure to show only where a neuron spikes.
 """
 
 from __future__ import annotations
