@@ -89,10 +89,18 @@ def multiply_spikes(a, packed, out, accumulate):  # type: ignore[no-untyped-def]
             multiply(a, packed, out, accumulate)
 
 
+def lists_at(p: int, q: int, itemsize: int) -> int:
+    """Return how many elements of the memory of `outer_spikes` stand before its lists: the sums, up to a cache line."""
+    line = ALIGNMENT // itemsize
+    return (p * q + line - 1) // line * line
+
+
+_lists_at = inner(lists_at)
+
+
 def spike_room(p: int, q: int, dtype: np.dtype) -> int:
-    """Return how many elements `outer_spikes` works in: sums, and for each column of v a list of places and its length."""
-    line = ALIGNMENT // dtype.itemsize
-    return -(-p * q // line) * line + q * -(-(STEPS + WORD_BYTES) // dtype.itemsize)
+    """Return how many elements `outer_spikes` works in: sums, and for each column of w the length of a list, and a list of places."""
+    return lists_at(p, q, dtype.itemsize) + q * -(-(STEPS + WORD_BYTES) // dtype.itemsize)
 
 
 @part
@@ -141,8 +149,7 @@ def outer_spikes(parts, how, memory, u, v, out_v, w, out_w, total, add):  # type
             if v is not None or total is not None:
                 outer_sums(parts, how, memory, u, v, out_v, None, None, total, add)
             asked = LIGHT if count * p * q < LIGHT_PRODUCT * FEW_SUMMED else nb.int64(how)
-            line = ALIGNMENT // memory.itemsize
-            lists = (p * q + line - 1) // line * line
+            lists = _lists_at(p, q, memory.itemsize)
             _sums((row_major(u), rows, row_major(out_w), count, p, q, address(memory, 0), lists, nb.int64(add), nb.int64(parts), asked))
         else:
             outer_sums(parts, how, memory, u, v, out_v, w, out_w, total, add)
