@@ -86,7 +86,7 @@ def interleaved(calls: Sequence[Callable[[], object]], limits: Limits, clock: Cl
     """
     counted: list[list[float]] = [[] for _ in calls]
     spent, quickest = [0.0 for _ in calls], [math.inf for _ in calls]
-    while not counted[0] or not limits.reached(len(counted[0]), max(spent), max(quickest)):
+    while not limits.reached(len(counted[0]), max(spent), max(quickest)):
         for k in turns(len(counted[0]), len(calls)):
             begin = clock.now() if clock.quiet is None else _rested(calls[k], counted[k], clock.quiet, clock)
             start = clock.now()

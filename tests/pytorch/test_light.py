@@ -135,10 +135,18 @@ def test_large_results_and_memory_to_work_in_come_from_the_pool(how: str, done: 
     for _ in range(2 * ENOUGH):
         x = [torch.rand(1, 1, D, dtype=torch.float64, requires_grad=True)]
         found.append((WAYS[how](layer, x, {}), from_arrays(lambda x=x: WAYS[how](layer, x, {}))))  # type: ignore[misc]
-    forms = [form for kind in light._kinds.values() for one in kind.idle for _, form in one._made]
-    assert done[-1] and any(dtype == np.uint8 for _, dtype in forms)
+    room = [
+        one for kind in light._kinds.values() for lit in kind.idle for one in (make() for _, make in lit._made) if one.dtype == torch.uint8
+    ]
+    assert done[-1] and room
     for got, want in found:
         assert_same(got, want)
+
+
+def test_memory_to_work_in_begins_at_a_cache_line_however_little_it_is() -> None:
+    make = light._maker(((100,), np.dtype(np.uint8)), aligned=True)
+    kept = [make() for _ in range(50)]
+    assert all(value.data_ptr() % 64 == 0 for value in kept)
 
 
 def test_sizes_in_turns(done: list[bool]) -> None:

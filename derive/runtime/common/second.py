@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 from .layer import BY_SEQUENCE, OVER_TIME, Array, BaseLayer, Pass
@@ -96,24 +97,25 @@ class SecondOrder(BaseLayer):
     ) -> tuple[Any, Any]:
         """Return the gradients, and their derivatives along `v`; `output` is the role of the output among what is kept."""
         grads, tape2 = self.graded(forward, back, dy, tape, dfinal)
-        moved, bent = self.along(along, v, tape2), None
+        call = cache(lambda: self.retaken(tape2.tape))
+        moved, bent = self.along(along, call, v, tape2), None
         if curvature:
             y = moved.get(output)
-            bent = curvature(self._or_zero(self.retaken(tape2.tape), None, OVER_TIME, self.output) if y is None else y)
-        return grads, self.hessian(hessian, v, tape2, moved, bent)
+            bent = curvature(self._or_zero(call(), None, OVER_TIME, self.output) if y is None else y)
+        return grads, self.hessian(hessian, call, v, tape2, moved, bent)
 
-    def along(self, work: Pass, v: Any, tape2: Any) -> Values:
+    def along(self, work: Pass, call: Callable[[], Any], v: Any, tape2: Any) -> Values:
         """Return the derivatives along `v` of all that the forward pass keeps, and of the final states, by role."""
-        return self.ran_along(work, self.retaken(tape2.tape), v, tape2)
+        return self.ran_along(work, call(), v, tape2)
 
     def ran_along(self, work: Pass, call: Any, v: Any, tape2: Any) -> Values:
         """Do what `along` does, with the call of a tape that was checked."""
         kept = {"forward": tape2.tape.saved, "backward": tape2.saved}
         return self.linked("along", work, call, self._roles(v, "v", "hvp"), kept, "v")
 
-    def hessian(self, work: Pass, v: Any, tape2: Any, moved: Values, bent: Any) -> Any:
+    def hessian(self, work: Pass, call: Callable[[], Any], v: Any, tape2: Any, moved: Values, bent: Any) -> Any:
         """Return the derivatives of the gradients along `v`, given those of what is kept, and of the cotangent of the output."""
-        return self.ran_hessian(work, self.retaken(tape2.tape), v, tape2, moved, bent)
+        return self.ran_hessian(work, call(), v, tape2, moved, bent)
 
     def ran_hessian(self, work: Pass, call: Any, v: Any, tape2: Any, moved: Values, bent: Any) -> Any:
         """Do what `hessian` does, with the call of a tape that was checked."""

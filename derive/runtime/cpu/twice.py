@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ..common.layer import Pass
 from ..common.second import Values
 from .again import TAKEN, Again, arrays_of, with_arrays
+from .call import Call
 from .trace import Trace
 
 Array = np.ndarray
@@ -30,42 +32,35 @@ class Twice(Again):
         return found
 
     def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any) -> Any:
-        kind = self.records["Grads"]
+        kind, works = self.records["Grads"], (twice, by_inputs, through)
         if type(u) is not kind or not isinstance(tape2, self.records["Tape2"]) or not self.repeats(tape2.tape):
-            return super().backward_backward(twice, by_inputs, through, u, tape2)
+            return super().backward_backward(*works, u, tape2)
+        return self._beyond("backward_backward", tape2, u, lambda call, again, *u: self.twice(works, call, kind(*u), again))
 
-        def ordinary(trace: Trace | None, *given: Any) -> Any:
-            taken, (dy, saved, *u) = with_arrays(tape2.tape, given[:TAKEN]), given[TAKEN:]
-            again = tape2._replace(tape=taken, dy=dy, saved=saved)
-            return self.twice((twice, by_inputs, through), self.taped(taken, trace)[0], kind(*u), again)
-
-        given = (*arrays_of(tape2.tape), tape2.dy, tape2.saved, *u)
-        return self.again(self.recordings, ("backward_backward", tape2.tape.steps), given, ordinary)
-
-    def along(self, work: Pass, v: Any, tape2: Any) -> Values:
+    def along(self, work: Pass, call: Callable[[], Any], v: Any, tape2: Any) -> Values:
         kind = self.records["Grads"]
         if type(v) is not kind or not self.repeats(tape2.tape):
-            return super().along(work, v, tape2)
-
-        def ordinary(trace: Trace | None, *given: Any) -> tuple[Any, ...]:
-            taken, (saved, *v) = with_arrays(tape2.tape, given[:TAKEN]), given[TAKEN:]
-            again = tape2._replace(tape=taken, saved=saved)
-            return tuple(self.ran_along(work, self.taped(taken, trace)[0], kind(*v), again).values())
-
-        given = (*arrays_of(tape2.tape), tape2.saved, *v)
-        found = self.again(self.recordings, ("along", tape2.tape.steps), given, ordinary)
+            return super().along(work, call, v, tape2)
+        found = self._beyond("along", tape2, v, lambda call, again, *v: tuple(self.ran_along(work, call, kind(*v), again).values()))
         return dict(zip(self.links["along"].handed, found, strict=True))
 
-    def hessian(self, work: Pass, v: Any, tape2: Any, moved: Values, bent: Any) -> Any:
-        kind, roles = self.records["Grads"], list(moved)
+    def hessian(self, work: Pass, call: Callable[[], Any], v: Any, tape2: Any, moved: Values, bent: Any) -> Any:
+        kind, count = self.records["Grads"], len(moved)
         if type(v) is not kind or not self.repeats(tape2.tape):
-            return super().hessian(work, v, tape2, moved, bent)
+            return super().hessian(work, call, v, tape2, moved, bent)
 
-        def ordinary(trace: Trace | None, *given: Any) -> Any:
-            taken, (dy, saved, bent, *rest) = with_arrays(tape2.tape, given[:TAKEN]), given[TAKEN:]
-            again = tape2._replace(tape=taken, dy=dy, saved=saved)
-            moved = dict(zip(roles, rest, strict=False))
-            return self.ran_hessian(work, self.taped(taken, trace)[0], kind(*rest[len(roles) :]), again, moved, bent)
+        def work_again(call: Call, again: Any, bent: Any, *rest: Any) -> Any:
+            taken = dict(zip(moved, rest[:count], strict=True))
+            return self.ran_hessian(work, call, kind(*rest[count:]), again, taken, bent)
 
-        given = (*arrays_of(tape2.tape), tape2.dy, tape2.saved, bent, *moved.values(), *v)
-        return self.again(self.recordings, ("hessian", tape2.tape.steps), given, ordinary)
+        return self._beyond("hessian", tape2, (bent, *moved.values(), *v), work_again)
+
+    def _beyond(self, name: str, tape2: Any, given: Sequence[Any], work: Callable[..., Any]) -> Any:
+        """Return ``work(call, tape2, *given)``, with the call of a tape that keeps all; from its arrays alone, where it is recorded."""
+
+        def ordinary(trace: Trace | None, *arrays: Any) -> Any:
+            taken, (dy, saved, *given) = with_arrays(tape2.tape, arrays[:TAKEN]), arrays[TAKEN:]
+            return work(self.taped(taken, trace)[0], tape2._replace(tape=taken, dy=dy, saved=saved), *given)
+
+        arrays = (*arrays_of(tape2.tape), tape2.dy, tape2.saved, *given)
+        return self.again(self.recordings, (name, tape2.tape.steps), arrays, ordinary)

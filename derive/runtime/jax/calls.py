@@ -20,7 +20,8 @@ from .primitives import Form
 ATTRIBUTE = "derive_calls"  # of a call of XLA's
 _SAFE = " ,:[]{}"  # all but quotation marks, which the text of a program escapes
 
-Specs = tuple[tuple[tuple[int, ...], np.dtype], ...]
+Spec = tuple[tuple[int, ...], np.dtype]
+Specs = tuple[Spec, ...]
 
 
 def told(name: str, form: Form, specs: Specs) -> str:

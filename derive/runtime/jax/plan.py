@@ -22,12 +22,11 @@ from ..cpu.memory import ALIGNMENT
 from ..cpu.openmp import LIGHT
 from ..cpu.spans import Places
 from ..cpu.words import I64
-from .calls import arguments
+from .calls import Spec, arguments
 from .frame import CHECK, HEAD, PLACES
 from .table import number_of
 
 Array = np.ndarray
-Spec = tuple[tuple[int, ...], np.dtype]
 Read = Callable[[Sequence[Any]], Any]
 WORD = I64.width // 8
 RAISED = "a kernel raised an exception"

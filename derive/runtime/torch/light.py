@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ..cpu.memory import LARGE, fresh
+from ..cpu.replay import Form
 from ..cpu.spans import Places, View, apart, view_of
 from .memory import Array
 from .passes import Maybe, Passes
@@ -27,7 +28,6 @@ OFTEN = 32  # times that a call is done from arrays before its entries are compi
 KEPT = 64  # kinds of calls that are remembered
 KINDS = (Tensor, Parameter)  # others may have no memory, or not that of their elements
 
-Form = tuple[tuple[int, ...], np.dtype]
 Shown = list[tuple[int, View | None] | None]
 Work = Callable[..., Sequence[Maybe]]
 Known = Callable[[Sequence[Any]], tuple[Any, ...] | None]
@@ -56,13 +56,14 @@ class Light:
     ) -> None:
         self._entries, self._given, self._stays, self._shown = entries, given, stays, shown
         results = {found[0] for found in shown if found is not None}
-        self._made = [(None if k in results else _new(form), form) for k, form in enumerate(made)] + [(None, form) for form in room]
+        makers = [*map(_maker, made), *(_maker(form, aligned=True) for form in room)]
+        self._made = [(make() if k < len(made) and k not in results else None, make) for k, make in enumerate(makers)]
 
     def __call__(self, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
         """Return the results; None, and nothing is done, if one of the tensors has no memory."""
         known = [*tensors, *self._stays]
         lying = [known[k].contiguous() for k in self._given]  # copies among them stay until they are read
-        made = [_new(form) if kept is None else kept for kept, form in self._made]
+        made = [make() if kept is None else kept for kept, make in self._made]
         places = [value.data_ptr() for value in [*lying, *made]]
         if 0 in places:
             return None
@@ -109,9 +110,11 @@ def _shown(made: Sequence[Array], results: Sequence[Maybe]) -> tuple[list[Form],
     return (forms, shown) if len(found) == len(shown) - shown.count(None) and apart(found) else None
 
 
-def _new(form: Form) -> Tensor:
-    """Return a new tensor; memory of any size that matters is used again."""
-    return torch.from_numpy(fresh(*form, aligned=True) if prod(form[0]) * form[1].itemsize >= LARGE else np.empty(*form))
+def _maker(form: Form, *, aligned: bool = False) -> Callable[[], Tensor]:
+    """Return what makes new tensors; large ones in memory that is used again, and those that begin at a cache line."""
+    if aligned or prod(form[0]) * form[1].itemsize >= LARGE:
+        return lambda: torch.from_numpy(fresh(*form, aligned=aligned))
+    return lambda: torch.from_numpy(np.empty(*form))
 
 
 def _seen(made: Tensor, view: View) -> Tensor:
