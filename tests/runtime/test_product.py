@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,11 @@ from derive.runtime.cpu.memory import ALIGNMENT
 from derive.runtime.cpu.openmp import LIGHT, WAKING
 from derive.runtime.cpu.outer import outer_sums, workspace
 from derive.runtime.cpu.product import fill_part, multiply, multiply_rows, panels
+from derive.runtime.cpu.target import TARGET, is_x86
 from derive.runtime.cpu.threads import get_threads, ready, set_threads
 
 DTYPES = (np.float32, np.float64)
+FULL = tile.VECTORS * tile.ROWS  # multiply-adds of a step of the full tile
 WIDTHS = {dtype: tile.width(nb.from_dtype(np.dtype(dtype))) for dtype in DTYPES}
 BOUNDARY = sorted(
     {size + d for size in (tile.ROWS, 2 * tile.ROWS, *WIDTHS.values(), 4 * WIDTHS[np.float32], 128) for d in (-1, 0, 1) if size + d <= 130}
@@ -314,6 +317,18 @@ def test_loops_stay_out_of_their_callers() -> None:
     code = _from_nopython.inspect_asm(signature)
     assert "derive_multiply" in code
     assert "fmadd" not in code and "fmla" not in code
+
+
+@pytest.mark.skipif(not (is_x86(TARGET.architecture) and TARGET.fused), reason="reads x86 assembly")
+def test_rows_are_addressed_without_a_chain() -> None:
+    """Each row of a tile has a register of its own: to step from one to the next takes as long as the multiply-adds do."""
+    made = product.sweep.made[nb.float32]
+    code = nb.cfunc(made.signature, error_model="numpy")(made.function)._library.get_asm_str()
+    loops = [block for block in re.split(r"^\.LBB\w+:", code, flags=re.MULTILINE) if block.count("vfmadd") >= FULL]
+    assert loops
+    for loop in loops:
+        body = loop[: re.search(r"\tj\w+\t", loop).end()]
+        assert body.count("vfmadd") < FULL or len(re.findall(r"\t(?:add|sub|lea|inc|dec)q\t", body)) <= 5
 
 
 FIRST_CALLS = """

@@ -24,6 +24,7 @@ VECTOR_BYTES, REGISTERS = TARGET.vector_bytes, TARGET.registers
 VECTORS = 2  # vectors of columns in a panel
 # Rows of the full tile: 16 or 12 accumulators leave room for two vectors of b and the broadcast elements of a.
 ROWS = 8 if REGISTERS == 32 else 6
+FOUR = 2 if REGISTERS == 32 else 1  # panels of the tile of four rows: each vector of b that is loaded serves four multiply-adds only
 
 
 def lanes(dtype: types.Float) -> int:
@@ -59,6 +60,14 @@ class Vectors:
     def at(self, base: ir.Value, offset: ir.Value) -> ir.Value:
         """Return the address of the vector that begins `offset` elements after `base`."""
         return self.builder.bitcast(self.builder.gep(base, [offset]), self.type.as_pointer())
+
+    def hidden(self, pointer: ir.Value) -> ir.Value:
+        """Return the same pointer, of which LLVM does not see where it comes from: each stays in a register of its own.
+
+        It would step from one row to the next otherwise, by a chain of additions as long as the multiply-adds of a step take.
+        """
+        same = ir.InlineAsm(ir.FunctionType(pointer.type, [pointer.type]), "", "=r,0")
+        return self.builder.call(same, [pointer])
 
     def in_panel(self, start: ir.Value, between: ir.Value, panel: ir.Value, vector: int) -> ir.Value:
         """Return a pointer to a vector of the first row of a panel, those of which begin so far from one another."""
@@ -225,7 +234,7 @@ def _make_tile(rows: int, panels: int) -> Any:
             v = Vectors(builder, signature.args[0][0].dtype)
             (start, row, step), (first_panel, between) = (cgutils.unpack_tuple(builder, value) for value in (a, b))
             places = columns_of(v, panels, columns)
-            lefts = [builder.gep(start, [builder.mul(row, I64(i))]) for i in range(rows)]
+            lefts = [v.hidden(builder.gep(start, [builder.mul(row, I64(i))])) for i in range(rows)]
             rights = [v.in_panel(first_panel, between, panel, j % VECTORS) for j, (panel, _) in enumerate(places)]
             target = Target(v, rows, c, [first for _, first in places], columns)
             target.prefetch()
@@ -240,7 +249,7 @@ def _make_tile(rows: int, panels: int) -> Any:
 
 
 tile_full = _make_tile(ROWS, 1)
-tile_4 = _make_tile(4, 1)
+tile_4 = _make_tile(4, FOUR)
 tile_2 = _make_tile(2, 2)  # fewer rows, more panels: eight independent sums hide the latency of a multiply-add
 tile_1 = _make_tile(1, 4)
 
