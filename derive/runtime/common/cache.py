@@ -23,6 +23,7 @@ from typing import Any
 from numba import njit
 from numba.core import caching, config, sigutils
 from numba.core.ccallback import CFunc
+from numba.core.compiler import Compiler, CompilerBase
 from numba.misc.appdirs import AppDirs
 
 from .trust import doubt, own
@@ -52,9 +53,9 @@ def cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-def callback(function: Callable[..., Any], signature: Any, **options: Any) -> Any:
+def callback(function: Callable[..., Any], signature: Any, pipeline: type[CompilerBase] = Compiler, **options: Any) -> Any:
     """Return `function`, compiled for callers that know its address, or read from where its code is kept."""
-    made: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
+    made: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options, pipeline_class=pipeline)
     made._cache = _Cache(function)
     made.compile()
     return made

@@ -54,7 +54,7 @@ class _Apart:
 
     def _compiled(self) -> Any:
         options = {name: OPTIONS[name] for name in ("error_model", "fastmath")}
-        return callback(self.function, self.signature, **options)
+        return callback(self.function, self.signature, OPTIONS["pipeline_class"], **options)
 
     def call(self, builder: ir.IRBuilder, values: list[ir.Value]) -> ir.Value:
         """Emit a call through the cell."""

@@ -12,6 +12,7 @@ from numba import njit, types
 
 from ..common.cache import cached
 from .interrupts import deferred
+from .wide import Wide
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -19,6 +20,7 @@ OPTIONS: dict[str, Any] = {
     "fastmath": {"contract"},  # a multiplication and an addition may become one; NaN and infinity keep their meaning
     "_nrt": False,  # nothing is allocated, and what is given outlives the call: nobody counts who refers to it
     "no_cfunc_wrapper": True,  # a way in that nobody takes
+    "pipeline_class": Wide,
 }
 # Of a function that is a part of what calls it: it cannot be called from Python, and costs less to compile.
 inner = njit(**OPTIONS, no_cpython_wrapper=True)
