@@ -18,7 +18,7 @@ from derive.runtime.cpu import spans
 from derive.verify.problem import sample
 from derive.verify.witnesses import arguments
 from generated.runtime.cpu import checked, memory, replay
-from generated.runtime.cpu.room import Room
+from generated.runtime.cpu.room import ALONE, Room
 from generated.runtime.cpu.threads import division, set_threads
 from generated.runtime.cpu.trace import Trace
 
@@ -241,7 +241,7 @@ def test_calls_that_wake_threads_are_recorded(name: str, threads: int, threads_a
         got = differentiated(module, x, params)
     every = [recording for found in module.LAYER.recordings._idle.values() for recording in found]
     assert len(every) == 3 and all(not recording.light and recording.divided == division(False) for recording in every)
-    assert all(recording._room.new()[0].nbytes > replay.STAYS > recording.size for recording in every)
+    assert all(sum(piece.nbytes for piece in recording._room.new()) > replay.STAYS > recording.size for recording in every)
     forget(module)
     assert_same_bits(got, differentiated(module, x, params))
 
@@ -337,6 +337,21 @@ def test_what_no_function_works_in_together_has_the_same_memory() -> None:
     for (a, one), (b, other) in combinations(zip(spans, found, strict=True), 2):
         together = a[0] <= b[1] and b[0] <= a[1]
         assert not (together and np.shares_memory(one, other))
+
+
+def test_a_large_array_has_memory_of_its_own() -> None:
+    """Which a later one has too, if it is no larger; the small ones lie together."""
+    spans = [(0, 1), (0, 0), (1, 1), (1, 2), (2, 2)]
+    sizes = [ALONE, 64, ALONE + 5, 2 * ALONE, ALONE - 64]
+    arrays = [np.empty(size, np.uint8) for size in sizes]
+    made = Room(arrays, spans)
+    pieces = made.new()
+    found = made.within(pieces)
+    lies = [next(k for k, piece in enumerate(pieces) if np.shares_memory(array, piece)) for array in found]
+    assert lies == [0, 1, 2, 3, 1] and [piece.nbytes for piece in pieces] == [ALONE, ALONE - 64, ALONE + 64, 2 * ALONE]
+    later = Room([arrays[2], arrays[0]], [(0, 1), (2, 3)])
+    (whole,) = later.new()
+    assert all(np.shares_memory(array, whole) for array in later.within([whole]))
 
 
 # Entered otherwise, once it has been done often

@@ -14,31 +14,55 @@ from .spans import Places
 Array = np.ndarray
 
 
-class Room:
-    """Arrays that a call works in and that are too large to stay, together: they lie in one piece of memory, new in each call.
+ALONE = 1 << 18  # bytes: an array of so many has memory of its own, as results have: a block that was one's may be the other's next
 
-    Two that no function works in both have the same memory: `used` are the first and the last function that works in each.
+
+class Room:
+    """Arrays that a call works in and that are too large to stay: they lie in few pieces of memory, new in each call.
+
+    All but the largest lie together. Two that no function works in both may have the same memory: `used` are the first and the last
+    function that works in each.
     """
 
     def __init__(self, arrays: Sequence[Array], used: Sequence[tuple[int, int]]) -> None:
-        self._places, self._size = list[tuple[tuple[int, ...], np.dtype, int]](), 0
-        taken = list[tuple[int, int, int, int]]()  # first and last function, start and end
-        for array, (first, last) in zip(arrays, used, strict=True):
-            size, start = -(-array.nbytes // ALIGNMENT) * ALIGNMENT, 0
-            for begins, ends, low, high in sorted(taken, key=itemgetter(2)):
-                if begins <= last and first <= ends and low < start + size and start < high:
-                    start = high
-            taken.append((first, last, start, start + size))
-            self._places.append((array.shape, array.dtype, start))
-            self._size = max(self._size, start + size)
+        self._pieces, self._places = list[_Piece](), list[tuple[tuple[int, ...], np.dtype, int, int]]()
+        together = _Piece(alone=False)
+        for array, when in zip(arrays, used, strict=True):
+            size = -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+            piece = together if size < ALONE else next((one for one in self._pieces if one.fits(size, when)), _Piece(alone=True))
+            if piece not in self._pieces:
+                self._pieces.append(piece)
+            self._places.append((array.shape, array.dtype, self._pieces.index(piece), piece.take(size, when)))
 
     def new(self) -> list[Array]:
         """Return the memory, if there is any."""
-        return [fresh((self._size,), np.uint8, aligned=True)] if self._places else []
+        return [fresh((piece.size,), np.uint8, aligned=True) for piece in self._pieces]
 
     def within(self, memory: Sequence[Array]) -> list[Array]:
         """Return the arrays that lie in it."""
-        return [np.ndarray(shape, dtype, memory[0], start) for shape, dtype, start in self._places]
+        return [np.ndarray(shape, dtype, memory[piece], start) for shape, dtype, piece, start in self._places]
+
+
+class _Piece:
+    """A piece of memory, for one large array at a time or for many small ones."""
+
+    def __init__(self, *, alone: bool) -> None:
+        self.size, self._alone = 0, alone
+        self._taken = list[tuple[int, int, int, int]]()  # first and last function, start and end
+
+    def fits(self, size: int, when: tuple[int, int]) -> bool:
+        """Say whether a large array finds it free, without making it larger."""
+        return self._alone and size <= self.size and all(when[1] < begins or ends < when[0] for begins, ends, _, _ in self._taken)
+
+    def take(self, size: int, when: tuple[int, int]) -> int:
+        """Return where an array begins that functions work in from the first to the last of `when`."""
+        start = 0
+        for begins, ends, low, high in sorted(self._taken, key=itemgetter(2)):
+            if begins <= when[1] and when[0] <= ends and low < start + size and start < high:
+                start = high
+        self._taken.append((*when, start, start + size))
+        self.size = max(self.size, start + size)
+        return start
 
 
 def used(works: Sequence[Work], source: Places) -> dict[int, tuple[int, int]]:
