@@ -74,8 +74,9 @@ def cut(typingctx, array, first, last):  # type: ignore[no-untyped-def]
         whole, first, last = arguments
         of, part = (arrayobj.make_array(signature.args[0])(context, builder, value) for value in (whole, whole))
         stride, *_ = cgutils.unpack_tuple(builder, of.strides)
-        start = builder.add(builder.ptrtoint(of.data, I64), builder.mul(first, stride))
-        part.data = builder.inttoptr(start, of.data.type)
+        # Moved, not made of a number: so LLVM knows still of which array it is, and that no two overlap.
+        start = builder.gep(builder.bitcast(of.data, ir.IntType(8).as_pointer()), [builder.mul(first, stride)])
+        part.data = builder.bitcast(start, of.data.type)
         count, axes = builder.sub(last, first), cgutils.unpack_tuple(builder, of.shape)
         part.shape = builder.insert_value(of.shape, count, 0)
         part.nitems = reduce(builder.mul, axes[1:], count)

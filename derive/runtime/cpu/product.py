@@ -32,7 +32,7 @@ from .memory import empty, zeros
 from .nothing import NOTHING, optional, some
 from .openmp import LIGHT, REGION, together
 from .pointers import Matrix, Pointer, RowMajor, address, matrix, row_major, shift
-from .tile import FOUR, ROWS, VECTOR_BYTES, VECTORS, Panels, move_columns, panel_width, tile_1, tile_2, tile_4, tile_full, transpose
+from .tile import PANELS_4, ROWS, VECTOR_BYTES, VECTORS, Panels, move_columns, panel_width, tile_1, tile_2, tile_4, tile_full, transpose
 
 # Of a in a block: 64 KiB in float32. Rows of a result lie pages apart; of 192, which the second-level cache holds as well, products of
 # thousands of rows took 7 to 50 % longer on a Granite Rapids.
@@ -114,7 +114,7 @@ def sweep(a: Left, b: Panels, c: RowMajor, m: int, k: int, n: int, accumulate: i
                 at, soon = shift(a.first, i // ROWS * a.between), shift(panel.start, b.between + i // ROWS * k * share)
                 tile_full(at, panel, k, shift(target, i * c.row), columns, add, soon, share)
         if left & 4:
-            for first in range(group, min(group + GROUP * wide, n), FOUR * wide):
+            for first in range(group, min(group + GROUP * wide, n), PANELS_4 * wide):
                 panel = shift(b, first // wide * b.between)
                 tile_4(rest, panel, k, shift(c, first + whole * c.row), n - first, add, panel.start, 0)
         if left & 2:

@@ -24,7 +24,7 @@ VECTOR_BYTES, REGISTERS = TARGET.vector_bytes, TARGET.registers
 VECTORS = 2  # vectors of columns in a panel
 # Rows of the full tile: 16 or 12 accumulators leave room for two vectors of b and the broadcast elements of a.
 ROWS = 8 if REGISTERS == 32 else 6
-FOUR = 2 if REGISTERS == 32 else 1  # panels of the tile of four rows: each vector of b that is loaded serves four multiply-adds only
+PANELS_4 = 2 if REGISTERS == 32 else 1  # panels of the tile of four rows: each vector of b that is loaded serves four multiply-adds only
 
 
 def lanes(dtype: types.Float) -> int:
@@ -249,7 +249,7 @@ def _make_tile(rows: int, panels: int) -> Any:
 
 
 tile_full = _make_tile(ROWS, 1)
-tile_4 = _make_tile(4, FOUR)
+tile_4 = _make_tile(4, PANELS_4)
 tile_2 = _make_tile(2, 2)  # fewer rows, more panels: eight independent sums hide the latency of a multiply-add
 tile_1 = _make_tile(1, 4)
 
