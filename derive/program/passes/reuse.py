@@ -1,7 +1,8 @@
 """Let a link read what an earlier one has concatenated, instead of concatenating it again.
 
 A backward pass lays cotangents side by side, for a product and for the sums that are gradients.  Second order sums the same cotangents over
-other vectors: so it reads them as they lie there.  Their parts are then slices, and do not lie on the tape a second time.
+other vectors: so it reads them as they lie there.  Their parts are then slices, and do not lie on the tape a second time.  Where
+`recompute` has a link make all parts again, it lays them side by side itself, for a piece of the steps, and none lies on the tape.
 
 Needs: stacked products.  Leaves: concatenations among what links keep, slices at the heads of the bodies of those that read them.
 """
@@ -56,10 +57,10 @@ def _made(link: Link) -> Iterator[Whole]:
 
 
 def _reading(link: Link, wholes: Mapping[tuple[str, ...], Whole]) -> Link:
-    """Return a link that reads the concatenations of those that it reads anyway in the place of its own: others may not have run."""
+    """Return a link that reads concatenations in the place of its own, where it would read a part of one in any case."""
     concats = {eq.name: eq.node for eq in link.recurrence.body if isinstance(eq.node, Concat)}
     found = {name: wholes[node.parts] for name, node in concats.items() if node.parts in wholes}
-    twins = {name: whole for name, whole in found.items() if whole.of in link.reads.values()}
+    twins = {name: whole for name, whole in found.items() if any(link.reads.get(part) == whole.of for part in whole.slices)}
     body = tuple(eq for eq in link.recurrence.body if eq.name not in twins)
     rec = _renamed(replace(link.recurrence, body=body), {name: f"{name} of {link.name}" for name in twins})  # else it might be a twin's
     link = _given(replace(link, recurrence=rec), twins.values())

@@ -158,11 +158,11 @@ class _Mapped(Function):
 
 
 class Fixed(_Mapped):
-    """A value by which a second derivative is not differentiated again."""
+    """Values by which a second derivative is not differentiated again."""
 
     @staticmethod
-    def forward(value: Any) -> Any:
-        return value.view_as(value)
+    def forward(*values: Any) -> tuple[Any, ...]:
+        return tuple([None if value is None else value.view_as(value) for value in values])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tensors, output: Any) -> None:
@@ -178,11 +178,7 @@ class Fixed(_Mapped):
 
     @classmethod
     def vmap(cls, info: Any, axes: Sequence[int | None], *given: Any) -> Any:
-        return cls.apply(given[0]), axes[0]
-
-
-def _fixed(values: Tensors) -> list[Any]:
-    return [None if value is None else Fixed.apply(value) for value in values]
+        return cls.apply(*given), tuple(axes)
 
 
 class _Linear(_Mapped):
@@ -206,7 +202,7 @@ class _Linear(_Mapped):
     def backward(cls, ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
         passes = ctx.passes
         direction, at, kept = _parted(ctx.saved_tensors, *cls.counts(passes))
-        found = cls.transpose().apply(passes, *cotangents, *_fixed(at))
+        found = cls.transpose().apply(passes, *cotangents, *Fixed.apply(*at))
         return None, *_where(direction, found), *_nothing(at), *[None] * len(kept)
 
     @classmethod
@@ -266,13 +262,13 @@ class Backward(_Mapped):
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
         passes, given = ctx.passes, ctx.saved_tensors
-        found = Twice.apply(passes, *cotangents[: passes.values], *_fixed(given))
+        found = Twice.apply(passes, *cotangents[: passes.values], *Fixed.apply(*given))
         return None, None, *_where(given, found), *[None] * passes.saved
 
     @staticmethod
     def jvp(ctx: Any, _passes: Any, _asked: Any, *tangents: Any) -> tuple[Any, ...]:
         passes, given = ctx.passes, ctx.saved_tensors[: len(tangents)]
-        found = Along.apply(passes, *tangents[: passes.results + passes.values], *_fixed(given))
+        found = Along.apply(passes, *tangents[: passes.results + passes.values], *Fixed.apply(*given))
         return *found, *[None] * passes.kept
 
 
