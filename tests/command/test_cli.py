@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, without_rights
 
+from derive import Cell
 from derive.__main__ import main
+from derive.cells import get
 from derive.cells.load import cells_of
 from derive.command import COMMANDS
 from derive.command.export import KINDS
@@ -267,3 +269,17 @@ def test_no_command_is_wrong_usage() -> None:
     with pytest.raises(SystemExit) as stop:
         main([])
     assert stop.value.code == 2
+
+
+def test_check_of_all_cells_leaves_out_those_that_have_no_second_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, large = Cell("h = tanh(W @ x + U @ h_prev)", name="small", output="h"), get("lstm").replace(name="large")
+    monkeypatch.setattr("derive.command.check.SHIPPED", {cell.name: cell for cell in (large, small)})
+    monkeypatch.setattr("derive.program.pipeline.LARGEST", 200)
+    checked = list[Cell]()
+    monkeypatch.setattr("derive.command.check.report.run", lambda cells, *_, **more: checked.extend(cells) or 0)
+    assert main(["check", "--order", "2"]) == 0
+    assert checked == [small]
+    said = capsys.readouterr().err
+    assert re.match(r"left out: large: to second order, its passes have \d+ operations, and above 200 ", said)
