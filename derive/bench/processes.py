@@ -31,7 +31,7 @@ from ..demo.processes import leave
 from .machine import busy, describe
 from .measure import turns
 
-BATCH, STEPS, WIDE, HIDDEN = 32, 100, 64, 128
+BATCH, STEPS, WIDE, HIDDEN = 32, 100, 128, 256
 ALONE, APART, TOGETHER, SUM = "one process", "two, apart", "two, together", "the sum alone"
 KINDS = ("elapsed", "processor")  # of time
 Seconds = dict[str, list[tuple[float, float]]]  # by way, of each turn: elapsed, and the processor's

@@ -88,7 +88,7 @@ def ours(module: ModuleType, p: Problem, v: Arrays, pool: str = "torch") -> Seco
         given = {name: getattr(grads, name) for name in penalized(p.cell)}
         for gradient in given.values():
             gradient *= 2  # the derivative of its square
-        return module.backward_backward(grads_of(module, p, given), tape2)
+        return module.backward_backward(grads_of(module, p, given), tape2, only=("params", "state", *penalized(p.cell)))
 
     def tangent() -> Any:
         y, _, tape = forward()

@@ -100,9 +100,9 @@ def functions(cell: Definition, interface: Interface, *, device: bool = False) -
     keyword, passed = (", *, stream=None", ", stream=stream") if device else ("", "")
     array = "Any" if device else "np.ndarray"
     if not is_linear(cell):
-        return [_twice(layer, lean, keyword, passed), f"{', '.join(TANGENTS)} = {layer}.without_tangents()"]
+        return [_twice(layer, lean, keyword.replace("*, ", ""), passed), f"{', '.join(TANGENTS)} = {layer}.without_tangents()"]
     return [
-        _twice(layer, lean, keyword, passed),
+        _twice(layer, lean, keyword.replace("*, ", ""), passed),
         _tangent(layer, array, keyword, passed),
         _hvp(cell, layer, dy, keyword.replace("*, ", ""), passed),
         _step(cell, interface, array, device=device),
@@ -110,7 +110,7 @@ def functions(cell: Definition, interface: Interface, *, device: bool = False) -
 
 
 def _twice(layer: str, lean: str, keyword: str, passed: str) -> str:
-    return f'''def backward_backward(u, tape2{keyword}) -> Second:
+    return f'''def backward_backward(u, tape2, *, only=None{keyword}) -> Second:
     """Gradients of Σ ⟨u, gradients⟩: the backward pass of `backward`.
 
     Parameters
@@ -119,8 +119,10 @@ def _twice(layer: str, lean: str, keyword: str, passed: str) -> str:
         Cotangents of what `backward` returned; any field, and any of its `params` and `state`, may be None for zero.
     tape2 : Tape2
         From ``backward(…, second=True)``; not altered.
+    only : sequence of str, optional
+        Names of the gradients to make, fields of the result; the others are None, and that by the output's cotangent is not written.
     """
-    return {layer}.backward_backward(_{TWICE}, _{lean}, _through, u, tape2{passed})'''
+    return {layer}.backward_backward(_{TWICE}, _{lean}, _through, u, tape2, only{passed})'''
 
 
 def _tangent(layer: str, array: str, keyword: str, passed: str) -> str:

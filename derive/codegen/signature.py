@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..calculus.chain import BACKWARD, FORWARD
-from ..calculus.second import FIRST, role
+from ..calculus.second import BY_INPUTS, DY, FIRST, TWICE, role
 from ..language.definition import Definition
 from ..program.pipeline import Compiled, Stored
 from .source import Source, attribute, code, name
@@ -76,6 +76,20 @@ def optional_gradients(cell: Definition, link: Stored) -> dict[str, str]:
             if [other for other, place in program.places.items() if place.array == array] == [value]:
                 found[array] = known
     return found
+
+
+def dropped(compiled: Compiled, link: Stored) -> dict[str, str]:
+    """Return the arrays that double backward need not write, with the names by which a caller asks for them.
+
+    It is that of the cotangent of the output's cotangent: if nothing else reads it.
+    """
+    if link.name not in (TWICE, BY_INPUTS):
+        return {}
+    rec, places = link.program.rec, link.program.places
+    read = {operand for eq in rec.equations() for operand in eq.node.operands()}.union(field.value for field in link.keeps)
+    found = [value for value in link.link.handed if role(compiled.derivation, link.link, value) == DY and value not in read]
+    arrays = [place.array for place in places.values()]
+    return {places[value].array: DY for value in found if arrays.count(places[value].array) == 1}
 
 
 def given(cell: Definition, link: Stored) -> tuple[str, ...]:

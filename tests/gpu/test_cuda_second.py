@@ -65,6 +65,19 @@ def test_step_by_step(name: str) -> None:
     assert worst(name, None) <= TOLERANCE["float64"]
 
 
+@pytest.mark.parametrize("only", [("dy",), ("dfinal", "x"), ("params", "state"), ()])
+def test_gradients_that_are_asked_for_have_the_bits_of_all(only: tuple[str, ...]) -> None:
+    given, made = problem("rnn", None), module("rnn")
+    inputs, options = arguments(made, given)
+    with using(Forced(None), current):
+        _, _, tape = made.forward(*inputs, **options)
+        grads, tape2 = made.backward(given.dy, tape, second=True)
+        whole, found = made.backward_backward(grads, tape2), made.backward_backward(grads, tape2, only=only)
+    want = whole._replace(**{known: None for known in whole._fields if known not in only})
+    assert [value is None for value in found] == [value is None for value in want]
+    assert not only or assert_same_bits(found, want) is None
+
+
 @pytest.mark.parametrize(
     ("name", "variant"), [("gru_v3", "alone"), ("gru_v3", "spread"), ("gru_v3", "bfloat16"), ("slstm", "alone"), ("slstm", "spread")]
 )

@@ -281,6 +281,26 @@ def test_nor_are_those_that_autograd_was_not_asked_for(
         assert_close(one, other)
 
 
+@pytest.mark.usefixtures("_from_arrays")
+@pytest.mark.parametrize("differentiated", [False, True], ids=["constant", "differentiated"])
+def test_nor_is_the_gradient_by_a_cotangent_that_is_a_constant(differentiated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    it, asked = case("RNN"), list[Any]()
+    twice = generated("rnn_torch").backward_backward
+    monkeypatch.setattr(generated("rnn_torch"), "backward_backward", lambda *given, only: asked.append(only) or twice(*given, only=only))
+
+    def gradients(function: Callable[..., Tensor]) -> list[Tensor]:
+        x, *weights = it.leaves()
+        y = function(x, *weights)
+        dy = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape).requires_grad_(differentiated)
+        (grad,) = torch.autograd.grad(y, x, dy, create_graph=True)
+        return [*torch.autograd.grad(grad.pow(2).sum(), [x, *weights, *([dy] if differentiated else [])])]
+
+    found = gradients(it.own)
+    assert asked == [None if differentiated else ("dfinal", "x", "params", "state")]
+    for one, other in zip(found, gradients(it.witness), strict=True):
+        assert_close(one, other)
+
+
 @pytest.mark.parametrize("inputs", [slice(None), slice(1), slice(1, None), slice(2, 3)], ids=["all", "x", "weights", "one weight"])
 def test_leaves_get_what_a_pass_is_told_to_give_them(inputs: slice, monkeypatch: pytest.MonkeyPatch) -> None:
     it = case("RNN")

@@ -63,12 +63,49 @@ def test_so_does_what_is_kept_for_a_double_backward(name: str) -> None:
         assert_same_bits(case.module.backward_backward(u, lean), case.module.backward_backward(u, tape2))
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru_v3", "lsnn"])
+def test_so_do_those_of_a_double_backward(name: str) -> None:
+    """Where the gradient by dy is not asked for, the compiled passes are others, which do not write it."""
+    for options in ({}, {"reverse": True}, {"lengths": LENGTHS}):
+        case = Given(name, options.get("lengths"))
+        _, _, tape = case.forward(case.given, case.state, **options)
+        grads, tape2 = case.module.backward(case.dy, tape, case.dfinal, second=True)
+        for u in (grads, grads._replace(params=None)):
+            whole = case.module.backward_backward(u, tape2)
+            for only in choices(whole):
+                for _ in range(3):  # the second call of a kind is recorded
+                    found = case.module.backward_backward(u, tape2, only=only)
+                    want = whole._replace(**{other: None for other in whole._fields if other not in only})
+                    assert [value is None for value in found] == [value is None for value in want]
+                    assert not leaves(want) or assert_same_bits(found, want) is None
+
+
+def test_memory_for_the_cotangents_of_cotangents_is_not_made_if_they_are_not_asked_for() -> None:
+    n, steps = 64, 500
+    y, _, tape = lstm.forward(np.zeros((steps, 1, 4), np.float32), lstm.init(4, n))
+    grads, tape2 = lstm.backward(y, tape, second=True, only=["x"])
+    by_x = lstm.Grads(grads.x, None, None)
+
+    def most(**options: Any) -> int:
+        lstm.backward_backward(by_x, tape2, **options)  # the first compiles
+        tracemalloc.start()
+        try:
+            lstm.backward_backward(by_x, tape2, **options)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert most() - most(only=["dfinal", "x", "params", "state"]) > 0.9 * y.nbytes
+
+
 @pytest.mark.parametrize("only", ["x", 3, ["z"], ("x", "W_i"), [None]])
 @pytest.mark.parametrize("module", [lstm, lstm_there], ids=["cpu", "cuda"])
 def test_what_is_no_gradient_is_said(module: Any, only: Any) -> None:
     said = r"lstm\.backward: only (must be a sequence of names, got|has .*, but there are gradients with respect to x, params, state)"
     with pytest.raises(ValueError, match=said):
         module.backward(None, None, only=only)
+    with pytest.raises(ValueError, match=said.replace(".backward", ".backward_backward").replace("to x", "to dy, dfinal, x")):
+        module.backward_backward(None, None, only=only)
 
 
 def test_an_index_is_no_gradient() -> None:

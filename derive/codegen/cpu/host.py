@@ -97,6 +97,8 @@ class Code(HostCode):
         The parts of static matrices that are only packed: no array holds the whole.
     optional : mapping
         The role of each value that the recurrence is linear in and that may be nothing.
+    dropped : mapping
+        The arrays that are nothing where a caller does not ask for what they have, and the name by which one asks.
     some : dict
         The variables that say whether one of several such values is something.
     around : Around, optional
@@ -114,6 +116,7 @@ class Code(HostCode):
     memory: Memory = field(default_factory=Memory)
     stacked: dict[str, tuple[str, ...]] = field(default_factory=dict)
     optional: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
     some: dict[frozenset[str], str] = field(default_factory=dict)
     around: Around | None = None
 
@@ -206,6 +209,11 @@ class Code(HostCode):
     def allocated(self, array: Array) -> Source:
         return self.empty(self.rows_asked((STATES if array.extra else COUNTS)[array.space], array.name), self.size(array.width))
 
+    def unless_dropped(self, array: Array) -> Source:
+        """Return what makes an array; nothing is written to one that the caller does not ask for."""
+        made, asked = self.allocated(array), self.dropped.get(array.name)
+        return code('{} if "{}" in call.asked else NOTHING', made, asked, uses=("NOTHING",)) if asked else made
+
     def allocate(self) -> None:
         written = self.program.written_arrays()
         for array in self.program.arrays.values():
@@ -216,7 +224,7 @@ class Code(HostCode):
                 variable = self.given[array.name].text
                 self.made[variable] = assign(variable, self.where_some(self.allocated(array), self.linear.behind_array(array.name)))
             else:
-                self.new(array.name, self.allocated(array), self.linear.behind_array(array.name))
+                self.new(array.name, self.unless_dropped(array), self.linear.behind_array(array.name))
 
     def made_of_weights(self) -> Iterable[str]:
         filled = free(self.weights)

@@ -14,7 +14,7 @@ from .. import second
 from ..interface import ONLY, PACK
 from ..layout import FUNCTIONS_OF, HOST, INSIDE, RUNTIME
 from ..module import Module, imported
-from ..signature import linear, tape_record
+from ..signature import dropped, linear, tape_record
 from ..source import Source, Statement, Tree, assign, attribute, code, name, needed, printed, read, returned, spelt, tuple_of
 from .host import Code, HostFunction
 
@@ -40,6 +40,7 @@ class CpuModule(Module[Code]):
     def code(self, link: Stored) -> Code:
         made = Code(link.program, f"_{link.name}", self.comments(link.name), {}, {}, Names([*HOST, *RUNTIME, *INSIDE]))
         made.optional = linear(self.cell, self.compiled, link)
+        made.dropped = dropped(self.compiled, link)
         return made
 
     def constant(self, value: str) -> Source:

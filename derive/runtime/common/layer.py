@@ -340,9 +340,9 @@ class BaseLayer(Table, ABC):
         found = {name: self.as_given(call, getattr(grads, name), *axes) if name in call.asked else None for name, axes in given.items()}
         return grads._replace(**found, state=self.unsorted(call, grads.state) if "state" in call.asked else None)
 
-    def asked(self, only: Any) -> Container[str]:
-        """Return the names of the gradients that a caller of `backward` asks for, checked."""
+    def asked(self, only: Any, function: str = "backward", *more: str) -> Container[str]:
+        """Return the names of the gradients that a caller of a function asks for, checked; there may be `more` than by what was given."""
         if only is None:
             return ALL
         given = [name for name in (*self.inputs, *self.context) if name not in self.indices]
-        return asked(only, [*given, "params", "state"], f"{self.name}.backward")
+        return asked(only, [*more, *given, "params", "state"], f"{self.name}.{function}")

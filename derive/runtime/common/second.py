@@ -7,7 +7,7 @@ Its passes are links of a chain (see `Link` of ``common.table``). What one is gi
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import cache
 from typing import Any, ClassVar
 
@@ -49,12 +49,19 @@ class SecondOrder(BaseLayer):
 
     # What the module's functions do
 
-    def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any) -> Any:
-        """Return the gradients of Σ ⟨u, gradients⟩; where `u` has nothing for parameters, by a pass that asks for nothing."""
+    def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any, only: Any = None) -> Any:
+        """Return the gradients of Σ ⟨u, gradients⟩, all or `only` some; where `u` has nothing for parameters, by a pass that asks for
+        nothing.
+        """
+        asked = self.twice_asked(only)
         told = ", which backward(…, second=True) returns after the gradients"
         self.check_given(tape2, "backward_backward", "tape2", "Tape2", told)
         self.check_given(tape2.tape, "backward_backward", "tape2.tape")
-        return self.twice((twice, by_inputs, through), self.retaken(tape2.tape), u, tape2)
+        return self.twice((twice, by_inputs, through), self.retaken(tape2.tape).asking(asked), u, tape2)
+
+    def twice_asked(self, only: Any) -> Container[str]:
+        """Return the names of the gradients that a caller of `backward_backward` asks for, checked."""
+        return self.asked(only, "backward_backward", "dy", "dfinal")
 
     def twice(self, works: tuple[Pass, Pass, Pass], call: Any, u: Any, tape2: Any) -> Any:
         """Do what `backward_backward` does, with the call of a tape that was checked."""
@@ -167,9 +174,12 @@ class SecondOrder(BaseLayer):
         return self.xp.zeros(self.axes(call, lead, shape), call.stored_dtype) if value is None else value
 
     def _outputs(self, call: Any, found: Mapping[str, Any]) -> tuple[Array, Any]:
-        """Return what belongs to the output and to the final states, from values by role."""
+        """Return what belongs to the output and to the final states, from values by role; None for what is not asked for."""
+        dy = self._or_zero(call, found.get("dy"), OVER_TIME, self.output) if "dy" in call.asked else None
+        if "dfinal" not in call.asked:
+            return dy, None
         final = [self._or_zero(call, found.get(f"dfinal.{name}"), BY_SEQUENCE, shape) for name, shape in self.state.items()]
-        return self._or_zero(call, found.get("dy"), OVER_TIME, self.output), self.records["State"](*final)
+        return dy, self.records["State"](*final)
 
     def _roles(self, grads: Any, argument: str, function: str) -> Values:
         """Return what a `Grads` has, by role; None is zero."""
@@ -186,9 +196,13 @@ class SecondOrder(BaseLayer):
         return found
 
     def _fields(self, call: Any, found: Mapping[str, Any]) -> list[Any]:
-        """Return the fields of a `Grads` from values by role: zero for one that nothing depends on, None for what has no gradient."""
+        """Return the fields of a `Grads` from values by role: zero for one that nothing depends on, None for what has no gradient, or is
+        not asked for.
+        """
 
         def value(name: str, lead: tuple[str, ...], shape: Shape) -> Any:
+            if name.partition(".")[0] not in call.asked:
+                return None
             own = name in self.links["through"].handed
             return self._or_zero(call, found.get(name), lead, shape) if own else found.get(name)
 
@@ -196,7 +210,8 @@ class SecondOrder(BaseLayer):
         inputs += [value(name, BY_SEQUENCE, shape) for name, shape in self.context.items()]
         params = [value(f"params.{name}", (), shape) for name, shape in self.params.items()]
         state = [value(f"state.{name}", BY_SEQUENCE, shape) for name, shape in self.state.items()]
-        return [*inputs, self.records["Params"](*params), self.records["State"](*state)]
+        made = (("params", self.records["Params"](*params)), ("state", self.records["State"](*state)))
+        return [*inputs, *[record if name in call.asked else None for name, record in made]]
 
 
 def _refusing(function: str, message: str, told: str) -> Callable[..., Any]:

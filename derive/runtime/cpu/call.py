@@ -41,6 +41,10 @@ class Call(NamedTuple):
         """The dtype of what is given, handed out and kept: the one that is computed with."""
         return self.dtype
 
+    def asking(self, names: Container[str]) -> Call:
+        """Return the same, of which only such results are asked for."""
+        return self._replace(asked=names)
+
     def run(self, work: Callable[..., None], *given: Any) -> None:
         """Run a compiled host function on its arguments, in so many parts, on the threads that the call asks."""
         if self.how == WAKING:

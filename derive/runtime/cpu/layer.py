@@ -151,7 +151,7 @@ class Layer(Twice):
             *taped, dy, dfinal = given
             again = tape if trace is None else with_arrays(tape, taped)
             call, lengths = self.taped(again, trace)
-            call = call._replace(asked=asked)
+            call = call.asking(asked)
             dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
             dfinal = self.state_cotangent(call, dfinal, "dfinal")
             if not call.keep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,16 @@ class Twice(Again):
         found: tuple[Array, Any] = self.again(self.recordings, ("tangent", tape.steps), (*arrays_of(tape), *v), ordinary)
         return found
 
-    def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any) -> Any:
+    def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any, only: Any = None) -> Any:
         kind, works = self.records["Grads"], (twice, by_inputs, through)
         if type(u) is not kind or not isinstance(tape2, self.records["Tape2"]) or not self.repeats(tape2.tape):
-            return super().backward_backward(*works, u, tape2)
-        return self._beyond("backward_backward", tape2, u, lambda call, again, *u: self.twice(works, call, kind(*u), again))
+            return super().backward_backward(*works, u, tape2, only)
+        asked = self.twice_asked(only)
+
+        def work(call: Call, again: Any, *u: Any) -> Any:
+            return self.twice(works, call.asking(asked), kind(*u), again)
+
+        return self._beyond(("backward_backward", asked), tape2, u, work)
 
     def along(self, work: Pass, call: Callable[[], Any], v: Any, tape2: Any) -> Values:
         kind = self.records["Grads"]
@@ -55,7 +60,7 @@ class Twice(Again):
 
         return self._beyond("hessian", tape2, (bent, *moved.values(), *v), work_again)
 
-    def _beyond(self, name: str, tape2: Any, given: Sequence[Any], work: Callable[..., Any]) -> Any:
+    def _beyond(self, name: Hashable, tape2: Any, given: Sequence[Any], work: Callable[..., Any]) -> Any:
         """Return ``work(call, tape2, *given)``, with the call of a tape that keeps all; from its arrays alone, where it is recorded."""
 
         def ordinary(trace: Trace | None, *arrays: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -58,6 +58,10 @@ class Call:
     laid: dict[Any, Any] = field(default_factory=dict)
     ready: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     asked: Container[str] = ALL
+
+    def asking(self, names: Container[str]) -> Call:
+        """Return the same, of which only such results are asked for."""
+        return replace(self, asked=names)
 
     @property
     def xp(self) -> Any:

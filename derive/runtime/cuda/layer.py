@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from math import prod
 from typing import Any, ClassVar, NamedTuple
 
@@ -117,7 +117,7 @@ class Layer(SecondOrder):
     def _back(self, run: Pass, dy: Any, tape: Any, dfinal: Any, *, second: bool, asked: Container[str] = ALL) -> tuple[Any, Any]:
         """Return gradients, and with `second` a `Tape2`: else the pass keeps nothing of its own."""
         call, _ = self.call(tape.inputs, tape.params, tape.state, tape.steps, tape.tf32, keep=second)
-        call = replace(call, asked=asked)
+        call = call.asking(asked)
         dy = self.cotangent(call, dy, "dy", OVER_TIME, self.output)
         dfinal = self.state_cotangent(call, dfinal, "dfinal")
         grads, kept = self.ran_back(run, call, tape.saved, dy, dfinal, second=second)
@@ -125,9 +125,12 @@ class Layer(SecondOrder):
 
     # For second order
 
-    def backward_backward(self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any, *, stream: Any = None) -> Any:
+    def backward_backward(
+        self, twice: Pass, by_inputs: Pass, through: Pass, u: Any, tape2: Any, only: Any = None, *, stream: Any = None
+    ) -> Any:
+        self.twice_asked(only)  # before a device is sought
         with self._queued_again(stream, tape2) as like:
-            return _each(like, super().backward_backward(twice, by_inputs, through, u, tape2))
+            return _each(like, super().backward_backward(twice, by_inputs, through, u, tape2, only))
 
     def tangent(self, forward: Pass, work: Pass, v: Any, tape: Any, *, stream: Any = None) -> Any:
         with self._queued_again(stream, tape) as like:

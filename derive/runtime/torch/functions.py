@@ -262,6 +262,7 @@ class Backward(_Mapped):
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
         passes, given = ctx.passes, ctx.saved_tensors
+        passes = passes if transformed() or ctx.needs_input_grad[2] else replace(passes, by_dy=False)
         found = Twice.apply(passes, *cotangents[: passes.values], *Fixed.apply(*given))
         return None, None, *_where(given, found), *[None] * passes.saved
 
@@ -313,13 +314,15 @@ def _needed(ctx: Any, cotangents: Tensors) -> Sequence[bool]:
         needs: Sequence[bool] = ctx.needs_input_grad[-ctx.passes.values :]
         return needs
     given, weights, states = _parted([node for node, _ in ctx.next_functions], ctx.passes.given, ctx.passes.weights)
-    return [*map(_is_reached, given), *[any(map(_is_reached, weights))] * len(weights), *map(_is_reached, states)]
+    params, others = any(map(_is_reached, weights)), [node for node in (*given, *states) if node is not None]
+    certain = not params and len(others) == 1  # the pass goes on to something, or it would not run
+    return [*(_is_reached(node, certain) for node in given), *[params] * len(weights), *(_is_reached(node, certain) for node in states)]
 
 
-def _is_reached(node: Any) -> bool:
+def _is_reached(node: Any, certain: bool = False) -> bool:
     """Say whether the pass at work goes on to a node, the one by which a value came to be; a value that is a constant has none."""
     try:
-        return node is not None and torch._C._will_engine_execute_node(node)
+        return node is not None and (certain or torch._C._will_engine_execute_node(node))
     except RuntimeError:  # the node of a leaf that `autograd.grad` was asked for is not run, and PyTorch would rather not say
         return True
 

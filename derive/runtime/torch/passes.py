@@ -53,6 +53,8 @@ class Passes:
         Whether second derivatives that the module does not have are those of its step in PyTorch: see `replay`.
     marks : int
         The states before how many segments are all that is saved, to run the steps of each again; 0 if what is kept is saved.
+    by_dy : bool
+        Whether `twice` makes the gradient by the output's cotangent.
     """
 
     packs: ClassVar[bool] = True
@@ -67,6 +69,7 @@ class Passes:
     keep: bool = True
     replay: bool = False
     marks: int = 0
+    by_dy: bool = True
 
     given: int = field(init=False)
     """How many inputs and contexts."""
@@ -241,7 +244,7 @@ class Passes:
         tape, (dy, dfinal), module = self._tape(values, saved), self._cotangents(cotangents, values), self.module
         with self.pool():
             tape2 = module.Tape2(tape, dy, module.SavedBackward(*kept)) if kept else module.backward(dy, tape, dfinal, second=True)[1]
-            found = module.backward_backward(self._grads(u), tape2)
+            found = module.backward_backward(self._grads(u), tape2, only=None if self.by_dy else module.Second._fields[1:])
         return [*self._results(found.dy, found.dfinal), *self._flat(found)]
 
     def tangent(self, tangents: Arrays, values: Arrays, saved: Arrays) -> list[Maybe]:
