@@ -97,14 +97,14 @@ def functions(cell: Definition, interface: Interface, *, device: bool = False) -
         return [f"{', '.join(FUNCTIONS)} = {interface.own['LAYER']}.without_second_order()"]
     layer, dy = interface.own["LAYER"], axes_text("T", "B", shape=cell.axes[cell.output])
     lean = BY_INPUTS if by_parameters(interface.compiled.derivation) else TWICE
-    keyword, passed = (", *, stream=None", ", stream=stream") if device else ("", "")
+    keyword, passed = (", stream=None", ", stream=stream") if device else ("", "")
     array = "Any" if device else "np.ndarray"
     if not is_linear(cell):
-        return [_twice(layer, lean, keyword.replace("*, ", ""), passed), f"{', '.join(TANGENTS)} = {layer}.without_tangents()"]
+        return [_twice(layer, lean, keyword, passed), f"{', '.join(TANGENTS)} = {layer}.without_tangents()"]
     return [
-        _twice(layer, lean, keyword.replace("*, ", ""), passed),
-        _tangent(layer, array, keyword, passed),
-        _hvp(cell, layer, dy, keyword.replace("*, ", ""), passed),
+        _twice(layer, lean, keyword, passed),
+        _tangent(layer, array, keyword and f", *{keyword}", passed),
+        _hvp(cell, layer, dy, keyword, passed),
         _step(cell, interface, array, device=device),
     ]
 
