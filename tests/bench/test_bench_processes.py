@@ -24,11 +24,11 @@ def test_the_page_says_what_the_sum_costs() -> None:
     page = (ROOT / "docs" / "distributed.md").read_text()
     elapsed, efficiency = (record["elapsed"][of] for of in ("milliseconds", "efficiency"))
     apart, together, alone = (elapsed[way] for way in (processes.APART, processes.TOGETHER, processes.SUM))
-    lost, kilobytes = 1 - efficiency[processes.APART]["median"], record["gradient bytes"] / 1000
+    lost, kilobytes = max(1 - efficiency[processes.APART]["median"], 0), record["gradient bytes"] / 1000
     more = together["median"] - apart["median"]
     assert f"at a cost of {100 * lost:.0f} %. The sum of {kilobytes:.0f} kB adds {more:.1f} ms to a step of {apart['median']:.0f}" in page
     assert f"alone it takes {alone['median']:.1f} ms, and {alone['least']:.2f} at best" in page
-    assert 0.85 < efficiency[processes.TOGETHER]["median"] < 0.9 < efficiency[processes.TOGETHER]["of the least"]
+    assert 0.9 < efficiency[processes.TOGETHER]["median"] < efficiency[processes.APART]["median"]
 
 
 def test_efficiency_is_throughput_over_twice_that_of_one() -> None:
