@@ -92,7 +92,7 @@ def test_signatures() -> None:
     assert names(module.infer) == ["x", "params", "state=", *OPTIONS]
     assert names(module.step) == ["x", "params", "state=", "*out="]
     assert names(module.backward) == ["dy", "tape", "dfinal=", "*second=", "*only="]
-    assert names(module.backward_backward) == ["u", "tape2"]
+    assert names(module.backward_backward) == ["u", "tape2", "*only="]
     assert names(module.tangent) == ["v", "tape"]
     assert names(module.hvp) == ["v", "tape", "dy", "dfinal=", "*curvature="]
     assert names(module.step_tangent) == ["x", "params", "state", "v"]
