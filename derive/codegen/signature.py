@@ -67,14 +67,11 @@ def optional_gradients(cell: Definition, link: Stored) -> dict[str, str]:
     rec, program, cotangent = link.program.rec, link.program, link.link.cotangent
     kept = [field.value for field in link.keeps]
     found = {PARAMS: PARAMS} if all(rec.types[value].batched for value in kept) else {}
-    read = {operand for eq in rec.equations() for operand in eq.node.operands()}.union(kept)
     made = {product.equation.name for stage in program.after for product in stage.products}
     for known in cell.inputs:
         value = cotangent.get(known, "")
-        if value in made and value not in read:
-            array = program.places[value].array
-            if [other for other, place in program.places.items() if place.array == array] == [value]:
-                found[array] = known
+        if value in made and _is_last(link, value):
+            found[program.places[value].array] = known
     return found
 
 
@@ -85,11 +82,15 @@ def dropped(compiled: Compiled, link: Stored) -> dict[str, str]:
     """
     if link.name not in (TWICE, BY_INPUTS):
         return {}
+    found = [value for value in link.link.handed if role(compiled.derivation, link.link, value) == DY and _is_last(link, value)]
+    return {link.program.places[value].array: DY for value in found}
+
+
+def _is_last(link: Stored, value: str) -> bool:
+    """Say whether a value is read by no equation and not kept, and has an array of its own: who does not hand it out has no use for it."""
     rec, places = link.program.rec, link.program.places
     read = {operand for eq in rec.equations() for operand in eq.node.operands()}.union(field.value for field in link.keeps)
-    found = [value for value in link.link.handed if role(compiled.derivation, link.link, value) == DY and value not in read]
-    arrays = [place.array for place in places.values()]
-    return {places[value].array: DY for value in found if arrays.count(places[value].array) == 1}
+    return value not in read and [place.array for place in places.values()].count(places[value].array) == 1
 
 
 def given(cell: Definition, link: Stored) -> tuple[str, ...]:
