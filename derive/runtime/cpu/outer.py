@@ -22,12 +22,12 @@ from .memory import ALIGNMENT, empty
 from .nothing import optional
 from .openmp import LIGHT, together
 from .pointers import Matrix, Pointer, RowMajor, address, row_major, shift
-from .product import BLOCK_ROWS, Left, clear, fill, sweep
-from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, move_rows, panel_width, tile_full
+from .product import Left, clear, fill, sweep
+from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, move_rows, panel_width
 
-BLOCK_COLUMNS = 512  # of v in a block: 512 KiB in float32
+BLOCK_COLUMNS = 512  # of v and w in a block: 512 KiB in float32
+TILED_COLUMNS = 128  # of u in a block: 128 KiB
 APART = 16  # between the tiles of a packed left operand: at a power of two they would all fall on one set of the first-level cache
-LINE_BYTES = 64  # of a cache
 SUMMED = 64  # rows that `_add_rows` adds before it adds their sum to the result
 
 
@@ -74,59 +74,33 @@ def _outer_sums(
         clear((RowMajor(sums, m), 1, m))
     for s in range(0, total, STEPS):
         k, add, top = min(STEPS, total - s), nb.int64(s > 0 or add_to != 0), shift(u, s * u.row)
-        more = nb.int64(total > s + k)
         first = Factor(shift(one.rows, s * one.rows.row), one.columns, one.out)
         second = Factor(shift(other.rows, s * other.rows.row), other.columns, other.out)
         if summed != 0:
             _add_rows((top, memory.sums, sums, k, m))
         if one.columns + other.columns <= BLOCK_COLUMNS:
-            _pair((top, first, second, memory, k, m, add, more))
+            _pair((top, first, second, memory, k, m, add))
         else:
             for factor in (first, second):
                 nothing = Factor(factor.rows, 0, factor.out)
                 for j in range(0, factor.columns, BLOCK_COLUMNS):
                     block = Factor(shift(factor.rows, j), min(BLOCK_COLUMNS, factor.columns - j), shift(factor.out, j))
-                    _pair((top, block, nothing, memory, k, m, add, nb.int64(0)))  # most often, the same rows come again
+                    _pair((top, block, nothing, memory, k, m, add))
 
 
 @apart
-def _pair(u: RowMajor, one: Factor, other: Factor, memory: Memory, k: int, m: int, add: int, more: int) -> None:
-    """Add the products of k rows of u with those of two factors, whose columns are packed together.
-
-    If there are `more`, the next k rows are read from memory while products are made.
-    """
+def _pair(u: RowMajor, one: Factor, other: Factor, memory: Memory, k: int, m: int, add: int) -> None:
+    """Add the products of k rows of u with those of two factors, whose columns are packed together."""
     wide = panel_width(memory.left)
     between, second = ROWS * k + APART, shift(memory.right, (one.columns + wide - 1) // wide * wide * k)
     fill((Matrix(one.rows.start, one.rows.row, 1), memory.right, k, one.columns, 0, 0, k, one.columns))
     fill((Matrix(other.rows.start, other.rows.row, 1), second, k, other.columns, 0, 0, k, other.columns))
     left = Left(Matrix(memory.left, 1, ROWS), between)
-    for i in range(0, m, BLOCK_ROWS):
-        rows = min(BLOCK_ROWS, m - i)
+    for i in range(0, m, TILED_COLUMNS):
+        rows = min(TILED_COLUMNS, m - i)
         _gather((shift(u, i), memory.left, between, k, rows))
-        mine, yours = shift(one.out, i * one.out.row), shift(other.out, i * other.out.row)
-        if more != 0:
-            _reading((left, Panels(memory.right, k * wide), mine, rows, k, one.columns, add, shift(u, i + k * u.row)))
-            _reading((left, Panels(second, k * wide), yours, rows, k, other.columns, add, shift(other.rows, k * other.rows.row)))
-        else:
-            sweep((left, Panels(memory.right, k * wide), mine, rows, k, one.columns, add))
-            sweep((left, Panels(second, k * wide), yours, rows, k, other.columns, add))
-
-
-@apart
-def _reading(a: Left, b: Panels, c: RowMajor, m: int, k: int, n: int, accumulate: int, soon: RowMajor) -> None:
-    """Do what `sweep` does; meanwhile k rows are read from memory, a cache line of each with a tile of one panel.
-
-    A block has about twice as many tiles as lines: those of its neighbours are asked for as well. Asked for once, rows were not faster.
-    """
-    wide = panel_width(b.start)
-    line, first, whole = wide * LINE_BYTES // (VECTORS * VECTOR_BYTES), min(n, wide), m // ROWS * ROWS
-    if first > 0:
-        for i in range(0, whole, ROWS):
-            at, target = shift(a.first, i // ROWS * a.between), shift(c, i * c.row)
-            tile_full(at, b, k, target, first, accumulate != 0, shift(soon.start, i // ROWS * line), soon.row)
-        rest = Left(shift(a.first, whole // ROWS * a.between), a.between)
-        sweep((rest, b, shift(c, whole * c.row), m - whole, k, first, accumulate))
-        sweep((a, Panels(shift(b.start, b.between), b.between), shift(c, first), m, k, n - first, accumulate))
+        sweep((left, Panels(memory.right, k * wide), shift(one.out, i * one.out.row), rows, k, one.columns, add))
+        sweep((left, Panels(second, k * wide), shift(other.out, i * other.out.row), rows, k, other.columns, add))
 
 
 @apart
@@ -149,7 +123,7 @@ def layout(total: int, p: int, columns: int, parts: int, itemsize: int) -> tuple
     rows; each begins at a cache line.
     """
     wide, line = VECTORS * VECTOR_BYTES // itemsize, ALIGNMENT // itemsize
-    steps, tiles = min(STEPS, total), (min(BLOCK_ROWS, p) + ROWS - 1) // ROWS
+    steps, tiles = min(STEPS, total), (min(TILED_COLUMNS, p) + ROWS - 1) // ROWS
     right = ((steps * ROWS + APART) * tiles + line - 1) // line * line
     block = right + (steps * (min(BLOCK_COLUMNS, columns) + 2 * wide) + line - 1) // line * line
     # `crew.divide` gives each part p // parts columns at least: divided by that, the first of no two parts are the same number.

@@ -49,11 +49,26 @@ class Left(NamedTuple):
 
 
 @apart
+def _copy_rows(b: RowMajor, whole: Panels, rows: int, columns: int) -> None:
+    """Write rows to whole panels, one after the other, as they lie in memory."""
+    wide = panel_width(b.start)
+    for s in range(rows):
+        for first in range(0, columns, wide):
+            move_columns(shift(b.start, s * b.row + first), shift(whole.start, s * wide + first // wide * whole.between))
+
+
+@apart
 def fill(b: Matrix, packed: Pointer, rows: int, columns: int, row: int, column: int, k: int, n: int) -> None:
     """Pack b, (rows, columns), from a row and a column on, in the panels of an operand (k, n); the last are filled up with zeros."""
     wide = panel_width(packed)
     lanes = wide // VECTORS
+    begin, end = (column + wide - 1) // wide * wide, (column + columns) // wide * wide  # of the panels that are filled whole
+    if b.column == 1:
+        whole = Panels(shift(packed, begin * k + row * wide), k * wide)
+        _copy_rows((RowMajor(shift(b.start, begin - column), b.row), whole, rows, end - begin))
     for first in range(column // wide * wide, column + columns, wide):
+        if b.column == 1 and begin <= first < end:
+            continue
         low, high = max(column, first), min(column + columns, first + wide)
         source, target, done = shift(b.start, (low - column) * b.column), shift(packed, first * k + row * wide), 0
         if b.row == 1 and high - low == wide:
@@ -63,14 +78,11 @@ def fill(b: Matrix, packed: Pointer, rows: int, columns: int, row: int, column: 
             done = rows // lanes * lanes
         for s in range(done, rows):
             line, place = shift(source, s * b.row), shift(target, s * wide + low - first)
-            if b.column == 1 and high - low == wide:
-                move_columns(line, place)
-            else:
-                for j in range(high - low):
-                    place[j] = line[j * b.column]
-                if high == n:
-                    for j in range(high - low, first + wide - low):
-                        place[j] = 0
+            for j in range(high - low):
+                place[j] = line[j * b.column]
+            if high == n:
+                for j in range(high - low, first + wide - low):
+                    place[j] = 0
 
 
 @part
