@@ -27,7 +27,6 @@ from .passes.invert import invert
 from .passes.narrow import narrow
 from .passes.numbers import numbers
 from .passes.recompute import recompute
-from .passes.reuse import reuse
 from .passes.schedule import schedule
 from .passes.share import share
 from .passes.stack import stack
@@ -39,7 +38,6 @@ PASSES: tuple[tuple[str, Callable[[Derivation], Derivation]], ...] = (
     ("recompute", recompute),  # early, so that what is made again takes part in everything below
     ("zeros", zeros),
     ("stack", stack),  # before `accumulate`, which wants one product a sum
-    ("reuse", reuse),
     ("accumulate", accumulate),
     ("invert", invert),
     ("narrow", narrow),  # once nothing moves between links
