@@ -1,20 +1,19 @@
 """The compiled host functions on the CPU: what a pass does with the arrays that its function in Python has made.
 
 Python makes every array, and calls one compiled function, which does the rest: products with packed matrices, kernels over rows, sums.
-A value has one name in both, if Python makes it; what is given, as ``params.W`` is, has one of its own in the compiled function.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ...calculus.ir import Along, Carry, Concat, Equation, Map, MatVec, MatVecT, Merge, Outer, Part, Repeat, Slice
+from ...calculus.ir import Along, Carry, Concat, Equation, Map, Merge, Outer, Part, Repeat, Slice
 from ...language.sizes import Size, elements
 from ...program.imperative import Array, Place, Product, Stage
-from ..host import ONE, HostCode
+from ..host import ONE
 from ..kernel import Kernel
 from ..signature import PARAMS
 from ..source import (
@@ -35,20 +34,10 @@ from ..source import (
     spelt,
     tuple_of,
 )
-from .given import Given
 from .kernel import BY_STEP, INDICES, RowKernel
+from .packing import Packing
 from .static import static_work, typed_constants
 from .sums import NONE, Factor, Memory, Pair, call, pairs
-
-COUNTS = {
-    "sequence": name("count"),
-    "tape": attribute("rows", "kept_count"),
-    "ahead": attribute("rows", "ahead_count"),
-    "piece": attribute("rows", "piece_count"),
-    "once": name("batch"),
-    "scratch": name("batch"),
-}  # of the rows of an array, as Python has it
-STATES = {"tape": attribute("rows", "state_count"), "carry": code("2 * {}", name("batch"))}  # of one with values before a step
 
 
 @dataclass(frozen=True)
@@ -70,17 +59,11 @@ class Around:
 
 
 @dataclass
-class Code(HostCode):
+class Code(Packing):
     """One recurrence's code for the CPU.
 
     Attributes
     ----------
-    panels : dict
-        The variables of packed matrices, by matrix and whether it is transposed.
-    passed : dict
-        What Python passes for each name of the compiled functions that is not an array of its own making.
-    made : dict
-        Python's statements that make arrays, by the name of each.
     views : list
         Statements that name parts of arrays, on either side.
     told : dict
@@ -89,52 +72,18 @@ class Code(HostCode):
         Of static values, by name.
     gathered : dict
         The variables of values before each step, by the array of their state.
-    reshaped : dict
-        The arrays that are views of others, with other axes, and what they are views of.
     memory : Memory
         What sums over rows work in.
-    stacked : dict
-        The parts of static matrices that are only packed: no array holds the whole.
-    optional : mapping
-        The role of each value that the recurrence is linear in and that may be nothing.
-    dropped : mapping
-        The arrays that are nothing where a caller does not ask for what they have, and the name by which one asks.
-    some : dict
-        The variables that say whether one of several such values is something.
     around : Around, optional
         While statements of a piece of the loop are made: what stands around that.
     """
 
-    panels: dict[tuple[str, bool], str] = field(default_factory=dict)
-    passed: dict[str, Source] = field(default_factory=dict)
-    made: dict[str, Statement] = field(default_factory=dict)
     views: list[Statement] = field(default_factory=list)
     told: dict[str, list[Comment]] = field(default_factory=dict)
     constants: dict[str, str] = field(default_factory=dict)
     gathered: dict[str, str] = field(default_factory=dict)
-    reshaped: dict[str, str] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
-    stacked: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    optional: Mapping[str, str] = field(default_factory=dict)
-    dropped: Mapping[str, str] = field(default_factory=dict)
-    some: dict[frozenset[str], str] = field(default_factory=dict)
     around: Around | None = None
-
-    @cached_property
-    def linear(self) -> Given:
-        return Given(self.program, self.optional)
-
-    def always(self, array: str) -> bool:
-        """Say whether an array of the program is never nothing."""
-        return not self.linear.behind_array(array)
-
-    @property
-    def count(self) -> Source:
-        return name("count")
-
-    @property
-    def batch(self) -> Source:
-        return name("batch")
 
     def run(self) -> None:
         self.passed |= {"batch": name("batch"), "count": name("count")}
@@ -144,91 +93,6 @@ class Code(HostCode):
         given = {value: source for value, source in self.given.items() if value not in self.carried()}
         self.given |= {value: self.taken(value, source) for value, source in given.items()}
         super().run()
-
-    def carried(self) -> set[str]:
-        return {self.program.places[carry.previous].array for carry in self.rec.carries}
-
-    # What Python passes, and makes
-
-    def taken(self, value: str, source: Source) -> Source:
-        """Return the compiled function's name of what Python has as `source`."""
-        kind = self.rec.types.get(value)
-        if kind is not None and not kind.shape and not kind.batched and not kind.headed:
-            source = code("{}.reshape(1)", source)
-        made = source.text if source.text.isidentifier() else self.names.fresh(value)
-        self.passed[made] = source
-        return name(made)
-
-    def new(self, value: str, made: Source, on: frozenset[str] = frozenset()) -> Source:
-        """Return the name of a new array for a value, which `made` makes in Python, if it is something: see `where_some`."""
-        made = self.where_some(made, on)
-        variable = self.variable(value)
-        self.made[variable] = assign(variable, made)
-        return name(variable)
-
-    def room(self, wish: str, made: Source, on: frozenset[str] = frozenset()) -> Source:
-        """Return the name of new memory that is no value's; nothing, where what it is for is: see `where_some`."""
-        made = self.where_some(made, on)
-        variable = self.names.fresh(wish)
-        self.made[variable] = assign(variable, made)
-        return name(variable)
-
-    def where_some(self, made: Source, on: frozenset[str]) -> Source:
-        """Return what makes an array, where one of the values is something `on` which alone the array depends."""
-        if not on:
-            return made
-        if on not in self.some:
-            wish, given = self.linear.named(on)
-            variable = self.some[on] = self.names.fresh(wish)
-            asked = code(f"{variable} = some(", uses=("some",))
-            self.made[variable] = spelt(asked, given, ")", defines=(variable,))
-        return code("{} if {} else NOTHING", made, name(self.some[on]), uses=("NOTHING",))
-
-    @property
-    def arrays(self) -> Iterable[str]:
-        """The names of arrays of Python's making that are never nothing."""
-        perhaps = {"NOTHING", "some", "part_room", "workspace"}
-        return [made for made, statement in self.made.items() if perhaps.isdisjoint(statement.reads)]
-
-    @property
-    def perhaps(self) -> Iterable[str]:
-        """Those of arrays that may be nothing."""
-        return [made for made, statement in self.made.items() if "NOTHING" in statement.reads]
-
-    def behind(self, source: Source) -> frozenset[str]:
-        """Return the values on which alone an expression of the compiled function depends that is made of one array."""
-        return frozenset().union(*(self.linear.behind(v) for v, made in self.given.items() if made.text in source.reads))
-
-    def empty(self, *axes: Source) -> Source:
-        shape = code("{},", *axes) if len(axes) == 1 else listed(axes)
-        return code("empty(({}), dtype)", shape, uses=("empty", "dtype"))
-
-    def zeros(self, *axes: Source) -> Source:
-        return code("np.zeros({}, dtype)", tuple_of(axes), uses=("np", "dtype"))
-
-    def allocated(self, array: Array) -> Source:
-        return self.empty(self.rows_asked((STATES if array.extra else COUNTS)[array.space], array.name), self.size(array.width))
-
-    def unless_dropped(self, array: Array) -> Source:
-        """Return what makes an array; nothing is written to one that the caller does not ask for."""
-        made, asked = self.allocated(array), self.dropped.get(array.name)
-        return code('{} if "{}" in call.asked else NOTHING', made, asked, uses=("NOTHING",)) if asked else made
-
-    def allocate(self) -> None:
-        written = self.program.written_arrays()
-        for array in self.program.arrays.values():
-            if array.name in self.given and array.name not in self.carried():
-                continue
-            assert array.name in written or array.extra, f"{self.rec.name}: nothing writes the array {array.name}"
-            if array.name in self.given:
-                variable = self.given[array.name].text
-                self.made[variable] = assign(variable, self.where_some(self.allocated(array), self.linear.behind_array(array.name)))
-            else:
-                self.new(array.name, self.unless_dropped(array), self.linear.behind_array(array.name))
-
-    def made_of_weights(self) -> Iterable[str]:
-        filled = free(self.weights)
-        return [made for made in self.made if self.reshaped.get(made, made) in filled]
 
     # Static values
 
@@ -256,12 +120,6 @@ class Code(HostCode):
         in_part = isinstance(eq.node, Concat) and self.linear.perhaps(eq.node.parts)
         target = self.new(eq.name, self.zeros(*axes) if in_part else self.empty(*axes), self.linear.behind(eq.name))
         statements += [*self.say(eq), *static_work(self, eq, target)]
-
-    def axes(self, value: str) -> list[Source]:
-        """Return the axes of the array of a value that is constant in time."""
-        kind = self.rec.types[value]
-        heads = [self.size_of(self.rec.heads)] if kind.headed else []
-        return [*heads, *map(self.size, kind.shape)] or [Source("1")]
 
     def shaped(self, eq: Equation, value: str) -> None:
         """Add the view of a value that is constant in time which has an axis of heads, or has lost it."""
@@ -304,56 +162,6 @@ class Code(HostCode):
         return room
 
     # Products
-
-    def matrix(self, value: str, transposed: bool) -> Source:
-        """Return the variable of a matrix's panels for products, ``v @ M.T`` or, transposed, ``v @ M``."""
-        key = (value, transposed)
-        if key not in self.panels:
-            rows, columns = self.rec.types[value].shape
-            k, n = (rows, columns) if transposed else (columns, rows)
-            heads = [self.size_of(self.rec.heads)] if self.rec.types[value].headed else []
-            sizes = listed([self.size(k), self.size(n), "dtype", *heads])
-            made = code("panel_room({})", sizes, uses=("panel_room", "dtype"))
-            on = self.linear.behind(value)
-            if self.linear.perhaps(self.stacked.get(value, ())):
-                parts = tuple_of(self.passed.get(self.source(p).text, self.source(p)) for p in self.stacked[value])
-                made = code("part_room({}, {})", parts, sizes, uses=("part_room", "dtype"))
-                on = frozenset()
-            panels = self.room(f"{value}{'_t' if transposed else ''}_panels", made, on)
-            self.panels[key] = panels.text
-            headed = bool(heads)
-            of_head = code("{}[head]", panels, uses=("head",)) if headed else panels
-            self.weights += self.over_heads(headed, self.filled(value, transposed, of_head, self.size(k), self.size(n)))
-        return name(self.panels[key])
-
-    def of_head(self, value: str) -> Source:
-        """Return the array of a value that is constant in time; of one that each head has, that of the head at hand."""
-        value = self.rec.repeated.get(value, value)
-        source = self.source(value)
-        return code("{}[head]", source, uses=("head",)) if self.rec.types[value].headed else source
-
-    def filled(self, value: str, transposed: bool, panels: Source, k: Source, n: Source) -> list[Tree]:
-        """Return the statements that pack a matrix; of one that is only packed, each part where it belongs."""
-        turned = "" if transposed else ".T"
-        if value not in self.stacked:
-            given = (self.of_head(value), turned, panels)
-            return [do(code("fill_panels(parts, how, {}{}, {})", *given, uses=("fill_panels", "parts", "how")))]
-        lines: list[Tree] = []
-        start = Size()
-        for part in self.stacked[value]:
-            place = (self.size(start), "0") if transposed else ("0", self.size(start))
-            given = (self.of_head(part), turned, panels, *place, k, n)
-            lines.append(do(code("fill_part(parts, how, {}{}, {}, {}, {}, {}, {})", *given, uses=("fill_part", "parts", "how"))))
-            start = start + self.rec.types[part].shape[0]
-        return lines
-
-    def only_packed(self, value: str) -> bool:
-        """Say whether a static matrix is nothing but the left operand of products with rows."""
-        readers = [eq for eq in self.rec.equations() if value in eq.node.operands()]
-        products = (
-            isinstance(eq.node, MatVec | MatVecT) and eq.node.matrix == value and self.rec.types[eq.node.vector].batched for eq in readers
-        )
-        return value not in self.rec.results and all(products)
 
     def multiplied(self, product: Product, vector: Source, out: Source) -> list[Tree]:
         panels = self.matrix(product.matrix, product.transposed)
