@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, func, nn
 from torch.utils._pytree import tree_map
 
 import generated.torch as ours
+from generated.runtime.cpu import openmp
 from generated.runtime.torch import light
 
 T, B, D, N = 4, 2, 3, 5
@@ -141,6 +142,46 @@ def test_large_results_and_memory_to_work_in_come_from_the_pool(how: str, done: 
     assert done[-1] and room
     for got, want in found:
         assert_same(got, want)
+
+
+@pytest.fixture
+def team(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """PyTorch has two threads: whether they are awake, and how many parts there are for each, is told here."""
+    before, told = torch.get_num_threads(), {"awake": True, "parts": 1}
+    torch.set_num_threads(2)
+    monkeypatch.setattr(openmp._Team, "awake", lambda team: told["awake"])
+    monkeypatch.setattr(openmp._Team, "parts", lambda team: told["parts"])
+    yield told
+    torch.set_num_threads(before)
+
+
+def heavy() -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Return so much input that a pass asks for other threads."""
+    return [torch.rand(40, 20, D, dtype=torch.float64, requires_grad=True)], {}
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("awake", [False, True])
+def test_what_asks_other_threads_is_done_so_too(how: str, awake: bool, team: dict[str, Any], done: list[bool]) -> None:
+    layer, team["awake"] = ours.LSTM(D, 65, dtype=torch.float64), awake
+    for _ in range(2 * ENOUGH + 2):
+        at = heavy()
+        assert_same(WAYS[how](layer, *at), from_arrays(lambda at=at: WAYS[how](layer, *at)))  # type: ignore[misc]
+    assert done[-1] and not any(lit._recording.light for kind in light._kinds.values() for lit in kind.idle)
+
+
+def test_it_is_learnt_for_each_division_among_threads(team: dict[str, Any], done: list[bool]) -> None:
+    layer = ours.LSTM(D, 65, dtype=torch.float64)
+    x, want = heavy(), None
+    for told in ({"awake": True, "parts": 1}, {"awake": True, "parts": 2}, {"awake": False}) * 2:
+        team |= told
+        for _ in range(8 * ENOUGH):
+            got = infer(layer, *x)
+            assert_same(got, got if want is None else want)
+            want = got
+        assert done[-1], told
+    ((kind,),) = [light._kinds.values()]
+    assert sorted(lit._recording.divided for lit in kind.idle) == [(2, openmp.WAKING), (2, 2), (4, 2)]
 
 
 def test_memory_to_work_in_begins_at_a_cache_line_however_little_it_is() -> None:

@@ -47,6 +47,12 @@ def _awake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openmp._Team, "awake", lambda team: True)
 
 
+@pytest.fixture
+def _held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's threads have been held up lately."""
+    monkeypatch.setattr(openmp._Team, "parts", lambda team: openmp.PARTS_A_THREAD)
+
+
 def results(module: ModuleType, size: tuple[int, int, int, int], lengths: Any = None, tape: str = "full") -> list[np.ndarray]:
     """Return all that the passes of a module give."""
     batch, steps, d, n = size
@@ -86,7 +92,7 @@ def parts_of(count: int, most: int) -> list[int]:
     return list(map(int, firsts))
 
 
-@pytest.mark.usefixtures("_awake")
+@pytest.mark.usefixtures("_awake", "_held_up")
 def test_parts_cover_everything_once() -> None:
     """There are as many parts as are asked for: more than threads, so that none waits long for another."""
     with pool("torch"):
@@ -109,7 +115,7 @@ def test_parts_run_on_all_threads_of_the_region() -> None:
             assert met.all()
 
 
-@pytest.mark.usefixtures("_awake")
+@pytest.mark.usefixtures("_awake", "_held_up")
 def test_pytorch_says_how_many_threads() -> None:
     with pool("torch"):
         for number in (1, 2, 4):
@@ -119,6 +125,50 @@ def test_pytorch_says_how_many_threads() -> None:
             assert threads.division(light=False) == expected
 
 
+def told(team: Any, monkeypatch: pytest.MonkeyPatch, passed: int, used: int) -> None:
+    """Let a call take so many nanoseconds, and two threads be on processors for so many."""
+    monkeypatch.setattr(team, "spent", lambda: (passed, used))
+    team.note((0, 0))
+
+
+def test_a_thread_has_a_part_unless_some_are_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = openmp._Team()
+    assert team.spent() is None and team.parts() == 2  # nobody knows
+    team.note(None)
+    team._known.clock = -1
+    assert team.spent() is None and team.parts() == 1
+    for used in (2_000_000, 1_900_000, 1_700_000, 2_000_000, 1_900_000):
+        told(team, monkeypatch, 1_000_000, used)
+        assert team.parts() == 1  # once is nothing
+    told(team, monkeypatch, 1_000_000, 1_700_000)
+    told(team, monkeypatch, 1_000_000, 1_000_000)
+    assert team.parts() == 2
+    told(team, monkeypatch, 100_000, 200_000)
+    assert team.parts() == 2  # too short to tell
+    for _ in range(20):
+        told(team, monkeypatch, 1_000_000, 2_000_000)
+    assert team.parts() == 1
+
+
+def test_calls_in_a_region_tell_how_they_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ordinary way, and as they were recorded; those on the crew do not."""
+    module, own = importlib.import_module("generated.lstm"), importlib.import_module("generated.runtime.threads")
+    team = importlib.import_module("generated.runtime.cpu.openmp").team
+    monkeypatch.setattr(type(team), "awake", lambda team: True)
+    noted: list[Any] = []
+    monkeypatch.setattr(type(team), "spent", lambda team: (1, 2))
+    monkeypatch.setattr(type(team), "note", lambda team, before: noted.append(before))
+    x, params = np.ones((50, 33, 20), np.float32), module.init(20, 65)
+    module.infer(x, params)
+    assert not noted
+    with own.pool("torch"):
+        for _ in range(4):
+            module.infer(x, params)
+            assert noted
+            noted.clear()
+
+
+@pytest.mark.usefixtures("_held_up")
 @pytest.mark.skipif(sys.platform != "linux", reason="no clocks of other threads on this system")
 def test_threads_that_do_not_run_are_left_alone() -> None:
     """Asleep, or behind others: the crew does as well then, or better."""

@@ -10,8 +10,8 @@ import numpy as np
 from ..common.asked import ALL
 from ..common.sizes import Sizes
 from .memory import empty
-from .openmp import LIGHT, WAKING
-from .threads import ready
+from .openmp import LIGHT
+from .threads import begin, end
 
 Work = tuple[Callable[..., None], tuple[Any, ...]]
 
@@ -47,11 +47,11 @@ class Call(NamedTuple):
 
     def run(self, work: Callable[..., None], *given: Any) -> None:
         """Run a compiled host function on its arguments, in so many parts, on the threads that the call asks."""
-        if self.how == WAKING:
-            ready()
+        begun = begin(self.how)
         if self.record is not None:
             self.record.append((work, given))
         work(self.parts, self.how, *given)
+        end(begun)
 
     def add(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Return the sum of two arrays, in the memory of the first."""

@@ -3,7 +3,7 @@
 After an operation PyTorch's OpenMP threads stay awake for some milliseconds, in case another follows. A kernel on workers of its own shares
 their cores with them. So a kernel that is called from PyTorch asks for the same threads, by `together`: a region of the GNU OpenMP library
 that PyTorch has loaded, in which each thread takes parts of a range until none is left, and then serves the crew's board, so that products
-inside a part are shared too.
+inside a part are shared too. Each thread has a part, which is fastest, as long as none is held up, as by another program.
 
 The library is looked for in what PyTorch has loaded, and never loaded. Where there is none, or another one, kernels run on the crew. So
 they do where its threads are not on a processor just now: asleep, they take as long to wake as the crew's, and behind another library's
@@ -31,7 +31,10 @@ from .compiling import compiled, inner
 from .crew import AWAKE, GUEST, GUESTS, SEEN, call, divide, serve_once, slot_of
 from .words import I32, I64, add, cell, exchange, from_cell, on_stack, pause, read, write
 
-PARTS_A_THREAD = 2  # at least, so that one that is held up does not hold up the others by half of the work
+PARTS_A_THREAD = 2  # where they are held up, so that one does not hold up the others by half of the work
+# Of two threads that are on processors for less of a call's time one was held up; one call in some dozens is, for no reason that lasts.
+HELD_UP, WEIGHT, OFTEN = 0.9, 0.1, 0.15  # what a call weighs in the mean of the last ones, and of how many that is often
+TELLING = 300_000  # nanoseconds of a call that tells
 # Whom a call asks: workers of the crew, which somebody wakes; those that are awake; or, from here on, a region of so many threads.
 WAKING, LIGHT, REGION = range(3)
 # Words of a packet, which all threads of a region look at.
@@ -48,6 +51,7 @@ class _Team:
         self._threads: Any = None
         self._looked = False
         self._known = threading.local()  # each thread has a team of its own
+        self._held_up = 0.0  # of the last calls
 
     def size(self) -> int:
         """Return how many threads a region of the calling thread has, as PyTorch was told; 0 if there are none for us."""
@@ -65,6 +69,27 @@ class _Team:
         except OSError:  # it has ended: there is another one now
             self._known.clock = self._clock()
             return True
+
+    def parts(self) -> int:
+        """Return how many parts of a range there are for each thread."""
+        known = getattr(self._known, "clock", None) is not None
+        return 1 if known and self._held_up < OFTEN else PARTS_A_THREAD
+
+    def spent(self) -> tuple[int, int] | None:
+        """Return the time, and that on processors of the calling thread and another of its team, in nanoseconds; None if unknown."""
+        clock = getattr(self._known, "clock", None)
+        try:
+            return None if clock is None else (time.perf_counter_ns(), time.thread_time_ns() + time.clock_gettime_ns(clock))
+        except OSError:  # it has ended
+            return None
+
+    def note(self, before: tuple[int, int] | None) -> None:
+        """Hear what was `spent` before a call that ends now."""
+        now = self.spent()
+        if before is not None and now is not None:
+            passed, used = now[0] - before[0], now[1] - before[1]
+            if passed >= TELLING:
+                self._held_up += WEIGHT * ((used < HELD_UP * 2 * passed) - self._held_up)
 
     def _clock(self) -> int | None:
         """Return the number that Linux gives the clock of that thread's time on processors; None on other systems."""

@@ -19,11 +19,10 @@ import numpy as np
 from .call import Call
 from .entry import Entry
 from .memory import LARGE, fresh, unlocked
-from .openmp import WAKING
 from .product import SHARED
 from .room import Room, used
 from .spans import Places, View, apart, view_of
-from .threads import division, ready
+from .threads import begin, division, end
 from .trace import Path, Trace
 
 Array = np.ndarray
@@ -130,30 +129,40 @@ class Recording:
         """Do it on other arrays; return the result, in new arrays or those of `made`."""
         made, room = made or self.new(), self._room.new()
         free = [*self._unlocked(arrays), *made]
-        if self.divided[1] == WAKING:
-            ready()
         if self._entries:
-            for enter, block, _ in self._entries:
-                enter(block, *free, *room)
+            self.enter(self._entries, [*free, *room])
         else:
             self._run(free, room)
         return self._build(self._values([*arrays, *made], self._shown))
 
+    def fits(self) -> bool:
+        """Say whether a call would run on the same threads now."""
+        return self.light or self.divided == division(False)
+
+    def enter(self, entries: Sequence[Entry], given: Sequence[Any]) -> None:
+        """Run its functions by their entries, on arrays or on addresses."""
+        begun = begin(self.divided[1])
+        for enter, block, _ in entries:
+            enter(block, *given)
+        end(begun)
+
     def _run(self, free: list[Array], room: list[Array]) -> None:
         """Run the functions on such arrays, and from then on that it has been done often, enter them in another way (see `entry`)."""
         values = self._values([*free, *self._room.within(room)], self._read)
+        begun = begin(self.divided[1])
         for work, pick in self._works:
             work(*self.divided, *pick(values))
+        end(begun)
         self._times += 1
         if self._times == OFTEN and self.light:
             self._entries = self.entries(free) or []
 
     def addressed(self, arrays: Sequence[Array]) -> tuple[list[Entry] | None, list[Form]]:
         """Return how its compiled functions are entered by the addresses of such arrays, the caller's and new ones, and of memory to work
-        in, and the forms of that. None in place of the first where that does not do: it wakes threads, or `entries` has none.
+        in, and the forms of that. None in place of the first where that does not do: `entries` has none.
         """
         room = [(array.shape, array.dtype) for array in self._room.new()]
-        return (self.entries(arrays, by_address=True) if self.light else None), room
+        return self.entries(arrays, by_address=True), room
 
     def entries(self, arrays: Sequence[Array], *, by_address: bool = False) -> list[Entry] | None:
         """Return how its compiled functions are entered, one after the other, with the caller's arrays, new ones, and memory to work in.
@@ -267,7 +276,7 @@ def _fitting(found: list[Recording]) -> Recording:
     try:
         while True:
             recording = found.pop()
-            if recording.light or recording.divided == division(False):
+            if recording.fits():
                 return recording
             others.append(recording)
     finally:

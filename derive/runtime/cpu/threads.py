@@ -26,7 +26,7 @@ from typing import Any
 from ..common.version import common
 from .crew import AWAKE, BELL, HELPERS, RUNG, STOP, TRIAL, WORKERS, board, ring_one, serve, wake
 from .interrupts import deferred
-from .openmp import LIGHT, PARTS_A_THREAD, WAKING, team
+from .openmp import LIGHT, REGION, WAKING, team
 from .processors import available
 
 VARIABLE = "DERIVE_NUM_THREADS"
@@ -257,7 +257,20 @@ def division(light: bool) -> tuple[int, int]:
         return 1, LIGHT
     if threads == 0 or light or not team.awake():
         return threads or get_threads(), LIGHT if light else WAKING
-    return threads * PARTS_A_THREAD, threads
+    return threads * team.parts(), threads
+
+
+def begin(how: int) -> tuple[int, int] | None:
+    """See that whoever a call asks is there; return what `end` is given when it has ended."""
+    if how == WAKING:
+        ready()
+    return team.spent() if how >= REGION else None
+
+
+def end(begun: tuple[int, int] | None) -> None:
+    """Note how a call went that runs in a region."""
+    if begun is not None:
+        team.note(begun)
 
 
 def ready(*, anywhere: bool = False) -> None:
@@ -275,6 +288,6 @@ def call_workers() -> None:
 def run(kernel: Any, count: int, most: int, *arguments: Any) -> None:
     """Call a kernel, compiled by `kernel.kernel`, for at most so many parts of 0 … `count`, from Python."""
     _, how = division(light=False)
-    if how == WAKING:
-        ready()
+    begun = begin(how)
     kernel.divided(count, most, how, *arguments)
+    end(begun)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -12,9 +12,7 @@ import torch
 
 from . import light
 from .legacy import each, is_mapped
-from .passes import Maybe, Passes
-
-Work = Callable[..., Sequence[Maybe]]
+from .passes import Maybe, Passes, Work
 
 
 def computed(passes: Passes, work: Work, *groups: Sequence[Any], alike: Any = None) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Light calls on tensors, done again as they were recorded.
+"""Calls on tensors, done again as they were recorded.
 
 A recorded call (see `replay` of the kernels) is known by its arrays. From a tensor to an array and back takes a microsecond each way, and
 in a training step of a small layer some forty go that way: it takes longer than its kernels. So a call that has been done often is known by
@@ -8,7 +8,7 @@ its tensors, and the compiled functions are given the addresses of their memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import AbstractContextManager
 from itertools import chain
 from math import prod
 from typing import Any
@@ -19,17 +19,17 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ..cpu.memory import LARGE, fresh
-from ..cpu.replay import Form
+from ..cpu.replay import Form, Recording
 from ..cpu.spans import Places, View, apart, view_of
 from .memory import Array
-from .passes import Maybe, Passes
+from .passes import Maybe, Passes, Work
 
 OFTEN = 32  # times that a call is done from arrays before its entries are compiled, in a tenth of a second, or read from the cache
 KEPT = 64  # kinds of calls that are remembered
+IN_ORDER = torch.contiguous_format
 KINDS = (Tensor, Parameter)  # others may have no memory, or not that of their elements
 
 Shown = list[tuple[int, View | None] | None]
-Work = Callable[..., Sequence[Maybe]]
 Known = Callable[[Sequence[Any]], tuple[Any, ...] | None]
 Groups = Sequence[Sequence[Any]]
 
@@ -39,6 +39,10 @@ class Light:
 
     Parameters
     ----------
+    recording : Recording
+        How it is done on arrays.
+    pool : callable
+        Returns a context in which it asks for PyTorch's threads, if it asks for any.
     entries : list of Entry
         Its compiled functions, for addresses: of arrays that it is given, then of those that it makes.
     given : list of int
@@ -52,12 +56,21 @@ class Light:
     """
 
     def __init__(
-        self, entries: Sequence[Any], given: Sequence[int], stays: list[Tensor], made: Sequence[Form], room: Sequence[Form], shown: Shown
+        self,
+        recording: Recording,
+        pool: Callable[[], AbstractContextManager[Any]],
+        entries: Sequence[Any],
+        given: Sequence[int],
+        stays: list[Tensor],
+        made: Sequence[Form],
+        room: Sequence[Form],
+        shown: Shown,
     ) -> None:
-        self._entries, self._given, self._stays, self._shown = entries, given, stays, shown
+        self._recording, self._pool, self._entries = recording, pool, entries
+        self._given, self._stays, self._shown = given, stays, shown
         results = {found[0] for found in shown if found is not None}
-        makers = [*map(_maker, made), *(_maker(form, aligned=True) for form in room)]
-        self._made = [(make() if k < len(made) and k not in results else None, make) for k, make in enumerate(makers)]
+        self._made = [(None if k in results or _is_large(form) else _maker(form)(), _maker(form)) for k, form in enumerate(made)]
+        self._made += [(None, _maker(form, aligned=True)) for form in room]
 
     def __call__(self, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
         """Return the results; None, and nothing is done, if one of the tensors has no memory."""
@@ -67,14 +80,30 @@ class Light:
         places = [value.data_ptr() for value in [*lying, *made]]
         if 0 in places:
             return None
-        for enter, block, _ in self._entries:
-            enter(block, *places)
+        if not self._enter(places):
+            return None
         return tuple([found and (made[found[0]] if found[1] is None else _seen(made[found[0]], found[1])) for found in self._shown])
+
+    def is_like(self, other: Light) -> bool:
+        """Say whether another does such a call on the same threads."""
+        return self._recording.divided == other._recording.divided
+
+    def _enter(self, places: list[int]) -> bool:
+        """Run its functions; False, and nothing is done, if other threads than those of the recording are to be asked now."""
+        if self._recording.light:
+            self._recording.enter(self._entries, places)
+            return True
+        with self._pool():
+            fits = self._recording.fits()
+            if fits:
+                self._recording.enter(self._entries, places)
+        return fits
 
     @classmethod
     def of(cls, passes: Passes, work: Work, groups: Groups) -> Light | None:
         """Do a call on copies of its tensors, and return how it is done again; None if it cannot be done so."""
-        copies = [[None if value is None else passes.array(value).copy() for value in group] for group in groups]
+        # By PyTorch, whose threads stay awake then: for them the call is to be learnt.
+        copies = [[None if value is None else passes.array(value.clone(memory_format=IN_ORDER)) for value in group] for group in groups]
         with passes.module.LAYER.heard() as heard:
             results = work(*copies)
             if not heard:  # the first call of a kind is only noted
@@ -90,7 +119,8 @@ class Light:
         entries, room = recording.addressed([*arrays, *made])
         if entries is None or shown is None or not whole or any(zeros.any() for zeros in stays):
             return None
-        return cls(entries, [k for k in given if k is not None], list(map(torch.from_numpy, stays)), shown[0], room, shown[1])
+        lying = [k for k in given if k is not None]
+        return cls(recording, passes.pool, entries, lying, list(map(torch.from_numpy, stays)), shown[0], room, shown[1])
 
 
 def _shown(made: Sequence[Array], results: Sequence[Maybe]) -> tuple[list[Form], Shown] | None:
@@ -112,9 +142,13 @@ def _shown(made: Sequence[Array], results: Sequence[Maybe]) -> tuple[list[Form],
 
 def _maker(form: Form, *, aligned: bool = False) -> Callable[[], Tensor]:
     """Return what makes new tensors; large ones in memory that is used again, and those that begin at a cache line."""
-    if aligned or prod(form[0]) * form[1].itemsize >= LARGE:
+    if aligned or _is_large(form):
         return lambda: torch.from_numpy(fresh(*form, aligned=aligned))
     return lambda: torch.from_numpy(np.empty(*form))
+
+
+def _is_large(form: Form) -> bool:
+    return prod(form[0]) * form[1].itemsize >= LARGE
 
 
 def _seen(made: Tensor, view: View) -> Tensor:
@@ -133,21 +167,19 @@ class _Kind:
     def __init__(self) -> None:
         self.times, self.learnt, self.idle = 0, OFTEN, list[Light]()
 
-    def taken(self) -> Light | None:
-        """Return what does a call, which nobody else has meanwhile; None if there is nothing."""
+    def do(self, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
+        """Do a call, if its tensors have memory and it is known on the threads that it is to run on; nobody else has what does it."""
+        tried = list[Light]()
         try:
-            return self.idle.pop()  # another thread that calls at the same time goes the ordinary way
-        except IndexError:
-            return None
-
-    def do(self, light: Light, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
-        """Do a call, if all of its tensors have memory, and put back what does it."""
-        try:
-            return light(tensors)
-        except RuntimeError:  # one that is sparse, or stands for others, has no memory
+            while True:
+                tried.append(self.idle.pop())  # another thread that calls at the same time goes the ordinary way
+                found = tried[-1](tensors)
+                if found is not None:
+                    return found
+        except (IndexError, RuntimeError):  # nothing is left; a tensor that is sparse, or stands for others, has no memory
             return None
         finally:
-            self.idle.append(light)
+            self.idle += tried
 
     def learn(self, passes: Passes, work: Work, groups: Groups) -> None:
         """Hear of a call that is about to be done from arrays."""
@@ -155,7 +187,7 @@ class _Kind:
         if self.times == self.learnt:
             self.learnt *= 2  # what cannot be learnt now, since another thread is at it, may be later
             light = Light.of(passes, work, groups)
-            self.idle += [] if light is None else [light]
+            self.idle += [] if light is None or any(light.is_like(other) for other in self.idle) else [light]
 
 
 _kinds: dict[Any, _Kind] = {}
@@ -182,11 +214,10 @@ def done(passes: Passes, work: Work, name: Any, groups: Groups) -> tuple[Any, ..
         if key is not None:
             _keep(key, _Kind())
         return None
-    light = kind.taken()
-    if light is None:
+    found = kind.do(tensors)
+    if found is None:
         kind.learn(passes, work, groups)
-        return None
-    return kind.do(light, tensors)
+    return found
 
 
 def known(passes: Passes, name: Any, tensors: Sequence[Any]) -> Known | None:
@@ -195,8 +226,7 @@ def known(passes: Passes, name: Any, tensors: Sequence[Any]) -> Known | None:
     A caller need not have checked shapes: a call that is refused for them is never learnt.
     """
     kind = None if passes.alike is None else _kinds.get(_key((*passes.alike, name), tensors))
-    light = None if kind is None else kind.taken()
-    return None if kind is None or light is None else partial(kind.do, light)
+    return kind.do if kind is not None and kind.idle else None
 
 
 def _key(name: tuple[Any, ...], tensors: Sequence[Any]) -> tuple[Any, ...] | None:

@@ -11,7 +11,7 @@ What goes in and comes out of each is a flat list, since that is what PyTorch di
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -26,6 +26,7 @@ from ..cpu.addresses import Running
 from .memory import Array, array
 
 Maybe = Array | None
+Work = Callable[..., Sequence[Maybe]]
 Arrays = Sequence[Maybe]
 
 
