@@ -32,8 +32,9 @@ from .crew import AWAKE, GUEST, GUESTS, SEEN, call, divide, serve_once, slot_of
 from .words import I32, I64, add, cell, exchange, from_cell, on_stack, pause, read, write
 
 PARTS_A_THREAD = 2  # where they are held up, so that one does not hold up the others by half of the work
-# Of two threads that are on processors for less of a call's time one was held up; one call in some dozens is, for no reason that lasts.
-HELD_UP, WEIGHT, OFTEN = 0.9, 0.1, 0.15  # what a call weighs in the mean of the last ones, and of how many that is often
+# One of two threads was held up if both were on processors for less of a call's time than this. In one call of some dozens one is, for no
+# reason that lasts: what counts is the share of such calls among the last ones, in which each weighs so much, and from where on it is much.
+HELD_UP, WEIGHT, MUCH = 0.9, 0.1, 0.15
 TELLING = 300_000  # nanoseconds of a call that tells
 # Whom a call asks: workers of the crew, which somebody wakes; those that are awake; or, from here on, a region of so many threads.
 WAKING, LIGHT, REGION = range(3)
@@ -51,7 +52,7 @@ class _Team:
         self._threads: Any = None
         self._looked = False
         self._known = threading.local()  # each thread has a team of its own
-        self._held_up = 0.0  # of the last calls
+        self._held_up = 0.0  # the share of the last calls in which a thread was
 
     def size(self) -> int:
         """Return how many threads a region of the calling thread has, as PyTorch was told; 0 if there are none for us."""
@@ -73,7 +74,7 @@ class _Team:
     def parts(self) -> int:
         """Return how many parts of a range there are for each thread."""
         known = getattr(self._known, "clock", None) is not None
-        return 1 if known and self._held_up < OFTEN else PARTS_A_THREAD
+        return 1 if known and self._held_up < MUCH else PARTS_A_THREAD
 
     def spent(self) -> tuple[int, int] | None:
         """Return the time, and that on processors of the calling thread and another of its team, in nanoseconds; None if unknown."""
