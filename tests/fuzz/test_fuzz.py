@@ -425,6 +425,16 @@ z = (U @ (elu((layer_norm((i @ (u+0*x)))) * g)))
     case("h = (0 * W) @ x + h_prev", name="fuzz", output="h", shapes={"x": "n", "W": "n, n"}, sizes={"n": 3, "H": 2}, heads="H"),
     case("s = 0 * b\nh = s_prev * x + h_prev", name="fuzz", output="h", shapes={"x": "n", "b": "n"}, sizes={"n": 3, "H": 2}, heads="H"),
     case("h = [0 * a, 0 * b, x] + h_prev", name="fuzz", output="h", shapes={"x": "n", "a": "n", "b": "d"}, sizes={"n": 3, "d": 2}),
+    # products whose vectors are zero unless a neuron, or the only one, spikes
+    case(
+        "W = W4 @ W_prev\nW2 = abs(W5 @ (u_prev * W_prev)) + u_prev + W2_prev\nu = step(u_prev)\nW3 = W_prev + 0.5 * W3_prev + mean(x)",
+        name="fuzz",
+        output="W",
+        inputs=("x",),
+        shapes={"x": "d", "u": "", "W": "n", "W2": "n", "W3": "n", "W4": "n, n", "W5": "n, n"},
+        sizes={"n": 3, "d": 2},
+    ),
+    case("z = step(v_prev)\nv = 0.9 * (1 - z) * v_prev + W @ x + V @ z_prev", name="fuzz", output="v", sizes={"n": 3, "d": 2}),
 ]
 
 

@@ -92,7 +92,7 @@ def _multiply_rows(parts: int, how: int, a: np.ndarray, packed: np.ndarray, out:
     return None
 
 
-def _workspace(dtype: Any, total: int, parts: int, *sizes: tuple[int, int]) -> list[tuple[int, tuple[int, int]]]:
+def _workspace(dtype: Any, total: int, parts: int, *sizes: tuple[int, int], least: int = 0) -> list[tuple[int, tuple[int, int]]]:
     return [(total, size) for size in sizes]
 
 
@@ -241,6 +241,7 @@ RUNTIME = {
         log_sum_exp=lambda v: np.log(np.exp(v - v.max()).sum()) + v.max(),
         square=lambda x: x * x,
     ),
+    "runtime.cpu.spikes": SimpleNamespace(multiply_spikes=_multiply, outer_spikes=_outer_sums, spike_room=lambda p, q, dtype: 0),
     "runtime.cpu.static": STATIC,
     "runtime.cpu.vector": SimpleNamespace(**_functions),
 }

@@ -27,6 +27,7 @@ TOLD = Cell("h = tanh(W @ x + U @ (m * h_prev)) * k", name="told", output="h", i
 OWN = (MEMORY, TWINS, TOLD)
 CELLS = {cell.name: cell for cell in (*map(get, SAMPLE), *OWN)}
 T, B = 5, 3
+TOO_LARGE = {"ltc"}  # to be compiled to second order, which it is refused for
 
 
 def made(name: str) -> ModuleType:
@@ -91,7 +92,7 @@ def test_an_input_without_influence_has_zeros() -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", sorted({*REGISTRY} - TOO_LARGE))
 def test_all_cells_are_pytorchs(name: str) -> None:
     agrees_with_pytorch(memory.compile(REGISTRY[name], order=2), sample(REGISTRY[name], steps=4, batch=2, seed=1))
 
@@ -197,7 +198,7 @@ def test_nothing_is_zero() -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", sorted({*REGISTRY} - TOO_LARGE))
 def test_nothing_is_zero_in_all_cells(name: str) -> None:
     """The same where parameters have nothing, where nothing else has, and for every second field."""
     module, p = memory.compile(REGISTRY[name], order=2), sample(REGISTRY[name], steps=4, batch=2, seed=1)
