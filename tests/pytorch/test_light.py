@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_it_has_the_bits_of_arrays(name: str, how: str, done: list[bool]) -> Non
     for _ in range(2 * ENOUGH + 2):  # new numbers, in other memory, each time
         at = given(layer)
         got = WAYS[how](layer, *at)
-        assert_same(got, from_arrays(lambda at=at: WAYS[how](layer, *at)))  # type: ignore[misc]
+        assert_same(got, from_arrays(partial(WAYS[how], layer, *at)))
     assert not any(done[:ENOUGH]) and all(done[-2:])
 
 
@@ -135,7 +136,7 @@ def test_large_results_and_memory_to_work_in_come_from_the_pool(how: str, done: 
     layer, found = ours.LSTM(D, 136, dtype=torch.float64), list[tuple[Results, Results]]()
     for _ in range(2 * ENOUGH):
         x = [torch.rand(1, 1, D, dtype=torch.float64, requires_grad=True)]
-        found.append((WAYS[how](layer, x, {}), from_arrays(lambda x=x: WAYS[how](layer, x, {}))))  # type: ignore[misc]
+        found.append((WAYS[how](layer, x, {}), from_arrays(partial(WAYS[how], layer, x, {}))))
     room = [
         one for kind in light._kinds.values() for lit in kind.idle for one in (make() for _, make in lit._made) if one.dtype == torch.uint8
     ]
@@ -166,7 +167,7 @@ def test_what_asks_other_threads_is_done_so_too(how: str, awake: bool, team: dic
     layer, team["awake"] = ours.LSTM(D, 65, dtype=torch.float64), awake
     for _ in range(2 * ENOUGH + 2):
         at = heavy()
-        assert_same(WAYS[how](layer, *at), from_arrays(lambda at=at: WAYS[how](layer, *at)))  # type: ignore[misc]
+        assert_same(WAYS[how](layer, *at), from_arrays(partial(WAYS[how], layer, *at)))
     assert done[-1] and not any(lit._recording.light for kind in light._kinds.values() for lit in kind.idle)
 
 

@@ -26,7 +26,7 @@ from .product import Left, clear, fill, sweep
 from .tile import ROWS, VECTOR_BYTES, VECTORS, Panels, move_rows, panel_width
 
 BLOCK_COLUMNS = 512  # of v and w in a block: 512 KiB in float32
-TILED_COLUMNS = 128  # of u in a block: 128 KiB
+TILED_COLUMNS = 128  # of u in a block: 128 KiB in float32
 APART = 16  # between the tiles of a packed left operand: at a power of two they would all fall on one set of the first-level cache
 SUMMED = 64  # rows that `_add_rows` adds before it adds their sum to the result
 

@@ -73,31 +73,25 @@ class Light:
         self._made += [(None, _maker(form, aligned=True)) for form in room]
 
     def __call__(self, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
-        """Return the results; None, and nothing is done, if one of the tensors has no memory."""
+        """Return the results; None, and nothing is done, if one of the tensors has no memory, or other threads are to be asked now."""
+        if self._recording.light:
+            return self._done(tensors)
+        with self._pool():
+            return self._done(tensors) if self._recording.fits() else None
+
+    def _done(self, tensors: Sequence[Any]) -> tuple[Any, ...] | None:
         known = [*tensors, *self._stays]
         lying = [known[k].contiguous() for k in self._given]  # copies among them stay until they are read
         made = [make() if kept is None else kept for kept, make in self._made]
         places = [value.data_ptr() for value in [*lying, *made]]
         if 0 in places:
             return None
-        if not self._enter(places):
-            return None
+        self._recording.enter(self._entries, places)
         return tuple([found and (made[found[0]] if found[1] is None else _seen(made[found[0]], found[1])) for found in self._shown])
 
     def is_like(self, other: Light) -> bool:
         """Say whether another does such a call on the same threads."""
         return self._recording.divided == other._recording.divided
-
-    def _enter(self, places: list[int]) -> bool:
-        """Run its functions; False, and nothing is done, if other threads than those of the recording are to be asked now."""
-        if self._recording.light:
-            self._recording.enter(self._entries, places)
-            return True
-        with self._pool():
-            fits = self._recording.fits()
-            if fits:
-                self._recording.enter(self._entries, places)
-        return fits
 
     @classmethod
     def of(cls, passes: Passes, work: Work, groups: Groups) -> Light | None:
