@@ -251,8 +251,8 @@ def test_outer_sums(dtype: type) -> None:
     sizes = list(itertools.product((0, 1, 2, 5), range(1, 9), (1, 2, 15, 17), (0, 3)))
     sizes += [tuple(int(s) for s in rng.integers(1, 131, 4)) for _ in range(100)]
     sizes += [(product.STEPS, 7, 9, 1), (product.STEPS + 1, 33, 20, 40), (600, product.BLOCK_ROWS + 3, 5, 8)]
-    sizes += [(300, 5, outer.BLOCK_COLUMNS + 5, 2), (300, product.BLOCK_ROWS + 1, 7, 2 * outer.BLOCK_COLUMNS + 1)]
-    sizes += [(20, 9, outer.BLOCK_COLUMNS - 3, 3), (20, 9, outer.BLOCK_COLUMNS - 3, 4)]
+    wide = outer.BLOCK_BYTES // np.dtype(dtype).itemsize
+    sizes += [(300, 5, wide + 5, 2), (300, outer.TILED_COLUMNS + 1, 7, 2 * wide + 1), (20, 9, wide - 3, 3), (20, 9, wide - 3, 4)]
     for total, p, q, r in sizes:
         u, v = draw(rng, (total, p + 3), dtype)[:, 1 : 1 + p], draw(rng, (total, q + 2), dtype)[:, 2:]
         w = draw(rng, (total, r + 1), dtype)[:, :r]
@@ -274,6 +274,25 @@ def test_outer_sums_are_the_same_for_any_division(dtype: type) -> None:
             outer_rows(u, v, w, *parts, first, last)
         for part, value in zip(parts, whole, strict=True):
             np.testing.assert_array_equal(part, value)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_results_have_the_same_bits(dtype: type) -> None:
+    """One part packs several blocks of rows together; of many parts, each has a result so small that it packs one."""
+    rng = np.random.default_rng(10)
+    total, p, q, r = outer.SLAB + product.STEPS + 9, outer.TILED_COLUMNS + 6, 15_800, 1030
+    slabs = [outer.layout(total, p, q + r, parts, np.dtype(dtype).itemsize).slab for parts in (1, p)]
+    assert slabs == [outer.SLAB, product.STEPS]
+    u, v, w = (draw(rng, (total, size), dtype) for size in (p, q, r))
+    made = []
+    for parts in (1, p):
+        outs = np.full((p, q), np.nan, dtype), np.full((p, r), np.nan, dtype), np.full(p, np.nan, dtype)
+        summed(parts, LIGHT, u, v, w, *outs)
+        made.append(outs)
+    for one, many in zip(*made, strict=True):
+        np.testing.assert_array_equal(one, many)
+    some = rng.integers(0, q, 20)
+    assert (np.abs(made[0][0][:, some] - u.T.astype(np.longdouble) @ v[:, some]) <= bound(u.T, v[:, some])).all()
 
 
 def test_sums_that_are_not_wanted_are_not_made() -> None:
