@@ -21,6 +21,7 @@ from derive.program import pipeline
 from derive.verify.problem import Problem, directions, sample
 from derive.verify.second import autograd, grads_of, kernels
 from derive.verify.witnesses import arguments, gradients
+from generated.runtime.cpu.sketch import sketched
 
 SAMPLE = ("gru", "slstm", "softmax_cross_entropy")
 TOLD = Cell("h = tanh(W @ x + U @ (m * h_prev)) * k", name="told", output="h", inputs=("x", "k"), context=("m",), fixed=("m", "k"))
@@ -233,16 +234,11 @@ def test_nothing_is_zero_where_every_array_may_be() -> None:
 def test_nothing_is_neither_stored_nor_read() -> None:
     """Where no weight of the inputs has a tangent, there is no array of one, of its panels, or of its product."""
     module, _, v, tape, *_ = taped("gru")
-    given: list[Any] = []
-    layer = module.LAYER
     names = module.tangent_pass.py_func.__code__.co_varnames
-
-    def seen(call: Any, saved: Any, values: dict[str, Any]) -> Any:
-        return module._tangent(call._replace(record=given), saved, values)
-
-    layer.tangent(module._forward, seen, v._replace(params=v.params._replace(W_r=None, W_z=None, W_n=None)), tape)
-    ((_, arrays),) = given
-    nothing = {name for name, array in zip(names[2:], arrays, strict=False) if array is module.NOTHING}
+    with sketched() as sketch:
+        module.tangent(v._replace(params=v.params._replace(W_r=None, W_z=None, W_n=None)), tape)
+    ((_, given),) = sketch.works
+    nothing = {name for name, array in zip(names, given, strict=False) if array is module.NOTHING}
     assert sum(name.startswith("ddW_") for name in nothing) == 3
     assert {"deltas_7_panels", "deltas_7_x_rows"} <= nothing
     assert not {"deltas_6_panels", "deltas_6_h_prev_rows", "ddh_out_3"} & nothing

@@ -17,7 +17,7 @@ from derive.cells import REGISTRY
 from derive.runtime.cpu import spans
 from derive.verify.problem import sample
 from derive.verify.witnesses import arguments
-from generated.runtime.cpu import checked, memory, replay
+from generated.runtime.cpu import call, checked, memory, replay
 from generated.runtime.cpu.room import ALONE, Room
 from generated.runtime.cpu.threads import division, set_threads
 from generated.runtime.cpu.trace import Trace
@@ -75,6 +75,23 @@ def test_so_it_does_for_awkward_cells(cell: Any) -> None:
     forget(module)
     for way, want in passes(module, cell.name, TIMES - 1, np.float64).items():
         assert_same_bits(got[way], want)
+
+
+def test_a_call_that_is_recorded_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its recording: the ordinary way only notes what there is to do."""
+    module, done = generated("lstm"), list[str]()
+    run, again = call.Call.run, replay.Recording._run
+    monkeypatch.setattr(call.Call, "run", lambda self, *given: (done.append("ordinary"), run(self, *given)))
+    monkeypatch.setattr(replay.Recording, "_run", lambda self, *given: (done.append("recorded"), again(self, *given)))
+    forget(module)
+    p = sample(REGISTRY["lstm"], steps=3, batch=2, seed=0)
+    given, keywords = arguments(module, p)
+    seen = list[set[str]]()
+    for _ in range(3):
+        done.clear()
+        module.infer(*given, **keywords)
+        seen.append(set(done))
+    assert seen == [{"ordinary"}, {"recorded"}, {"recorded"}] and len(done) == 1
 
 
 ALLOWED = {

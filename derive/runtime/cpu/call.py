@@ -17,7 +17,7 @@ Work = tuple[Callable[..., None], tuple[Any, ...]]
 
 
 class Call(NamedTuple):
-    """A checked call: sizes, and every argument contiguous, as rows; what it is done on, and what it has done if that is recorded."""
+    """A checked call: sizes, and every argument contiguous, as rows; what it is done on, and where that is noted, what it would run."""
 
     sizes: Sizes
     dtype: np.dtype
@@ -48,8 +48,6 @@ class Call(NamedTuple):
     def run(self, work: Callable[..., None], *given: Any) -> None:
         """Run a compiled host function on its arguments, in so many parts, on the threads that the call asks."""
         begun = begin(self.how)
-        if self.record is not None:
-            self.record.append((work, given))
         work(self.parts, self.how, *given)
         end(begun)
 

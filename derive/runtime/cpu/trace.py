@@ -1,9 +1,9 @@
-"""What a call does while it is recorded (see `replay`): the compiled functions that it runs, and the arrays that it makes."""
+"""What a call does while it is recorded (see `replay`): it notes the compiled functions that it would run, and the arrays that it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -35,8 +35,22 @@ class _Made:
         return call
 
 
+class _Noted(Call):
+    """A call that runs nothing: it is done by its recording, as all that come after are."""
+
+    __slots__ = ()
+
+    def run(self, work: Callable[..., None], *given: Any) -> None:
+        assert self.record is not None
+        self.record.append((work, given))
+
+
+class _Left(Exception):
+    """What a call does is other calls."""
+
+
 class Trace:
-    """What a pass does while it is recorded."""
+    """What a pass would do, while it is recorded."""
 
     light: bool
 
@@ -46,19 +60,20 @@ class Trace:
         self.made = _Made()
 
     def of(self, work: Path, *given: Any) -> Any:
-        """Return the result of the call that is recorded."""
+        """Return the result of the call that is recorded: arrays without values."""
         before = SKETCH.set(self.made)
         try:
             return work(self, *given)
+        except _Left:
+            self.call = None
         finally:
             SKETCH.reset(before)
 
     def on(self, call: Call, light: bool) -> Call:
         """Return a call, which wakes no thread if it is `light`, so that it is recorded."""
         self.call, self.light = call, light
-        return call._replace(empty=self.made.empty, record=self.works)
+        return _Noted(*call._replace(empty=self.made.empty, record=self.works))
 
-    def leave(self) -> None:
+    def leave(self) -> NoReturn:
         """Record nothing: what the call does is other calls."""
-        self.call = None
-        SKETCH.set(None)
+        raise _Left
