@@ -80,10 +80,14 @@ def turns(number: int, count: int) -> list[int]:
 def interleaved(calls: Sequence[Callable[[], object]], limits: Limits, clock: Clock) -> list[list[float]]:
     """Return the counted times of each call, as many of each: they take turns, so that a machine that slows down slows all of them.
 
-    Without a quiet, one turn follows the other at once, as the operations of a program do, and every call is counted.  With it, a turn
-    begins when the others' threads rest; then come calls that are not counted, which wake the contender's own threads and fill the caches:
-    one, or several if they are short; none if the call is long.
+    Without a quiet, one turn follows the other at once, as the operations of a program do, and every call is counted after a round of them,
+    in which each finds its memory: of few long calls, those that wait for the system would be many.  With it, a turn begins when the
+    others' threads rest; then come calls that are not counted, which wake the contender's own threads and fill the caches: one, or several
+    if they are short; none if the call is long.
     """
+    if clock.quiet is None:
+        for k in turns(0, len(calls)):
+            calls[k]()
     counted: list[list[float]] = [[] for _ in calls]
     spent, quickest = [0.0 for _ in calls], [math.inf for _ in calls]
     while not limits.reached(len(counted[0]), max(spent), max(quickest)):
