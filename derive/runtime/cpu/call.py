@@ -57,5 +57,15 @@ class Call(NamedTuple):
         return one
 
 
+class Noted(Call):
+    """A call that runs nothing: it notes what it would run."""
+
+    __slots__ = ()
+
+    def run(self, work: Callable[..., None], *given: Any) -> None:
+        assert self.record is not None
+        self.record.append((work, given))
+
+
 def _added(parts: int, how: int, one: np.ndarray, other: np.ndarray) -> None:
     np.add(one, other, out=one)

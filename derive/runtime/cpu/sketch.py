@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .call import Call
+from .call import Call, Noted
 from .kernel import host
 from .memory import ALIGNMENT, SKETCH
 from .openmp import LIGHT
@@ -58,14 +58,13 @@ class Sketch:
         return made
 
 
-class _Sketched(Call):
-    """A call that runs nothing."""
+class _Sketched(Noted):
+    """A call of which all arguments are noted."""
 
     __slots__ = ()
 
     def run(self, work: Any, *given: Any) -> None:
-        assert self.record is not None
-        self.record.append((work, (self.parts, self.how, *given)))
+        super().run(work, self.parts, self.how, *given)
 
     def add(self, one: Array, other: Array) -> Array:
         self.run(_plus, one, other)

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .call import Call, Work
+from .call import Call, Noted, Work
 from .memory import SKETCH, fresh
 
 Array = np.ndarray
@@ -35,16 +35,6 @@ class _Made:
         return call
 
 
-class _Noted(Call):
-    """A call that runs nothing: it is done by its recording, as all that come after are."""
-
-    __slots__ = ()
-
-    def run(self, work: Callable[..., None], *given: Any) -> None:
-        assert self.record is not None
-        self.record.append((work, given))
-
-
 class _Left(Exception):
     """What a call does is other calls."""
 
@@ -70,9 +60,9 @@ class Trace:
             SKETCH.reset(before)
 
     def on(self, call: Call, light: bool) -> Call:
-        """Return a call, which wakes no thread if it is `light`, so that it is recorded."""
+        """Return a call, which wakes no thread if it is `light`, so that it is recorded: its recording does it, as all that come after."""
         self.call, self.light = call, light
-        return _Noted(*call._replace(empty=self.made.empty, record=self.works))
+        return Noted(*call._replace(empty=self.made.empty, record=self.works))
 
     def leave(self) -> NoReturn:
         """Record nothing: what the call does is other calls."""
